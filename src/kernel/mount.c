@@ -1,0 +1,171 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "kernel/mount.h"
+#include "base/fd.h"
+#include "kernel/abi.h"
+
+// The kernel explains a refusal in lines "e overlay: ..." read from the configuration descriptor; the last error counts.
+static int fs_error(struct err *err, int context_fd, int number, const char *what)
+{
+    char line[256], text[256] = "";
+    ssize_t size;
+    while ((size = read(context_fd, line, sizeof(line) - 1)) > 0) {
+        line[size] = '\0';
+        if (line[0] != 'e' && text[0])
+            continue;
+        char *end = strchr(line, '\n');
+        if (end)
+            *end = '\0';
+        snprintf(text, sizeof(text), "%s", size > 2 ? line + 2 : line);
+    }
+    if (text[0])
+        return err_errno(err, number, "mount %s: %s", what, text);
+    return err_errno(err, number, "mount %s", what);
+}
+
+static int set_option(int context_fd, const struct mount_option *option)
+{
+    if (option->value)
+        return fsconfig(context_fd, FSCONFIG_SET_STRING, option->key, option->value, 0);
+    if (option->fd > 0)
+        return fsconfig(context_fd, FSCONFIG_SET_FD, option->key, NULL, option->fd);
+    return fsconfig(context_fd, FSCONFIG_SET_FLAG, option->key, NULL, 0);
+}
+
+int mount_new(const char *fstype, const struct mount_option *options, size_t option_len, uint64_t attrs, struct err *err)
+{
+    _cleanup_close_ int context = fsopen(fstype, FSOPEN_CLOEXEC);
+    if (context < 0)
+        return err_errno(err, errno, "mount %s", fstype);
+    fsconfig(context, FSCONFIG_SET_STRING, "source", fstype, 0); // what mount tables show; a name, nothing more
+    for (size_t i = 0; i < option_len; i++) {
+        if (set_option(context, &options[i]) < 0) {
+            int number = errno;
+            fs_error(err, context, number, fstype);
+            return err_wrap(err, "option %s", options[i].key);
+        }
+    }
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return fs_error(err, context, errno, fstype);
+    int fd = fsmount(context, FSMOUNT_CLOEXEC, (unsigned)attrs);
+    return fd >= 0 ? fd : fs_error(err, context, errno, fstype);
+}
+
+int mount_clone(int fd, bool recursive, struct err *err)
+{
+    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+    int clone = open_tree(fd, "", flags);
+    return clone >= 0 ? clone : err_errno(err, errno, "clone mount");
+}
+
+int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive, struct err *err)
+{
+    struct mount_attr attr = { .attr_set = set, .attr_clr = clear, .propagation = propagation };
+    if (mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof(attr)) < 0)
+        return err_errno(err, errno, "change mount attributes");
+    return 0;
+}
+
+int mount_attach(int mount_fd, int target_fd, struct err *err)
+{
+    if (move_mount(mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "attach mount");
+    return 0;
+}
+
+// ---- overlay --------------------------------------------------------------------------------------------------------
+
+#define LOWERDIR_MAX 256 // bytes that one fsconfig string holds, with its NUL
+
+#define FD_PATH_SIZE 32
+
+static void fd_path(int fd, char out[FD_PATH_SIZE])
+{
+    snprintf(out, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
+}
+
+static int set_by_fd(int context, const char *key, int fd)
+{
+    return fsconfig(context, FSCONFIG_SET_FD, key, NULL, fd);
+}
+
+// 6.13: layers by descriptor. Which error says "not known": EINVAL with "Unknown parameter" or "fsconfig(...)".
+static int overlay_by_fd(int context, const struct mount_overlay *overlay)
+{
+    for (size_t i = 0; i < overlay->lower_len; i++)
+        if (set_by_fd(context, "lowerdir+", overlay->lower_fds[i]) < 0)
+            return -1;
+    if (overlay->upper_fd < 0)
+        return 0;
+    return set_by_fd(context, "upperdir", overlay->upper_fd) < 0 || set_by_fd(context, "workdir", overlay->work_fd) < 0 ? -1 : 0;
+}
+
+static int set_by_path(int context, const char *key, int fd)
+{
+    char path[FD_PATH_SIZE];
+    fd_path(fd, path);
+    return fsconfig(context, FSCONFIG_SET_STRING, key, path, 0);
+}
+
+static int lowers_in_one_string(int context, const struct mount_overlay *overlay, struct err *err)
+{
+    char all[LOWERDIR_MAX];
+    size_t used = 0;
+    for (size_t i = 0; i < overlay->lower_len; i++) {
+        int wrote = snprintf(all + used, sizeof(all) - used, "%s/proc/self/fd/%d", i ? ":" : "", overlay->lower_fds[i]);
+        if (wrote < 0 || (size_t)wrote >= sizeof(all) - used)
+            return err_set(err, ERR_RESOURCE_EXHAUSTED,
+                           "mount overlay: %zu layers do not fit into %d bytes of options (Linux 6.8 has no such limit)",
+                           overlay->lower_len, LOWERDIR_MAX);
+        used += (size_t)wrote;
+    }
+    if (fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", all, 0) < 0)
+        return fs_error(err, context, errno, "overlay");
+    return 0;
+}
+
+static int overlay_by_path(int context, const struct mount_overlay *overlay, struct err *err)
+{
+    bool appends = set_by_path(context, "lowerdir+", overlay->lower_fds[0]) == 0; // 6.8
+    for (size_t i = 1; appends && i < overlay->lower_len; i++)
+        if (set_by_path(context, "lowerdir+", overlay->lower_fds[i]) < 0)
+            return fs_error(err, context, errno, "overlay");
+    if (!appends && lowers_in_one_string(context, overlay, err) < 0)
+        return -1;
+    if (overlay->upper_fd >= 0 && (set_by_path(context, "upperdir", overlay->upper_fd) < 0 ||
+                                   set_by_path(context, "workdir", overlay->work_fd) < 0))
+        return fs_error(err, context, errno, "overlay");
+    return 0;
+}
+
+static int overlay_finish(int context, const struct mount_overlay *overlay, struct err *err)
+{
+    fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0);
+    if (overlay->ephemeral && overlay->upper_fd >= 0 &&
+        fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
+        return fs_error(err, context, errno, "overlay");
+    if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return fs_error(err, context, errno, "overlay");
+    int fd = fsmount(context, FSMOUNT_CLOEXEC, 0);
+    return fd >= 0 ? fd : fs_error(err, context, errno, "overlay");
+}
+
+int mount_overlay(const struct mount_overlay *overlay, bool by_path, struct err *err)
+{
+    if (overlay->lower_len == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
+    _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
+    if (context < 0)
+        return err_errno(err, errno, "mount overlay");
+    if (!by_path && overlay_by_fd(context, overlay) == 0)
+        return overlay_finish(context, overlay, err);
+    // What the first try has set already would stay: start afresh.
+    _cleanup_close_ int second = fsopen("overlay", FSOPEN_CLOEXEC);
+    if (second < 0)
+        return err_errno(err, errno, "mount overlay");
+    if (overlay_by_path(second, overlay, err) < 0)
+        return -1;
+    return overlay_finish(second, overlay, err);
+}

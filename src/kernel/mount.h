@@ -1,0 +1,34 @@
+// The new mount API (fsopen, fsmount, open_tree, mount_setattr, move_mount), wrapped once. A mount is a descriptor until
+// it is attached to the descriptor of its target: no path is looked up twice. Linux 5.14 is the floor; no mount(2).
+#ifndef KERNEL_MOUNT_H
+#define KERNEL_MOUNT_H
+
+#include "base/err.h"
+
+struct mount_option {
+    const char *key;
+    const char *value; // NULL: a flag
+    int fd; // used instead of `value` when `value` is NULL and fd > 0
+};
+
+// A detached mount of a new file system; `attrs` are MOUNT_ATTR_*. The kernel's own message (fsconfig log) is in the error.
+int mount_new(const char *fstype, const struct mount_option *options, size_t option_len, uint64_t attrs, struct err *err);
+// A detached clone of the tree at `fd` (an O_PATH descriptor of a folder or file).
+int mount_clone(int fd, bool recursive, struct err *err);
+// Attribute change on a detached or attached mount; `recursive` reaches all mounts below. `propagation` is 0 or MS_PRIVATE, MS_SLAVE, MS_SHARED ...
+int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive, struct err *err);
+// Puts a detached mount on the target descriptor.
+int mount_attach(int mount_fd, int target_fd, struct err *err);
+
+struct mount_overlay {
+    const int *lower_fds; // top first
+    size_t lower_len; // at least 1
+    int upper_fd, work_fd; // both -1: read-only
+    bool ephemeral; // "volatile": the upper is thrown away, so nothing is synced
+};
+// A detached overlay, seen by nobody until attached. Lowers go in by descriptor where the kernel can (6.13), else by
+// /proc/self/fd path; `lowerdir` in one string on kernels before 6.8 (then 256 bytes bound the number of layers, and
+// the error says so). Environment for tests: pass `by_path` to force the second way.
+int mount_overlay(const struct mount_overlay *overlay, bool by_path, struct err *err);
+
+#endif
