@@ -1,0 +1,204 @@
+// The seam between the engine, the supervisor of an instance, and the wall: frames, verbs, the task document.
+// docs/architecture.md tells the whole; this header is the contract both sides compile against.
+//
+// One unix stream socket per instance, `<state>/t/<id>/task`, 0600 in a 0700 folder, peer checked by SO_PEERCRED. The shim
+// serves, the daemon calls. A newer connection displaces the older one. Frames are little-endian:
+//
+//     u32 size of the payload | u16 type | u16 flags | u64 request id | payload
+//
+// Payloads are JSON. Descriptors travel with a frame's first byte; JSON names them by index ("fd": 0). A frame carries at most
+// 253; more come in TASK_FDS frames with the same request id before it, indices running on.
+//
+//     REQUEST   {"verb": "kill", ...arguments}                 daemon -> shim
+//     RESPONSE  {...results}   (type ERROR: {"class","errno","message"})       same request id
+//     EVENT     {"seq": 7, "kind": "exited", ...}               shim -> daemon, kept and sent again until acknowledged
+//
+// Unknown fields are ignored, unknown verbs answer not_implemented.
+#ifndef TASK_TASK_H
+#define TASK_TASK_H
+
+#include "base/fd.h"
+#include "base/loop.h"
+#include "spec/spec.h"
+
+#define TASK_PROTO_MIN 1
+#define TASK_PROTO_MAX 1
+#define TASK_FRAME_MAX (4u << 20)
+#define TASK_FD_MAX 1024 // descriptors of one request, over all its frames
+#define TASK_SOCKET_NAME "task"
+
+enum task_frame_type { TASK_REQUEST = 1, TASK_RESPONSE = 2, TASK_ERROR = 3, TASK_EVENT = 4, TASK_FDS = 5, TASK_DATA = 6 };
+
+// ---- the task document ----------------------------------------------------------------------------------------------
+//
+// `create` carries it and the engine keeps it as <root>/containers/<id>/task.json. Host things are named (paths, as the
+// engine knows them) and, in a request, also given as descriptor indices; a stored document has fd = -1 everywhere.
+
+#define TASK_DOCUMENT_VERSION 1
+
+struct task_layer {
+    char *diff_id, *dir; // dir: the host folder's name in the stored document
+    int64_t fd;
+};
+struct task_upper {
+    char *kind; // "dir"
+    char *path; // folder that holds upper/ and work/
+    int64_t upper_fd, work_fd;
+    bool ephemeral;
+};
+struct task_rootfs {
+    char *kind; // "layers" | "tree"
+    struct json_list layers; // struct task_layer, top first
+    struct task_upper upper;
+    bool read_only;
+};
+struct task_mount {
+    char *kind; // "bind" | "volume" | "tmpfs"
+    char *source; // host path, for people and the next start
+    char *target;
+    int64_t fd;
+    bool read_only, recursive, no_exec, no_suid, no_dev;
+    char *propagation, *data;
+};
+struct task_nic {
+    char *name, *mac, *address, *gateway;
+    int64_t prefix, netns_fd;
+};
+struct task_port {
+    char *proto; // "tcp" | "udp"
+    char *host_address, *target_address;
+    int64_t host_port, target_port, listener_fd;
+};
+struct task_file {
+    char *path, *content; // path in the container; bind-mounted from <container folder>/files/<base name>, writable
+    int64_t mode;
+};
+struct task_log {
+    char *driver; // "json-file" | "none"
+    char *path; // absolute host path of the json-file log
+};
+struct task_stdio {
+    bool terminal, open_stdin, stdin_once;
+    int64_t height, width;
+};
+struct task_document {
+    int64_t version;
+    char *id, *daemon_id;
+    char *isolation; // "container" | "vm"
+    struct oci_process process;
+    struct oci_linux linux_section;
+    char *hostname, *domainname;
+    struct task_rootfs rootfs;
+    struct json_list mounts, nics, ports, files; // task_mount, task_nic, task_port, task_file
+    struct task_log log;
+    struct task_stdio stdio;
+    char *stop_signal;
+    bool init;
+};
+extern const struct json_table task_document_table;
+extern const struct json_table task_layer_table, task_mount_table, task_nic_table, task_port_table, task_file_table;
+
+// ---- verbs ----------------------------------------------------------------------------------------------------------
+//
+//   verb         arguments (besides "verb")                          result
+//   hello        proto_min proto_max                                 proto, version, pid
+//   create       document, attach: [task_attach]                     pid
+//   start                                                            pid, started_ns
+//   state                                                            task_state; descriptors: netns first, then listeners
+//   delete                                                           (kills what still runs; the shim then ends)
+//   kill         signal, exec_id ("" is the first process), all
+//   exec         exec_id, process, stdio, attach: [task_attach]      pid
+//   resize       exec_id, height, width
+//   stdin_close  exec_id
+//   attach       exec_id, attach: [task_attach]
+//   pause, resume
+//   event_ack    seq                                                 (no response frame)
+//
+// Not yet: update stats pids changes archive_* nic_* port_* mount_* file_put snapshot restore migrate_*.
+
+// A client's hijacked socket, handed to the shim for good.
+struct task_attach {
+    int64_t fd;
+    bool in, out, error;
+    bool framed; // Docker's 8-byte multiplex headers
+    char *detach_keys; // raw bytes' textual form as Docker's query has it ("ctrl-p,ctrl-q"); "" or NULL: none
+};
+extern const struct json_table task_attach_table;
+
+struct task_exec {
+    char *exec_id;
+    struct oci_process process;
+    struct task_stdio stdio;
+    bool unconfined;
+};
+extern const struct json_table task_exec_table;
+
+struct task_state {
+    char *status; // "created" "running" "paused" "exited"
+    int64_t pid, started_ns, exited_ns, exit_code;
+    bool oom;
+    struct strv execs; // running ones
+};
+extern const struct json_table task_state_table;
+
+// Events: started exited exec_exited oom paused resumed detached. Unused fields are absent.
+struct task_event {
+    int64_t seq, time_ns, pid, exit_code;
+    char *kind, *exec_id, *message;
+    bool oom;
+};
+extern const struct json_table task_event_table;
+
+// <root>/containers/<id>/exit.json, written and renamed before the exited event is sent.
+struct task_exit_record {
+    int64_t exit_code, time_ns, started_ns;
+    bool oom;
+    char *boot_id;
+};
+extern const struct json_table task_exit_record_table;
+#define TASK_EXIT_RECORD_NAME "exit.json"
+
+// ---- frames ---------------------------------------------------------------------------------------------------------
+
+struct task_frame {
+    uint16_t type, flags;
+    uint64_t id;
+    json_t *payload; // owned; NULL for FDS
+    int *fds; // owned
+    size_t fd_len;
+};
+void task_frame_done(struct task_frame *frame);
+#define _cleanup_frame_ _cleanup_(task_frame_done)
+
+// Blocking send of one frame (with TASK_FDS frames before it where needed). Descriptors and payload stay the caller's.
+int task_send(int sock, uint16_t type, uint64_t id, json_t *payload, const int *fds, size_t fd_len, struct err *err);
+int task_send_error(int sock, uint64_t id, const struct err *error, struct err *err);
+
+// Incremental reader for a non-blocking or blocking socket: feed when readable, take complete frames. All sizes are
+// checked before anything is allocated; a violation is invalid_argument and the connection must be closed.
+struct task_reader;
+int task_reader_new(int sock, struct task_reader **out);
+void task_reader_free(struct task_reader *reader); // the socket stays the caller's
+// One recvmsg. 1: something came, 0: would block, -1: error or end of stream (ERR_UNAVAILABLE "connection closed").
+int task_reader_feed(struct task_reader *reader, struct err *err);
+// 1 and a frame (the caller owns it), 0 none complete yet, -1 malformed. FDS frames are folded into the next one.
+int task_reader_next(struct task_reader *reader, struct task_frame *out, struct err *err);
+
+// ---- the calling side -----------------------------------------------------------------------------------------------
+
+// One connection to a shim. Calls block the calling thread (any thread) until the answer comes; the connection is read in the
+// watcher's loop, which also gets the events: `on_event` and `on_closed` run there and must only queue work.
+struct task_client;
+typedef void task_event_fn(void *context, const struct task_event *event);
+typedef void task_closed_fn(void *context);
+int task_client_new(int sock, struct loop *loop, task_event_fn *on_event, task_closed_fn *on_closed, void *context,
+                    struct task_client **out, struct err *err); // takes the socket; sends hello and checks the answer
+// Blocks until no callback runs any more; not from the loop's own thread unless the loop is what calls it.
+void task_client_free(struct task_client *client);
+// `arguments` is borrowed (the verb is added to a copy). *result (may be NULL) is a new reference; *fds (may be NULL) a malloc'ed array of
+// owned descriptors. The shim's error comes back as it is. ERR_UNAVAILABLE when the shim is gone or silent for `timeout_ns`.
+int task_call(struct task_client *client, const char *verb, json_t *arguments, const int *send_fds, size_t send_len,
+              int64_t timeout_ns, json_t **result, int **fds, size_t *fd_len, struct err *err);
+void task_ack(struct task_client *client, int64_t seq);
+
+#endif
