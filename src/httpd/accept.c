@@ -1,0 +1,150 @@
+// The acceptor: one thread, one epoll over the listening sockets and every connection that has not said anything yet. A
+// silent client so costs a descriptor and a few bytes, never a thread.
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "httpd_private.h"
+
+static void forget(struct httpd *httpd, struct waiting *one)
+{
+    one->previous->next = one->next;
+    one->next->previous = one->previous;
+    httpd->waiting_len--;
+    free(one);
+}
+
+static void drop(struct httpd *httpd, struct waiting *one)
+{
+    close(one->fd);
+    forget(httpd, one);
+}
+
+// HTTP/2 begins with "PRI * HTTP/2.0": the door for gRPC. Nobody is behind it yet, so the client is told by a close.
+static bool is_http2(const char *peeked, ssize_t size)
+{
+    return size >= 4 && strncmp(peeked, "PRI ", 4) == 0;
+}
+
+static void hand_over(struct httpd *httpd, int fd)
+{
+    // libmicrohttpd treats TCP and other sockets differently, by the family of the address it is given.
+    struct sockaddr_storage address = { .ss_family = AF_UNIX };
+    socklen_t size = sizeof(address);
+    if (getpeername(fd, (struct sockaddr *)&address, &size) < 0 || address.ss_family == AF_UNIX) {
+        address.ss_family = AF_UNIX;
+        size = sizeof(struct sockaddr_un);
+    }
+    MHD_add_connection(httpd->mhd, fd, (struct sockaddr *)&address, size); // closes the socket when it fails
+}
+
+static void on_first_bytes(struct httpd *httpd, struct waiting *one)
+{
+    char peeked[4];
+    ssize_t size = recv(one->fd, peeked, sizeof(peeked), MSG_PEEK | MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (size <= 0 || is_http2(peeked, size)) {
+        drop(httpd, one);
+        return;
+    }
+    int fd = one->fd;
+    epoll_ctl(httpd->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    forget(httpd, one);
+    hand_over(httpd, fd);
+}
+
+static void add_waiting(struct httpd *httpd, int fd)
+{
+    struct waiting *one = mem_new(struct waiting);
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = one };
+    *one = (struct waiting){ &httpd->waiting, httpd->waiting.previous, fd, clock_mono_ns() + HTTPD_FIRST_BYTES_NS };
+    one->previous->next = one->next->previous = one;
+    httpd->waiting_len++;
+    if (epoll_ctl(httpd->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        drop(httpd, one);
+}
+
+static void accept_all(struct httpd *httpd, int listen_fd)
+{
+    for (;;) {
+        int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            add_waiting(httpd, fd);
+            continue;
+        }
+        if (errno == EINTR || errno == ECONNABORTED)
+            continue;
+        // Out of descriptors: the oldest silent client gives its own; without one, a moment's rest instead of a busy loop.
+        if (errno != EAGAIN && httpd->waiting_len > 0)
+            drop(httpd, httpd->waiting.next);
+        else if (errno != EAGAIN)
+            poll(NULL, 0, 20);
+        return;
+    }
+}
+
+static int drop_late(struct httpd *httpd)
+{
+    int64_t now_ns = clock_mono_ns();
+    while (httpd->waiting_len > 0 && httpd->waiting.next->deadline_ns <= now_ns)
+        drop(httpd, httpd->waiting.next);
+    return httpd->waiting_len > 0 ? (int)((httpd->waiting.next->deadline_ns - now_ns) / NS_PER_MS) + 1 : -1;
+}
+
+// Data pointers: NULL is the stop event, &listen_fds[i] a listening socket, anything else a waiting client.
+static void *run(void *context)
+{
+    struct httpd *httpd = context;
+    struct epoll_event events[64];
+    for (;;) {
+        int timeout_ms = drop_late(httpd);
+        // Listening sockets after all others: accept_all() may drop a waiting client that stands further down in the batch.
+        int len = epoll_wait(httpd->epoll_fd, events, ARRAY_LEN(events), timeout_ms);
+        bool listening[HTTPD_LISTEN_MAX] = { false };
+        for (int i = 0; i < len; i++) {
+            int *listen_fd = events[i].data.ptr;
+            if (!listen_fd)
+                return NULL;
+            if (listen_fd >= httpd->listen_fds && listen_fd < httpd->listen_fds + HTTPD_LISTEN_MAX)
+                listening[listen_fd - httpd->listen_fds] = true;
+            else
+                on_first_bytes(httpd, events[i].data.ptr);
+        }
+        for (size_t i = 0; i < httpd->listen_len; i++)
+            if (listening[i])
+                accept_all(httpd, httpd->listen_fds[i]);
+    }
+}
+
+int acceptor_start(struct httpd *httpd, struct err *err)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    httpd->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (httpd->epoll_fd < 0 || epoll_ctl(httpd->epoll_fd, EPOLL_CTL_ADD, httpd->stop_fd, &event) < 0)
+        return err_errno(err, errno, "epoll");
+    for (size_t i = 0; i < httpd->listen_len; i++) {
+        event.data.ptr = &httpd->listen_fds[i];
+        if (epoll_ctl(httpd->epoll_fd, EPOLL_CTL_ADD, httpd->listen_fds[i], &event) < 0)
+            return err_errno(err, errno, "listening socket");
+    }
+    int failed = pthread_create(&httpd->acceptor, NULL, run, httpd);
+    if (failed)
+        return err_errno(err, failed, "start the accept thread");
+    httpd->accepts = true;
+    return 0;
+}
+
+void acceptor_stop(struct httpd *httpd)
+{
+    if (httpd->accepts)
+        pthread_join(httpd->acceptor, NULL);
+    httpd->accepts = false;
+    while (httpd->waiting_len > 0)
+        drop(httpd, httpd->waiting.next);
+    for (size_t i = 0; i < httpd->listen_len; i++)
+        fd_close(httpd->listen_fds[i]);
+    httpd->listen_len = 0;
+}

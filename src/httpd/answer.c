@@ -1,0 +1,253 @@
+// Answers: kept for libmicrohttpd, streamed in chunks, raw before the body's end, or a hijack.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "httpd_private.h"
+
+// ---- writing to the connection --------------------------------------------------------------------------------------
+
+// The descriptor does not block; a client that does not read holds only this thread, until it hangs up or the server stops.
+static int wait_writable(const struct httpd_request *request)
+{
+    struct pollfd fds[] = { { request->fd, POLLOUT, 0 }, { request->cancel.event_fd, POLLIN, 0 } };
+    while (poll(fds, ARRAY_LEN(fds), -1) < 0)
+        if (errno != EINTR)
+            return -1;
+    return fds[1].revents || (fds[0].revents & (POLLERR | POLLHUP)) ? -1 : 0;
+}
+
+static int write_vector(const struct httpd_request *request, struct iovec *iov, size_t len)
+{
+    struct msghdr message = { .msg_iov = iov, .msg_iovlen = len };
+    while (message.msg_iovlen > 0) {
+        ssize_t n = sendmsg(request->fd, &message, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno != EAGAIN || wait_writable(request) < 0))
+            return -1;
+        for (size_t left = n > 0 ? (size_t)n : 0; message.msg_iovlen > 0;) {
+            struct iovec *first = message.msg_iov;
+            size_t taken = MIN_OF(left, first->iov_len);
+            first->iov_base = (char *)first->iov_base + taken;
+            first->iov_len -= taken;
+            left -= taken;
+            if (first->iov_len > 0)
+                break;
+            message.msg_iov++;
+            message.msg_iovlen--;
+        }
+    }
+    return 0;
+}
+
+static int write_all(const struct httpd_request *request, const void *data, size_t size)
+{
+    struct iovec iov = { (void *)data, size };
+    return size ? write_vector(request, &iov, 1) : 0;
+}
+
+// ---- heads ----------------------------------------------------------------------------------------------------------
+
+static const char *reason(int status)
+{
+    const char *phrase = MHD_get_reason_phrase_for((unsigned)status);
+    return phrase ? phrase : "Unknown";
+}
+
+static void add_date(struct buf *head)
+{
+    static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
+    static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    buf_addf(head, "Date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
+             tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+// `last` are the lines that differ between the kinds of answers.
+static int write_head(struct httpd_request *request, const char *status_line, const char *content_type,
+                      const char *last)
+{
+    _cleanup_buf_ struct buf head = BUF_INIT(64 << 10);
+    buf_addf(&head, "HTTP/1.1 %s\r\n", status_line);
+    if (content_type)
+        buf_addf(&head, "Content-Type: %s\r\n", content_type);
+    for (size_t i = 0; i < request->answer_headers.len; i++)
+        buf_addf(&head, "%s: %s\r\n", request->answer_headers.items[i].key, request->answer_headers.items[i].value);
+    add_date(&head);
+    buf_addf(&head, "%s\r\n", last);
+    return head.overflow ? -1 : write_all(request, head.data, head.size);
+}
+
+void httpd_set_header(struct httpd_request *request, const char *name, const char *value)
+{
+    enum { HEADER_MAX = 32 };
+    struct kvs *headers = &request->answer_headers;
+    if (!headers->items)
+        headers->items = arena_alloc(&request->arena, HEADER_MAX * sizeof(*headers->items));
+    // A line break would begin a header, or an answer, of the client's own choice.
+    if (headers->len == HEADER_MAX || strpbrk(name, "\r\n:") || strpbrk(value, "\r\n"))
+        return;
+    for (size_t i = 0; i < headers->len; i++)
+        if (str_eq(headers->items[i].key, name)) {
+            headers->items[i].value = arena_strdup(&request->arena, value);
+            return;
+        }
+    headers->items[headers->len++] =
+        (struct kv){ arena_strdup(&request->arena, name), arena_strdup(&request->arena, value) };
+}
+
+// ---- replies --------------------------------------------------------------------------------------------------------
+
+void httpd_reply(struct httpd_request *request, int status, const char *content_type, const void *body, size_t size)
+{
+    if (request->answer != ANSWER_NONE)
+        return;
+    request->answer = ANSWER_REPLY;
+    request->status = status;
+    request->content_type = arena_strdup(&request->arena, content_type);
+    request->reply_data = arena_alloc(&request->arena, size + 1);
+    request->reply_size = size;
+    if (size)
+        memcpy(request->reply_data, body, size);
+}
+
+void answer_error(struct httpd_request *request, int status, const char *message)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(2 * ERR_MESSAGE_SIZE + 64);
+    buf_adds(&text, "{\"message\":\"");
+    for (const char *c = message; *c; c++)
+        if (*c == '"' || *c == '\\')
+            buf_addf(&text, "\\%c", *c);
+        else
+            buf_addc(&text, (unsigned char)*c < ' ' ? ' ' : *c);
+    buf_adds(&text, "\"}\n");
+    httpd_reply(request, status, "application/json", buf_text(&text), text.size);
+}
+
+enum MHD_Result answer_queue(struct httpd_request *request)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(request->reply_size, request->reply_data, MHD_RESPMEM_MUST_COPY);
+    if (!response)
+        return MHD_NO;
+    if (request->content_type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, request->content_type);
+    for (size_t i = 0; i < request->answer_headers.len; i++)
+        MHD_add_response_header(response, request->answer_headers.items[i].key, request->answer_headers.items[i].value);
+    enum MHD_Result queued = MHD_queue_response(request->mhd, (unsigned)request->status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static void drain(const struct httpd_request *request)
+{
+    enum { DRAIN_MS = 2000, DRAIN_BYTES = 64 << 20 };
+    _cleanup_free_ char *dropped = mem_alloc(64 << 10);
+    int64_t end_ns = clock_mono_ns() + DRAIN_MS * NS_PER_MS;
+    for (size_t total = 0; total < DRAIN_BYTES;) {
+        struct pollfd fds[] = { { request->fd, POLLIN, 0 }, { request->cancel.event_fd, POLLIN, 0 } };
+        int64_t left_ms = (end_ns - clock_mono_ns()) / NS_PER_MS;
+        if (left_ms <= 0 || poll(fds, ARRAY_LEN(fds), (int)left_ms) <= 0 || fds[1].revents)
+            return;
+        ssize_t n = recv(request->fd, dropped, 64 << 10, MSG_DONTWAIT);
+        if (n <= 0)
+            return;
+        total += (size_t)n;
+    }
+}
+
+void answer_raw(struct httpd_request *request)
+{
+    char status[128], last[96];
+    snprintf(status, sizeof(status), "%d %s", request->status, reason(request->status));
+    snprintf(last, sizeof(last), "Content-Length: %zu\r\nConnection: close\r\n", request->reply_size);
+    request->answer = ANSWER_RAW;
+    if (write_head(request, status, request->content_type, last) < 0 ||
+        (!str_eq(request->method, "HEAD") && write_all(request, request->reply_data, request->reply_size) < 0))
+        return;
+    shutdown(request->fd, SHUT_WR);
+    drain(request);
+}
+
+// ---- streams --------------------------------------------------------------------------------------------------------
+
+int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type)
+{
+    char line[128];
+    if (request->answer != ANSWER_NONE)
+        return -1;
+    request->answer = ANSWER_STREAM;
+    snprintf(line, sizeof(line), "%d %s", status, reason(status));
+    return write_head(request, line, content_type,
+                      request->http_10 ? "Connection: close\r\n"
+                                       : "Connection: close\r\nTransfer-Encoding: chunked\r\n");
+}
+
+int httpd_stream_write(struct httpd_request *request, const void *data, size_t size)
+{
+    char length[24];
+    if (request->answer != ANSWER_STREAM)
+        return -1;
+    if (size == 0)
+        return 0; // an empty chunk would end the stream
+    if (request->http_10)
+        return write_all(request, data, size);
+    int length_size = snprintf(length, sizeof(length), "%zx\r\n", size);
+    struct iovec iov[] = { { length, (size_t)length_size }, { (void *)data, size }, { (char *)"\r\n", 2 } };
+    return write_vector(request, iov, ARRAY_LEN(iov));
+}
+
+void httpd_stream_end(struct httpd_request *request)
+{
+    if (request->answer != ANSWER_STREAM)
+        return;
+    request->answer = ANSWER_STREAM_ENDED;
+    if (!request->http_10)
+        write_all(request, "0\r\n\r\n", 5);
+}
+
+bool httpd_answered(const struct httpd_request *request)
+{
+    return request->answer != ANSWER_NONE;
+}
+
+// ---- hijack ---------------------------------------------------------------------------------------------------------
+
+// Puts a socket that is connected to nobody under libmicrohttpd's number, so that its shutdown() and close() end that one
+// and not the client's connection: shutdown() acts on the socket itself, whichever copy of the descriptor it is called on.
+static int leave_dummy(int fd, struct err *err)
+{
+    int pair[2];
+    if (fd_socketpair(SOCK_STREAM, pair, err) < 0)
+        return -1;
+    int placed = dup3(pair[0], fd, O_CLOEXEC);
+    int failed = errno;
+    close(pair[0]);
+    close(pair[1]);
+    return placed < 0 ? err_errno(err, failed, "replace a descriptor") : 0;
+}
+
+int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err)
+{
+    bool upgrade = httpd_upgrade(request);
+    if (request->answer != ANSWER_NONE || request->body_mode == HTTPD_BODY_STREAM)
+        return err_set(err, ERR_INTERNAL, "this request cannot be hijacked");
+    _cleanup_close_ int fd = fd_dup(request->fd, err);
+    if (fd < 0)
+        return -1;
+    request->answer = ANSWER_HIJACKED;
+    int written = upgrade ? write_head(request, "101 UPGRADED", content_type, "Connection: Upgrade\r\nUpgrade: tcp\r\n")
+                          : write_head(request, "200 OK", content_type, "");
+    if (written < 0)
+        return err_set(err, ERR_CANCELLED, "the client hung up");
+    if (leave_dummy(request->fd, err) < 0)
+        return -1;
+    return take_fd(&fd);
+}

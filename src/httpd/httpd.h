@@ -1,0 +1,76 @@
+// The HTTP server: plain blocking handlers, one thread per connection, on libmicrohttpd; with request bodies as text or as a
+// stream, chunked responses, and hijacked connections whose descriptor may be handed to another process.
+//
+// The accept loop is ours: a new connection waits in one epoll until its first bytes are there (10 s at most), is peeked,
+// and goes to libmicrohttpd (an HTTP/2 preface is answered by closing, until gRPC is served). Beyond
+// `connection_max` connections only `is_urgent` requests are answered, the others get 503.
+//
+// A handler is called once per request, in the connection's own thread, with the body complete (HTTPD_BODY_TEXT) or as a
+// descriptor to read from (HTTPD_BODY_STREAM; then in a thread of its own). It answers exactly once: reply, stream or hijack. A handler
+// that returns without answering gives 500.
+#ifndef HTTPD_HTTPD_H
+#define HTTPD_HTTPD_H
+
+#include "base/cancel.h"
+#include "base/strv.h"
+
+struct httpd;
+struct httpd_request;
+
+enum httpd_body { HTTPD_BODY_TEXT, HTTPD_BODY_STREAM };
+
+struct httpd_config {
+    void (*handle)(void *context, struct httpd_request *request);
+    // Asked when the head is there; decides how the body is taken. May answer the request itself (then `handle` is not called).
+    enum httpd_body (*body)(void *context, struct httpd_request *request);
+    bool (*is_urgent)(void *context, const char *method, const char *path);
+    void *context;
+    size_t body_max; // bytes of a text body; more is 413
+    unsigned connection_max; // 2048
+};
+
+int httpd_new(const struct httpd_config *config, struct httpd **out, struct err *err);
+int httpd_listen(struct httpd *httpd, int listen_fd, struct err *err); // takes a listening socket
+int httpd_start(struct httpd *httpd, struct err *err); // the accept loop's thread
+void httpd_stop(struct httpd *httpd); // no new connections; those that run are hung up and waited for, at most 5 s
+void httpd_free(struct httpd *httpd);
+
+// ---- the request ----------------------------------------------------------------------------------------------------
+
+const char *httpd_method(const struct httpd_request *request);
+const char *httpd_path(const struct httpd_request *request); // percent-decoded, without the query
+const char *httpd_query(const struct httpd_request *request, const char *key); // the first value, NULL when absent
+void httpd_query_all(const struct httpd_request *request, const char *key, struct strv *out); // in the request's arena
+// Docker's rule: false for "", 0, no, false, none (any case, trimmed); anything else true; `fallback` when absent.
+bool httpd_query_flag(const struct httpd_request *request, const char *key, bool fallback);
+const char *httpd_header(const struct httpd_request *request, const char *name); // NULL when absent
+bool httpd_upgrade(const struct httpd_request *request); // the client asked for an upgrade to tcp
+const char *httpd_body_text(const struct httpd_request *request, size_t *size); // "" when none
+int httpd_body_fd(const struct httpd_request *request); // STREAM: readable; stays the request's
+struct arena *httpd_arena(struct httpd_request *request); // freed after the answer
+const struct cancel *httpd_cancel(const struct httpd_request *request); // the client hung up
+
+// ---- the answer -----------------------------------------------------------------------------------------------------
+
+void httpd_set_header(struct httpd_request *request, const char *name, const char *value); // before the answer
+void httpd_reply(struct httpd_request *request, int status, const char *content_type, const void *body, size_t size);
+
+// Chunked; the head goes out with begin, each write is one flushed chunk. -1 when the client is gone.
+int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type);
+int httpd_stream_write(struct httpd_request *request, const void *data, size_t size);
+void httpd_stream_end(struct httpd_request *request);
+bool httpd_answered(const struct httpd_request *request); // the head went out
+
+// Sends "101 UPGRADED" (with Upgrade/Connection: Upgrade) when the client asked for it, else a bare 200 without length, and
+// returns the connection's descriptor, the caller's from now on; it may be passed to another process. Nothing that the
+// server does afterwards reaches it.
+int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err);
+
+// ---- routes ---------------------------------------------------------------------------------------------------------
+
+// Matches "/containers/{id}/json" against a path. {x} is one component, {x...} one or more, greedy. Values are copied to
+// `values` (arena), in pattern order; false when it does not match.
+#define HTTPD_ROUTE_VALUES 4
+bool httpd_route_match(const char *pattern, const char *path, struct arena *arena, char *values[HTTPD_ROUTE_VALUES]);
+
+#endif
