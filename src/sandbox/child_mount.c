@@ -1,0 +1,255 @@
+// Theory of operation: the child is alone in a copy of the host's mount namespace. It puts the detached rootfs on top of
+// "/", makes it the root with pivot_root and drops the old one, and only then turns to paths: from there on every
+// path is one of the container, and a resolver that erred could still reach nothing else. Targets are descriptors
+// (kernel/path.h) that a detached mount is attached to.
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "kernel/abi.h"
+#include "kernel/path.h"
+#include "plan.h"
+
+#define OPTIONS_MAX 16
+
+int op_slave(struct child *child, const struct op *op, struct err *err)
+{
+    // "/" as a path: AT_FDCWD may be anywhere below a mount that would then be the only one changed.
+    struct mount_attr attr = { .propagation = MS_SLAVE };
+    if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+        return err_errno(err, errno, "mount_setattr");
+    return 0;
+}
+
+int op_root(struct child *child, const struct op *op, struct err *err)
+{
+    if (move_mount(child->rootfs_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "move_mount");
+    if (fchdir(child->rootfs_fd) < 0)
+        return err_errno(err, errno, "fchdir");
+    // The old root ends up on top of the new one, where "." then names it.
+    if (syscall(SYS_pivot_root, ".", ".") < 0)
+        return err_errno(err, errno, "pivot_root");
+    if (umount2(".", MNT_DETACH) < 0)
+        return err_errno(err, errno, "umount old root");
+    if (chdir("/") < 0)
+        return err_errno(err, errno, "chdir");
+    return op_open_root(child, op, err);
+}
+
+int op_open_root(struct child *child, const struct op *op, struct err *err)
+{
+    child->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return child->root_fd >= 0 ? 0 : err_errno(err, errno, "/");
+}
+
+// The target of a file system that every container gets: a real folder, no link on the way.
+static int system_target(struct child *child, const char *path, struct err *err)
+{
+    int fd = path_open_plain(child->root_fd, path, err);
+    if (fd < 0 && err->number == ELOOP)
+        return err_set(err, ERR_PERMISSION_DENIED, "is a link in the image, which must not be");
+    if (fd >= 0 || err->number != ENOENT)
+        return fd;
+    err_clear(err);
+    _cleanup_close_ int made = path_make_dir(child->root_fd, path, 0755, err);
+    return made < 0 ? -1 : path_open_plain(child->root_fd, path, err);
+}
+
+int op_mount(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int target = system_target(child, op->path, err);
+    if (target < 0)
+        return -1;
+    _cleanup_close_ int mount = mount_new(op->text, op->options, op->option_len, op->flags, err);
+    if (mount < 0 || mount_attach(mount, target, err) < 0)
+        return -1;
+    if (op->slot != SLOT_NONE)
+        child->slots[op->slot] = take_fd(&mount);
+    return 0;
+}
+
+// A target that a user chose: neither the root nor anything of procfs, wherever links may have led.
+static int check_target(struct child *child, const struct op *op, int target, struct err *err)
+{
+    struct statfs fs;
+    struct stat st, root;
+    if (fstatfs(target, &fs) < 0 || fstat(target, &st) < 0 || fstat(child->root_fd, &root) < 0)
+        return err_errno(err, errno, "stat");
+    if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
+        return err_set(err, ERR_INVALID_ARGUMENT, "is the root");
+    if (fs.f_type == PROC_SUPER_MAGIC && !(op->how & OP_ON_PROC))
+        return err_set(err, ERR_PERMISSION_DENIED, "cannot be mounted because it is inside /proc");
+    return 0;
+}
+
+int op_tmpfs(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int target = path_make_dir(child->root_fd, op->path, 0755, err);
+    if (target < 0 || check_target(child, op, target, err) < 0)
+        return -1;
+    struct mount_option options[OPTIONS_MAX];
+    size_t len = op->option_len;
+    bool has_mode = false;
+    char mode[16];
+    for (size_t i = 0; i < len; i++) {
+        options[i] = op->options[i];
+        has_mode |= str_eq(options[i].key, "mode");
+    }
+    struct stat st;
+    if (!has_mode && fstat(target, &st) == 0) { // the folder below is hidden, its mode stays
+        snprintf(mode, sizeof(mode), "%o", st.st_mode & 07777);
+        options[len++] = (struct mount_option){ .key = "mode", .value = mode };
+    }
+    _cleanup_close_ int mount = mount_new("tmpfs", options, len, op->flags, err);
+    return mount < 0 ? -1 : mount_attach(mount, target, err);
+}
+
+static int bind_target(struct child *child, const struct op *op, struct err *err)
+{
+    if (op->how & OP_ON_PROC)
+        return path_open_plain(child->root_fd, op->path, err);
+    return op->how & OP_IS_DIR ? path_make_dir(child->root_fd, op->path, 0755, err)
+                               : path_make_file(child->root_fd, op->path, 0755, err);
+}
+
+int op_bind(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int target = bind_target(child, op, err);
+    if (target < 0 || check_target(child, op, target, err) < 0)
+        return -1;
+    struct stat st;
+    if (fstat(target, &st) == 0 && S_ISDIR(st.st_mode) != !!(op->how & OP_IS_DIR))
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "not a directory: are you trying to mount a directory onto a file (or vice-versa)? Check if the "
+                       "specified host path exists and is the expected type");
+    return mount_attach(child->bind_fds[op->index], target, err);
+}
+
+static int slot_fd(const struct child *child, const struct op *op)
+{
+    return op->slot == SLOT_NONE ? child->root_fd : child->slots[op->slot];
+}
+
+int op_dir(struct child *child, const struct op *op, struct err *err)
+{
+    return mkdirat(slot_fd(child, op), op->path, op->mode) == 0 ? 0 : err_errno(err, errno, "mkdir");
+}
+
+int op_link(struct child *child, const struct op *op, struct err *err)
+{
+    return symlinkat(op->text, slot_fd(child, op), op->path) == 0 ? 0 : err_errno(err, errno, "symlink");
+}
+
+// /dev/null of our own making is what masks are made of: kept by descriptor, so that nobody can put another in its place.
+static int keep_null(struct child *child, const struct op *op, struct err *err)
+{
+    struct stat st;
+    child->null_fd = openat(child->slots[SLOT_DEV], "null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (child->null_fd < 0 || fstat(child->null_fd, &st) < 0)
+        return err_errno(err, errno, "null");
+    if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+        return err_set(err, ERR_INTERNAL, "null is not the device it should be");
+    return 0;
+}
+
+int op_node(struct child *child, const struct op *op, struct err *err)
+{
+    if (path_make_node(slot_fd(child, op), op->path, op->mode, op->device, op->uid, op->gid, err) < 0)
+        return -1;
+    return op->slot == SLOT_DEV && str_eq(op->path, "null") ? keep_null(child, op, err) : 0;
+}
+
+int op_seal(struct child *child, const struct op *op, struct err *err)
+{
+    return mount_attr(child->slots[op->slot], MOUNT_ATTR_RDONLY, 0, 0, false, err);
+}
+
+// Opens a file for writing in our own procfs, whatever may have been mounted over it: no link, no other mount.
+static int open_proc(struct child *child, const char *path, struct err *err)
+{
+    struct open_how how = { .flags = O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
+                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS };
+    _cleanup_close_ int fd = (int)syscall(SYS_openat2, child->slots[SLOT_PROC], path, &how, sizeof(how));
+    struct statfs fs;
+    if (fd < 0)
+        return err_errno(err, errno, "open");
+    if (fstatfs(fd, &fs) < 0 || fs.f_type != PROC_SUPER_MAGIC)
+        return err_set(err, ERR_PERMISSION_DENIED, "is not procfs");
+    return take_fd(&fd);
+}
+
+int op_sysctl(struct child *child, const struct op *op, struct err *err)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "sys/%s", op->path);
+    _cleanup_close_ int fd = open_proc(child, path, err);
+    return fd < 0 ? -1 : fd_write_full(fd, op->text, strlen(op->text), err);
+}
+
+int op_oom_score(struct child *child, const struct op *op, struct err *err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%d/oom_score_adj", (int)getpid());
+    _cleanup_close_ int fd = open_proc(child, path, err);
+    if (fd < 0)
+        return -1;
+    // Lowering it takes CAP_SYS_RESOURCE: without that right the container runs with what it has.
+    if (write(fd, op->text, strlen(op->text)) < 0 && errno != EACCES)
+        return err_errno(err, errno, "write");
+    return 0;
+}
+
+int op_read_only_path(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int target = path_open(child->root_fd, op->path, false, err);
+    if (target < 0)
+        return err->number == ENOENT || err->number == ENOTDIR ? (err_clear(err), 0) : -1;
+    _cleanup_close_ int clone = mount_clone(target, true, err);
+    if (clone < 0 || mount_attr(clone, MOUNT_ATTR_RDONLY, 0, 0, true, err) < 0)
+        return -1;
+    return mount_attach(clone, target, err);
+}
+
+// One empty read-only tmpfs serves all masked folders: its first attachment is what the others are cloned from.
+static int mask_dir(struct child *child, int target, struct err *err)
+{
+    if (child->mask_fd >= 0) {
+        _cleanup_close_ int clone = mount_clone(child->mask_fd, false, err);
+        return clone < 0 ? -1 : mount_attach(clone, target, err);
+    }
+    static const struct mount_option options[] = { { .key = "mode", .value = "755" }, { .key = "nr_inodes", .value = "1" } };
+    child->mask_fd = mount_new("tmpfs", options, ARRAY_LEN(options),
+                               MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, err);
+    return child->mask_fd < 0 ? -1 : mount_attach(child->mask_fd, target, err);
+}
+
+int op_mask(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int target = path_open(child->root_fd, op->path, false, err);
+    if (target < 0)
+        return err->number == ENOENT || err->number == ENOTDIR ? (err_clear(err), 0) : -1;
+    struct stat st;
+    if (fstat(target, &st) < 0)
+        return err_errno(err, errno, "stat");
+    if (S_ISDIR(st.st_mode))
+        return mask_dir(child, target, err);
+    _cleanup_close_ int clone = mount_clone(child->null_fd, false, err);
+    return clone < 0 ? -1 : mount_attach(clone, target, err);
+}
+
+int op_propagation(struct child *child, const struct op *op, struct err *err)
+{
+    return mount_attr(child->root_fd, 0, 0, op->flags, op->how != 0, err);
+}
+
+int op_root_read_only(struct child *child, const struct op *op, struct err *err)
+{
+    return mount_attr(child->root_fd, MOUNT_ATTR_RDONLY, 0, 0, false, err);
+}

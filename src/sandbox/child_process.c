@@ -1,0 +1,203 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/fd.h"
+#include "kernel/path.h"
+#include "plan.h"
+
+int op_user(struct child *child, const struct op *op, struct err *err)
+{
+    const struct sandbox_plan *plan = child->plan;
+    if (user_find(child->root_fd, &plan->user, &child->user, err) < 0)
+        return -1;
+    if (plan->needs_home) {
+        snprintf(child->home_env, sizeof(child->home_env), "HOME=%s", child->user.home);
+        plan->envp[plan->env_len] = child->home_env; // the child's copy of the array
+    }
+    return 0;
+}
+
+int op_cwd(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int fd = path_make_dir(child->root_fd, op->path, 0755, err);
+    if (fd < 0)
+        return -1;
+    if (fchdir(fd) < 0)
+        return err_errno(err, errno, "chdir");
+    // A working directory outside the root shows as "(unreachable)...": a leaked descriptor must never get this far.
+    char where[PATH_MAX];
+    if (syscall(SYS_getcwd, where, sizeof(where)) < 0)
+        return err_errno(err, errno, "getcwd");
+    return where[0] == '/' ? 0 : err_set(err, ERR_PERMISSION_DENIED, "is outside of the container");
+}
+
+// What remains: 0, 1, 2, the parent's socket at 3, the init at 4; the last two end with the exec.
+int op_close(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int sock = fcntl(child->sock, F_DUPFD_CLOEXEC, 5);
+    _cleanup_close_ int init = child->plan->init_fd < 0 ? -1 : fcntl(child->plan->init_fd, F_DUPFD_CLOEXEC, 5);
+    if (sock < 0 || (child->plan->init_fd >= 0 && init < 0))
+        return err_errno(err, errno, "dup");
+    if (dup3(sock, 3, O_CLOEXEC) < 0 || (init >= 0 && dup3(init, 4, O_CLOEXEC) < 0))
+        return err_errno(err, errno, "dup");
+    sock = -1; // at 5 or above: closed with the rest
+    child->sock = 3;
+    child->init_fd = init >= 0 ? 4 : -1;
+    init = -1;
+    child->root_fd = child->slave_fd = child->slave_fd >= 0 ? 0 : -1; // only "is there one" still matters
+    return close_range(child->init_fd >= 0 ? 5 : 4, ~0U, 0) == 0 ? 0 : err_errno(err, errno, "close_range");
+}
+
+int op_rlimit(struct child *child, const struct op *op, struct err *err)
+{
+    const struct plan_rlimit *limit = &child->plan->rlimits[op->index];
+    struct rlimit64 wanted = { .rlim_cur = limit->soft, .rlim_max = limit->hard }, now;
+    if (prlimit64(0, limit->resource, &wanted, NULL) == 0)
+        return 0;
+    if (errno != EPERM || prlimit64(0, limit->resource, NULL, &now) < 0)
+        return err_errno(err, errno, "setrlimit");
+    // Without CAP_SYS_RESOURCE nobody gets above the hard limit: as far as it goes.
+    wanted.rlim_max = MIN_OF(wanted.rlim_max, now.rlim_max);
+    wanted.rlim_cur = MIN_OF(wanted.rlim_cur, wanted.rlim_max);
+    return prlimit64(0, limit->resource, &wanted, NULL) == 0 ? 0 : err_errno(err, errno, "setrlimit");
+}
+
+int op_no_new_privs(struct child *child, const struct op *op, struct err *err)
+{
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : err_errno(err, errno, "prctl");
+}
+
+int op_seccomp(struct child *child, const struct op *op, struct err *err)
+{
+    return filter_load(child->plan->filter, err);
+}
+
+static int set_ids(const struct user_found *user, struct err *err)
+{
+    // By system call: glibc's wrappers would look for other threads of a process that has been cloned without them.
+    if (syscall(SYS_setgroups, user->group_len, user->groups) < 0)
+        return err_errno(err, errno, "setgroups");
+    if (syscall(SYS_setresgid, user->gid, user->gid, user->gid) < 0)
+        return err_errno(err, errno, "set gid %u", user->gid);
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return err_errno(err, errno, "keep capabilities");
+    if (syscall(SYS_setresuid, user->uid, user->uid, user->uid) < 0)
+        return err_errno(err, errno, "set uid %u", user->uid);
+    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+        return err_errno(err, errno, "keep capabilities");
+    return 0;
+}
+
+int op_identity(struct child *child, const struct op *op, struct err *err)
+{
+    const struct sandbox_plan *plan = child->plan;
+    struct caps_sets caps = plan->caps;
+    if (child->user.uid != 0)
+        caps.permitted = caps.effective = caps.ambient; // what a user other than root holds, it holds by inheritance
+    if (caps_drop_bounding(caps.bounding, err) < 0 || set_ids(&child->user, err) < 0)
+        return -1;
+    // The change of uid has emptied the effective set; caps_set() raises what is due from the kept permitted one.
+    if (caps_set(&caps, err) < 0)
+        return -1;
+    umask(plan->has_umask ? plan->umask : 0022);
+    // Late, because a change of ids clears it. A parent that died before is noticed in op_ready().
+    if (plan->die_with_parent && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return err_errno(err, errno, "parent death signal");
+    return 0;
+}
+
+int op_ready(struct child *child, const struct op *op, struct err *err)
+{
+    char word = 0;
+    if (child_send(child, MESSAGE_READY, NULL, -1) < 0 || fd_read_full(child->sock, &word, 1, NULL) != 1)
+        _exit(127); // the parent is gone or does not want us any more
+    return 0;
+}
+
+// ---- exec -----------------------------------------------------------------------------------------------------------
+
+// Docker's clients read these texts, and there errno's words begin in lower case.
+static int lower_case(struct err *err)
+{
+    char *last = strrchr(err->message, ':');
+    if (last && last[1] == ' ' && last[2] >= 'A' && last[2] <= 'Z')
+        last[2] = (char)(last[2] - 'A' + 'a');
+    return -1;
+}
+
+static int command_error(struct err *err, const char *command, int number)
+{
+    if (number == EISDIR || number == EPERM)
+        number = EACCES;
+    err_errno(err, number, "exec: \"%s\"", command);
+    return lower_case(err);
+}
+
+static bool executable(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode) && faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0;
+}
+
+static const char *path_of(char *const *envp)
+{
+    for (; *envp; envp++)
+        if (str_starts(*envp, "PATH="))
+            return *envp + 5;
+    return "";
+}
+
+// The command as the container's own PATH finds it, in `out`; relative entries are skipped, as in a shell that is careful.
+static int search(const char *command, char *const *envp, char out[PATH_MAX], struct err *err)
+{
+    const char *rest = path_of(envp);
+    while (*rest) {
+        size_t size = strcspn(rest, ":");
+        int wrote = snprintf(out, PATH_MAX, "%.*s/%s", (int)size, rest, command);
+        if (rest[0] == '/' && wrote > 0 && wrote < PATH_MAX && executable(out))
+            return 0;
+        rest += size + (rest[size] == ':');
+    }
+    return err_set(err, ERR_NOT_FOUND, "exec: \"%s\": executable file not found in $PATH", command);
+}
+
+static int locate(const char *command, char *const *envp, char out[PATH_MAX], struct err *err)
+{
+    if (!strchr(command, '/'))
+        return search(command, envp, out, err);
+    struct stat st;
+    if (strlen(command) >= PATH_MAX)
+        return command_error(err, command, ENAMETOOLONG);
+    if (stat(command, &st) < 0) {
+        err_errno(err, errno, "exec: \"%s\": stat %s", command, command);
+        return lower_case(err);
+    }
+    if (S_ISDIR(st.st_mode) || faccessat(AT_FDCWD, command, X_OK, AT_EACCESS) < 0)
+        return command_error(err, command, EACCES);
+    memcpy(out, command, strlen(command) + 1);
+    return 0;
+}
+
+int op_exec(struct child *child, const struct op *op, struct err *err)
+{
+    const struct sandbox_plan *plan = child->plan;
+    if (child->init_fd >= 0) {
+        syscall(SYS_execveat, child->init_fd, "", plan->argv, plan->envp, AT_EMPTY_PATH);
+        return err_errno(err, errno, "exec init");
+    }
+    char path[PATH_MAX];
+    if (locate(plan->command, plan->envp, path, err) < 0)
+        return -1;
+    execve(path, plan->argv, plan->envp);
+    return command_error(err, plan->command, errno);
+}

@@ -1,0 +1,383 @@
+// What a container sees in its file system: the mounts and nodes that every container gets, then the user's in their
+// order, then what is masked and protected.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "base/slice.h"
+#include "kernel/abi.h"
+#include "plan.h"
+
+#define NOSUID MOUNT_ATTR_NOSUID
+#define NODEV MOUNT_ATTR_NODEV
+#define NOEXEC MOUNT_ATTR_NOEXEC
+#define RDONLY MOUNT_ATTR_RDONLY
+
+static const struct mount_option dev_options[] = { { .key = "mode", .value = "755" }, { .key = "size", .value = "65536k" } };
+static const struct mount_option pts_options[] = { { .key = "newinstance" },
+                                                   { .key = "ptmxmode", .value = "0666" },
+                                                   { .key = "mode", .value = "0620" },
+                                                   { .key = "gid", .value = "5" } };
+static const struct mount_option cgroup_options[] = { { .key = "mode", .value = "755" } };
+
+struct system_mount {
+    const char *path, *fstype;
+    uint64_t attrs;
+    const struct mount_option *options;
+    size_t option_len;
+    enum slot slot;
+};
+
+static const struct system_mount proc_mount = { "/proc", "proc", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_PROC };
+static const struct system_mount dev_mount = { "/dev", "tmpfs", NOSUID | MOUNT_ATTR_STRICTATIME, dev_options,
+                                               ARRAY_LEN(dev_options), SLOT_DEV };
+static const struct system_mount pts_mount = { "/dev/pts", "devpts", NOSUID | NOEXEC, pts_options,
+                                               ARRAY_LEN(pts_options), SLOT_PTS };
+static const struct system_mount mqueue_mount = { "/dev/mqueue", "mqueue", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
+static const struct system_mount sys_mount = { "/sys", "sysfs", RDONLY | NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
+// Sealed read-only when the hierarchies stand in it.
+static const struct system_mount cgroup_mount = { "/sys/fs/cgroup", "tmpfs", NOSUID | NOEXEC | NODEV, cgroup_options,
+                                                  ARRAY_LEN(cgroup_options), SLOT_CGROUP };
+
+static const struct {
+    const char *name;
+    unsigned major, minor;
+} nodes[] = {
+    { "null", 1, 3 }, { "zero", 1, 5 }, { "full", 1, 7 }, { "random", 1, 8 }, { "urandom", 1, 9 }, { "tty", 5, 0 },
+};
+
+static const struct {
+    const char *name, *target;
+} links[] = {
+    { "ptmx", "pts/ptmx" },           { "fd", "/proc/self/fd" },        { "stdin", "/proc/self/fd/0" },
+    { "stdout", "/proc/self/fd/1" }, { "stderr", "/proc/self/fd/2" },
+};
+
+// The files below /proc that a mount may replace: what lxcfs offers.
+static const char *const proc_files[] = {
+    "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat",    "/proc/swaps",
+    "/proc/uptime",  "/proc/loadavg",   "/proc/slabinfo", "/proc/net/dev",
+};
+
+static struct op *add_mount(struct sandbox_plan *plan, const struct system_mount *mount)
+{
+    struct op *op = plan_add(plan, OP_MOUNT);
+    op->path = mount->path;
+    op->text = mount->fstype;
+    op->flags = mount->attrs;
+    op->options = mount->options;
+    op->option_len = mount->option_len;
+    op->slot = mount->slot;
+    return op;
+}
+
+// A user's mount on exactly this place takes it over.
+static bool replaced(const struct sandbox_spec *spec, const char *path)
+{
+    for (size_t i = 0; i < spec->mount_len; i++)
+        if (str_eq(spec->mounts[i].target, path))
+            return true;
+    return false;
+}
+
+static void add_shm(struct sandbox_plan *plan, int64_t size)
+{
+    struct mount_option *options = arena_alloc(&plan->arena, 2 * sizeof(*options));
+    options[0] = (struct mount_option){ .key = "mode", .value = "1777" };
+    options[1] = (struct mount_option){ .key = "size",
+                                        .value = arena_printf(&plan->arena, "%lld", (long long)(size > 0 ? size : 64 << 20)) };
+    add_mount(plan, &(struct system_mount){ "/dev/shm", "tmpfs", NOSUID | NOEXEC | NODEV, options, 2, SLOT_NONE });
+}
+
+static void add_dev(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+{
+    add_mount(plan, &dev_mount);
+    for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
+        struct op *op = plan_add(plan, OP_NODE);
+        op->slot = SLOT_DEV;
+        op->path = nodes[i].name;
+        op->mode = S_IFCHR | 0666;
+        op->device = makedev(nodes[i].major, nodes[i].minor);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+        struct op *op = plan_add(plan, OP_LINK);
+        op->slot = SLOT_DEV;
+        op->path = links[i].name;
+        op->text = links[i].target;
+    }
+    add_mount(plan, &pts_mount);
+    if (!replaced(spec, "/dev/shm"))
+        add_shm(plan, spec->linux_section ? spec->linux_section->shm_size : 0);
+    if (!replaced(spec, "/dev/mqueue"))
+        add_mount(plan, &mqueue_mount);
+}
+
+// The options that choose a v1 hierarchy: "cpu,cpuacct" are two flags, "name=systemd" is a key with a value.
+static void hierarchy_options(struct sandbox_plan *plan, const char *controllers, struct op *op)
+{
+    struct slice rest = slice_of(controllers), word;
+    struct mount_option *options = arena_alloc(&plan->arena, 16 * sizeof(*options));
+    size_t len = 0;
+    while (len < 16 && slice_cut(&rest, ',', &word)) {
+        struct slice value = word, key;
+        slice_cut(&value, '=', &key);
+        if (slice_eq(key, "name") && value.data)
+            options[len++] = (struct mount_option){ .key = "name", .value = arena_strndup(&plan->arena, value.data, value.size) };
+        else
+            options[len++] = (struct mount_option){ .key = arena_strndup(&plan->arena, word.data, word.size) };
+    }
+    op->options = options;
+    op->option_len = len;
+}
+
+static void add_cgroup_link(struct sandbox_plan *plan, struct slice controller, const char *target)
+{
+    if (slice_eq(controller, target))
+        return;
+    struct op *op = plan_add(plan, OP_LINK);
+    op->slot = SLOT_CGROUP;
+    op->path = arena_strndup(&plan->arena, controller.data, controller.size);
+    op->text = target;
+}
+
+static void add_hierarchy(struct sandbox_plan *plan, const struct cgroup_hierarchy *hierarchy)
+{
+    const char *slash = strrchr(hierarchy->mount_point, '/');
+    const char *name = arena_strdup(&plan->arena, slash ? slash + 1 : hierarchy->mount_point);
+    struct op *dir = plan_add(plan, OP_DIR);
+    dir->slot = SLOT_CGROUP;
+    dir->path = name;
+    dir->mode = 0755;
+    struct op *op = plan_add(plan, OP_MOUNT);
+    op->path = arena_printf(&plan->arena, "/sys/fs/cgroup/%s", name);
+    op->text = hierarchy->v2 ? "cgroup2" : "cgroup";
+    op->flags = RDONLY | NOSUID | NOEXEC | NODEV;
+    if (hierarchy->v2)
+        return;
+    hierarchy_options(plan, hierarchy->controllers, op);
+    struct slice rest = slice_of(hierarchy->controllers), word;
+    while (strchr(hierarchy->controllers, ',') && slice_cut(&rest, ',', &word))
+        add_cgroup_link(plan, word, name);
+}
+
+// Read-only, and rooted in the container's own group: release_agent and foreign groups are out of reach. Without a
+// cgroup namespace of its own a container is shown no cgroups at all.
+static void add_cgroups(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+{
+    const struct cgroup_layout *layout = spec->cgroup ? cgroup_layout_of(spec->cgroup) : NULL;
+    if (!layout || layout->trusted || layout->version == CGROUP_NONE)
+        return;
+    if (layout->version == CGROUP_V2) {
+        add_mount(plan, &(struct system_mount){ "/sys/fs/cgroup", "cgroup2", RDONLY | NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE });
+        return;
+    }
+    add_mount(plan, &cgroup_mount);
+    for (size_t i = 0; i < layout->len; i++)
+        add_hierarchy(plan, &layout->hierarchies[i]);
+    plan_add(plan, OP_SEAL)->slot = SLOT_CGROUP;
+    plan->ops[plan->op_len - 1].path = "/sys/fs/cgroup";
+}
+
+static int add_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err)
+{
+    mode_t type = str_eq(device->type, "c") || str_eq(device->type, "u") ? S_IFCHR
+                  : str_eq(device->type, "b")                             ? S_IFBLK
+                  : str_eq(device->type, "p")                             ? S_IFIFO
+                                                                          : 0;
+    if (!type || !device->path || device->path[0] != '/' || device->major < 0 || device->minor < 0 || device->uid < 0 ||
+        device->gid < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "device %s: bad type, path or number", device->path ? device->path : "");
+    struct op *op = plan_add(plan, OP_NODE);
+    bool in_dev = str_starts(device->path, "/dev/");
+    op->slot = in_dev ? SLOT_DEV : SLOT_NONE;
+    op->path = arena_strdup(&plan->arena, in_dev ? device->path + 5 : device->path);
+    op->mode = type | (mode_t)(device->file_mode ? device->file_mode & 07777 : 0666);
+    op->device = makedev((unsigned)device->major, (unsigned)device->minor);
+    op->uid = (uid_t)device->uid;
+    op->gid = (gid_t)device->gid;
+    return 0;
+}
+
+// ---- what users mount -----------------------------------------------------------------------------------------------
+
+static const struct {
+    const char *word;
+    uint64_t flags;
+} propagations[] = {
+    { "", MS_PRIVATE | MS_REC },         { "rprivate", MS_PRIVATE | MS_REC }, { "private", MS_PRIVATE },
+    { "rshared", MS_SHARED | MS_REC },   { "shared", MS_SHARED },             { "rslave", MS_SLAVE | MS_REC },
+    { "slave", MS_SLAVE },
+};
+
+static int propagation_of(const char *word, uint64_t *out, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(propagations); i++) {
+        if (str_eq(propagations[i].word, word ? word : "")) {
+            *out = propagations[i].flags;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT, "unknown propagation \"%s\"", word);
+}
+
+static uint64_t attrs_of(const struct sandbox_mount *mount)
+{
+    return (mount->read_only ? RDONLY : 0) | (mount->no_suid ? NOSUID : 0) | (mount->no_dev ? NODEV : 0) |
+           (mount->no_exec ? NOEXEC : 0);
+}
+
+static bool below_proc(const char *path)
+{
+    return str_starts(path, "/proc") && (path[5] == '\0' || path[5] == '/');
+}
+
+static int check_mount(const struct sandbox_mount *mount, unsigned *how, struct err *err)
+{
+    if (str_empty(mount->target) || mount->target[0] != '/')
+        return err_set(err, ERR_INVALID_ARGUMENT, "mount target \"%s\" is not absolute", mount->target ? mount->target : "");
+    if (mount->target[strspn(mount->target, "/.")] == '\0')
+        return err_set(err, ERR_INVALID_ARGUMENT, "mount target \"%s\" is the root", mount->target);
+    if (!below_proc(mount->target))
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(proc_files); i++) {
+        if (mount->kind == SANDBOX_MOUNT_BIND && str_eq(mount->target, proc_files[i])) {
+            *how |= OP_ON_PROC;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_PERMISSION_DENIED, "\"%s\" cannot be mounted because it is inside /proc", mount->target);
+}
+
+static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount, unsigned how, struct err *err)
+{
+    struct stat st;
+    if (mount->source_fd < 0 || fstat(mount->source_fd, &st) < 0)
+        return err_errno(err, mount->source_fd < 0 ? EBADF : errno, "source of %s", mount->target);
+    struct plan_bind *bind = &plan->binds[plan->bind_len];
+    *bind = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive };
+    if (propagation_of(mount->propagation, &bind->propagation, err) < 0)
+        return -1;
+    // The clone is of one mount unless recursive, so that its own "r" adds nothing.
+    bind->propagation &= ~(uint64_t)MS_REC;
+    struct op *op = plan_add(plan, OP_BIND);
+    op->path = bind->target = arena_strdup(&plan->arena, mount->target);
+    op->flags = bind->attrs;
+    op->how = how | (S_ISDIR(st.st_mode) ? OP_IS_DIR : 0);
+    op->index = plan->bind_len++;
+    return 0;
+}
+
+static const struct {
+    const char *word;
+    uint64_t set, clear;
+} mount_words[] = {
+    { "ro", RDONLY, 0 },     { "rw", 0, RDONLY },     { "nosuid", NOSUID, 0 }, { "suid", 0, NOSUID },
+    { "nodev", NODEV, 0 },   { "dev", 0, NODEV },     { "noexec", NOEXEC, 0 }, { "exec", 0, NOEXEC },
+    { "defaults", 0, 0 },    { "relatime", 0, 0 },    { "sync", 0, 0 },        { "async", 0, 0 },
+    { "noatime", MOUNT_ATTR_NOATIME, 0 },             { "nodiratime", MOUNT_ATTR_NODIRATIME, 0 },
+    { "strictatime", MOUNT_ATTR_STRICTATIME, 0 },
+};
+
+static const char *const tmpfs_keys[] = { "size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "mpol" };
+#define TMPFS_OPTIONS_MAX 12
+
+static bool tmpfs_word(struct slice word, uint64_t *attrs)
+{
+    for (size_t i = 0; i < ARRAY_LEN(mount_words); i++) {
+        if (!slice_eq(word, mount_words[i].word))
+            continue;
+        *attrs = (*attrs & ~mount_words[i].clear) | mount_words[i].set;
+        return true;
+    }
+    return false;
+}
+
+static bool tmpfs_key(struct slice key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(tmpfs_keys); i++)
+        if (slice_eq(key, tmpfs_keys[i]))
+            return true;
+    return false;
+}
+
+static int tmpfs_data(struct sandbox_plan *plan, const char *data, struct op *op, struct err *err)
+{
+    struct mount_option *options = arena_alloc(&plan->arena, TMPFS_OPTIONS_MAX * sizeof(*options));
+    struct slice rest = slice_of(data), word;
+    op->options = options;
+    while (!str_empty(data) && slice_cut(&rest, ',', &word)) {
+        struct slice value = word, key;
+        if (word.size == 0 || tmpfs_word(word, &op->flags))
+            continue;
+        slice_cut(&value, '=', &key);
+        if (!value.data || !tmpfs_key(key) || op->option_len == TMPFS_OPTIONS_MAX)
+            return err_set(err, ERR_INVALID_ARGUMENT, "tmpfs %s: invalid option \"%.*s\"", op->path,
+                           (int)MIN_OF(word.size, (size_t)100), word.data);
+        options[op->option_len++] = (struct mount_option){ .key = arena_strndup(&plan->arena, key.data, key.size),
+                                                          .value = arena_strndup(&plan->arena, value.data, value.size) };
+    }
+    return 0;
+}
+
+static int add_user_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
+{
+    plan->binds = arena_alloc(&plan->arena, (spec->mount_len + 1) * sizeof(*plan->binds));
+    for (size_t i = 0; i < spec->mount_len; i++) {
+        const struct sandbox_mount *mount = &spec->mounts[i];
+        unsigned how = 0;
+        if (check_mount(mount, &how, err) < 0)
+            return -1;
+        if (mount->kind == SANDBOX_MOUNT_BIND) {
+            if (add_bind(plan, mount, how, err) < 0)
+                return -1;
+            continue;
+        }
+        struct op *op = plan_add(plan, OP_TMPFS);
+        op->path = arena_strdup(&plan->arena, mount->target);
+        op->flags = attrs_of(mount);
+        if (tmpfs_data(plan, mount->data, op, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
+{
+    add_mount(plan, &proc_mount);
+    add_dev(plan, spec);
+    if (!replaced(spec, "/sys"))
+        add_mount(plan, &sys_mount);
+    if (!replaced(spec, "/sys") && !replaced(spec, "/sys/fs/cgroup"))
+        add_cgroups(plan, spec);
+    const struct oci_device *devices = spec->linux_section ? spec->linux_section->devices.items : NULL;
+    for (size_t i = 0; devices && i < spec->linux_section->devices.len; i++)
+        if (add_device(plan, &devices[i], err) < 0)
+            return -1;
+    if (plan->terminal) {
+        struct op *op = plan_add(plan, OP_TERMINAL);
+        op->how = OP_CONSOLE;
+        op->path = "/dev/console";
+    }
+    return add_user_mounts(plan, spec, err);
+}
+
+void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+{
+    const struct oci_linux *section = spec->linux_section;
+    for (size_t i = 0; section && i < section->readonly_paths.len; i++)
+        plan_add(plan, OP_READ_ONLY_PATH)->path = arena_strdup(&plan->arena, section->readonly_paths.items[i]);
+    for (size_t i = 0; section && i < section->masked_paths.len; i++)
+        plan_add(plan, OP_MASK)->path = arena_strdup(&plan->arena, section->masked_paths.items[i]);
+    uint64_t flags = 0;
+    if (section && !str_empty(section->rootfs_propagation) &&
+        propagation_of(section->rootfs_propagation, &flags, NULL) == 0 && !(flags & MS_PRIVATE)) {
+        struct op *op = plan_add(plan, OP_PROPAGATION);
+        op->path = "/";
+        op->flags = flags & ~(uint64_t)MS_REC;
+        op->how = (flags & MS_REC) != 0;
+    }
+    if (spec->rootfs.read_only)
+        plan_add(plan, OP_ROOT_READ_ONLY);
+}

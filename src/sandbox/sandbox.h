@@ -1,0 +1,100 @@
+// The thin wall: an OCI process behind namespaces, capabilities, cgroups and a seccomp filter. A library; the shim uses it
+// now, the guest's PID 1 and berth-oci later.
+//
+// Plan, then execute. sandbox_plan_new() turns the documents and the host descriptors it was handed into a flat array of
+// typed operations, checked whole, before anything is made. sandbox_create() clones one child into new namespaces; the
+// child is a small interpreter of that array: no JSON, no allocation, no host path. It is born into its cgroup2 group and
+// moves itself into those of v1 (which, done from outside, costs an RCU grace period). When all is ready the child waits;
+// sandbox_start() lets it execute the process. An error names the operation and the path; those of the process itself are
+// worded as runc words them, because Docker's clients derive exit codes 126 and 127 from the text:
+//
+//     exec: "/nosuch": stat /nosuch: no such file or directory
+//     exec: "nosuch": executable file not found in $PATH
+//     exec: "/etc/passwd": permission denied
+//     unable to find user nobody2: no matching entries in passwd file
+//
+// Nothing appears in the host's mount table, and nothing outlives the child: its death frees every mount.
+#ifndef SANDBOX_SANDBOX_H
+#define SANDBOX_SANDBOX_H
+
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "kernel/cgroup.h"
+#include "spec/spec.h"
+
+enum sandbox_rootfs_kind { SANDBOX_ROOTFS_LAYERS, SANDBOX_ROOTFS_TREE };
+
+struct sandbox_rootfs {
+    enum sandbox_rootfs_kind kind;
+    const int *lower_fds; // LAYERS: folders, top first
+    size_t lower_len;
+    int upper_fd, work_fd; // LAYERS: -1 for a read-only stack
+    int tree_fd; // TREE: one writable folder
+    bool read_only; // the root is remounted read-only after everything is in place
+    bool ephemeral; // LAYERS: nothing of the upper outlives the container
+};
+
+enum sandbox_mount_kind { SANDBOX_MOUNT_BIND, SANDBOX_MOUNT_TMPFS };
+
+struct sandbox_mount {
+    enum sandbox_mount_kind kind;
+    int source_fd; // BIND: O_PATH descriptor of a folder or file on the host
+    const char *target; // absolute path in the container
+    bool read_only, no_suid, no_dev, no_exec;
+    bool recursive; // BIND: mounts below the source come along
+    const char *propagation; // "" or NULL: rprivate; else rprivate private rshared shared rslave slave
+    const char *data; // TMPFS: "size=64m,mode=1777"
+};
+
+struct sandbox_spec {
+    const struct oci_process *process;
+    const struct oci_linux *linux_section;
+    const char *hostname, *domainname;
+    struct sandbox_rootfs rootfs;
+    const struct sandbox_mount *mounts; // in this order, after proc, sys, dev
+    size_t mount_len;
+    int netns_fd; // join this network namespace; -1: make one when linux_section lists "network", else keep the caller's
+    struct cgroup *cgroup; // the child is joined to it; may be NULL
+    int init_fd; // sealed memfd of berth-init (executable by all) to run as PID 1 before the process, or -1
+    bool die_with_parent; // SIGKILL when the thread that called sandbox_create() ends
+};
+
+struct sandbox_plan;
+struct sandbox;
+
+// Descriptors are borrowed until sandbox_create() has returned.
+int sandbox_plan_new(const struct sandbox_spec *spec, struct sandbox_plan **out, struct err *err);
+void sandbox_plan_free(struct sandbox_plan *plan);
+void sandbox_plan_print(const struct sandbox_plan *plan, FILE *to); // one operation a line, for tests and people
+
+// The process's standard streams: three descriptors of pipes or files, or a terminal (then the pty is allocated from the
+// container's own devpts, bound to /dev/console, and its master is given back).
+struct sandbox_stdio {
+    bool terminal;
+    int in, out, error; // borrowed; used when !terminal
+};
+
+// Builds everything up to the exec. On success the child waits; *master_fd (may be NULL) is the pty's master or -1.
+int sandbox_create(const struct sandbox_plan *plan, const struct sandbox_stdio *stdio, struct sandbox **out,
+                   int *master_fd, struct err *err);
+// Lets it run; returns once the exec has succeeded, or with the exec's error (the child is then dead and reaped).
+int sandbox_start(struct sandbox *sandbox, struct err *err);
+pid_t sandbox_pid(const struct sandbox *sandbox); // in the caller's pid namespace
+int sandbox_pidfd(const struct sandbox *sandbox); // the sandbox's own; readable when the process has ended
+// Reaps after the pidfd became readable (or blocks); 0..255, 128 + signal when killed. Call once.
+int sandbox_wait(struct sandbox *sandbox, int *exit_code, struct err *err);
+void sandbox_free(struct sandbox *sandbox); // kills and reaps what still runs
+
+// A further process in a running sandbox (docker exec): joins the namespaces of its first process by pidfd, its cgroup,
+// and applies `process` as it is (user by name in that rootfs; seccomp "default" unless `unconfined`). The process is the
+// caller's child, so the caller reaps it; and the kernel lets the first process of a pid namespace end (its pidfd become
+// readable) only when all others of the namespace have been reaped: wait for execs before, or beside, the first one.
+struct sandbox_exec {
+    const struct oci_process *process;
+    bool seccomp; // apply the default profile
+};
+int sandbox_exec(int init_pidfd, struct cgroup *cgroup, const struct sandbox_exec *exec,
+                 const struct sandbox_stdio *stdio, struct sandbox **out, int *master_fd, struct err *err);
+
+#endif
