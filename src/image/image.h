@@ -1,0 +1,123 @@
+// What an image is: references, records, the chain of layers, and the graph driver that turns a chain into something a
+// wall can start from. Knows no daemon and never reads a foreign byte: tars are read by the worker (room transfer), which
+// leaves a staged result that image_commit_staged() takes over in one transaction.
+//
+// First store: one unpacked folder per chain ID, <root>/layers/<chain hex>/, stacked by overlayfs ("overlay" driver). The
+// driver interface below is what later drivers (EROFS files, btrfs, vfs) implement.
+//
+//     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
+//     <root>/layers/<chain hex>/     diff of one layer, whiteouts as overlayfs wants them
+//     <root>/staging/<random>/       a transfer's work; removed at start
+//
+// Thread-safe: records live in the store; files are made complete before a record names them, and removed after. A layer
+// whose diff another chain has already shares that one's folder. No function may be called inside a store transaction.
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
+
+#include "kernel/mount.h"
+#include "spec/spec.h"
+#include "store/store.h"
+
+struct image_store;
+
+// `root_fd` is the data root, only needed during the call; `store` is borrowed for the image store's life. Sweeps staging,
+// layers and blobs that no record names, and forgets images whose files are not whole.
+int image_store_open(struct store *store, int root_fd, struct image_store **out, struct err *err);
+void image_store_close(struct image_store *images);
+
+// ---- references -----------------------------------------------------------------------------------------------------
+
+// A reference in its normal form and in the form people read ("debian:bookworm"; docker.io/library/ left out, the tag
+// always there, "name@sha256:..." kept).
+struct image_ref {
+    char *domain, *path, *tag, *digest; // "docker.io", "library/debian", "latest" or NULL, "sha256:..." or NULL
+    char *familiar_name; // "debian", "localhost:5000/x"
+    char *familiar; // familiar_name + ":" tag or "@" digest
+};
+// invalid_argument with Docker's text ("invalid reference format", "invalid reference format: repository name (library/Foo)
+// must be lowercase"). A missing tag becomes latest when `default_tag`. Digests are sha256 only; with a tag and a digest
+// the digest counts.
+int image_ref_parse(const char *text, bool default_tag, struct arena *arena, struct image_ref *out, struct err *err);
+
+// ---- records --------------------------------------------------------------------------------------------------------
+
+struct image {
+    char *id; // "sha256:<hex>" of the config
+    int64_t size; // bytes of all layers
+    int64_t created_ns;
+    int64_t tagged_ns; // last tag time, 0 when never
+    struct strv tags; // familiar: "debian:bookworm"
+    struct strv digests; // familiar: "debian@sha256:..."
+    struct oci_image_config config;
+    char *config_text; // the exact bytes, for fields the struct does not know
+    struct strv chain_ids; // bottom first, one per diff ID
+};
+
+// Docker's resolution: full reference, familiar name (tag latest), full ID with or without sha256:, unique ID prefix
+// (at least one hex digit; a reference wins over a prefix). not_found: "No such image: NAME" with the tag added as Docker
+// does, also for a prefix that several images have; invalid_argument as image_ref_parse().
+int image_get(struct image_store *images, const char *name, struct arena *arena, struct image *out, struct err *err);
+// All images, newest first.
+int image_list(struct image_store *images, struct arena *arena, struct image **out, size_t *len, struct err *err);
+// A tag that names another image already moves. invalid_argument: `reference` is none, or has a digest.
+int image_tag(struct image_store *images, const char *name, const char *reference, struct err *err);
+
+struct image_removed {
+    struct strv untagged, deleted; // references; image IDs and, after them, chain IDs of the layers that went ("sha256:...")
+};
+// Docker's rmi: a reference is untagged; an ID, or the last tag, deletes the image unless `in_use` answers true
+// for it (conflict, Docker's text with the container's short id from in_use's `by`). With several tags and an ID: conflict
+// unless `force`. Layers without images go at once. Forced while a stopped container uses it, the image leaves the list and
+// keeps its layers: image_get() finds it by its full "sha256:..." until image_collect() deletes it.
+//
+// `in_use` tells whether a container (`by`: its short id) was made of the image, and whether one of them is running; it is
+// called with the image store's lock held: it must not call this room, and the caller must hold no lock that it takes.
+typedef bool image_in_use_fn(void *context, const char *image_id, char by[13], bool *running);
+int image_remove(struct image_store *images, const char *name, bool force, image_in_use_fn *in_use, void *context,
+                 struct arena *arena, struct image_removed *out, struct err *err);
+// Deletes what a forced removal left for stopped containers that are gone now: after a container's removal, and once at start.
+int image_collect(struct image_store *images, image_in_use_fn *in_use, void *context, struct err *err);
+
+// ---- taking over what a worker staged -------------------------------------------------------------------------------
+
+// The worker writes into a folder of ours and ends with a list of images in this form:
+//   staging/blobs/<hex>              the config
+//   staging/layers/<diff hex>/       an unpacked layer, whiteouts made
+// and per layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
+struct image_staged_layer {
+    char *diff_id; // "sha256:<hex>"
+    int64_t size; // bytes of content
+    struct strv opaque; // relative folders
+};
+struct image_staged {
+    char *config_digest; // "sha256:<hex>"
+    struct strv references; // as the archive says them; normalised here
+    struct json_list layers; // struct image_staged_layer, bottom first
+};
+extern const struct json_table image_staged_table;
+
+// A fresh <root>/staging/<random>/; returns its O_PATH|O_DIRECTORY descriptor and, in name (malloc'ed), the folder's name.
+int image_staging_new(struct image_store *images, char **name, struct err *err);
+void image_staging_remove(struct image_store *images, const char *name);
+// Takes the image's layers out of the staging folder, except those that exist already. One transaction. *id is arena memory.
+// invalid_argument: the configuration's bytes are not its digest's, its diff IDs are not the layers', a reference is none,
+// or a layer is neither staged nor known.
+int image_commit_staged(struct image_store *images, const char *staging, const struct image_staged *staged,
+                        struct arena *arena, char **id, struct err *err);
+
+// ---- the graph driver -----------------------------------------------------------------------------------------------
+
+// What a wall starts from, by descriptors (O_PATH): the diff folders top first, each once, so `len` may be less than the
+// image's number of layers; none for an image without layers. Caller closes with image_layers_done().
+struct image_layers {
+    int *fds;
+    size_t len;
+    struct strv paths; // of the same folders, for the task document, in the arena
+    struct strv diff_ids; // of the same folders, in the arena
+};
+int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
+                      struct image_layers *out, struct err *err);
+void image_layers_done(struct image_layers *layers);
+const char *image_driver_name(const struct image_store *images); // "overlay2": what Docker's clients know
+
+#endif

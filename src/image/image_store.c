@@ -1,0 +1,81 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+
+#include "base/num.h"
+#include "image_private.h"
+
+#define STAGING_NAME_LEN 16
+
+// ---- opening --------------------------------------------------------------------------------------------------------
+
+static int open_below(int root_fd, const char *path, int *out, struct err *err)
+{
+    if (file_mkdirs(root_fd, path, 0700, err) < 0 || (*out = file_open_dir(root_fd, path, err)) < 0)
+        return -1;
+    return fchmod(*out, 0700) < 0 ? err_errno(err, errno, "%s", path) : 0;
+}
+
+static int open_folders(struct image_store *images, int root_fd, struct err *err)
+{
+    char link[32], path[PATH_MAX];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", root_fd);
+    ssize_t size = readlink(link, path, sizeof(path) - 1);
+    if (size < 0)
+        return err_errno(err, errno, "data root");
+    images->root_path = mem_strndup(path, (size_t)size);
+    if (open_below(root_fd, "layers", &images->layers_fd, err) < 0 ||
+        open_below(root_fd, "blobs/sha256", &images->blobs_fd, err) < 0 ||
+        open_below(root_fd, "staging", &images->staging_fd, err) < 0)
+        return -1;
+    return 0;
+}
+
+int image_store_open(struct store *store, int root_fd, struct image_store **out, struct err *err)
+{
+    struct image_store *images = mem_new(struct image_store);
+    images->store = store;
+    images->layers_fd = images->blobs_fd = images->staging_fd = -1;
+    mutex_init(&images->lock, 0);
+    if (store_migrate(store, "image", image_migrations, image_migration_len, err) < 0 ||
+        open_folders(images, root_fd, err) < 0 || image_sweep(images, err) < 0) {
+        image_store_close(images);
+        return err_wrap(err, "image store");
+    }
+    *out = images;
+    return 0;
+}
+
+void image_store_close(struct image_store *images)
+{
+    if (!images)
+        return;
+    fd_close(images->layers_fd);
+    fd_close(images->blobs_fd);
+    fd_close(images->staging_fd);
+    mutex_done(&images->lock);
+    free(images->root_path);
+    free(images);
+}
+
+// ---- staging --------------------------------------------------------------------------------------------------------
+
+int image_staging_new(struct image_store *images, char **name, struct err *err)
+{
+    char random[STAGING_NAME_LEN + 1];
+    random_hex(random, STAGING_NAME_LEN);
+    if (mkdirat(images->staging_fd, random, 0700) < 0)
+        return err_errno(err, errno, "staging folder");
+    int fd = openat(images->staging_fd, random, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, errno, "staging folder");
+    *name = mem_strdup(random);
+    return fd;
+}
+
+void image_staging_remove(struct image_store *images, const char *name)
+{
+    // What cannot be removed now goes with the next start's sweep.
+    if (name && strlen(name) == STAGING_NAME_LEN && hex_valid(slice_of(name)))
+        file_remove_tree(images->staging_fd, name, NULL);
+}

@@ -1,0 +1,112 @@
+// At start: what a crash left behind goes. Folders and blobs that no record names are removed; an image whose files are not
+// whole is forgotten, because it could neither run nor be told from a good one.
+#include <errno.h>
+#include <fcntl.h>
+
+#include "image_private.h"
+
+#define CONFIG_SIZE_MAX (8u << 20)
+
+static int list_names(int dirfd, struct strv *out, struct err *err)
+{
+    int fd = file_open_dir(dirfd, ".", err);
+    if (fd < 0)
+        return -1;
+    _cleanup_dir_ DIR *dir = fdopendir(fd);
+    struct dirent *entry;
+    if (!dir) {
+        fd_close(fd);
+        return err_errno(err, errno, "read folder");
+    }
+    while ((entry = readdir(dir)))
+        if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
+            strv_add(out, entry->d_name);
+    return 0;
+}
+
+// Removes every entry that is not in `keep`. One that can't be removed is not worth refusing to start: it is tried again at
+// the next.
+static int remove_others(int dirfd, const struct strv *keep, struct err *err)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    if (list_names(dirfd, &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.len; i++)
+        if (!strv_has(keep, names.items[i]))
+            file_remove_tree(dirfd, names.items[i], NULL);
+    return 0;
+}
+
+// ---- broken images --------------------------------------------------------------------------------------------------
+
+static bool config_is_whole(const struct image_store *images, const char *id)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(CONFIG_SIZE_MAX);
+    char digest[OCI_DIGEST_SIZE];
+    if (file_read_at(images->blobs_fd, oci_digest_hex(id), &text, NULL) < 0)
+        return false;
+    image_digest(buf_text(&text), text.size, digest);
+    return str_eq(digest, id);
+}
+
+static int is_whole(struct image_store *images, const char *id, bool *whole, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct strv folders = { 0 };
+    struct stat info;
+    *whole = config_is_whole(images, id);
+    if (image_query_texts(images, &folders, &arena, err,
+                          "SELECT folder FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
+                          " WHERE image_id = ?",
+                          id) < 0)
+        return -1;
+    for (size_t i = 0; i < folders.len; i++)
+        if (fstatat(images->layers_fd, folders.items[i], &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(info.st_mode))
+            *whole = false;
+    return 0;
+}
+
+static int drop_broken(struct image_store *images, struct arena *arena, struct err *err)
+{
+    struct strv ids = { 0 };
+    if (image_query_texts(images, &ids, arena, err, "SELECT id FROM images", NULL) < 0)
+        return -1;
+    for (size_t i = 0; i < ids.len; i++) {
+        bool whole;
+        if (is_whole(images, ids.items[i], &whole, err) < 0 ||
+            (!whole && store_exec(images->store, err, "DELETE FROM images WHERE id = ?", "t", ids.items[i]) < 0))
+            return -1;
+    }
+    return store_exec(images->store, err,
+                      "DELETE FROM image_chains WHERE NOT EXISTS"
+                      " (SELECT 1 FROM image_layers WHERE chain_id = image_chains.id)",
+                      "");
+}
+
+// ---- the whole ------------------------------------------------------------------------------------------------------
+
+static int sweep_records(struct image_store *images, struct arena *arena, struct strv *folders, struct strv *blobs,
+                         struct err *err)
+{
+    if (drop_broken(images, arena, err) < 0 ||
+        image_query_texts(images, folders, arena, err, "SELECT DISTINCT folder FROM image_chains", NULL) < 0)
+        return -1;
+    // Behind "sha256:".
+    return image_query_texts(images, blobs, arena, err, "SELECT substr(id, 8) FROM images", NULL);
+}
+
+int image_sweep(struct image_store *images, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct strv folders = { 0 }, blobs = { 0 }, none = { 0 };
+    if (store_begin(images->store, err) < 0)
+        return -1;
+    if (sweep_records(images, &arena, &folders, &blobs, err) < 0) {
+        store_rollback(images->store);
+        return -1;
+    }
+    if (store_commit(images->store, err) < 0 || remove_others(images->staging_fd, &none, err) < 0 ||
+        remove_others(images->layers_fd, &folders, err) < 0)
+        return -1;
+    return remove_others(images->blobs_fd, &blobs, err);
+}
