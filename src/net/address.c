@@ -1,0 +1,72 @@
+// Subnets and addresses as numbers: no kernel, no store.
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "base/num.h"
+#include "net_private.h"
+
+enum { PREFIX_MIN = 8, PREFIX_MAX = 30 };
+
+uint32_t subnet_mask(int prefix)
+{
+    return prefix == 0 ? 0 : UINT32_MAX << (32 - prefix);
+}
+
+bool subnet_contains(const struct subnet *subnet, uint32_t address)
+{
+    return ((subnet->gateway ^ address) & subnet_mask(subnet->prefix)) == 0;
+}
+
+int subnet_parse(const char *text, struct subnet *out, struct err *err)
+{
+    struct slice rest = slice_of(text), host;
+    struct in_addr address;
+    char copy[INET_ADDRSTRLEN];
+    uint64_t prefix;
+
+    slice_cut(&rest, '/', &host);
+    snprintf(copy, sizeof(copy), "%.*s", (int)MIN_OF(host.size, sizeof(copy)), host.data);
+    if (host.size >= sizeof(copy) || inet_pton(AF_INET, copy, &address) != 1 || !rest.data ||
+        !num_parse_u64(rest, 32, &prefix))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid CIDR address: %s", text);
+    if (prefix < PREFIX_MIN || prefix > PREFIX_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "bridge address %s: the prefix must be between %d and %d", text,
+                       PREFIX_MIN, PREFIX_MAX);
+    const struct subnet found = { ntohl(address.s_addr), (int)prefix };
+    uint32_t host_part = found.gateway & ~subnet_mask(found.prefix);
+    if (host_part == 0 || host_part == ~subnet_mask(found.prefix))
+        return err_set(err, ERR_INVALID_ARGUMENT, "bridge address %s is the network's own or its broadcast address", text);
+    *out = found;
+    return 0;
+}
+
+void address_text(uint32_t address, char out[INET_ADDRSTRLEN])
+{
+    const struct in_addr in = { htonl(address) };
+    inet_ntop(AF_INET, &in, out, INET_ADDRSTRLEN);
+}
+
+void address_mac(uint32_t address, unsigned char out[6])
+{
+    const unsigned char mac[6] = { 0x02, 0x42, (unsigned char)(address >> 24), (unsigned char)(address >> 16),
+                                   (unsigned char)(address >> 8), (unsigned char)address };
+    memcpy(out, mac, sizeof(mac));
+}
+
+int address_lowest_free(const struct subnet *subnet, const uint32_t *taken, size_t len, uint32_t *out, struct err *err)
+{
+    uint32_t first = subnet->gateway & subnet_mask(subnet->prefix);
+    uint32_t last = first | ~subnet_mask(subnet->prefix);
+    size_t next = 0;
+    for (uint32_t candidate = first + 1; candidate < last; candidate++) {
+        while (next < len && taken[next] < candidate)
+            next++;
+        if (candidate == subnet->gateway || (next < len && taken[next] == candidate))
+            continue;
+        *out = candidate;
+        return 0;
+    }
+    char text[INET_ADDRSTRLEN];
+    address_text(first, text);
+    return err_set(err, ERR_RESOURCE_EXHAUSTED, "no free address left in %s/%d", text, subnet->prefix);
+}

@@ -1,0 +1,319 @@
+// Links, addresses and routes by libnl-route. No caches: each would dump every link of the host.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <netlink/netlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/link/veth.h>
+#include <netlink/route/nexthop.h>
+#include <netlink/route/route.h>
+#include <stdio.h>
+
+#include "net_private.h"
+
+enum { DUMP_TRIES = 8, MESSAGE_SIZE = 32 * 1024 };
+
+#define _cleanup_link_ _cleanup_(link_put)
+#define _cleanup_nl_addr_ _cleanup_(nl_addr_cleanup)
+
+static void link_put(struct rtnl_link **link)
+{
+    rtnl_link_put(*link);
+}
+
+static void nl_addr_cleanup(struct nl_addr **address)
+{
+    nl_addr_put(*address);
+}
+
+// ---- the socket -----------------------------------------------------------------------------------------------------
+
+static int keep_number(struct sockaddr_nl *from, struct nlmsgerr *error, void *argument)
+{
+    ((struct link_socket *)argument)->number = -error->error;
+    return -NLE_FAILURE;
+}
+
+int link_open(struct link_socket *out, struct err *err)
+{
+    *out = (struct link_socket){ .sock = nl_socket_alloc() };
+    int result = out->sock ? nl_connect(out->sock, NETLINK_ROUTE) : -NLE_NOMEM;
+    if (result < 0) {
+        link_close(out);
+        return err_set(err, ERR_INTERNAL, "open rtnetlink: %s", nl_geterror(result));
+    }
+    nl_socket_modify_err_cb(out->sock, NL_CB_CUSTOM, keep_number, out);
+    // One read per message, into a buffer that no answer outgrows, instead of one to ask for its size and one to get it.
+    nl_socket_set_msg_buf_size(out->sock, MESSAGE_SIZE);
+    nl_socket_disable_msg_peek(out->sock);
+    return 0;
+}
+
+void link_close(struct link_socket *socket)
+{
+    if (socket->sock)
+        nl_socket_free(socket->sock);
+    socket->sock = NULL;
+}
+
+static int failed(struct link_socket *socket, int result, struct err *err, const char *what)
+{
+    int number = socket->number;
+    socket->number = 0;
+    return number ? err_errno(err, number, "%s", what) : err_set(err, ERR_INTERNAL, "%s: %s", what, nl_geterror(result));
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+static int get(struct link_socket *socket, const char *name, struct rtnl_link **out, struct err *err)
+{
+    socket->number = 0;
+    int result = rtnl_link_get_kernel(socket->sock, 0, name, out);
+    if (result == 0)
+        return 0;
+    if (result == -NLE_OBJ_NOTFOUND || result == -NLE_NODEV || socket->number == ENODEV)
+        return err_set(err, ERR_NOT_FOUND, "link %s: no such device", name);
+    return failed(socket, result, err, name);
+}
+
+int link_find(struct link_socket *socket, const char *name, struct link_info *out, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *link = NULL;
+    if (get(socket, name, &link, err) < 0)
+        return -1;
+    const char *alias = rtnl_link_get_ifalias(link);
+    *out = (struct link_info){ .index = rtnl_link_get_ifindex(link), .up = rtnl_link_get_flags(link) & IFF_UP };
+    snprintf(out->alias, sizeof(out->alias), "%s", alias ? alias : "");
+    return 0;
+}
+
+int link_counters(struct link_socket *socket, const char *name, struct net_counters *out, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *link = NULL;
+    if (get(socket, name, &link, err) < 0)
+        return -1;
+    *out = (struct net_counters){
+        .rx_bytes = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES),
+        .rx_packets = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_RX_PACKETS),
+        .rx_errors = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_RX_ERRORS),
+        .rx_dropped = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_RX_DROPPED),
+        .tx_bytes = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES),
+        .tx_packets = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_TX_PACKETS),
+        .tx_errors = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_TX_ERRORS),
+        .tx_dropped = (int64_t)rtnl_link_get_stat(link, RTNL_LINK_TX_DROPPED),
+    };
+    return 0;
+}
+
+// Dumps are read message by message, so that a host with a full routing table costs time and no memory. A dump during which
+// the table changed is repeated: a callback may see an entry more than once.
+static int dump(struct link_socket *socket, int type, int family, nl_recvmsg_msg_cb_t fn, void *context, struct err *err)
+{
+    struct nl_cb *old = nl_socket_get_cb(socket->sock);
+    struct nl_cb *cb = nl_cb_clone(old);
+    int result = -NLE_DUMP_INTR;
+    socket->number = 0;
+    nl_cb_set(cb, NL_CB_VALID, NL_CB_CUSTOM, fn, context);
+    for (int i = 0; i < DUMP_TRIES && result == -NLE_DUMP_INTR; i++) {
+        result = nl_rtgen_request(socket->sock, type, family, NLM_F_DUMP);
+        if (result >= 0)
+            result = nl_recvmsgs(socket->sock, cb);
+    }
+    nl_cb_put(cb);
+    nl_cb_put(old);
+    return result < 0 ? failed(socket, result, err, "read the host's links and routes") : 0;
+}
+
+struct link_walk {
+    link_each_fn *fn;
+    void *context;
+};
+
+static int on_link(struct nl_msg *message, void *argument)
+{
+    const struct link_walk *walk = argument;
+    struct nlattr *attributes[IFLA_MAX + 1];
+    if (nlmsg_parse(nlmsg_hdr(message), sizeof(struct ifinfomsg), attributes, IFLA_MAX, NULL) < 0)
+        return NL_SKIP;
+    const struct ifinfomsg *header = nlmsg_data(nlmsg_hdr(message));
+    struct link_info info = { .index = header->ifi_index, .up = header->ifi_flags & IFF_UP };
+    if (attributes[IFLA_IFALIAS])
+        nla_strlcpy(info.alias, attributes[IFLA_IFALIAS], sizeof(info.alias));
+    walk->fn(walk->context, &info);
+    return NL_OK;
+}
+
+int link_each(struct link_socket *socket, link_each_fn *fn, void *context, struct err *err)
+{
+    struct link_walk walk = { fn, context };
+    return dump(socket, RTM_GETLINK, AF_UNSPEC, on_link, &walk, err);
+}
+
+struct route_walk {
+    link_route_fn *fn;
+    void *context;
+};
+
+static int on_route(struct nl_msg *message, void *argument)
+{
+    const struct route_walk *walk = argument;
+    struct nlattr *attributes[RTA_MAX + 1];
+    if (nlmsg_parse(nlmsg_hdr(message), sizeof(struct rtmsg), attributes, RTA_MAX, NULL) < 0)
+        return NL_SKIP;
+    const struct rtmsg *header = nlmsg_data(nlmsg_hdr(message));
+    uint32_t destination = 0;
+    if (attributes[RTA_DST] && nla_len(attributes[RTA_DST]) == sizeof(uint32_t))
+        destination = ntohl(nla_get_u32(attributes[RTA_DST]));
+    if (header->rtm_family == AF_INET)
+        walk->fn(walk->context, destination, header->rtm_dst_len);
+    return NL_OK;
+}
+
+int link_each_route(struct link_socket *socket, link_route_fn *fn, void *context, struct err *err)
+{
+    struct route_walk walk = { fn, context };
+    return dump(socket, RTM_GETROUTE, AF_INET, on_route, &walk, err);
+}
+
+// ---- making ---------------------------------------------------------------------------------------------------------
+
+static void set_mac(struct rtnl_link *link, const unsigned char mac[6])
+{
+    _cleanup_nl_addr_ struct nl_addr *address = nl_addr_build(AF_LLC, mac, 6);
+    rtnl_link_set_addr(link, address);
+}
+
+int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *link = rtnl_link_alloc();
+    rtnl_link_set_type(link, "bridge");
+    rtnl_link_set_name(link, name);
+    set_mac(link, mac); // an address of its own: one borrowed from a port would change with the ports
+    int result = rtnl_link_add(socket->sock, link, NLM_F_CREATE | NLM_F_EXCL);
+    return result < 0 ? failed(socket, result, err, "make the bridge") : 0;
+}
+
+int link_add_veth(struct link_socket *socket, const char *name, int master, int netns_fd, const unsigned char mac[6],
+                  struct err *err)
+{
+    struct rtnl_link *link = rtnl_link_veth_alloc();
+    struct rtnl_link *peer = rtnl_link_veth_get_peer(link);
+    rtnl_link_set_name(link, name);
+    rtnl_link_set_master(link, master);
+    rtnl_link_set_flags(link, IFF_UP);
+    rtnl_link_set_name(peer, "eth0");
+    rtnl_link_set_ns_fd(peer, netns_fd);
+    set_mac(peer, mac);
+    rtnl_link_put(peer); // the reference that get_peer took
+    int result = rtnl_link_add(socket->sock, link, NLM_F_CREATE | NLM_F_EXCL);
+    rtnl_link_veth_release(link);
+    if (result < 0 && socket->number == EXFULL) {
+        socket->number = 0;
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "the bridge is full: a Linux bridge takes 1,023 ports");
+    }
+    return result < 0 ? failed(socket, result, err, "make a veth pair") : 0;
+}
+
+static int change(struct link_socket *socket, int index, struct rtnl_link *changes, const char *what, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *original = rtnl_link_alloc();
+    rtnl_link_set_ifindex(original, index);
+    int result = rtnl_link_change(socket->sock, original, changes, 0);
+    return result < 0 ? failed(socket, result, err, what) : 0;
+}
+
+int link_set_alias(struct link_socket *socket, int index, const char *alias, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *changes = rtnl_link_alloc();
+    rtnl_link_set_ifalias(changes, alias);
+    return change(socket, index, changes, "name a link", err);
+}
+
+int link_set_master(struct link_socket *socket, int index, int master, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *changes = rtnl_link_alloc();
+    rtnl_link_set_master(changes, master);
+    return change(socket, index, changes, "make a link a bridge port", err);
+}
+
+int link_set_up(struct link_socket *socket, int index, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *changes = rtnl_link_alloc();
+    rtnl_link_set_flags(changes, IFF_UP);
+    return change(socket, index, changes, "bring a link up", err);
+}
+
+// What belongs to a bridge's port is set by AF_BRIDGE requests. libnl's own functions send some of them as RTM_NEWLINK,
+// which the kernel takes without an error and without an effect.
+static int set_port(struct link_socket *socket, int index, int attribute, uint8_t value, const char *what, struct err *err)
+{
+    const struct ifinfomsg header = { .ifi_family = AF_BRIDGE, .ifi_index = index };
+    struct nl_msg *message = nlmsg_alloc_simple(RTM_SETLINK, 0);
+    nlmsg_append(message, (void *)&header, sizeof(header), NLMSG_ALIGNTO);
+    struct nlattr *nest = nla_nest_start(message, IFLA_PROTINFO | NLA_F_NESTED);
+    nla_put_u8(message, attribute, value);
+    nla_nest_end(message, nest);
+    socket->number = 0;
+    int result = nl_send_sync(socket->sock, message); // frees the message
+    return result < 0 ? failed(socket, result, err, what) : 0;
+}
+
+int link_set_hairpin(struct link_socket *socket, int index, struct err *err)
+{
+    return set_port(socket, index, IFLA_BRPORT_MODE, 1, "set hairpin mode", err);
+}
+
+int link_block_port(struct link_socket *socket, int index, struct err *err)
+{
+    return set_port(socket, index, IFLA_BRPORT_STATE, BR_STATE_DISABLED, "block a bridge port", err);
+}
+
+int link_delete(struct link_socket *socket, int index, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *link = rtnl_link_alloc();
+    rtnl_link_set_ifindex(link, index);
+    socket->number = 0;
+    int result = rtnl_link_delete(socket->sock, link);
+    if (result < 0 && (socket->number == ENODEV || result == -NLE_NODEV))
+        return 0;
+    return result < 0 ? failed(socket, result, err, "remove a link") : 0;
+}
+
+int link_add_address(struct link_socket *socket, int index, uint32_t address, int prefix, struct err *err)
+{
+    uint32_t in = htonl(address), all = htonl(address | ~subnet_mask(prefix));
+    _cleanup_nl_addr_ struct nl_addr *local = nl_addr_build(AF_INET, &in, sizeof(in));
+    _cleanup_nl_addr_ struct nl_addr *broadcast = nl_addr_build(AF_INET, &all, sizeof(all));
+    struct rtnl_addr *record = rtnl_addr_alloc();
+    nl_addr_set_prefixlen(local, prefix);
+    rtnl_addr_set_ifindex(record, index);
+    rtnl_addr_set_local(record, local);
+    rtnl_addr_set_broadcast(record, broadcast);
+    socket->number = 0;
+    int result = rtnl_addr_add(socket->sock, record, NLM_F_EXCL);
+    rtnl_addr_put(record);
+    if (result < 0 && socket->number == EEXIST)
+        return 0;
+    return result < 0 ? failed(socket, result, err, "add an address") : 0;
+}
+
+int link_add_default_route(struct link_socket *socket, int index, uint32_t gateway, struct err *err)
+{
+    uint32_t in = htonl(gateway), any = 0;
+    _cleanup_nl_addr_ struct nl_addr *via = nl_addr_build(AF_INET, &in, sizeof(in));
+    _cleanup_nl_addr_ struct nl_addr *destination = nl_addr_build(AF_INET, &any, sizeof(any));
+    struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
+    struct rtnl_route *route = rtnl_route_alloc();
+    nl_addr_set_prefixlen(destination, 0);
+    rtnl_route_nh_set_ifindex(hop, index);
+    rtnl_route_nh_set_gateway(hop, via);
+    rtnl_route_set_family(route, AF_INET);
+    rtnl_route_set_dst(route, destination);
+    rtnl_route_add_nexthop(route, hop); // owned by the route from here on
+    int result = rtnl_route_add(socket->sock, route, NLM_F_EXCL);
+    rtnl_route_put(route);
+    return result < 0 ? failed(socket, result, err, "add the default route") : 0;
+}

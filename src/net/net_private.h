@@ -1,0 +1,172 @@
+// What the files of this room share. Addresses are in host byte order (uint32_t) everywhere inside, and turned into text
+// or network order at the edge that needs it.
+#ifndef NET_NET_PRIVATE_H
+#define NET_NET_PRIVATE_H
+
+#include <net/if.h>
+
+#include "base/mutex.h"
+#include "net/net.h"
+
+enum { ALIAS_SIZE = 128, MAC_TEXT_SIZE = 18 };
+
+// ---- subnets (address.c) --------------------------------------------------------------------------------------------
+
+struct subnet {
+    uint32_t gateway; // the bridge's own address; 0: no subnet chosen
+    int prefix;
+};
+uint32_t subnet_mask(int prefix);
+bool subnet_contains(const struct subnet *subnet, uint32_t address);
+int subnet_parse(const char *text, struct subnet *out, struct err *err); // "172.17.0.1/16"
+void address_text(uint32_t address, char out[INET_ADDRSTRLEN]);
+void address_mac(uint32_t address, unsigned char out[6]); // 02:42 and the address: unique within the bridge
+// The lowest address that is neither taken (sorted ascending), network, broadcast nor gateway.
+int address_lowest_free(const struct subnet *subnet, const uint32_t *taken, size_t len, uint32_t *out, struct err *err);
+
+// ---- rtnetlink (link.c) ---------------------------------------------------------------------------------------------
+
+// One socket into the network namespace of the thread that opened it; it stays there. libnl folds errnos into its own
+// few codes, so the kernel's number is kept beside.
+struct nl_sock;
+struct link_socket {
+    struct nl_sock *sock;
+    int number; // errno of the last failed request
+};
+int link_open(struct link_socket *out, struct err *err); // `out` must not move while open
+void link_close(struct link_socket *socket);
+
+struct link_info {
+    int index;
+    bool up;
+    char alias[ALIAS_SIZE];
+};
+int link_find(struct link_socket *socket, const char *name, struct link_info *out, struct err *err); // not_found
+int link_counters(struct link_socket *socket, const char *name, struct net_counters *out, struct err *err);
+int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], struct err *err);
+// A veth pair, made in one request: `name` here, a port of bridge `master`, up; eth0 with `mac` in `netns_fd`, down.
+int link_add_veth(struct link_socket *socket, const char *name, int master, int netns_fd, const unsigned char mac[6],
+                  struct err *err);
+int link_set_alias(struct link_socket *socket, int index, const char *alias, struct err *err);
+int link_set_master(struct link_socket *socket, int index, int master, struct err *err);
+int link_set_up(struct link_socket *socket, int index, struct err *err);
+int link_add_address(struct link_socket *socket, int index, uint32_t address, int prefix, struct err *err); // again is fine
+int link_add_default_route(struct link_socket *socket, int index, uint32_t gateway, struct err *err);
+int link_set_hairpin(struct link_socket *socket, int index, struct err *err);
+int link_block_port(struct link_socket *socket, int index, struct err *err);
+int link_delete(struct link_socket *socket, int index, struct err *err); // missing is fine
+
+// Dumps; the callbacks must not use the socket.
+typedef void link_each_fn(void *context, const struct link_info *link);
+int link_each(struct link_socket *socket, link_each_fn *fn, void *context, struct err *err);
+typedef void link_route_fn(void *context, uint32_t destination, int prefix);
+int link_each_route(struct link_socket *socket, link_route_fn *fn, void *context, struct err *err); // IPv4, all tables
+
+// ---- namespaces (namespace.c) ---------------------------------------------------------------------------------------
+
+// Work inside another network namespace is done by a short-lived thread of its own, so that no thread of the program ever
+// changes its namespace. `fn` runs there with the namespace's descriptor.
+typedef int namespace_fn(void *context, int netns_fd, struct err *err);
+int namespace_make(namespace_fn *fn, void *context, int *netns_fd, struct err *err); // lo is up when fn runs
+int namespace_visit(int netns_fd, namespace_fn *fn, void *context, struct err *err);
+
+// ---- records (record.c) ---------------------------------------------------------------------------------------------
+
+struct record_port {
+    char container_id[65];
+    uint32_t target; // the container's address
+    struct net_port port; // listener_fd is -1
+};
+struct record_ports {
+    struct record_port *items;
+    size_t len;
+};
+void record_ports_done(struct record_ports *ports);
+#define _cleanup_record_ports_ _cleanup_(record_ports_done)
+
+int record_migrate(struct store *store, struct err *err);
+int record_setting(struct store *store, const char *key, char **out, struct err *err); // malloc'ed, NULL when unset
+int record_set(struct store *store, const char *key, const char *value, struct err *err); // NULL removes
+int record_endpoint_count(struct store *store, struct err *err);
+// Gives `container_id` an address and a link number (never given twice) in one transaction, with its ports; conflict when
+// it has one already.
+int record_endpoint_add(struct store *store, const struct subnet *subnet, const char *container_id,
+                        const struct net_port *ports, size_t port_len, uint32_t *address, int64_t *link_index,
+                        struct err *err);
+int record_endpoint_find(struct store *store, const char *container_id, int64_t *link_index, struct err *err); // 1 found
+int record_endpoint_remove(struct store *store, const char *container_id, struct err *err);
+int record_endpoint_ids(struct store *store, struct strv *out, struct err *err);
+int record_clear(struct store *store, struct err *err); // all endpoints
+// Ports of one container, or of all (NULL).
+int record_ports(struct store *store, const char *container_id, struct record_ports *out, struct err *err);
+// Does a container of ours hold this port on an address that collides with `host_address`?
+bool record_port_taken(struct store *store, int proto, const char *host_address, uint16_t host_port);
+
+// ---- nftables (nft.c: structure, nft_element.c: elements) -------------------------------------------------------------
+
+enum { NFT_TABLE_SIZE = 16 };
+#define NFT_MAP_ANY "publish_any" // proto . port : address . port, for 0.0.0.0
+#define NFT_MAP_AT "publish_at" // host address . proto . port : address . port
+
+struct mnl_socket;
+struct nft_socket {
+    struct mnl_socket *sock;
+    uint32_t seq;
+};
+int nft_open(struct nft_socket *out, struct err *err);
+void nft_close(struct nft_socket *nft);
+int nft_count_rules(struct nft_socket *nft, const char *table, size_t *out, struct err *err); // 0: no table
+int nft_delete_table(struct nft_socket *nft, const char *table, struct err *err); // missing is fine
+// Adds or removes the elements of these ports; those that have none (port_has_element) are passed over. Adding replaces
+// a stale element of the same key; not_found when table or map are gone. Removing what is missing is fine.
+int nft_add_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
+int nft_remove_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
+
+size_t nft_rule_count(void); // of a whole table
+// The whole table in one transaction, old one replaced, elements of `ports` included.
+int nft_make_table(const char *table, const char *bridge, const struct subnet *subnet, const struct record_ports *ports,
+                   struct err *err);
+
+// Whether kernel DNAT serves this port: IPv4 and not a loopback address. *address is 0 for "every address".
+bool port_has_element(const struct net_port *port, uint32_t *address);
+
+// ---- foreign firewalls (foreign.c) ------------------------------------------------------------------------------------
+
+// Looks for a foreign forward chain that drops, and overrules it in DOCKER-USER where that chain exists. *line is a sentence
+// for the user when something still drops (malloc'ed) or NULL; *tool names the iptables whose DOCKER-USER has our two
+// rules now, or NULL.
+void foreign_admit(const char *bridge, const char *comment, char **line, const char **tool);
+void foreign_withdraw(const char *tool, const char *bridge, const char *comment);
+
+#define SETTING_SUBNET "subnet" // "172.17.0.1/16": the bridge's address
+#define SETTING_IP_FORWARD "ip_forward" // what it was before us
+#define SETTING_DOCKER_USER "docker_user" // the iptables that has our rules
+
+// ---- the room -------------------------------------------------------------------------------------------------------
+
+struct net {
+    struct store *store;
+    char id[9];
+    char bridge[IFNAMSIZ];
+    char table[NFT_TABLE_SIZE];
+    char *ip_forward_file;
+    struct subnet bip; // what the configuration asks for; gateway 0: nothing
+    // Guards what follows, and with the sockets every request on the host's side. Inside it only the store's lock is taken.
+    struct mutex lock;
+    struct subnet subnet GUARDED_BY(lock); // gateway 0: none could be chosen
+    bool subnet_recorded GUARDED_BY(lock);
+    struct link_socket link GUARDED_BY(lock);
+    struct nft_socket nft GUARDED_BY(lock);
+    int bridge_index GUARDED_BY(lock); // 0: not seen yet
+    bool table_made GUARDED_BY(lock); // by this process
+    bool foreign_checked GUARDED_BY(lock);
+    char *foreign_line GUARDED_BY(lock);
+};
+
+// A subnet of Docker's pools that no route of the host overlaps.
+int bridge_choose_subnet(struct net *net, struct subnet *out, struct err *err) REQUIRES(net->lock);
+int bridge_make_table(struct net *net, struct err *err) REQUIRES(net->lock);
+// Puts the near ends of all attached containers on the bridge (endpoint.c).
+int endpoint_rejoin(struct net *net, struct err *err) REQUIRES(net->lock);
+
+#endif
