@@ -1,0 +1,306 @@
+// A volume is its folder: the record beside it says when it was made and whether somebody named it. Because volumes hold what
+// people cannot get back, nothing here deletes a folder on a record's word alone:
+//
+// - made: folder first (under a hidden name, then renamed), then the record. A folder without a record is adopted at start.
+// - removed: folder renamed to a hidden name first, then the record, then the files. Hidden names are removed at start.
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mutex.h"
+#include "base/num.h"
+#include "volume/volume.h"
+
+#define ANONYMOUS_LEN 64
+#define VOLUME_LOCK_RANK 8 // below the store's own
+#define HIDDEN_PREFIX ".berth-"
+
+struct volume_store {
+    struct store *store; // borrowed
+    char *root_path;
+    int volumes_fd;
+    struct mutex lock; // between a folder and its record
+};
+
+static const char *const migrations[] = {
+    "CREATE TABLE volumes(name TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, anonymous INTEGER NOT NULL);",
+};
+
+// ---- names ----------------------------------------------------------------------------------------------------------
+
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static bool name_valid(const char *name)
+{
+    if (!is_alnum(name[0]))
+        return false;
+    for (size_t i = 1; name[i]; i++)
+        if (!is_alnum(name[i]) && !strchr("_.-", name[i]))
+            return false;
+    return strlen(name) <= 255;
+}
+
+static int check_name(const char *name, struct err *err)
+{
+    if (strlen(name) < 2)
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "create %s: volume name is too short, names should be at least two alphanumeric characters", name);
+    if (!name_valid(name))
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "create %.255s: \"%.255s\" includes invalid characters for a local volume name, only"
+                       " \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path",
+                       name, name);
+    return 0;
+}
+
+static bool looks_anonymous(const char *name)
+{
+    return strlen(name) == ANONYMOUS_LEN && hex_valid(slice_of(name));
+}
+
+static void hidden_name(char out[32])
+{
+    char random[17];
+    random_hex(random, 16);
+    snprintf(out, 32, HIDDEN_PREFIX "%s", random);
+}
+
+// ---- records --------------------------------------------------------------------------------------------------------
+
+static int put_record(struct volume_store *volumes, const char *name, bool anonymous, int64_t created_ns, struct err *err)
+{
+    if (store_begin(volumes->store, err) < 0)
+        return -1;
+    if (store_exec(volumes->store, err, "INSERT INTO volumes(name, created_ns, anonymous) VALUES(?, ?, ?)", "tii", name,
+                   created_ns, (int64_t)anonymous) < 0) {
+        store_rollback(volumes->store);
+        return -1;
+    }
+    return store_commit(volumes->store, err);
+}
+
+static int delete_record(struct volume_store *volumes, const char *name, struct err *err)
+{
+    if (store_begin(volumes->store, err) < 0)
+        return -1;
+    if (store_exec(volumes->store, err, "DELETE FROM volumes WHERE name = ?", "t", name) < 0) {
+        store_rollback(volumes->store);
+        return -1;
+    }
+    return store_commit(volumes->store, err);
+}
+
+struct found {
+    struct volume *volume;
+    bool yes;
+};
+
+static int take_volume(void *context, const struct store_row *row, struct err *err)
+{
+    struct found *found = context;
+    found->yes = true;
+    found->volume->created_ns = store_int(row, 0);
+    found->volume->anonymous = store_int(row, 1);
+    return 0;
+}
+
+// 1 when it is there, 0 when not.
+static int find(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, struct err *err)
+{
+    struct volume volume = { 0 };
+    struct found found = { &volume, false };
+    if (store_query(volumes->store, err, take_volume, &found, "SELECT created_ns, anonymous FROM volumes WHERE name = ?",
+                    "t", name) < 0)
+        return -1;
+    if (!found.yes)
+        return 0;
+    volume.name = arena_strdup(arena, name);
+    volume.path = arena_printf(arena, "%s/volumes/%s/_data", volumes->root_path, name);
+    *out = volume;
+    return 1;
+}
+
+// ---- at start -------------------------------------------------------------------------------------------------------
+
+static int take_name(void *context, const struct store_row *row, struct err *err)
+{
+    strv_add(context, store_text(row, 0));
+    return 0;
+}
+
+static bool has_folder(const struct volume_store *volumes, const char *name)
+{
+    struct stat info;
+    return fstatat(volumes->volumes_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
+}
+
+static int settle_entry(struct volume_store *volumes, const struct strv *known, const char *name, struct err *err)
+{
+    struct stat info;
+    if (str_starts(name, HIDDEN_PREFIX)) {
+        file_remove_tree(volumes->volumes_fd, name, NULL); // what stays is tried again at the next start
+        return 0;
+    }
+    if (strv_has(known, name) || strlen(name) < 2 || !name_valid(name) || !has_folder(volumes, name))
+        return 0;
+    _cleanup_free_ char *data = mem_printf("%s/_data", name);
+    if (fstatat(volumes->volumes_fd, data, &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(info.st_mode))
+        return 0;
+    return put_record(volumes, name, looks_anonymous(name), info.st_ctim.tv_sec * NS_PER_S + info.st_ctim.tv_nsec, err);
+}
+
+static int settle(struct volume_store *volumes, struct err *err)
+{
+    _cleanup_strv_ struct strv known = { 0 };
+    if (store_query(volumes->store, err, take_name, &known, "SELECT name FROM volumes", "") < 0)
+        return -1;
+    for (size_t i = 0; i < known.len; i++)
+        if (!has_folder(volumes, known.items[i]) && delete_record(volumes, known.items[i], err) < 0)
+            return -1;
+    int fd = file_open_dir(volumes->volumes_fd, ".", err);
+    if (fd < 0)
+        return -1;
+    _cleanup_dir_ DIR *dir = fdopendir(fd);
+    struct dirent *entry;
+    if (!dir) {
+        fd_close(fd);
+        return err_errno(err, errno, "read folder");
+    }
+    while ((entry = readdir(dir)))
+        if (settle_entry(volumes, &known, entry->d_name, err) < 0)
+            return -1;
+    return 0;
+}
+
+// Passable but not readable: a container's process with another uid reaches its own volume through its mount.
+static int open_folder(struct volume_store *volumes, int root_fd, struct err *err)
+{
+    if (file_mkdirs(root_fd, "volumes", 0701, err) < 0 ||
+        (volumes->volumes_fd = file_open_dir(root_fd, "volumes", err)) < 0)
+        return -1;
+    return fchmod(volumes->volumes_fd, 0701) < 0 ? err_errno(err, errno, "volumes") : 0;
+}
+
+int volume_store_open(struct store *store, int root_fd, const char *root_path, struct volume_store **out, struct err *err)
+{
+    struct volume_store *volumes = mem_new(struct volume_store);
+    volumes->store = store;
+    volumes->root_path = mem_strdup(root_path);
+    volumes->volumes_fd = -1;
+    mutex_init(&volumes->lock, VOLUME_LOCK_RANK);
+    if (store_migrate(store, "volume", migrations, ARRAY_LEN(migrations), err) < 0 ||
+        open_folder(volumes, root_fd, err) < 0 || settle(volumes, err) < 0) {
+        volume_store_close(volumes);
+        return err_wrap(err, "volume store");
+    }
+    *out = volumes;
+    return 0;
+}
+
+void volume_store_close(struct volume_store *volumes)
+{
+    if (!volumes)
+        return;
+    fd_close(volumes->volumes_fd);
+    mutex_done(&volumes->lock);
+    free(volumes->root_path);
+    free(volumes);
+}
+
+// ---- the verbs ------------------------------------------------------------------------------------------------------
+
+static int fill_folder(int volumes_fd, const char *folder, struct err *err)
+{
+    if (mkdirat(volumes_fd, folder, 0701) < 0)
+        return err_errno(err, errno, "make volume folder");
+    _cleanup_close_ int fd = file_open_dir(volumes_fd, folder, err);
+    if (fd < 0)
+        return -1;
+    if (mkdirat(fd, "_data", 0755) < 0 || fchmodat(fd, "_data", 0755, 0) < 0 || fchmod(fd, 0701) < 0)
+        return err_errno(err, errno, "make volume folder");
+    return 0;
+}
+
+static int make_folder(struct volume_store *volumes, const char *name, struct err *err)
+{
+    char temporary[32];
+    hidden_name(temporary);
+    int result = fill_folder(volumes->volumes_fd, temporary, err);
+    if (result == 0 && renameat2(volumes->volumes_fd, temporary, volumes->volumes_fd, name, RENAME_NOREPLACE) < 0)
+        result = err_errno(err, errno, "make volume folder");
+    if (result < 0)
+        file_remove_tree(volumes->volumes_fd, temporary, NULL);
+    return result;
+}
+
+static int ensure_locked(struct volume_store *volumes, const char *name, bool anonymous, struct arena *arena,
+                         struct volume *out, bool *created, struct err *err)
+{
+    int there = find(volumes, name, arena, out, err);
+    *created = there == 0;
+    if (there != 0)
+        return there < 0 ? -1 : 0;
+    if (make_folder(volumes, name, err) < 0)
+        return -1;
+    if (put_record(volumes, name, anonymous, clock_wall_ns(), err) < 0) {
+        file_remove_tree(volumes->volumes_fd, name, NULL); // empty, and nobody has heard of it
+        return -1;
+    }
+    return find(volumes, name, arena, out, err) < 0 ? -1 : 0;
+}
+
+int volume_ensure(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, bool *created,
+                  struct err *err)
+{
+    char random[ANONYMOUS_LEN + 1];
+    bool anonymous = !name;
+    random_hex(random, ANONYMOUS_LEN);
+    name = anonymous ? random : name;
+    if (check_name(name, err) < 0)
+        return -1;
+    mutex_lock(&volumes->lock);
+    int result = ensure_locked(volumes, name, anonymous, arena, out, created, err);
+    mutex_unlock(&volumes->lock);
+    return result < 0 ? err_wrap(err, "create %s", name) : 0;
+}
+
+int volume_get(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, struct err *err)
+{
+    int there = find(volumes, name, arena, out, err);
+    if (there == 0)
+        return err_set(err, ERR_NOT_FOUND, "get %.255s: no such volume", name);
+    return there < 0 ? -1 : 0;
+}
+
+// Out of sight, then out of the records.
+static int remove_locked(struct volume_store *volumes, const char *name, const char *hidden, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct volume volume;
+    if (volume_get(volumes, name, &arena, &volume, err) < 0)
+        return -1;
+    if (renameat(volumes->volumes_fd, name, volumes->volumes_fd, hidden) < 0 && errno != ENOENT)
+        return err_errno(err, errno, "remove %s", name);
+    if (delete_record(volumes, name, err) < 0) {
+        renameat(volumes->volumes_fd, hidden, volumes->volumes_fd, name);
+        return -1;
+    }
+    return 0;
+}
+
+int volume_remove(struct volume_store *volumes, const char *name, struct err *err)
+{
+    char hidden[32];
+    hidden_name(hidden);
+    mutex_lock(&volumes->lock);
+    int result = remove_locked(volumes, name, hidden, err);
+    mutex_unlock(&volumes->lock);
+    if (result == 0)
+        file_remove_tree(volumes->volumes_fd, hidden, NULL);
+    return result;
+}

@@ -1,0 +1,31 @@
+// Local volumes: <root>/volumes/<name>/_data, with a record in the store. Thread-safe; not to be called inside a store
+// transaction. Whether a volume is in use is the engine's to know: remove asks nobody.
+#ifndef VOLUME_VOLUME_H
+#define VOLUME_VOLUME_H
+
+#include "base/strv.h"
+#include "store/store.h"
+
+struct volume_store;
+
+struct volume {
+    char *name;
+    char *path; // of _data on the host, absolute
+    int64_t created_ns;
+    bool anonymous;
+    struct kvs labels; // none so far: volume_ensure() takes none
+};
+
+// `root_fd` and `root_path` are the same folder, needed only during the call. Folders without a record (a crash, a restored
+// backup) become volumes again; half-made and half-removed ones go.
+int volume_store_open(struct store *store, int root_fd, const char *root_path, struct volume_store **out, struct err *err);
+void volume_store_close(struct volume_store *volumes);
+// Gets or makes; the strings are arena memory. `name` NULL makes an anonymous one (64 hex). Names are [a-zA-Z0-9][a-zA-Z0-9_.-]+, else invalid_argument
+// with Docker's text. *created tells whether it is new (then image content is copied in by the caller).
+int volume_ensure(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, bool *created,
+                  struct err *err);
+// not_found: "get NAME: no such volume".
+int volume_get(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, struct err *err);
+int volume_remove(struct volume_store *volumes, const char *name, struct err *err);
+
+#endif

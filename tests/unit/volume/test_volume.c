@@ -1,0 +1,220 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "volume/volume.h"
+
+struct box {
+    char root[32];
+    int root_fd;
+    struct store *store;
+    struct volume_store *volumes;
+    struct arena arena;
+    struct err err;
+};
+
+#define OK(box, call)                       \
+    do {                                    \
+        if ((call) < 0)                     \
+            fail_msg("%s", (box)->err.message); \
+    } while (0)
+
+static void open_box(struct box *box)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/berth.db", box->root);
+    OK(box, store_open(path, &box->store, &box->err));
+    OK(box, volume_store_open(box->store, box->root_fd, box->root, &box->volumes, &box->err));
+}
+
+static void close_box(struct box *box)
+{
+    volume_store_close(box->volumes);
+    store_close(box->store);
+    box->volumes = NULL;
+    box->store = NULL;
+}
+
+static int setup(void **state)
+{
+    struct box *box = mem_new(struct box);
+    snprintf(box->root, sizeof(box->root), "/tmp/berth-volume-XXXXXX");
+    assert_non_null(mkdtemp(box->root));
+    box->root_fd = file_open_dir(AT_FDCWD, box->root, &box->err);
+    assert_true(box->root_fd >= 0);
+    open_box(box);
+    *state = box;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct box *box = *state;
+    close_box(box);
+    fd_close(box->root_fd);
+    file_remove_tree(AT_FDCWD, box->root, NULL);
+    arena_done(&box->arena);
+    free(box);
+    return 0;
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_mode & 07777;
+}
+
+static void makes_once_and_finds(void **state)
+{
+    struct box *box = *state;
+    struct volume volume, again;
+    bool created;
+    OK(box, volume_ensure(box->volumes, "data", &box->arena, &volume, &created, &box->err));
+    assert_true(created && !volume.anonymous && volume.created_ns > 0);
+    assert_int_equal(mode_of(volume.path), 0755);
+    assert_string_equal(volume.path, arena_printf(&box->arena, "%s/volumes/data/_data", box->root));
+    OK(box, volume_ensure(box->volumes, "data", &box->arena, &again, &created, &box->err));
+    assert_false(created);
+    assert_true(again.created_ns == volume.created_ns);
+    close_box(box);
+    open_box(box);
+    OK(box, volume_get(box->volumes, "data", &box->arena, &again, &box->err));
+    assert_true(again.created_ns == volume.created_ns);
+}
+
+static void anonymous_ones_have_64_digits(void **state)
+{
+    struct box *box = *state;
+    struct volume first, second;
+    bool created;
+    OK(box, volume_ensure(box->volumes, NULL, &box->arena, &first, &created, &box->err));
+    OK(box, volume_ensure(box->volumes, NULL, &box->arena, &second, &created, &box->err));
+    assert_true(first.anonymous && strlen(first.name) == 64);
+    assert_string_not_equal(first.name, second.name);
+}
+
+static void names_are_checked(void **state)
+{
+    struct box *box = *state;
+    struct volume volume;
+    bool created;
+    char long_name[300];
+    memset(long_name, 'a', sizeof(long_name));
+    long_name[256] = 0;
+    const char *const wrong[] = { "", "a", "..", ".a", "-a", "a/b", "../x", "a b", "ü1", "a\n", "a:b", long_name };
+    const char *const right[] = { "ab", "a-b", "A_9.x", "0a" };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        assert_int_equal(volume_ensure(box->volumes, wrong[i], &box->arena, &volume, &created, &box->err), -1);
+        assert_int_equal(box->err.class, ERR_INVALID_ARGUMENT);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(right); i++)
+        OK(box, volume_ensure(box->volumes, right[i], &box->arena, &volume, &created, &box->err));
+    volume_ensure(box->volumes, "a/b", &box->arena, &volume, &created, &box->err);
+    assert_string_equal(box->err.message,
+                        "create a/b: \"a/b\" includes invalid characters for a local volume name, only"
+                        " \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute"
+                        " path");
+}
+
+static void removal_takes_the_files(void **state)
+{
+    struct box *box = *state;
+    struct volume volume;
+    bool created;
+    OK(box, volume_ensure(box->volumes, "data", &box->arena, &volume, &created, &box->err));
+    OK(box, file_mkdirs(AT_FDCWD, arena_printf(&box->arena, "%s/a/b", volume.path), 0755, &box->err));
+    OK(box, volume_remove(box->volumes, "data", &box->err));
+    assert_int_equal(access(volume.path, F_OK), -1);
+    assert_int_equal(volume_remove(box->volumes, "data", &box->err), -1);
+    assert_int_equal(box->err.class, ERR_NOT_FOUND);
+    assert_string_equal(box->err.message, "get data: no such volume");
+    OK(box, volume_ensure(box->volumes, "data", &box->arena, &volume, &created, &box->err));
+    assert_true(created);
+    assert_int_equal(access(arena_printf(&box->arena, "%s/a", volume.path), F_OK), -1);
+}
+
+static void make(struct box *box, const char *path)
+{
+    OK(box, file_mkdirs(box->root_fd, path, 0755, &box->err));
+}
+
+// Folders and records that a crash left apart from each other.
+static void a_start_settles_what_a_crash_left(void **state)
+{
+    struct box *box = *state;
+    struct volume volume;
+    bool created;
+    OK(box, volume_ensure(box->volumes, "lost", &box->arena, &volume, &created, &box->err));
+    OK(box, volume_ensure(box->volumes, "kept", &box->arena, &volume, &created, &box->err));
+    make(box, "volumes/kept/_data/precious");
+    close_box(box);
+    make(box, "volumes/found/_data/precious"); // made, the record missing
+    make(box, "volumes/.berth-0123/_data"); // half made, or half removed
+    make(box, "volumes/not-one");
+    OK(box, renameat(box->root_fd, "volumes/lost", box->root_fd, "volumes/.berth-4567")); // removed, the record still there
+    open_box(box);
+    assert_int_equal(volume_get(box->volumes, "lost", &box->arena, &volume, &box->err), -1);
+    assert_int_equal(volume_get(box->volumes, "not-one", &box->arena, &volume, &box->err), -1);
+    OK(box, volume_get(box->volumes, "found", &box->arena, &volume, &box->err));
+    assert_true(!volume.anonymous && volume.created_ns > 0);
+    OK(box, volume_get(box->volumes, "kept", &box->arena, &volume, &box->err));
+    assert_int_equal(faccessat(box->root_fd, "volumes/kept/_data/precious", F_OK, 0), 0);
+    assert_int_equal(faccessat(box->root_fd, "volumes/found/_data/precious", F_OK, 0), 0);
+    assert_int_equal(faccessat(box->root_fd, "volumes/.berth-0123", F_OK, 0), -1);
+    assert_int_equal(faccessat(box->root_fd, "volumes/.berth-4567", F_OK, 0), -1);
+}
+
+struct racer {
+    struct box *box;
+    int created, failed;
+};
+
+static void *race(void *context)
+{
+    struct racer *racer = context;
+    for (int i = 0; i < 50; i++) {
+        struct arena arena = ARENA_INIT;
+        struct volume volume;
+        struct err err = { 0 };
+        char name[16];
+        bool created = false;
+        snprintf(name, sizeof(name), "volume%d", i);
+        racer->failed += volume_ensure(racer->box->volumes, name, &arena, &volume, &created, &err) < 0;
+        racer->created += created;
+        arena_done(&arena);
+    }
+    return NULL;
+}
+
+static void one_of_two_threads_makes_it(void **state)
+{
+    struct racer racers[2] = { { *state, 0, 0 }, { *state, 0, 0 } };
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, race, &racers[i]), 0);
+    for (size_t i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(racers[0].failed + racers[1].failed, 0);
+    assert_int_equal(racers[0].created + racers[1].created, 50);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(makes_once_and_finds, setup, teardown),
+        cmocka_unit_test_setup_teardown(anonymous_ones_have_64_digits, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_are_checked, setup, teardown),
+        cmocka_unit_test_setup_teardown(removal_takes_the_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_start_settles_what_a_crash_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_of_two_threads_makes_it, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
