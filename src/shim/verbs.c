@@ -1,0 +1,651 @@
+// The verbs: each a row of the table, a function that reads its arguments and fills a result.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "shim/shim_private.h"
+
+struct arguments {
+    int64_t proto_min, proto_max, signal, height, width, seq;
+    char *exec_id;
+    bool all;
+    struct json_list attach; // struct task_attach
+};
+
+static const struct json_field arguments_fields[] = {
+    JSON_FIELD("proto_min", JSON_INT, struct arguments, proto_min),
+    JSON_FIELD("proto_max", JSON_INT, struct arguments, proto_max),
+    JSON_FIELD("signal", JSON_INT, struct arguments, signal),
+    JSON_FIELD("height", JSON_INT, struct arguments, height),
+    JSON_FIELD("width", JSON_INT, struct arguments, width),
+    JSON_FIELD("seq", JSON_INT, struct arguments, seq),
+    JSON_FIELD("exec_id", JSON_TEXT, struct arguments, exec_id),
+    JSON_FIELD("all", JSON_FLAG, struct arguments, all),
+    JSON_FIELD("attach", JSON_LIST, struct arguments, attach, .sub = &task_attach_table),
+};
+static const struct json_table arguments_table = JSON_TABLE(struct arguments, arguments_fields);
+
+#define REPLY_FD_MAX 128 // the network namespace and listeners
+
+struct request {
+    struct shim *shim;
+    struct connection *from;
+    json_t *payload;
+    struct fd_list fds; // the frame's; what is taken is -1 afterwards
+    struct arguments arguments;
+    struct arena *arena;
+    json_t *result;
+    int reply_fds[REPLY_FD_MAX]; // borrowed
+    size_t reply_fd_len;
+    void (*after)(struct request *request); // once the answer is sent
+};
+
+typedef int verb_fn(struct request *request, struct err *err);
+
+// ---- finding things -------------------------------------------------------------------------------------------------
+
+static struct unit *find_unit(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    const char *exec_id = request->arguments.exec_id;
+    if (str_empty(exec_id) && shim->init)
+        return shim->init;
+    for (struct unit *unit = shim->execs; unit && !str_empty(exec_id); unit = unit->next) {
+        if (str_eq(unit->exec_id, exec_id))
+            return unit;
+    }
+    if (str_empty(exec_id))
+        err_set(err, ERR_NOT_FOUND, "no task was created");
+    else
+        err_set(err, ERR_NOT_FOUND, "no exec %.64s", exec_id);
+    return NULL;
+}
+
+static struct unit *find_live_unit(struct request *request, struct err *err)
+{
+    struct unit *unit = find_unit(request, err);
+    if (!unit || unit_is_live(unit))
+        return unit;
+    err_set(err, ERR_CONFLICT, "process already finished");
+    return NULL;
+}
+
+static bool is_running(const struct shim *shim)
+{
+    return shim->init && shim->init->state == UNIT_RUNNING;
+}
+
+static int check_running(const struct shim *shim, struct err *err)
+{
+    return is_running(shim) ? 0 : err_set(err, ERR_CONFLICT, "the container is not running");
+}
+
+// What makes new events is refused while too many are not acknowledged: nothing is ever dropped.
+static int check_event_room(const struct shim *shim, struct err *err)
+{
+    if (shim->events.len < SHIM_EVENT_MAX)
+        return 0;
+    return err_set(err, ERR_RESOURCE_EXHAUSTED, "%d events are not acknowledged", SHIM_EVENT_MAX);
+}
+
+static size_t count_clients(const struct stdio *stdio)
+{
+    size_t len = 0;
+    for (const struct client *client = stdio->clients; client; client = client->next)
+        len += !client->gone;
+    return len;
+}
+
+static int check_client_room(const struct request *request, struct err *err)
+{
+    const struct shim *shim = request->shim;
+    size_t len = request->arguments.attach.len + (shim->init ? count_clients(&shim->init->stdio) : 0);
+    for (const struct unit *unit = shim->execs; unit; unit = unit->next)
+        len += count_clients(&unit->stdio);
+    if (len > SHIM_ATTACH_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d attached clients", SHIM_ATTACH_MAX);
+    return 0;
+}
+
+// The clients that came with a verb, before anything is made for them.
+static int take_clients(struct request *request, struct client **out, struct err *err)
+{
+    struct client *list = NULL;
+    if (check_client_room(request, err) < 0)
+        return -1;
+    for (size_t i = 0; i < request->arguments.attach.len; i++) {
+        const struct task_attach *attach = json_list_at(&request->arguments.attach, &task_attach_table, i);
+        struct client *client;
+        int fd = fd_list_get(&request->fds, attach->fd, "attach", err);
+        if (fd < 0 || client_new(attach, fd, &client, err) < 0) {
+            client_list_discard(list);
+            return -1;
+        }
+        request->fds.fds[attach->fd] = -1;
+        client->next = list;
+        list = client;
+    }
+    *out = list;
+    return 0;
+}
+
+static void set_int(struct request *request, const char *key, int64_t value)
+{
+    json_object_set_new(request->result, key, json_integer(value));
+}
+
+// ---- hello and the end ----------------------------------------------------------------------------------------------
+
+static void replay_events(struct request *request)
+{
+    struct shim *shim = request->shim;
+    for (struct event *event = shim->events.first; event && shim->daemon == request->from; event = event->next)
+        connection_send_event(shim, &event->event);
+}
+
+static int verb_hello(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    int64_t proto = MIN_OF(request->arguments.proto_max, (int64_t)TASK_PROTO_MAX);
+    if (proto < TASK_PROTO_MIN || proto < request->arguments.proto_min)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "protocol %d to %d is spoken here", TASK_PROTO_MIN, TASK_PROTO_MAX);
+    struct connection *before = shim->daemon;
+    shim->daemon = request->from;
+    if (before && before != request->from)
+        connection_close(before);
+    set_int(request, "proto", proto);
+    set_int(request, "pid", getpid());
+    json_object_set_new(request->result, "version", json_string(BERTH_VERSION));
+    request->after = replay_events;
+    return 0;
+}
+
+static void leave(struct request *request)
+{
+    shim_leave(request->shim);
+}
+
+// Execs first: the first process is not dead before every process of its namespace has been reaped, and those are our
+// children. What is frozen cannot die.
+static void kill_everything(struct shim *shim)
+{
+    if (shim->paused)
+        cgroup_freeze(shim->cgroup, false, NULL);
+    while (shim->execs) {
+        struct unit *unit = shim->execs;
+        shim->execs = unit->next;
+        unit_free(unit);
+    }
+    unit_free(take_ptr(&shim->init));
+    if (!shim->own_pid_namespace && shim->cgroup)
+        cgroup_kill(shim->cgroup, NS_PER_S, NULL);
+}
+
+// The socket's name goes before the answer does: the next start makes one of the same name.
+static int verb_delete(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (shim->init && shim->init->state != UNIT_ENDED)
+        kill_everything(shim);
+    unlinkat(shim->state_fd, TASK_SOCKET_NAME, 0);
+    request->after = leave;
+    return 0;
+}
+
+static const char *status_of(const struct shim *shim)
+{
+    switch (shim->init->state) {
+    case UNIT_CREATED:
+        return "created";
+    case UNIT_RUNNING:
+        return shim->paused ? "paused" : "running";
+    case UNIT_DRAINING: // until the exit is told
+        return "running";
+    default:
+        return "exited";
+    }
+}
+
+static void reply_fds(struct request *request)
+{
+    struct shim *shim = request->shim;
+    set_int(request, "netns_fd", shim->netns_fd >= 0 ? 0 : -1);
+    if (shim->netns_fd >= 0)
+        request->reply_fds[request->reply_fd_len++] = shim->netns_fd;
+    if (shim->relays)
+        request->reply_fd_len += relay_set_listeners(shim->relays, request->reply_fds + request->reply_fd_len,
+                                                     REPLY_FD_MAX - request->reply_fd_len);
+}
+
+static int verb_state(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (!shim->init)
+        return err_set(err, ERR_NOT_FOUND, "no task was created");
+    const struct unit *init = shim->init;
+    struct task_state state = { .status = (char *)status_of(shim), .pid = unit_is_live(init) ? init->pid : 0,
+                                .started_ns = init->started_ns, .oom = init->oom };
+    if (init->state == UNIT_ENDED) {
+        state.exited_ns = init->exited_ns;
+        state.exit_code = init->exit_code;
+    }
+    for (const struct unit *unit = shim->execs; unit; unit = unit->next) {
+        if (unit->state != UNIT_ENDED)
+            strv_push_arena(&state.execs, request->arena, unit->exec_id);
+    }
+    json_decref(request->result);
+    request->result = json_encode(&task_state_table, &state);
+    reply_fds(request);
+    return 0;
+}
+
+// ---- create and start -----------------------------------------------------------------------------------------------
+
+static int check_document(const struct shim *shim, const struct task_document *document, struct err *err)
+{
+    if (document->version != TASK_DOCUMENT_VERSION)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "task document of version %lld", (long long)document->version);
+    if (!str_eq(document->id, shim->container_id))
+        return err_set(err, ERR_INVALID_ARGUMENT, "task document of another container");
+    if (!str_empty(document->isolation) && !str_eq(document->isolation, "container"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "isolation: %s", document->isolation);
+    if (document->init && shim->init_fd < 0)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "init: this daemon has no berth-init");
+    return 0;
+}
+
+static bool makes_pid_namespace(const struct oci_linux *section)
+{
+    const struct oci_namespace *namespaces = section->namespaces.items;
+    for (size_t i = 0; i < section->namespaces.len; i++) {
+        if (str_eq(namespaces[i].type, "pid") && str_empty(namespaces[i].path))
+            return true;
+    }
+    return false;
+}
+
+static int open_log(struct shim *shim, const struct task_log *log, struct err *err)
+{
+    if (str_empty(log->driver) || str_eq(log->driver, "none"))
+        return 0;
+    if (!str_eq(log->driver, "json-file"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "log driver %s", log->driver);
+    if (str_empty(log->path) || log->path[0] != '/')
+        return err_set(err, ERR_INVALID_ARGUMENT, "log: no absolute path");
+    return log_file_open(log->path, &shim->log, err);
+}
+
+static int open_cgroup(struct shim *shim, const char *path, struct err *err)
+{
+    if (str_empty(path))
+        return 0;
+    struct cgroup_layout layout;
+    cgroup_layout_probe(&layout);
+    if (layout.version == CGROUP_NONE)
+        return 0;
+    if (cgroup_open(&layout, path, &shim->cgroup, err) < 0)
+        return -1;
+    shim->oom_seen = cgroup_oom_kills(shim->cgroup);
+    return 0;
+}
+
+static int take_network(struct request *request, const struct task_document *document, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (document->nics.len) {
+        const struct task_nic *nic = json_list_at(&document->nics, &task_nic_table, 0);
+        shim->netns_fd = nic->netns_fd < 0 ? -1 : fd_list_take(&request->fds, nic->netns_fd, "nics.netns_fd", err);
+        if (nic->netns_fd >= 0 && shim->netns_fd < 0)
+            return -1;
+    }
+    if (document->ports.len >= REPLY_FD_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d published ports", REPLY_FD_MAX - 1);
+    for (size_t i = 0; i < document->ports.len; i++) {
+        const struct task_port *port = json_list_at(&document->ports, &task_port_table, i);
+        int listener = fd_list_get(&request->fds, port->listener_fd, "ports.listener_fd", err);
+        if (listener < 0 || relay_set_add(shim->relays, port, listener, err) < 0)
+            return -1;
+        request->fds.fds[port->listener_fd] = -1;
+    }
+    return 0;
+}
+
+static int make_plan(struct request *request, const struct task_document *document, struct fd_list *opened,
+                     struct sandbox_plan **out, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct sandbox_spec spec;
+    if (rootfs_spec(document, &request->fds, shim->container_fd, request->arena, opened, &spec, err) < 0)
+        return -1;
+    spec.netns_fd = shim->netns_fd;
+    spec.cgroup = shim->cgroup;
+    spec.init_fd = document->init ? shim->init_fd : -1;
+    return sandbox_plan_new(&spec, out, err);
+}
+
+static void plan_cleanup(struct sandbox_plan **plan)
+{
+    if (*plan)
+        sandbox_plan_free(*plan);
+}
+
+// The sandbox with its stdio around it, adopted by `unit`. Clients are taken on success only.
+static int make_sandbox(struct request *request, const struct task_document *document, struct unit *unit,
+                        struct client *clients, struct err *err)
+{
+    _cleanup_(fd_list_done) struct fd_list opened = { 0 };
+    _cleanup_(plan_cleanup) struct sandbox_plan *plan = NULL;
+    _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
+    if (make_plan(request, document, &opened, &plan, err) < 0 ||
+        stdio_open(&unit->stdio, &document->stdio, false, &ends, err) < 0)
+        return -1;
+    struct sandbox_stdio stdio = { document->stdio.terminal, ends.in, ends.out, ends.error };
+    struct sandbox *sandbox;
+    int master_fd = -1;
+    if (sandbox_create(plan, &stdio, &sandbox, &master_fd, err) < 0)
+        return -1;
+    return unit_adopt(unit, sandbox, master_fd, &document->stdio, clients, err);
+}
+
+static void forget_task(struct shim *shim)
+{
+    unit_free(take_ptr(&shim->init));
+    log_file_free(take_ptr(&shim->log));
+    relay_set_free(take_ptr(&shim->relays));
+    if (shim->cgroup)
+        cgroup_free(take_ptr(&shim->cgroup));
+    fd_close(take_fd(&shim->netns_fd));
+}
+
+static int create_task(struct request *request, const struct task_document *document, struct err *err)
+{
+    struct shim *shim = request->shim;
+    shim->own_pid_namespace = makes_pid_namespace(&document->linux_section);
+    shim->relays = relay_set_new(shim->loop, shim->copy);
+    if (open_cgroup(shim, document->linux_section.cgroups_path, err) < 0 || open_log(shim, &document->log, err) < 0 ||
+        take_network(request, document, err) < 0)
+        return -1;
+    struct client *clients;
+    if (take_clients(request, &clients, err) < 0)
+        return -1;
+    shim->init = unit_new(shim, "");
+    shim->init->stdio.log = shim->log;
+    if (make_sandbox(request, document, shim->init, clients, err) == 0)
+        return 0;
+    client_list_discard(clients);
+    return -1;
+}
+
+static int verb_create(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct task_document document;
+    if (shim->init)
+        return err_set(err, ERR_CONFLICT, "a task was created already");
+    if (json_decode(&task_document_table, json_object_get(request->payload, "document"), &document, request->arena,
+                    NULL, err) < 0)
+        return err_wrap(err, "task document");
+    if (check_document(shim, &document, err) < 0)
+        return -1;
+    if (create_task(request, &document, err) < 0) {
+        forget_task(shim);
+        return -1;
+    }
+    set_int(request, "pid", shim->init->pid);
+    return 0;
+}
+
+static int verb_start(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (!shim->init || shim->init->state != UNIT_CREATED)
+        return err_set(err, ERR_CONFLICT, shim->init ? "the container was started already" : "no task was created");
+    if (unit_begin(shim->init, err) < 0) {
+        forget_task(shim); // its clients see the end of their stream
+        return -1;
+    }
+    shim_settle(shim);
+    shim_emit(shim, &(struct task_event){ .kind = (char *)"started", .pid = shim->init->pid,
+                                          .time_ns = shim->init->started_ns }, NULL);
+    set_int(request, "pid", shim->init->pid);
+    set_int(request, "started_ns", shim->init->started_ns);
+    return 0;
+}
+
+// ---- exec -----------------------------------------------------------------------------------------------------------
+
+static int check_exec(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (check_running(shim, err) < 0 || check_event_room(shim, err) < 0)
+        return -1;
+    if (shim->paused)
+        return err_set(err, ERR_CONFLICT, "the container is paused");
+    if (shim->exec_len >= SHIM_EXEC_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "%d execs run already", SHIM_EXEC_MAX);
+    if (str_empty(request->arguments.exec_id))
+        return err_set(err, ERR_INVALID_ARGUMENT, "exec without an id");
+    if (find_unit(request, NULL))
+        return err_set(err, ERR_CONFLICT, "exec %.64s runs already", request->arguments.exec_id);
+    return 0;
+}
+
+// Ours is inherited, and ours is that of a process which must not be chosen. The child still waits for its start.
+static void lend_oom_score(pid_t pid, int64_t score)
+{
+    char path[64], text[32];
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    snprintf(text, sizeof(text), "%lld", (long long)score);
+    file_put(AT_FDCWD, path, text, NULL);
+}
+
+static int run_exec(struct request *request, const struct task_exec *exec, struct unit *unit, struct client *clients,
+                    struct err *err)
+{
+    struct shim *shim = request->shim;
+    _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
+    if (stdio_open(&unit->stdio, &exec->stdio, !clients, &ends, err) < 0)
+        return -1;
+    struct sandbox_exec wish = { &exec->process, !exec->unconfined };
+    struct sandbox_stdio stdio = { exec->stdio.terminal, ends.in, ends.out, ends.error };
+    struct sandbox *sandbox;
+    int master_fd = -1;
+    if (sandbox_exec(sandbox_pidfd(shim->init->sandbox), shim->cgroup, &wish, &stdio, &sandbox, &master_fd, err) < 0)
+        return -1;
+    lend_oom_score(sandbox_pid(sandbox), exec->process.oom_score_adj);
+    // Started before the clients are touched: a failure must leave their connections whole.
+    if (sandbox_start(sandbox, err) < 0) {
+        sandbox_free(sandbox);
+        fd_close(master_fd);
+        return -1;
+    }
+    unit->state = UNIT_RUNNING;
+    unit->started_ns = clock_wall_ns();
+    return unit_adopt(unit, sandbox, master_fd, &exec->stdio, clients, err);
+}
+
+// A failure goes back to the daemon, which writes it to the client by its own descriptor: ours are just closed.
+static int verb_exec(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct task_exec exec;
+    struct client *clients;
+    if (json_decode(&task_exec_table, request->payload, &exec, request->arena, NULL, err) < 0 ||
+        check_exec(request, err) < 0 || take_clients(request, &clients, err) < 0)
+        return -1;
+    struct unit *unit = unit_new(shim, exec.exec_id);
+    if (run_exec(request, &exec, unit, clients, err) < 0) {
+        client_list_discard(clients);
+        unit_free(unit);
+        return -1;
+    }
+    unit->next = shim->execs;
+    shim->execs = unit;
+    shim->exec_len++;
+    set_int(request, "pid", unit->pid);
+    return 0;
+}
+
+// ---- the living -----------------------------------------------------------------------------------------------------
+
+static int verb_attach(struct request *request, struct err *err)
+{
+    struct unit *unit = find_live_unit(request, err);
+    struct client *clients;
+    if (!unit || check_event_room(request->shim, err) < 0 || take_clients(request, &clients, err) < 0)
+        return -1;
+    while (clients) {
+        struct client *client = clients;
+        clients = client->next;
+        stdio_add_client(&unit->stdio, client);
+        if (client_watch(client, NULL) < 0)
+            client_drop(client);
+    }
+    return 0;
+}
+
+static int verb_kill(struct request *request, struct err *err)
+{
+    struct unit *unit = find_live_unit(request, err);
+    int64_t number = request->arguments.signal;
+    if (!unit)
+        return -1;
+    if (number < 1 || number > SIGRTMAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "signal %lld", (long long)number);
+    if (request->arguments.all && request->shim->cgroup)
+        return cgroup_signal_all(request->shim->cgroup, (int)number, err);
+    if (syscall(SYS_pidfd_send_signal, sandbox_pidfd(unit->sandbox), (int)number, NULL, 0) == 0)
+        return 0;
+    if (errno == ESRCH)
+        return err_set(err, ERR_CONFLICT, "process already finished");
+    return err_errno(err, errno, "signal %lld", (long long)number);
+}
+
+static int verb_resize(struct request *request, struct err *err)
+{
+    struct unit *unit = find_live_unit(request, err);
+    return unit ? stdio_resize(&unit->stdio, request->arguments.height, request->arguments.width, err) : -1;
+}
+
+static int verb_stdin_close(struct request *request, struct err *err)
+{
+    struct unit *unit = find_live_unit(request, err);
+    if (!unit)
+        return -1;
+    stdio_close_input(&unit->stdio);
+    return 0;
+}
+
+static int freeze(struct request *request, bool frozen, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (check_running(shim, err) < 0 || check_event_room(shim, err) < 0)
+        return -1;
+    if (shim->paused == frozen)
+        return err_set(err, ERR_CONFLICT, frozen ? "the container is paused already" : "the container is not paused");
+    if (!shim->cgroup)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "pausing needs a control group");
+    if (cgroup_freeze(shim->cgroup, frozen, err) < 0)
+        return -1;
+    shim->paused = frozen;
+    shim_emit(shim, &(struct task_event){ .kind = (char *)(frozen ? "paused" : "resumed") }, NULL);
+    return 0;
+}
+
+static int verb_pause(struct request *request, struct err *err)
+{
+    return freeze(request, true, err);
+}
+
+static int verb_resume(struct request *request, struct err *err)
+{
+    return freeze(request, false, err);
+}
+
+// The state that the event told is visible in the API now: whoever waits for the stream's end may see it.
+static int verb_event_ack(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    int64_t seq = request->arguments.seq;
+    if (!event_queue_ack(&shim->events, seq))
+        return 0;
+    if (shim->init && shim->init->end_seq == seq)
+        stdio_finish_clients(&shim->init->stdio);
+    for (struct unit *unit = shim->execs; unit; unit = unit->next) {
+        if (unit->end_seq == seq)
+            stdio_finish_clients(&unit->stdio);
+    }
+    return 0;
+}
+
+// ---- serving --------------------------------------------------------------------------------------------------------
+
+struct verb {
+    const char *name;
+    verb_fn *run;
+    bool silent; // no answer
+};
+
+static const struct verb verbs[] = {
+    { "hello", verb_hello, false },
+    { "create", verb_create, false },
+    { "start", verb_start, false },
+    { "state", verb_state, false },
+    { "delete", verb_delete, false },
+    { "exec", verb_exec, false },
+    { "attach", verb_attach, false },
+    { "kill", verb_kill, false },
+    { "resize", verb_resize, false },
+    { "stdin_close", verb_stdin_close, false },
+    { "pause", verb_pause, false },
+    { "resume", verb_resume, false },
+    { "event_ack", verb_event_ack, true },
+};
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (str_eq(verbs[i].name, name))
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+static int run_verb(const struct verb *verb, struct request *request, struct err *err)
+{
+    if (!verb)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "unknown verb %.64s", json_get_text(request->payload, "verb", ""));
+    if (request->shim->leaving)
+        return err_set(err, ERR_UNAVAILABLE, "the task was deleted");
+    if (json_decode(&arguments_table, request->payload, &request->arguments, request->arena, NULL, err) < 0)
+        return -1;
+    return verb->run(request, err);
+}
+
+static bool answer(struct request *request, uint64_t id, int outcome, const struct err *error)
+{
+    int fd = request->from->fd;
+    if (outcome < 0)
+        return task_send_error(fd, id, error, NULL) == 0;
+    return task_send(fd, TASK_RESPONSE, id, request->result, request->reply_fds, request->reply_fd_len, NULL) == 0;
+}
+
+bool verbs_serve(struct connection *connection, struct task_frame *frame)
+{
+    struct shim *shim = connection->shim;
+    const char *name = json_get_text(frame->payload, "verb", "");
+    const struct verb *verb = find_verb(name);
+    if (frame->type != TASK_REQUEST || (shim->daemon != connection && !str_eq(name, "hello")))
+        return false;
+    _cleanup_(arena_done) struct arena arena = ARENA_INIT;
+    struct request request = { .shim = shim, .from = connection, .payload = frame->payload,
+                               .fds = { frame->fds, frame->fd_len }, .arena = &arena, .result = json_object() };
+    struct err err = { 0 };
+    int outcome = run_verb(verb, &request, &err);
+    bool sent = verb && verb->silent ? true : answer(&request, frame->id, outcome, &err);
+    json_decref(request.result);
+    if (outcome >= 0 && request.after)
+        request.after(&request);
+    return sent;
+}
