@@ -1,0 +1,129 @@
+// Theory of operation: three fences, one inside the other, so that a hole in a decompressor or in the tar reader gains little.
+// - The staging folder becomes a mount of its own (detached, nodev nosuid noexec) and the root of this process: a device
+//   node that a hostile archive brings can be made there, but never opened.
+// - Landlock allows nothing but that folder, no connection, no signal to others.
+// - Of all capabilities only those stay that placing foreign files needs. None of them opens a door in the fences above
+//   (CAP_SYS_CHROOT and CAP_DAC_READ_SEARCH would).
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/landlock.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "transfer/transfer.h"
+#include "base/fd.h"
+#include "kernel/caps.h"
+
+#define CAP_BIT(cap) (UINT64_C(1) << (cap))
+
+static const uint64_t kept_capabilities =
+    CAP_BIT(CAP_CHOWN) | // files belong to whom the archive says
+    CAP_BIT(CAP_DAC_OVERRIDE) | // and folders may be closed to root's plain rights
+    CAP_BIT(CAP_FOWNER) | // modes and times of files given away
+    CAP_BIT(CAP_FSETID) | // set-id bits for foreign groups
+    CAP_BIT(CAP_MKNOD) | // devices
+    CAP_BIT(CAP_SETFCAP); // file capabilities
+
+// ---- Landlock: constants beyond the headers we build against ----------------------------------------------------------
+
+#define FS_ABI1 ((UINT64_C(1) << 13) - 1) // EXECUTE (0) ... MAKE_SYM (12)
+#define FS_REFER (UINT64_C(1) << 13) // ABI 2
+#define FS_TRUNCATE (UINT64_C(1) << 14) // ABI 3
+#define FS_IOCTL_DEV (UINT64_C(1) << 15) // ABI 5
+#define NET_TCP (UINT64_C(3)) // ABI 4: bind, connect
+#define SCOPED_ALL (UINT64_C(3)) // ABI 6: abstract unix sockets, signals
+
+struct ruleset {
+    uint64_t fs, net, scoped;
+};
+
+static struct ruleset handled_by(int abi)
+{
+    struct ruleset rules = { .fs = FS_ABI1 | FS_REFER };
+    if (abi >= 3)
+        rules.fs |= FS_TRUNCATE;
+    if (abi >= 4)
+        rules.net = NET_TCP;
+    if (abi >= 5)
+        rules.fs |= FS_IOCTL_DEV;
+    if (abi >= 6)
+        rules.scoped = SCOPED_ALL;
+    return rules;
+}
+
+// 1 when the fence stands, 0 when this kernel has none that fits.
+static int enter_landlock(int staging_fd, struct err *err)
+{
+    int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    // ABI 1 forbids every hard link and rename from one folder to another, which archives need.
+    if (abi < 2)
+        return 0;
+    // The kernel takes a longer structure than it knows as long as the rest is zero.
+    struct ruleset rules = handled_by(abi);
+    _cleanup_close_ int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
+    if (fd < 0)
+        return err_errno(err, errno, "landlock ruleset");
+    struct landlock_path_beneath_attr staging = {
+        .allowed_access = rules.fs & ~(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_IOCTL_DEV),
+        .parent_fd = staging_fd,
+    };
+    if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &staging, 0) < 0)
+        return err_errno(err, errno, "landlock rule");
+    return syscall(SYS_landlock_restrict_self, fd, 0) < 0 ? err_errno(err, errno, "landlock") : 1;
+}
+
+// ---- the folder -----------------------------------------------------------------------------------------------------
+
+// Puts a mount of the same folder, without devices, set-id and programs, behind the same descriptor. Where the folder's
+// mount cannot be copied (a user namespace over locked mounts) the other fences stand alone.
+static int detach_staging(int staging_fd, struct err *err)
+{
+    struct mount_attr attributes = { .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC };
+    _cleanup_close_ int tree = (int)syscall(SYS_open_tree, staging_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE |
+                                            OPEN_TREE_CLOEXEC);
+    if (tree < 0)
+        return 0;
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) < 0)
+        return err_errno(err, errno, "staging folder: mount attributes");
+    return dup3(tree, staging_fd, O_CLOEXEC) < 0 ? err_errno(err, errno, "staging folder") : 0;
+}
+
+static int enter_root(int staging_fd, struct err *err)
+{
+    if (fchdir(staging_fd) < 0)
+        return err_errno(err, errno, "staging folder");
+    return chroot(".") < 0 ? err_errno(err, errno, "staging folder: chroot") : 0;
+}
+
+static int drop_capabilities(struct err *err)
+{
+    const struct caps_sets sets = { .effective = kept_capabilities, .permitted = kept_capabilities };
+    if (caps_drop_bounding(kept_capabilities, err) < 0)
+        return -1;
+    return caps_set(&sets, err);
+}
+
+int transfer_jail(int staging_fd, struct err *err)
+{
+    const struct rlimit none = { 0, 0 };
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
+        setrlimit(RLIMIT_CORE, &none) < 0)
+        return err_errno(err, errno, "jail");
+    // Standard streams and the staging folder stay; what a careless parent left open goes.
+    if ((staging_fd > 3 && close_range(3, (unsigned int)staging_fd - 1, 0) < 0) ||
+        close_range((unsigned int)staging_fd + 1, ~0U, 0) < 0)
+        return err_errno(err, errno, "jail: close_range");
+    umask(022); // parents that an archive does not name are 0755
+    if (unshare(CLONE_NEWNET) < 0)
+        return err_errno(err, errno, "jail: network namespace");
+    if (detach_staging(staging_fd, err) < 0 || enter_root(staging_fd, err) < 0 || enter_landlock(staging_fd, err) < 0 ||
+        drop_capabilities(err) < 0)
+        return err_wrap(err, "jail");
+    return 0;
+}

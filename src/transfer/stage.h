@@ -1,0 +1,57 @@
+// What a load leaves for the daemon: unpacked layers by DiffID, configs by digest, and one report line per image.
+// Private to the room.
+#ifndef TRANSFER_STAGE_H
+#define TRANSFER_STAGE_H
+
+#include <stdio.h>
+
+#include "spool.h"
+#include "base/strv.h"
+#include "layer/layer.h"
+
+#define STAGE_LAYERS_MAX 500 // of one image: overlayfs stacks no more
+#define STAGE_LAYERS_TOTAL 16384
+
+struct stage_layer {
+    char diff_id[72];
+    int64_t size;
+    struct strv opaque;
+};
+
+struct stage {
+    int staging_fd; // borrowed
+    int layers_fd, blobs_fd;
+    FILE *report;
+    struct stage_layer *layers;
+    size_t len, capacity;
+};
+
+#define STAGE_INIT { .layers_fd = -1, .blobs_fd = -1 }
+#define _cleanup_stage_ _cleanup_(stage_done)
+
+int stage_open(struct stage *stage, int staging_fd, FILE *report, struct err *err);
+void stage_done(struct stage *stage);
+
+// What the archive claims about a layer; NULL members claim nothing.
+struct stage_claim {
+    const char *diff_id; // by the config
+    const char *blob; // by a manifest: digest of the member as it is, perhaps compressed
+    const char *progress_id; // for progress lines, NULL: from diff_id
+};
+
+// Unpacks an archive's member and uses its file up; a layer that is already there is not unpacked again. Returns its
+// index in `layers`. The DiffID is not compared with the claim: the caller knows the layer's place and says so.
+int stage_member(struct stage *stage, const struct spool *spool, struct spool_member *member,
+                 const struct stage_claim *claim, size_t *index, struct err *err);
+// The same from a stream to its end, for import.
+int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err);
+// The layer with this DiffID, NULL when none is there.
+const struct stage_layer *stage_find(const struct stage *stage, const char *diff_id);
+
+// Keeps the config's bytes; its digest is the image's ID.
+int stage_config(struct stage *stage, const char *text, size_t size, char digest[72], struct err *err);
+// The line about a finished image; `layers` are indexes, bottom first.
+int stage_image(struct stage *stage, const char *config_digest, const struct strv *references, const size_t *layers,
+                size_t layer_len, struct err *err);
+
+#endif
