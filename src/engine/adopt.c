@@ -1,0 +1,217 @@
+// What a starting daemon does about the past: it connects to every shim that still runs, learns what was missed, and
+// clears what no record names.
+//
+// After `hello` the shim sends its unacknowledged events again, so exits that happened while no daemon was there arrive as
+// ordinary events, with their own times.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+
+#include "engine_private.h"
+
+#define CALL_TIMEOUT_NS (10 * NS_PER_S)
+
+static int connect_task(struct container *container, struct task_client **out, struct err *err)
+{
+    struct engine *engine = container->engine;
+    _cleanup_close_ int folder = file_open_dir(engine->tasks_fd, container->id, err);
+    int sock = folder < 0 ? -1 : fd_unix_connect_at(folder, TASK_SOCKET_NAME, err);
+    return sock < 0 ? -1 : task_client_new(sock, engine->loop, container_on_event, container_on_closed, container, out, err);
+}
+
+static int64_t number(const json_t *object, const char *key)
+{
+    return json_get_int(object, key, 0);
+}
+
+// The run's ports and addresses come back from the task document: inspect must say the same as before.
+static void restore_network(struct container *container, const struct task_document *document, int netns_fd)
+{
+    const struct task_nic *nic = document->nics.len ? json_list_at(&document->nics, &task_nic_table, 0) : NULL;
+    mutex_lock(&container->lock);
+    container->netns_fd = netns_fd;
+    container->has_endpoint = nic && !str_empty(nic->address);
+    if (container->has_endpoint) {
+        struct net_endpoint *endpoint = &container->endpoint;
+        snprintf(endpoint->endpoint_id, sizeof(endpoint->endpoint_id), "%s", container->id);
+        snprintf(endpoint->mac, sizeof(endpoint->mac), "%s", nic->mac ? nic->mac : "");
+        snprintf(endpoint->address, sizeof(endpoint->address), "%s", nic->address);
+        snprintf(endpoint->gateway, sizeof(endpoint->gateway), "%s", nic->gateway ? nic->gateway : "");
+        endpoint->prefix = (int)nic->prefix;
+        endpoint->netns_fd = -1;
+    }
+    container->ports = mem_alloc((document->ports.len + 1) * sizeof(*container->ports));
+    container->port_len = document->ports.len;
+    for (size_t i = 0; i < document->ports.len; i++) {
+        const struct task_port *from = json_list_at(&document->ports, &task_port_table, i);
+        struct net_port *port = &container->ports[i];
+        *port = (struct net_port){ .proto = str_eq(from->proto, "udp") ? IPPROTO_UDP : IPPROTO_TCP,
+                                   .host_port = (uint16_t)from->host_port, .target_port = (uint16_t)from->target_port,
+                                   .listener_fd = -1 };
+        snprintf(port->host_address, sizeof(port->host_address), "%s", from->host_address ? from->host_address : "");
+    }
+    mutex_unlock(&container->lock);
+}
+
+static int read_document(struct container *container, struct arena *arena, struct task_document *out, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(TASK_FRAME_MAX);
+    _cleanup_free_ char *path = mem_printf("%s/task.json", container->id);
+    if (file_read_at(container->engine->containers_fd, path, &text, err) < 0)
+        return -1;
+    return json_decode_text(&task_document_table, buf_text(&text), text.size, out, arena, NULL, err);
+}
+
+static int learn_state(struct container *container, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_json_ json_t *arguments = json_object(), *result = NULL;
+    struct task_document document;
+    int *fds = NULL;
+    size_t fd_len = 0;
+    if (read_document(container, &arena, &document, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    struct task_client *client = container->client;
+    mutex_unlock(&container->lock);
+    if (task_call(client, "state", arguments, NULL, 0, CALL_TIMEOUT_NS, &result, &fds, &fd_len, err) < 0)
+        return -1;
+    restore_network(container, &document, fd_len > 0 ? fds[0] : -1);
+    for (size_t i = 1; i < fd_len; i++)
+        fd_close(fds[i]);
+    free(fds);
+    mutex_lock(&container->lock);
+    if (container_is_live(container)) {
+        container->state.pid = number(result, "pid");
+        if (str_eq(json_get_text(result, "status", ""), "paused"))
+            container->state.status = STATUS_PAUSED;
+        else if (str_eq(json_get_text(result, "status", ""), "running"))
+            container->state.status = STATUS_RUNNING;
+    }
+    cgroup_open(&container->engine->cgroups, document.linux_section.cgroups_path, &container->cgroup, NULL);
+    mutex_unlock(&container->lock);
+    return 0;
+}
+
+static void adopt_live(struct container *container)
+{
+    struct task_client *client = NULL;
+    struct err err = { 0 };
+    if (container_begin(container, NULL) < 0)
+        return;
+    if (connect_task(container, &client, &err) == 0) {
+        mutex_lock(&container->lock);
+        container->client = client;
+        mutex_unlock(&container->lock);
+        if (learn_state(container, &err) == 0) {
+            log_info("container %.12s: adopted", container->id);
+            container_end(container);
+            return;
+        }
+    }
+    log_warn("container %.12s: its supervisor does not answer: %s", container->id, err.message);
+    container_declare_lost(container);
+    container_end(container);
+}
+
+// A task folder without a live record: a start or a removal that was cut off. Its shim, if it still answers, ends with
+// `delete`, which kills what it holds; the cgroup goes with everything in it.
+static void clear_orphan(struct engine *engine, const char *id)
+{
+    struct container *ghost = container_new(engine, id);
+    struct task_client *client = NULL;
+    struct err ignored = { 0 };
+    ghost->config.host_config.auto_remove = false;
+    if (connect_task(ghost, &client, &ignored) == 0) {
+        mutex_lock(&ghost->lock);
+        ghost->client = client;
+        ghost->has_endpoint = true;
+        mutex_unlock(&ghost->lock);
+    }
+    log_info("task %.12s: cleared, no running container has it", id);
+    container_release(ghost);
+    net_detach(engine->net, id, &ignored);
+    container_unref(ghost);
+}
+
+static bool is_live(struct engine *engine, const char *id)
+{
+    bool live = false;
+    struct container *container = container_find(engine, id, NULL);
+    if (container) {
+        mutex_lock(&container->lock);
+        live = container_is_live(container);
+        mutex_unlock(&container->lock);
+    }
+    container_unref(container);
+    return live;
+}
+
+static bool endpoint_alive(void *context, const char *id)
+{
+    return is_live(context, id);
+}
+
+// Names of the entries of a folder that look like container ids.
+static int list_ids(int dirfd, struct strv *out, struct err *err)
+{
+    int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_dir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    struct dirent *entry;
+    if (!dir) {
+        fd_close(copy);
+        return err_errno(err, errno, "read folder");
+    }
+    while ((entry = readdir(dir)))
+        if (strlen(entry->d_name) == 64 && hex_valid(slice_of(entry->d_name)))
+            strv_add(out, entry->d_name);
+    return 0;
+}
+
+static void clear_orphans(struct engine *engine)
+{
+    _cleanup_strv_ struct strv tasks = { 0 }, folders = { 0 };
+    if (list_ids(engine->tasks_fd, &tasks, NULL) == 0)
+        for (size_t i = 0; i < tasks.len; i++)
+            if (!is_live(engine, tasks.items[i]))
+                clear_orphan(engine, tasks.items[i]);
+    if (list_ids(engine->containers_fd, &folders, NULL) == 0)
+        for (size_t i = 0; i < folders.len; i++) {
+            struct container *known = container_find(engine, folders.items[i], NULL);
+            if (!known)
+                file_remove_tree(engine->containers_fd, folders.items[i], NULL);
+            container_unref(known);
+        }
+}
+
+static void auto_remove(struct container *container)
+{
+    struct err err = { 0 };
+    mutex_lock(&container->lock);
+    bool due = !container_is_live(container) && container->config.host_config.auto_remove;
+    mutex_unlock(&container->lock);
+    if (due && container_remove(container, true, true, &err) < 0 && err.class != ERR_NOT_FOUND)
+        log_warn("container %.12s: %s", container->id, err.message);
+}
+
+int engine_adopt(struct engine *engine, struct err *err)
+{
+    if (record_load_all(engine, err) < 0)
+        return -1;
+    _cleanup_strv_ struct strv ids = { 0 };
+    mutex_lock(&engine->list_lock);
+    for (struct container *c = engine->containers; c; c = c->next)
+        strv_add(&ids, c->id);
+    mutex_unlock(&engine->list_lock);
+    for (size_t i = 0; i < ids.len; i++) {
+        struct container *container = container_find(engine, ids.items[i], NULL);
+        if (container && is_live(engine, ids.items[i]))
+            adopt_live(container);
+        if (container)
+            auto_remove(container);
+        container_unref(container);
+    }
+    clear_orphans(engine);
+    return net_sweep(engine->net, endpoint_alive, engine, err);
+}

@@ -1,0 +1,96 @@
+// What a client asks for when it creates a container: Docker's Config, HostConfig and NetworkingConfig as one document.
+// The tables are the index of the API's create body: each field is honoured (it has a member here), ignored (known and
+// harmless), or refused with not_implemented and its JSON path. See "Options that can't be honoured" in
+// docs/architecture.md; a generated test sends every field of the published API and checks the answer.
+#ifndef ENGINE_CONTAINER_CONFIG_H
+#define ENGINE_CONTAINER_CONFIG_H
+
+#include "spec/spec.h"
+
+struct port_binding {
+    char *host_ip, *host_port;
+};
+
+struct log_config {
+    char *type; // "json-file" "none"; "" is the default
+    struct kvs config;
+};
+
+struct restart_policy {
+    char *name; // "no", "" (others are refused for now)
+    int64_t maximum_retry_count;
+};
+
+struct ulimit {
+    char *name;
+    int64_t soft, hard;
+};
+
+struct device_mapping {
+    char *path_on_host, *path_in_container, *cgroup_permissions;
+};
+
+struct host_config {
+    struct strv binds; // "src:dst[:opts]"
+    struct json_list mounts; // struct mount_request
+    struct kvs tmpfs; // path -> options
+    char *network_mode; // "default" "bridge" "none" "host"? "container:X"? (see the table)
+    struct json_map port_bindings; // "80/tcp" -> list of struct port_binding
+    bool publish_all_ports;
+    bool auto_remove;
+    struct strv cap_add, cap_drop;
+    bool read_only_rootfs;
+
+    int64_t memory, memory_swap, memory_reservation; // bytes
+    int64_t nano_cpus; // 1e9 per CPU
+    int64_t cpu_shares, cpu_period, cpu_quota;
+    char *cpuset_cpus, *cpuset_mems;
+    int64_t pids_limit;
+    int64_t shm_size;
+    struct log_config log_config;
+    struct restart_policy restart_policy;
+    json_t *init_raw; // how `init` came: true, false or null
+    struct strv group_add, extra_hosts, dns, dns_search, dns_options;
+    json_t *masked_paths_raw, *readonly_paths_raw; // null: the defaults; [] none
+    struct json_list ulimits; // struct ulimit
+    struct strv security_opt; // "no-new-privileges", "seccomp=unconfined"
+    int64_t oom_score_adj;
+    struct kvs sysctls;
+    json_t *console_size_raw; // [height, width]
+    char *runtime; // "" or "berth"
+    char *isolation; // "" "default" "container"
+};
+
+struct mount_request {
+    char *type; // "bind" "volume" "tmpfs"
+    char *source, *target;
+    bool read_only;
+    struct mount_tmpfs_options {
+        int64_t size_bytes, mode;
+    } *tmpfs;
+};
+
+struct endpoint_request {
+    struct strv aliases; // accepted on the default bridge as Docker does: no effect
+    char *mac_address;
+};
+
+struct container_config {
+    char *image;
+    struct oci_image_process process; // User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal ...
+    char *hostname, *domainname;
+    bool attach_stdin, attach_stdout, attach_stderr;
+    bool tty, open_stdin, stdin_once;
+    bool network_disabled;
+    int64_t stop_timeout; // seconds; -1 when absent
+    json_t *stop_timeout_raw;
+    struct host_config host_config;
+    struct json_map endpoints; // NetworkingConfig.EndpointsConfig: struct endpoint_request
+};
+
+extern const struct json_table container_config_table; // the create body, whole
+extern const struct json_table host_config_table;
+extern const struct json_table port_binding_table, mount_request_table, endpoint_request_table;
+extern const struct json_table log_config_table, restart_policy_table, ulimit_table;
+
+#endif

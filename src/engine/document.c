@@ -1,0 +1,307 @@
+// The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
+// start.c opens what the document names and gives the indices.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "engine_private.h"
+
+// ---- files ----------------------------------------------------------------------------------------------------------
+
+static void add_file(struct task_document *document, struct arena *arena, const char *path, char *content)
+{
+    struct task_file *file = json_list_add(&document->files, &task_file_table, arena);
+    *file = (struct task_file){ arena_strdup(arena, path), content, 0644 };
+}
+
+static char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock)
+{
+    const struct container_config *config = &container->config;
+    _cleanup_buf_ struct buf text = BUF_INIT(1 << 20);
+    buf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+                    "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
+    for (size_t i = 0; i < config->host_config.extra_hosts.len; i++) {
+        struct slice rest = slice_of(config->host_config.extra_hosts.items[i]), name;
+        slice_cut(&rest, ':', &name);
+        const char *address = rest.data ? rest.data : "";
+        if (str_eq(address, "host-gateway"))
+            address = container->endpoint.gateway;
+        buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
+    }
+    if (container->has_endpoint && !str_empty(config->domainname))
+        buf_addf(&text, "%s\t%s.%s %s\n", container->endpoint.address, config->hostname, config->domainname,
+                 config->hostname);
+    else if (container->has_endpoint)
+        buf_addf(&text, "%s\t%s\n", container->endpoint.address, config->hostname);
+    return arena_strdup(arena, buf_text(&text));
+}
+
+static bool is_loopback(struct slice address)
+{
+    return slice_starts(address, "127.") || slice_eq(address, "::1");
+}
+
+// The host's resolv.conf without servers that only the host can reach. Behind a local stub resolver the real servers
+// stand in systemd's own file.
+static void host_resolv_conf(struct buf *out, bool want_servers, bool want_search)
+{
+    static const char *const sources[] = { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf" };
+    bool servers = false;
+    for (size_t i = 0; i < ARRAY_LEN(sources) && !servers; i++) {
+        _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+        struct slice rest, line;
+        if (file_read_at(AT_FDCWD, sources[i], &text, NULL) < 0)
+            continue;
+        buf_clear(out);
+        for (rest = slice_of(buf_text(&text)); slice_cut(&rest, '\n', &line);) {
+            bool server = slice_starts(line, "nameserver"), search = slice_starts(line, "search");
+            if (server && is_loopback(slice_trim((struct slice){ line.data + 10, line.size - 10 })))
+                continue;
+            servers = servers || server;
+            if ((server && want_servers) || (search && want_search) || slice_starts(line, "options"))
+                buf_addf(out, "%.*s\n", (int)line.size, line.data);
+        }
+    }
+}
+
+static char *resolv_content(const struct host_config *host, struct arena *arena)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    host_resolv_conf(&text, host->dns.len == 0, host->dns_search.len == 0);
+    for (size_t i = 0; i < host->dns.len; i++)
+        buf_addf(&text, "nameserver %s\n", host->dns.items[i]);
+    for (size_t i = 0; i < host->dns_search.len; i++)
+        buf_addf(&text, i ? " %s" : "search %s", host->dns_search.items[i]);
+    buf_adds(&text, host->dns_search.len ? "\n" : "");
+    for (size_t i = 0; i < host->dns_options.len; i++)
+        buf_addf(&text, i ? " %s" : "options %s", host->dns_options.items[i]);
+    buf_adds(&text, host->dns_options.len ? "\n" : "");
+    return arena_strdup(arena, buf_text(&text));
+}
+
+static void fill_files(struct container *container, struct arena *arena, struct task_document *out)
+    REQUIRES(container->lock)
+{
+    add_file(out, arena, "/etc/hostname", arena_printf(arena, "%s\n", container->config.hostname));
+    add_file(out, arena, "/etc/hosts", hosts_content(container, arena));
+    add_file(out, arena, "/etc/resolv.conf", resolv_content(&container->config.host_config, arena));
+}
+
+// ---- the process ----------------------------------------------------------------------------------------------------
+
+static void base_env(const struct container_config *config, struct arena *arena, bool terminal, struct strv *out)
+{
+    strv_push_arena(out, arena, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    strv_push_arena(out, arena, arena_printf(arena, "HOSTNAME=%s", config->hostname));
+    if (terminal)
+        strv_push_arena(out, arena, "TERM=xterm");
+    for (size_t i = 0; i < config->process.env.len; i++)
+        strv_env_set(out, arena, config->process.env.items[i]);
+}
+
+static bool no_new_privileges(const struct strv *options)
+{
+    for (size_t i = 0; i < options->len; i++)
+        if (str_starts(options->items[i], "no-new-privileges") && !strstr(options->items[i], "false"))
+            return true;
+    return false;
+}
+
+static bool seccomp_off(const struct strv *options)
+{
+    return strv_has(options, "seccomp=unconfined") || strv_has(options, "seccomp:unconfined");
+}
+
+static void fill_rlimits(const struct json_list *ulimits, struct arena *arena, struct json_list *out)
+{
+    for (size_t i = 0; i < ulimits->len; i++) {
+        const struct ulimit *ulimit = json_list_at(ulimits, &ulimit_table, i);
+        struct oci_rlimit *rlimit = json_list_add(out, &oci_rlimit_table, arena);
+        rlimit->type = arena_printf(arena, "RLIMIT_%s", ulimit->name ? ulimit->name : "");
+        for (char *c = rlimit->type; *c; c++)
+            *c = (char)(*c >= 'a' && *c <= 'z' ? *c - 32 : *c);
+        rlimit->soft = ulimit->soft;
+        rlimit->hard = ulimit->hard;
+    }
+}
+
+static void console_size(const json_t *raw, int64_t *height, int64_t *width)
+{
+    if (json_array_size(raw) == 2) {
+        *height = json_integer_value(json_array_get(raw, 0));
+        *width = json_integer_value(json_array_get(raw, 1));
+    }
+}
+
+static int fill_process(struct container *container, struct arena *arena, struct oci_process *out, struct err *err)
+{
+    const struct container_config *config = &container->config;
+    const struct host_config *host = &config->host_config;
+    for (size_t i = 0; i < config->process.entrypoint.len; i++)
+        strv_push_arena(&out->args, arena, config->process.entrypoint.items[i]);
+    for (size_t i = 0; i < config->process.cmd.len; i++)
+        strv_push_arena(&out->args, arena, config->process.cmd.items[i]);
+    out->terminal = config->tty;
+    base_env(config, arena, config->tty, &out->env);
+    out->cwd = str_empty(config->process.working_dir) ? (char *)"/" : config->process.working_dir;
+    out->user.name = str_empty(config->process.user) ? (char *)"0" : config->process.user;
+    out->user.groups = host->group_add;
+    out->user.umask = -1;
+    out->no_new_privileges = no_new_privileges(&host->security_opt);
+    out->oom_score_adj = host->oom_score_adj;
+    console_size(host->console_size_raw, &out->console_size.height, &out->console_size.width);
+    fill_rlimits(&host->ulimits, arena, &out->rlimits);
+    return capabilities_from_config(host, arena, &out->capabilities, err);
+}
+
+// ---- the linux section ----------------------------------------------------------------------------------------------
+
+static const char *const masked_paths[] = { "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore",
+                                            "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+                                            "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+                                            "/sys/firmware", "/sys/devices/virtual/powercap" };
+static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+
+static void fill_paths(json_t *asked, const char *const *defaults, size_t len, struct arena *arena, struct strv *out)
+{
+    size_t i;
+    json_t *item;
+    if (!json_is_array(asked)) {
+        for (i = 0; i < len; i++)
+            strv_push_arena(out, arena, defaults[i]);
+        return;
+    }
+    json_array_foreach (asked, i, item)
+        if (json_is_string(item))
+            strv_push_arena(out, arena, json_string_value(item));
+}
+
+static const struct oci_device_rule device_rules[] = {
+    { false, (char *)"a", -1, -1, (char *)"rwm" }, { true, (char *)"c", -1, -1, (char *)"m" },
+    { true, (char *)"b", -1, -1, (char *)"m" },    { true, (char *)"c", 1, 3, (char *)"rwm" },
+    { true, (char *)"c", 1, 5, (char *)"rwm" },    { true, (char *)"c", 1, 7, (char *)"rwm" },
+    { true, (char *)"c", 1, 8, (char *)"rwm" },    { true, (char *)"c", 1, 9, (char *)"rwm" },
+    { true, (char *)"c", 5, 0, (char *)"rwm" },    { true, (char *)"c", 5, 1, (char *)"rwm" },
+    { true, (char *)"c", 5, 2, (char *)"rwm" },    { true, (char *)"c", 136, -1, (char *)"rwm" },
+};
+
+static void fill_linux(struct container *container, struct arena *arena, struct oci_linux *out)
+{
+    static const char *const namespaces[] = { "mount", "pid", "ipc", "uts", "cgroup", "network" };
+    const struct host_config *host = &container->config.host_config;
+    out->namespaces.items = arena_alloc(arena, ARRAY_LEN(namespaces) * sizeof(struct oci_namespace));
+    out->namespaces.len = ARRAY_LEN(namespaces);
+    for (size_t i = 0; i < ARRAY_LEN(namespaces); i++)
+        ((struct oci_namespace *)out->namespaces.items)[i].type = (char *)namespaces[i];
+    fill_paths(host->masked_paths_raw, masked_paths, ARRAY_LEN(masked_paths), arena, &out->masked_paths);
+    fill_paths(host->readonly_paths_raw, readonly_paths, ARRAY_LEN(readonly_paths), arena, &out->readonly_paths);
+    out->sysctl = host->sysctls;
+    out->cgroups_path = arena_printf(arena, "berth-%s/%s", container->engine->id, container->id);
+    limits_from_config(host, &out->resources);
+    out->resources.devices = (struct json_list){ .items = (void *)device_rules, .len = ARRAY_LEN(device_rules) };
+    out->seccomp_profile = (char *)(seccomp_off(&host->security_opt) ? "unconfined" : "default");
+    out->shm_size = host->shm_size;
+}
+
+// ---- rootfs, mounts, network ----------------------------------------------------------------------------------------
+
+static void fill_mounts(const struct container *container, struct arena *arena, struct task_document *out)
+{
+    for (size_t i = 0; i < container->mount_len; i++) {
+        const struct engine_mount *from = &container->mounts[i];
+        struct task_mount *mount = json_list_add(&out->mounts, &task_mount_table, arena);
+        bool tmpfs = str_eq(from->type, "tmpfs");
+        *mount = (struct task_mount){ .kind = from->type, .source = from->source, .target = from->destination, .fd = -1,
+                                      .read_only = !from->rw, .recursive = true, .propagation = from->propagation,
+                                      .data = tmpfs ? from->mode : NULL, .no_exec = tmpfs, .no_suid = tmpfs, .no_dev = tmpfs };
+    }
+}
+
+static void fill_network(struct container *container, struct arena *arena, struct task_document *out)
+    REQUIRES(container->lock)
+{
+    struct task_nic *nic = json_list_add(&out->nics, &task_nic_table, arena);
+    *nic = (struct task_nic){ .name = (char *)"lo", .netns_fd = -1 };
+    if (container->has_endpoint) {
+        const struct net_endpoint *endpoint = &container->endpoint;
+        *nic = (struct task_nic){ .name = (char *)"eth0", .mac = arena_strdup(arena, endpoint->mac),
+                                  .address = arena_strdup(arena, endpoint->address),
+                                  .gateway = arena_strdup(arena, endpoint->gateway), .prefix = endpoint->prefix,
+                                  .netns_fd = -1 };
+    }
+    for (size_t i = 0; i < container->port_len; i++) {
+        const struct net_port *from = &container->ports[i];
+        struct task_port *port = json_list_add(&out->ports, &task_port_table, arena);
+        *port = (struct task_port){ .proto = (char *)(from->proto == IPPROTO_UDP ? "udp" : "tcp"),
+                                    .host_address = arena_strdup(arena, from->host_address), .host_port = from->host_port,
+                                    .target_address = arena_strdup(arena, container->endpoint.address),
+                                    .target_port = from->target_port, .listener_fd = -1 };
+    }
+}
+
+static void fill_rootfs(struct container *container, const struct image *image, struct arena *arena,
+                        struct task_document *out)
+{
+    const struct host_config *host = &container->config.host_config;
+    out->rootfs.kind = (char *)"layers";
+    out->rootfs.read_only = host->read_only_rootfs;
+    for (size_t i = image->chain_ids.len; i-- > 0;) {
+        struct task_layer *layer = json_list_add(&out->rootfs.layers, &task_layer_table, arena);
+        *layer = (struct task_layer){ .diff_id = image->config.rootfs.diff_ids.items[i], .fd = -1 };
+    }
+    out->rootfs.upper = (struct task_upper){ .kind = (char *)"dir", .path = container_path(container, arena, "diff"),
+                                             .upper_fd = -1, .work_fd = -1, .ephemeral = host->auto_remove };
+}
+
+int document_build(struct container *container, const struct image *image, struct arena *arena,
+                   struct task_document *out, struct err *err)
+{
+    const struct container_config *config = &container->config;
+    *out = (struct task_document){ .version = TASK_DOCUMENT_VERSION, .id = container->id, .daemon_id = container->engine->id,
+                                   .isolation = (char *)"container", .hostname = config->hostname,
+                                   .domainname = config->domainname, .init = json_is_true(config->host_config.init_raw),
+                                   .stop_signal = (char *)container_stop_signal(container) };
+    if (fill_process(container, arena, &out->process, err) < 0)
+        return -1;
+    fill_linux(container, arena, &out->linux_section);
+    fill_rootfs(container, image, arena, out);
+    fill_mounts(container, arena, out);
+    out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
+                                      out->process.console_size.height, out->process.console_size.width };
+    out->log.driver = (char *)(str_eq(config->host_config.log_config.type, "none") ? "none" : "json-file");
+    out->log.path = container_path(container, arena, arena_printf(arena, "%s-json.log", container->id));
+    mutex_lock(&container->lock);
+    fill_network(container, arena, out);
+    fill_files(container, arena, out);
+    mutex_unlock(&container->lock);
+    return 0;
+}
+
+// ---- exec -----------------------------------------------------------------------------------------------------------
+
+int document_exec(struct container *container, const struct exec *exec, struct arena *arena, struct task_exec *out,
+                  struct err *err)
+{
+    const struct container_config *config = &container->config;
+    struct oci_process *process = &out->process;
+    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = seccomp_off(&config->host_config.security_opt) };
+    process->args = exec->config.cmd;
+    process->terminal = exec->config.tty;
+    base_env(config, arena, exec->config.tty, &process->env);
+    for (size_t i = 0; i < exec->config.env.len; i++)
+        strv_env_set(&process->env, arena, exec->config.env.items[i]);
+    process->cwd = !str_empty(exec->config.working_dir)      ? exec->config.working_dir
+                   : !str_empty(config->process.working_dir) ? config->process.working_dir
+                                                             : (char *)"/";
+    process->user.name = !str_empty(exec->config.user)      ? exec->config.user
+                         : !str_empty(config->process.user) ? config->process.user
+                                                            : (char *)"0";
+    process->user.groups = config->host_config.group_add;
+    process->user.umask = -1;
+    process->no_new_privileges = no_new_privileges(&config->host_config.security_opt);
+    console_size(exec->config.console_size_raw, &process->console_size.height, &process->console_size.width);
+    fill_rlimits(&config->host_config.ulimits, arena, &process->rlimits);
+    out->stdio = (struct task_stdio){ exec->config.tty, exec->config.attach_stdin, true, process->console_size.height,
+                                      process->console_size.width };
+    return capabilities_from_config(&config->host_config, arena, &process->capabilities, err);
+}

@@ -1,0 +1,185 @@
+// The nouns and verbs of the daemon: containers, execs, images, events. No HTTP: the api room turns requests into these
+// calls. Behind them stand the store (records), the task room (one shim per running container), images, networks, volumes.
+//
+// Threads. Every function may be called from any thread and may block. One watcher thread (a loop) owns all task sockets
+// and timers; it takes no container lock and only queues work to four workers, which handle exits and removals. Lock order,
+// lowest rank first: engine list (1), container (2), exec table (3), event bus (4), task client (5), store's own (9). No lock
+// is held while waiting for a task, a worker program or the network's firewall tool.
+//
+// Names. Everywhere a container is named (`ref`): full id, exact name with or without "/", unique id prefix. not_found is
+// "No such container: REF", an ambiguous prefix is invalid_argument.
+//
+// Life. A container is created, running (or paused), exited, or going away. SIGTERM and kill -9 of the daemon leave the
+// instances running; engine_open() adopts them again: it connects to their task sockets, replays what was missed, and declares
+// dead (137, the reason in State.Error) those whose shim no longer answers.
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "base/cancel.h"
+#include "engine/container_config.h"
+#include "image/image.h"
+#include "task/task.h"
+
+struct engine;
+
+struct engine_options {
+    const char *data_root, *exec_root; // absolute paths; made when missing
+    const char *bip; // the default bridge's address, NULL: chosen
+    const char *program_dir; // where berth-shim, berth-image and berth-init stand
+};
+
+// Locks both roots, opens the store, draws or reads the daemon id, adopts what runs. One line of error when another daemon
+// holds a root, the kernel is too old, or something is missing.
+int engine_open(const struct engine_options *options, struct engine **out, struct err *err);
+// Stops the watcher and the workers; instances go on.
+void engine_close(struct engine *engine);
+// Stops all instances and removes every object that carries the daemon's id from the host (berthd --stop-all): processes,
+// cgroups, mounts, links, firewall, sockets. The data root stays. Call instead of serving.
+int engine_stop_all(struct engine *engine, struct err *err);
+
+const char *engine_id(const struct engine *engine); // 8 hex
+
+struct engine_info {
+    char *id, *name; // daemon id, host name
+    int64_t containers, running, paused, stopped, images;
+    char *driver, *data_root, *kernel_version, *operating_system, *os_version, *architecture;
+    char *cgroup_driver, *cgroup_version; // "cgroupfs", "1" | "2"
+    int64_t cpus, memory;
+    bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, ipv4_forwarding;
+    struct strv security_options, warnings;
+    int64_t now_ns;
+};
+int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err);
+
+// ---- containers -----------------------------------------------------------------------------------------------------
+
+// `config` was decoded from the client's body. `name` NULL or "" draws one. Warnings (Docker's own texts) are arena memory.
+// not_found only when the image is missing (the CLI then pulls); conflict with Docker's text when the name is taken.
+int engine_create(struct engine *engine, const char *name, const struct container_config *config, json_t *body,
+                  struct arena *arena, char id[65], struct strv *warnings, struct err *err);
+int engine_start(struct engine *engine, const char *ref, struct err *err); // not_modified when it runs
+// `signal` "" is the container's own; timeout_s -1 the container's own, default 10. not_modified when it is stopped.
+int engine_stop(struct engine *engine, const char *ref, const char *signal, int64_t timeout_s,
+                const struct cancel *cancel, struct err *err);
+int engine_restart(struct engine *engine, const char *ref, const char *signal, int64_t timeout_s,
+                   const struct cancel *cancel, struct err *err);
+int engine_kill(struct engine *engine, const char *ref, const char *signal, struct err *err);
+int engine_pause(struct engine *engine, const char *ref, bool pause, struct err *err);
+int engine_remove(struct engine *engine, const char *ref, bool force, bool volumes, struct err *err);
+int engine_rename(struct engine *engine, const char *ref, const char *name, struct err *err);
+int engine_resize(struct engine *engine, const char *ref, int64_t height, int64_t width, struct err *err);
+
+enum engine_condition { ENGINE_NOT_RUNNING, ENGINE_NEXT_EXIT, ENGINE_REMOVED };
+struct engine_waiter;
+// Registered at once, so that nothing that happens after this call is missed; then waited for. The code of a removed
+// container is that of its last run.
+int engine_wait_begin(struct engine *engine, const char *ref, enum engine_condition condition,
+                      struct engine_waiter **out, struct err *err);
+int engine_wait(struct engine_waiter *waiter, const struct cancel *cancel, int64_t *exit_code, struct err *err);
+void engine_wait_end(struct engine *engine, struct engine_waiter *waiter);
+
+struct engine_attach {
+    bool in, out, error, stream, logs;
+    bool framed_version; // the client's API version frames (all do, when there is no terminal)
+    const char *detach_keys; // "" or NULL: ctrl-p,ctrl-q
+};
+// Checks that attaching is possible (before the connection is hijacked); tells whether the container has a terminal.
+int engine_attach_check(struct engine *engine, const char *ref, const struct engine_attach *attach, bool *terminal, struct err *err);
+// Takes the client's descriptor for good. On a created container it waits and travels with start.
+int engine_attach(struct engine *engine, const char *ref, const struct engine_attach *attach, int client_fd, struct err *err);
+
+struct engine_logs {
+    bool out, error, follow, timestamps, details;
+    int64_t since_ns, until_ns; // 0: unset
+    int64_t tail; // lines, -1 all
+};
+// Gives each log line in Docker's wire form (framed unless the container has a terminal) to `sink`; ends at the end of the log, or
+// with `follow` when the container stops, the sink fails, or cancelled. engine_logs_check() before the answer's head goes out.
+typedef int engine_sink_fn(void *context, const void *data, size_t size);
+int engine_logs_check(struct engine *engine, const char *ref, const struct engine_logs *logs, bool *terminal, struct err *err);
+int engine_logs(struct engine *engine, const char *ref, const struct engine_logs *logs, engine_sink_fn *sink,
+                void *context, const struct cancel *cancel, struct err *err);
+
+// A snapshot of one container, in the caller's arena.
+struct engine_mount {
+    char *type, *name, *source, *destination, *driver, *mode, *propagation;
+    bool rw;
+};
+struct engine_port {
+    char *ip, *proto; // host side; ip NULL: exposed only
+    int64_t public_port, private_port;
+};
+struct engine_container {
+    char *id, *name; // without "/"
+    int64_t created_ns;
+    char *path; // executable
+    struct strv args;
+    char *status; // "created" "running" "paused" "exited" "removing" "dead"
+    bool running, paused, oom_killed;
+    int64_t pid, exit_code, started_ns, finished_ns, restart_count;
+    char *error;
+    char *image_id, *image_name; // image_name as typed
+    const struct container_config *config; // effective: image's config merged in; JSON_RAW members are NULL
+    char *body_text; // the create body as it came: HostConfig is echoed from it with defaults filled in
+    char *hostname_path, *hosts_path, *resolv_conf_path, *log_path, *driver;
+    char *upper_dir, *work_dir, *lower_dirs; // GraphDriver.Data
+    struct engine_mount *mounts;
+    size_t mount_len;
+    struct strv exec_ids;
+    char *network; // "bridge" "none"
+    char *endpoint_id, *gateway, *address, *mac, *sandbox_id, *network_id;
+    int64_t prefix;
+    struct engine_port *ports;
+    size_t port_len;
+};
+int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out, struct err *err);
+// Newest first. `all` false: running ones. The api applies the filters.
+int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
+
+// ---- exec -----------------------------------------------------------------------------------------------------------
+
+struct exec_config {
+    bool attach_stdin, attach_stdout, attach_stderr, tty;
+    char *detach_keys, *user, *working_dir;
+    struct strv env, cmd;
+    json_t *console_size_raw;
+};
+extern const struct json_table exec_config_table;
+int engine_exec_create(struct engine *engine, const char *ref, const struct exec_config *config, char id[65], struct err *err);
+// `client_fd` -1: detached. Otherwise taken for good; a failure after the hand-over is written to it as Docker does.
+int engine_exec_check(struct engine *engine, const char *exec_id, bool *terminal, struct err *err); // exists, not started, container runs
+int engine_exec_start(struct engine *engine, const char *exec_id, int client_fd, const int64_t size[2], struct err *err);
+int engine_exec_resize(struct engine *engine, const char *exec_id, int64_t height, int64_t width, struct err *err);
+struct engine_exec {
+    char *id, *container_id;
+    const struct exec_config *config;
+    bool running, started;
+    int64_t pid, exit_code; // exit_code is meaningful when started && !running
+};
+int engine_exec_inspect(struct engine *engine, const char *exec_id, struct arena *arena, struct engine_exec *out, struct err *err);
+
+// ---- images ---------------------------------------------------------------------------------------------------------
+
+struct image_store *engine_images(struct engine *engine); // for image_get and image_list
+// Runs the worker with `input_fd` as its standard input; each line for the client goes to `progress` as a JSON object in Docker's form.
+typedef int engine_progress_fn(void *context, json_t *object);
+int engine_load(struct engine *engine, int input_fd, bool quiet, engine_progress_fn *progress, void *context,
+                const struct cancel *cancel, struct err *err);
+int engine_import(struct engine *engine, int input_fd, const char *reference, const char *message, const struct strv *changes,
+                  const char *platform, engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err);
+int engine_image_remove(struct engine *engine, const char *name, bool force, struct arena *arena, struct image_removed *out, struct err *err);
+int engine_image_tag(struct engine *engine, const char *name, const char *reference, struct err *err);
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+struct engine_event {
+    const char *type, *action, *actor_id; // "container", "start", id
+    struct kvs attributes;
+    int64_t time_ns;
+};
+// Past events since `since_ns` (0: none; the last 256 are kept), then live ones until `until_ns` (0: never) or cancelled.
+typedef int engine_event_fn(void *context, const struct engine_event *event); // NULL event: nothing for a while, may be ignored
+int engine_events(struct engine *engine, int64_t since_ns, int64_t until_ns, engine_event_fn *fn, void *context,
+                  const struct cancel *cancel, struct err *err);
+
+#endif

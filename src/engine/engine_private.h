@@ -1,0 +1,237 @@
+// What the engine's files share: the engine, its containers, its small machinery. See engine.h for the model.
+#ifndef ENGINE_ENGINE_PRIVATE_H
+#define ENGINE_ENGINE_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mutex.h"
+#include "base/num.h"
+#include "base/process.h"
+#include "engine/engine.h"
+#include "kernel/cgroup.h"
+#include "net/net.h"
+#include "store/store.h"
+#include "volume/volume.h"
+
+enum lock_rank { RANK_LIST = 1, RANK_CONTAINER = 2, RANK_EXEC = 3, RANK_BUS = 4, RANK_WORKERS = 6 };
+
+enum container_status { STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_EXITED, STATUS_REMOVING };
+
+// What survives the daemon in the store's `state` column.
+struct container_state {
+    enum container_status status;
+    int64_t pid, exit_code, started_ns, finished_ns;
+    bool oom_killed;
+    char *error; // malloc'ed
+};
+
+struct container;
+
+// An attach that came before the start; it travels with `create`.
+struct pending_attach {
+    struct pending_attach *next;
+    int fd;
+    bool in, out, error, framed;
+    char *detach_keys; // malloc'ed
+};
+
+struct engine_waiter {
+    struct engine_waiter *next;
+    struct container *container; // a reference
+    enum engine_condition condition;
+    int event_fd; // readable once done
+    bool done;
+    int64_t exit_code;
+};
+
+// An event from the shim, waiting for a worker. Those of one container are handled in order, one at a time.
+struct queued_event {
+    struct queued_event *next;
+    enum { QUEUED_EXITED, QUEUED_EXEC_EXITED, QUEUED_OOM, QUEUED_DETACHED, QUEUED_GONE, QUEUED_OTHER } kind;
+    int64_t seq, time_ns, exit_code;
+    bool oom;
+    char exec_id[65];
+};
+
+struct exec {
+    struct exec *next;
+    char id[65];
+    struct arena arena;
+    struct exec_config config;
+    bool started, running;
+    int64_t pid, exit_code;
+};
+
+struct container {
+    struct container *next; // engine list
+    struct engine *engine;
+    atomic_uint refs;
+
+    // Set once, before the container is visible; lives in `arena`.
+    struct arena arena;
+    char id[65];
+    int64_t created_ns;
+    struct container_config config; // with the image's merged in
+    json_t *body;
+    char *image_id, *image_name;
+    struct engine_mount *mounts; // resolved: absolute sources
+    size_t mount_len;
+
+    char *name; // malloc'ed; guarded by engine->list_lock
+
+    struct mutex lock;
+    struct cond idle;
+    bool busy GUARDED_BY(lock); // a verb that waits for the shim owns the container; others wait on `idle`
+    struct container_state state GUARDED_BY(lock);
+    struct task_client *client GUARDED_BY(lock); // only while a shim lives
+    struct cgroup *cgroup GUARDED_BY(lock);
+    int netns_fd GUARDED_BY(lock);
+    bool has_endpoint GUARDED_BY(lock);
+    struct net_endpoint endpoint GUARDED_BY(lock);
+    struct net_port *ports GUARDED_BY(lock);
+    size_t port_len GUARDED_BY(lock);
+    struct pending_attach *pending GUARDED_BY(lock);
+    struct engine_waiter *waiters GUARDED_BY(lock);
+    struct queued_event *events GUARDED_BY(lock);
+    bool events_scheduled GUARDED_BY(lock);
+    struct exec *execs GUARDED_BY(lock);
+    bool removed GUARDED_BY(lock);
+    bool stop_requested GUARDED_BY(lock);
+};
+
+struct job {
+    struct job *next;
+    void (*fn)(struct engine *engine, void *context);
+    void *context;
+};
+
+#define WORKER_COUNT 4
+#define EVENT_RING 256
+
+struct event_record {
+    struct arena arena;
+    struct engine_event event;
+    uint64_t serial;
+};
+
+struct subscriber {
+    struct subscriber *next;
+    int event_fd;
+};
+
+struct engine {
+    char id[9];
+    char *data_root, *exec_root, *program_dir;
+    int root_fd, state_fd, containers_fd, tasks_fd; // <root>, <state>, <root>/containers, <state>/t
+    int root_lock, state_lock;
+    int shim_memfd, init_memfd;
+    struct store *store;
+    struct image_store *images;
+    struct volume_store *volumes;
+    struct net *net;
+    struct cgroup_layout cgroups;
+    struct loop *loop;
+    pthread_t watcher;
+    bool watcher_runs;
+
+    struct mutex list_lock;
+    struct container *containers GUARDED_BY(list_lock); // newest first
+
+    struct mutex bus_lock;
+    struct event_record ring[EVENT_RING] GUARDED_BY(bus_lock);
+    uint64_t next_serial GUARDED_BY(bus_lock);
+    struct subscriber *subscribers GUARDED_BY(bus_lock);
+
+    struct mutex worker_lock;
+    struct cond worker_wake;
+    struct job *jobs GUARDED_BY(worker_lock), **jobs_tail GUARDED_BY(worker_lock);
+    bool stopping GUARDED_BY(worker_lock);
+    unsigned worker_idle GUARDED_BY(worker_lock);
+    pthread_t workers[WORKER_COUNT];
+    unsigned worker_len;
+};
+
+// ---- containers (container.c) ---------------------------------------------------------------------------------------
+
+struct container *container_new(struct engine *engine, const char *id); // one reference, not listed
+struct container *container_ref(struct container *container);
+void container_unref(struct container *container);
+#define _cleanup_container_ _cleanup_(container_unref_cleanup)
+static inline void container_unref_cleanup(struct container **container)
+{
+    container_unref(*container);
+}
+// Resolves a client's name for it; NULL with the error filled. A reference.
+struct container *container_find(struct engine *engine, const char *ref, struct err *err);
+struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err);
+bool container_name_valid(const char *name);
+bool container_is_live(const struct container *container) REQUIRES(container->lock); // running or paused
+// Exclusive use for a verb that waits: blocks until nobody else has it. Fails when the container is gone.
+int container_begin(struct container *container, struct err *err) EXCLUDES(container->lock);
+void container_end(struct container *container) EXCLUDES(container->lock);
+char *container_name(struct container *container, struct arena *arena); // without "/"
+void container_delist(struct container *container); // out of the engine's list; its name is free again
+
+// ---- records (record.c) ---------------------------------------------------------------------------------------------
+
+extern const char *const engine_migrations[];
+extern const size_t engine_migration_len;
+int record_insert(struct container *container, const char *name, struct err *err);
+int record_save_state(struct container *container, struct err *err);
+int record_rename(struct container *container, const char *name, struct err *err);
+int record_delete(struct container *container, struct err *err);
+// Fills the engine's list from the store. Containers whose record cannot be read are an error that names them.
+int record_load_all(struct engine *engine, struct err *err);
+int record_daemon_id(struct store *store, char id[9], struct err *err);
+
+// ---- the document (document.c, defaults.c) --------------------------------------------------------------------------
+
+// Everything that the wall needs, by value; descriptors are opened separately (start.c). In `arena`.
+int document_build(struct container *container, const struct image *image, struct arena *arena,
+                   struct task_document *out, struct err *err);
+// The process of an exec in this container.
+int document_exec(struct container *container, const struct exec *exec, struct arena *arena, struct task_exec *out,
+                  struct err *err);
+void limits_from_config(const struct host_config *host, struct oci_resources *out);
+int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
+                             struct err *err);
+int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
+const char *container_stop_signal(const struct container *container);
+
+// ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------
+
+int container_start(struct container *container, struct err *err);
+// What a run holds on the host (network, cgroup, task folder, shim connection) is given back. Needs container_begin().
+void container_release(struct container *container) EXCLUDES(container->lock);
+// After an exit, or a removal, which ends every wait.
+void container_finish_waiters(struct container *container, bool removed) REQUIRES(container->lock);
+int container_remove(struct container *container, bool force, bool volumes, struct err *err);
+int container_signal(struct container *container, const char *signal, struct err *err);
+// Waits until it does not run; 1 stopped, 0 timeout.
+int container_await_stop(struct container *container, int64_t timeout_ns, const struct cancel *cancel, struct err *err);
+void container_on_event(void *context, const struct task_event *event); // task client callbacks, watcher thread
+void container_on_closed(void *context);
+int engine_adopt(struct engine *engine, struct err *err);
+// A declared death: the shim is lost. Needs container_begin().
+void container_declare_lost(struct container *container);
+
+// ---- machinery ------------------------------------------------------------------------------------------------------
+
+void workers_start(struct engine *engine);
+void workers_stop(struct engine *engine);
+void worker_queue(struct engine *engine, void (*fn)(struct engine *, void *), void *context);
+
+// Publishes a container event; `extra` are further attributes, alternating key and value, NULL-terminated.
+void event_container(struct container *container, const char *action, ...) __attribute__((sentinel));
+void event_publish(struct engine *engine, const char *type, const char *action, const char *actor_id, ...) __attribute__((sentinel));
+void events_done(struct engine *engine);
+
+int waiter_new(struct container *container, enum engine_condition condition, struct engine_waiter **out, struct err *err);
+
+char *container_path(const struct container *container, struct arena *arena, const char *below); // "<root>/containers/<id>/below"
+
+#endif

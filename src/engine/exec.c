@@ -1,0 +1,253 @@
+// exec: further processes in a running container. An exec lives until its container's next start or removal.
+#include <errno.h>
+
+#include "engine_private.h"
+
+#define CALL_TIMEOUT_NS (60 * NS_PER_S)
+#define EXEC_MAX 4096 // records per container; finished ones are forgotten oldest first
+
+static struct exec *find_exec(struct container *container, const char *id) REQUIRES(container->lock)
+{
+    for (struct exec *exec = container->execs; exec; exec = exec->next)
+        if (str_eq(exec->id, id))
+            return exec;
+    return NULL;
+}
+
+static int check_live(struct container *container, struct err *err)
+{
+    mutex_lock(&container->lock);
+    enum container_status status = container->state.status;
+    mutex_unlock(&container->lock);
+    if (status == STATUS_PAUSED)
+        return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before exec", container->id);
+    if (status != STATUS_RUNNING)
+        return err_set(err, ERR_CONFLICT, "container %s is not running", container->id);
+    return 0;
+}
+
+// The list is newest first, so the last finished one is the oldest. Running and waiting ones are never forgotten.
+static int make_room(struct container *container, struct err *err) REQUIRES(container->lock)
+{
+    size_t len = 0;
+    struct exec **oldest = NULL;
+    for (struct exec **at = &container->execs; *at; at = &(*at)->next, len++)
+        if ((*at)->started && !(*at)->running)
+            oldest = at;
+    if (len < EXEC_MAX)
+        return 0;
+    if (!oldest)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "container %s has %d execs already", container->id, EXEC_MAX);
+    struct exec *gone = *oldest;
+    *oldest = gone->next;
+    arena_done(&gone->arena);
+    free(gone);
+    return 0;
+}
+
+static char *command_line(const struct exec *exec, struct arena *arena)
+{
+    char *line = arena_strdup(arena, "");
+    for (size_t i = 0; i < exec->config.cmd.len; i++)
+        line = arena_printf(arena, "%s%s%s", line, i ? " " : "", exec->config.cmd.items[i]);
+    return line;
+}
+
+int engine_exec_create(struct engine *engine, const char *ref, const struct exec_config *config, char id[65],
+                       struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    if (config->cmd.len == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "No exec command specified");
+    if (check_live(container, err) < 0)
+        return -1;
+
+    struct exec *exec = mem_new(struct exec);
+    random_hex(exec->id, 64);
+    // Through the table, so that everything is copied into the exec's own arena.
+    _cleanup_json_ json_t *form = json_encode(&exec_config_table, config);
+    if (json_decode(&exec_config_table, form, &exec->config, &exec->arena, NULL, err) < 0) {
+        free(exec);
+        return -1;
+    }
+    exec->config.console_size_raw = NULL;
+    memcpy(id, exec->id, 65);
+    char *line = command_line(exec, &exec->arena);
+    const char *action = arena_printf(&exec->arena, "exec_create: %s", line);
+
+    mutex_lock(&container->lock);
+    int result = make_room(container, err);
+    if (result == 0) {
+        exec->next = container->execs;
+        container->execs = exec;
+    }
+    mutex_unlock(&container->lock);
+    if (result < 0) {
+        arena_done(&exec->arena);
+        free(exec);
+        return -1;
+    }
+    event_container(container, action, "execID", id, NULL);
+    return 0;
+}
+
+int engine_exec_check(struct engine *engine, const char *exec_id, bool *terminal, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, err);
+    int result = 0;
+    if (!container || check_live(container, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    struct exec *exec = find_exec(container, exec_id);
+    if (!exec)
+        result = err_set(err, ERR_NOT_FOUND, "No such exec instance: %s", exec_id);
+    else if (exec->running || exec->started)
+        result = err_set(err, ERR_CONFLICT, "exec command %s has already run", exec_id);
+    else
+        *terminal = exec->config.tty;
+    mutex_unlock(&container->lock);
+    return result;
+}
+
+static json_t *exec_arguments(const struct exec *exec, struct task_exec *form, const int64_t size[2], bool attached)
+{
+    const struct task_attach one = {
+        .fd = 0, .in = exec->config.attach_stdin, .out = exec->config.attach_stdout, .error = exec->config.attach_stderr,
+        .framed = !exec->config.tty,
+        .detach_keys = (char *)(str_empty(exec->config.detach_keys) ? "ctrl-p,ctrl-q" : exec->config.detach_keys),
+    };
+    const struct json_list list = { .items = (void *)&one, .len = attached ? 1 : 0 };
+    if (size && size[0] > 0 && size[1] > 0) {
+        form->stdio.height = form->process.console_size.height = size[0];
+        form->stdio.width = form->process.console_size.width = size[1];
+    }
+    form->stdio.open_stdin = form->stdio.open_stdin && attached;
+    json_t *arguments = json_encode(&task_exec_table, form);
+    json_object_set_new(arguments, "attach", json_encode_list(&task_attach_table, &list));
+    return arguments;
+}
+
+// Claims the exec for this start: only one can.
+static int claim(struct container *container, const char *exec_id, struct exec **out, struct task_client **client,
+                 struct err *err)
+{
+    int result = 0;
+    mutex_lock(&container->lock);
+    struct exec *exec = find_exec(container, exec_id);
+    if (!exec)
+        result = err_set(err, ERR_NOT_FOUND, "No such exec instance: %s", exec_id);
+    else if (exec->started)
+        result = err_set(err, ERR_CONFLICT, "exec command %s has already run", exec_id);
+    else if (container->state.status != STATUS_RUNNING || !container->client)
+        result = err_set(err, ERR_CONFLICT, "container %s is not running", container->id);
+    else
+        exec->started = exec->running = true;
+    *out = exec;
+    *client = container->client;
+    mutex_unlock(&container->lock);
+    return result;
+}
+
+static void write_failure(int fd, bool terminal, const char *message)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(8192);
+    size_t size = strlen(message) + 2;
+    const unsigned char head[8] = { 1, 0, 0, 0, 0, 0, (unsigned char)(size >> 8), (unsigned char)size };
+    if (!terminal)
+        buf_add(&out, head, sizeof(head));
+    buf_addf(&out, "%s\r\n", message);
+    fd_write_full(fd, out.data, out.size, NULL);
+}
+
+static int64_t failed_code(const char *message)
+{
+    return strstr(message, "executable file not found") || strstr(message, "no such file or directory") ? 127 : 126;
+}
+
+// Needs container_begin().
+static int run_exec(struct container *container, const char *exec_id, int client_fd, const int64_t size[2],
+                    struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_json_ json_t *result = NULL;
+    struct exec *exec;
+    struct task_client *client;
+    struct task_exec form;
+    if (claim(container, exec_id, &exec, &client, err) < 0 || document_exec(container, exec, &arena, &form, err) < 0)
+        return -1;
+    _cleanup_json_ json_t *arguments = exec_arguments(exec, &form, size, client_fd >= 0);
+    const char *action = arena_printf(&arena, "exec_start: %s", command_line(exec, &arena));
+    event_container(container, action, "execID", exec_id, NULL);
+    int called = task_call(client, "exec", arguments, &client_fd, client_fd >= 0 ? 1 : 0, CALL_TIMEOUT_NS, &result, NULL,
+                           NULL, err);
+    mutex_lock(&container->lock);
+    if (called < 0) {
+        exec->running = false;
+        exec->exit_code = failed_code(err->message);
+    } else {
+        exec->pid = json_get_int(result, "pid", 0);
+    }
+    mutex_unlock(&container->lock);
+    if (called < 0) {
+        err_wrap(err, "OCI runtime exec failed: exec failed: unable to start container process");
+        if (client_fd >= 0)
+            write_failure(client_fd, exec->config.tty, err->message);
+    }
+    return called;
+}
+
+int engine_exec_start(struct engine *engine, const char *exec_id, int client_fd, const int64_t size[2], struct err *err)
+{
+    _cleanup_close_ int fd = client_fd;
+    struct err local = { 0 };
+    _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, err);
+    if (!container || container_begin(container, err) < 0)
+        return -1;
+    int result = run_exec(container, exec_id, fd, size, &local);
+    container_end(container);
+    if (result < 0 && err)
+        *err = local;
+    return result;
+}
+
+int engine_exec_resize(struct engine *engine, const char *exec_id, int64_t height, int64_t width, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, err);
+    _cleanup_json_ json_t *arguments =
+        json_pack("{s:s, s:I, s:I}", "exec_id", exec_id, "height", (json_int_t)height, "width", (json_int_t)width);
+    if (!container || container_begin(container, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    struct exec *exec = find_exec(container, exec_id);
+    struct task_client *client = exec && exec->running ? container->client : NULL;
+    mutex_unlock(&container->lock);
+    int result = client ? task_call(client, "resize", arguments, NULL, 0, CALL_TIMEOUT_NS, NULL, NULL, NULL, err)
+                        : err_set(err, ERR_CONFLICT, "exec %s is not running", exec_id);
+    container_end(container);
+    return result;
+}
+
+int engine_exec_inspect(struct engine *engine, const char *exec_id, struct arena *arena, struct engine_exec *out,
+                        struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, err);
+    int result = 0;
+    if (!container)
+        return -1;
+    struct exec_config *config = arena_alloc(arena, sizeof(*config));
+    mutex_lock(&container->lock);
+    struct exec *exec = find_exec(container, exec_id);
+    if (!exec) {
+        result = err_set(err, ERR_NOT_FOUND, "No such exec instance: %s", exec_id);
+    } else {
+        _cleanup_json_ json_t *form = json_encode(&exec_config_table, &exec->config);
+        result = json_decode(&exec_config_table, form, config, arena, NULL, err);
+        config->console_size_raw = NULL;
+        *out = (struct engine_exec){ arena_strdup(arena, exec->id), arena_strdup(arena, container->id), config,
+                                     exec->running, exec->started, exec->pid, exec->exit_code };
+    }
+    mutex_unlock(&container->lock);
+    return result;
+}

@@ -1,0 +1,262 @@
+// The end of a run, however it comes: the shim's events, a lost shim, a failed start.
+//
+// The watcher only queues; a worker takes the events of one container in order, with the container to itself
+// (container_begin), makes the new state visible, and only then acknowledges: the shim closes the attached clients on the
+// acknowledgement, so whoever sees the stream end sees the exit code as well.
+#include <errno.h>
+#include <fcntl.h>
+
+#include "engine_private.h"
+#include "mounts.h"
+
+#define DELETE_TIMEOUT_NS (10 * NS_PER_S)
+
+// ---- giving back what a run holds -----------------------------------------------------------------------------------
+
+static void release_shim(struct container *container)
+{
+    mutex_lock(&container->lock);
+    struct task_client *client = container->client;
+    container->client = NULL;
+    mutex_unlock(&container->lock);
+    if (!client)
+        return;
+    _cleanup_json_ json_t *arguments = json_object();
+    struct err ignored = { 0 };
+    task_call(client, "delete", arguments, NULL, 0, DELETE_TIMEOUT_NS, NULL, NULL, NULL, &ignored);
+    task_client_free(client);
+}
+
+static void release_network(struct container *container)
+{
+    struct err err = { 0 };
+    mutex_lock(&container->lock);
+    for (size_t i = 0; i < container->port_len; i++)
+        fd_close(container->ports[i].listener_fd);
+    free(take_ptr(&container->ports));
+    container->port_len = 0;
+    fd_close(take_fd(&container->netns_fd));
+    bool attached = container->has_endpoint;
+    container->has_endpoint = false;
+    mutex_unlock(&container->lock);
+    if (attached && net_detach(container->engine->net, container->id, &err) < 0)
+        log_warn("container %s: %s", container->id, err.message);
+}
+
+static void release_cgroup(struct container *container)
+{
+    char path[128];
+    struct err err = { 0 };
+    mutex_lock(&container->lock);
+    struct cgroup *cgroup = take_ptr(&container->cgroup);
+    mutex_unlock(&container->lock);
+    if (cgroup && cgroup_kill(cgroup, 5 * NS_PER_S, &err) < 0)
+        log_warn("container %s: %s", container->id, err.message);
+    cgroup_free(cgroup);
+    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
+    if (cgroup_remove(&container->engine->cgroups, path, 2 * NS_PER_S, &err) < 0)
+        log_warn("container %s: %s", container->id, err.message);
+}
+
+void container_release(struct container *container)
+{
+    release_shim(container);
+    release_network(container);
+    release_cgroup(container);
+    file_remove_tree(container->engine->tasks_fd, container->id, NULL);
+}
+
+// ---- the end of the process -----------------------------------------------------------------------------------------
+
+struct ending {
+    int64_t exit_code, time_ns;
+    bool oom;
+    const char *error; // "" when the process ended by itself
+};
+
+static void make_visible(struct container *container, const struct ending *ending) REQUIRES(container->lock)
+{
+    struct container_state *state = &container->state;
+    state->status = STATUS_EXITED;
+    state->pid = 0;
+    state->exit_code = ending->exit_code;
+    state->finished_ns = ending->time_ns;
+    state->oom_killed = ending->oom;
+    free(state->error);
+    state->error = mem_strdup(ending->error);
+    for (struct exec *exec = container->execs; exec; exec = exec->next)
+        if (exec->running) {
+            exec->running = false;
+            exec->exit_code = 137;
+        }
+}
+
+// Needs container_begin(). `seq` of the event to acknowledge, 0 for none.
+static void finish_run(struct container *container, const struct ending *ending, int64_t seq)
+{
+    char code[24];
+    mutex_lock(&container->lock);
+    if (!container_is_live(container)) {
+        mutex_unlock(&container->lock);
+        return;
+    }
+    make_visible(container, ending);
+    struct task_client *client = container->client;
+    container_finish_waiters(container, false);
+    mutex_unlock(&container->lock);
+
+    snprintf(code, sizeof(code), "%lld", (long long)ending->exit_code);
+    if (ending->oom)
+        event_container(container, "oom", NULL);
+    event_container(container, "die", "exitCode", code, NULL);
+    if (client && seq)
+        task_ack(client, seq);
+    if (!container->config.host_config.auto_remove)
+        record_save_state(container, NULL);
+    container_release(container);
+}
+
+static bool read_exit_record(struct container *container, struct arena *arena, struct task_exit_record *out)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    _cleanup_free_ char *path = mem_printf("%s/" TASK_EXIT_RECORD_NAME, container->id);
+    if (file_read_at(container->engine->containers_fd, path, &text, NULL) < 0 ||
+        json_decode_text(&task_exit_record_table, buf_text(&text), text.size, out, arena, NULL, NULL) < 0)
+        return false;
+    return out->started_ns == container->state.started_ns;
+}
+
+void container_declare_lost(struct container *container)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct task_exit_record record;
+    struct ending ending = { 137, clock_wall_ns(), false, "the container's supervisor was lost" };
+    mutex_lock(&container->lock);
+    if (read_exit_record(container, &arena, &record))
+        ending = (struct ending){ record.exit_code, record.time_ns, record.oom, "" };
+    struct task_client *client = take_ptr(&container->client);
+    mutex_unlock(&container->lock);
+    task_client_free(client);
+    finish_run(container, &ending, 0);
+}
+
+// ---- execs ----------------------------------------------------------------------------------------------------------
+
+static void finish_exec(struct container *container, const struct queued_event *event)
+{
+    char code[24];
+    mutex_lock(&container->lock);
+    for (struct exec *exec = container->execs; exec; exec = exec->next)
+        if (str_eq(exec->id, event->exec_id)) {
+            exec->running = false;
+            exec->exit_code = event->exit_code;
+        }
+    struct task_client *client = container->client;
+    mutex_unlock(&container->lock);
+    snprintf(code, sizeof(code), "%lld", (long long)event->exit_code);
+    event_container(container, "exec_die", "execID", event->exec_id, "exitCode", code, NULL);
+    if (client)
+        task_ack(client, event->seq);
+}
+
+// ---- events from the watcher ----------------------------------------------------------------------------------------
+
+static void handle(struct container *container, const struct queued_event *event)
+{
+    const struct ending ending = { event->exit_code, event->time_ns, event->oom, "" };
+    mutex_lock(&container->lock);
+    struct task_client *client = container->client;
+    mutex_unlock(&container->lock);
+    switch (event->kind) {
+    case QUEUED_EXITED:
+        finish_run(container, &ending, event->seq);
+        break;
+    case QUEUED_EXEC_EXITED:
+        finish_exec(container, event);
+        break;
+    case QUEUED_GONE:
+        if (client)
+            container_declare_lost(container);
+        break;
+    case QUEUED_DETACHED:
+        event_container(container, event->exec_id[0] ? "exec_detach" : "detach", NULL);
+        // fallthrough
+    default:
+        if (client)
+            task_ack(client, event->seq);
+    }
+}
+
+static struct queued_event *take_event(struct container *container)
+{
+    mutex_lock(&container->lock);
+    struct queued_event *event = container->events;
+    if (event)
+        container->events = event->next;
+    else
+        container->events_scheduled = false;
+    mutex_unlock(&container->lock);
+    return event;
+}
+
+// One job drains all events of a container, in order. Holds a reference.
+static void drain_events(struct engine *engine, void *context)
+{
+    struct container *container = context;
+    struct queued_event *event;
+    while ((event = take_event(container))) {
+        struct err err = { 0 };
+        if (container_begin(container, &err) == 0) {
+            handle(container, event);
+            container_end(container);
+            mutex_lock(&container->lock);
+            bool remove = container->state.status == STATUS_EXITED && container->config.host_config.auto_remove;
+            mutex_unlock(&container->lock);
+            if (remove && container_remove(container, true, true, &err) < 0 && err.class != ERR_NOT_FOUND)
+                log_warn("container %s: %s", container->id, err.message);
+        }
+        free(event);
+    }
+    container_unref(container);
+}
+
+static void queue_event(struct container *container, struct queued_event *event)
+{
+    mutex_lock(&container->lock);
+    struct queued_event **at = &container->events;
+    while (*at)
+        at = &(*at)->next;
+    *at = event;
+    bool schedule = !container->events_scheduled;
+    container->events_scheduled = true;
+    mutex_unlock(&container->lock);
+    if (schedule)
+        worker_queue(container->engine, drain_events, container_ref(container));
+}
+
+void container_on_event(void *context, const struct task_event *event)
+{
+    static const struct {
+        const char *word;
+        int kind;
+    } kinds[] = { { "exited", QUEUED_EXITED }, { "exec_exited", QUEUED_EXEC_EXITED }, { "oom", QUEUED_OOM },
+                  { "detached", QUEUED_DETACHED } };
+    struct queued_event *queued = mem_new(struct queued_event);
+    queued->kind = QUEUED_OTHER;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (str_eq(event->kind, kinds[i].word))
+            queued->kind = kinds[i].kind;
+    queued->seq = event->seq;
+    queued->time_ns = event->time_ns;
+    queued->exit_code = event->exit_code;
+    queued->oom = event->oom;
+    snprintf(queued->exec_id, sizeof(queued->exec_id), "%s", event->exec_id ? event->exec_id : "");
+    queue_event(context, queued);
+}
+
+void container_on_closed(void *context)
+{
+    struct queued_event *queued = mem_new(struct queued_event);
+    queued->kind = QUEUED_GONE;
+    queue_event(context, queued);
+}

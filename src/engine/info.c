@@ -1,0 +1,87 @@
+// What this host and this daemon are, for `docker info`.
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#include "engine_private.h"
+
+// A value of /etc/os-release, unquoted.
+static char *os_release(const char *key, struct arena *arena)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    struct slice rest, line;
+    size_t key_size = strlen(key);
+    if (file_read_at(AT_FDCWD, "/etc/os-release", &text, NULL) < 0)
+        return (char *)"";
+    for (rest = slice_of(buf_text(&text)); slice_cut(&rest, '\n', &line);)
+        if (line.size > key_size && slice_starts(line, key) && line.data[key_size] == '=') {
+            const char *value = line.data + key_size + 1;
+            size_t size = line.size - key_size - 1;
+            if (size >= 2 && value[0] == '"' && value[size - 1] == '"')
+                return arena_strndup(arena, value + 1, size - 2);
+            return arena_strndup(arena, value, size);
+        }
+    return (char *)"";
+}
+
+static void count_containers(struct engine *engine, struct engine_info *out)
+{
+    mutex_lock(&engine->list_lock);
+    for (struct container *c = engine->containers; c; c = c->next) {
+        mutex_lock(&c->lock);
+        out->containers++;
+        out->running += c->state.status == STATUS_RUNNING;
+        out->paused += c->state.status == STATUS_PAUSED;
+        mutex_unlock(&c->lock);
+    }
+    mutex_unlock(&engine->list_lock);
+    out->stopped = out->containers - out->running - out->paused;
+}
+
+static bool forwarding(void)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64);
+    return file_read_at(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", &text, NULL) == 0 && buf_text(&text)[0] == '1';
+}
+
+static void describe_cgroups(const struct cgroup_layout *layout, struct engine_info *out)
+{
+    out->cgroup_driver = (char *)(layout->version == CGROUP_NONE ? "none" : "cgroupfs");
+    out->cgroup_version = (char *)(layout->version == CGROUP_V2 ? "2" : "1");
+    out->memory_limit = out->swap_limit = cgroup_layout_has(layout, "memory");
+    out->cpu_quota = out->cpu_shares = cgroup_layout_has(layout, "cpu");
+    out->cpuset = cgroup_layout_has(layout, "cpuset");
+    out->pids_limit = cgroup_layout_has(layout, "pids");
+}
+
+int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err)
+{
+    struct utsname host;
+    struct image *images;
+    size_t image_len = 0;
+    *out = (struct engine_info){ .id = arena_strdup(arena, engine->id), .now_ns = clock_wall_ns() };
+    if (uname(&host) < 0)
+        return err_errno(err, errno, "uname");
+    if (image_list(engine->images, arena, &images, &image_len, err) < 0)
+        return -1;
+    count_containers(engine, out);
+    describe_cgroups(&engine->cgroups, out);
+    out->images = (int64_t)image_len;
+    out->name = arena_strdup(arena, host.nodename);
+    out->kernel_version = arena_strdup(arena, host.release);
+    out->architecture = arena_strdup(arena, host.machine);
+    out->operating_system = os_release("PRETTY_NAME", arena);
+    out->os_version = os_release("VERSION_ID", arena);
+    out->driver = arena_strdup(arena, image_driver_name(engine->images));
+    out->data_root = arena_strdup(arena, engine->data_root);
+    out->cpus = get_nprocs();
+    out->memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    out->ipv4_forwarding = forwarding();
+    strv_push_arena(&out->security_options, arena, "name=seccomp,profile=builtin");
+    strv_push_arena(&out->security_options, arena, "name=cgroupns");
+    _cleanup_free_ char *drop = net_foreign_drop(engine->net);
+    if (drop)
+        strv_push_arena(&out->warnings, arena, drop);
+    return 0;
+}

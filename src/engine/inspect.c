@@ -1,0 +1,171 @@
+// Snapshots of containers for inspect and ps, in the caller's arena.
+#include "engine_private.h"
+
+static const char *const status_words[] = { "created", "running", "paused", "exited", "removing" };
+
+static void copy_mounts(const struct container *container, struct arena *arena, struct engine_container *out)
+{
+    out->mounts = arena_alloc(arena, (container->mount_len + 1) * sizeof(*out->mounts));
+    out->mount_len = container->mount_len;
+    for (size_t i = 0; i < container->mount_len; i++) {
+        const struct engine_mount *from = &container->mounts[i];
+        out->mounts[i] = (struct engine_mount){
+            arena_strdup(arena, from->type),   arena_strdup(arena, from->name), arena_strdup(arena, from->source),
+            arena_strdup(arena, from->destination), arena_strdup(arena, from->driver), arena_strdup(arena, from->mode),
+            arena_strdup(arena, from->propagation), from->rw
+        };
+    }
+}
+
+static void copy_ports(struct container *container, struct arena *arena, struct engine_container *out)
+    REQUIRES(container->lock)
+{
+    const struct strv *exposed = &container->config.process.exposed_ports;
+    out->ports = arena_alloc(arena, (container->port_len + exposed->len + 1) * sizeof(*out->ports));
+    for (size_t i = 0; i < container->port_len; i++)
+        out->ports[out->port_len++] = (struct engine_port){
+            arena_strdup(arena, container->ports[i].host_address),
+            (char *)(container->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp"), container->ports[i].host_port,
+            container->ports[i].target_port
+        };
+    for (size_t i = 0; i < exposed->len; i++) {
+        struct slice rest = slice_of(exposed->items[i]), number;
+        uint64_t port;
+        bool published = false;
+        if (!slice_cut(&rest, '/', &number) || !num_parse_u64(number, 65535, &port))
+            continue;
+        const char *proto = rest.data ? rest.data : "tcp";
+        for (size_t k = 0; k < out->port_len; k++)
+            published = published || (out->ports[k].private_port == (int64_t)port && str_eq(out->ports[k].proto, proto));
+        if (!published)
+            out->ports[out->port_len++] = (struct engine_port){ NULL, arena_strdup(arena, proto), 0, (int64_t)port };
+    }
+}
+
+static void copy_network(struct container *container, struct arena *arena, struct engine_container *out)
+    REQUIRES(container->lock)
+{
+    out->network = arena_strdup(arena, container->config.host_config.network_mode);
+    out->sandbox_id = (char *)(container_is_live(container) ? container->id : "");
+    if (!container->has_endpoint)
+        return;
+    out->endpoint_id = arena_strdup(arena, container->endpoint.endpoint_id);
+    out->gateway = arena_strdup(arena, container->endpoint.gateway);
+    out->address = arena_strdup(arena, container->endpoint.address);
+    out->mac = arena_strdup(arena, container->endpoint.mac);
+    out->prefix = container->endpoint.prefix;
+}
+
+static void copy_state(struct container *container, struct arena *arena, struct engine_container *out)
+    REQUIRES(container->lock)
+{
+    const struct container_state *state = &container->state;
+    out->status = (char *)status_words[container->removed ? STATUS_REMOVING : state->status];
+    out->running = container_is_live(container);
+    out->paused = state->status == STATUS_PAUSED;
+    out->oom_killed = state->oom_killed;
+    out->pid = state->pid;
+    out->exit_code = state->exit_code;
+    out->started_ns = state->started_ns;
+    out->finished_ns = state->finished_ns;
+    out->error = arena_strdup(arena, state->error ? state->error : "");
+    for (struct exec *exec = container->execs; exec; exec = exec->next)
+        if (exec->running)
+            strv_push_arena(&out->exec_ids, arena, exec->id);
+}
+
+static void copy_command(const struct container *container, struct arena *arena, struct engine_container *out)
+{
+    const struct strv *lists[] = { &container->config.process.entrypoint, &container->config.process.cmd };
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++) {
+            if (!out->path)
+                out->path = arena_strdup(arena, lists[l]->items[i]);
+            else
+                strv_push_arena(&out->args, arena, lists[l]->items[i]);
+        }
+}
+
+// The configuration once more, decoded into the caller's arena: the container may be gone before the answer is written.
+// JSON_RAW members would borrow from the container's body, so the body is handed out as text instead.
+static int copy_config(struct container *container, struct arena *arena, struct engine_container *out, struct err *err)
+{
+    struct container_config *config = arena_alloc(arena, sizeof(*config));
+    _cleanup_json_ json_t *process = json_encode(&oci_image_process_table, &container->config.process);
+    _cleanup_free_ char *text = json_text(container->body);
+    if (json_decode(&container_config_table, container->body, config, arena, NULL, err) < 0 ||
+        json_decode(&oci_image_process_table, process, &config->process, arena, NULL, err) < 0)
+        return -1;
+    config->hostname = arena_strdup(arena, container->config.hostname);
+    config->host_config.network_mode = arena_strdup(arena, container->config.host_config.network_mode);
+    config->stop_timeout = container->config.stop_timeout;
+    config->stop_timeout_raw = NULL;
+    config->host_config.console_size_raw = config->host_config.init_raw = NULL;
+    config->host_config.masked_paths_raw = config->host_config.readonly_paths_raw = NULL;
+    out->config = config;
+    out->body_text = arena_strdup(arena, text);
+    return 0;
+}
+
+static int snapshot(struct container *container, struct arena *arena, struct engine_container *out, struct err *err)
+{
+    *out = (struct engine_container){ .id = arena_strdup(arena, container->id), .name = container_name(container, arena),
+                                      .created_ns = container->created_ns,
+                                      .image_id = arena_strdup(arena, container->image_id),
+                                      .image_name = arena_strdup(arena, container->image_name) };
+    out->hostname_path = container_path(container, arena, "files/hostname");
+    out->hosts_path = container_path(container, arena, "files/hosts");
+    out->resolv_conf_path = container_path(container, arena, "files/resolv.conf");
+    out->log_path = str_eq(container->config.host_config.log_config.type, "none")
+                        ? (char *)""
+                        : container_path(container, arena, arena_printf(arena, "%s-json.log", container->id));
+    out->driver = arena_strdup(arena, image_driver_name(container->engine->images));
+    out->upper_dir = container_path(container, arena, "diff");
+    out->work_dir = container_path(container, arena, "work");
+    copy_command(container, arena, out);
+    copy_mounts(container, arena, out);
+    mutex_lock(&container->lock);
+    copy_state(container, arena, out);
+    copy_ports(container, arena, out);
+    copy_network(container, arena, out);
+    mutex_unlock(&container->lock);
+    return copy_config(container, arena, out, err);
+}
+
+int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out,
+                   struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    return container ? snapshot(container, arena, out, err) : -1;
+}
+
+// References to all listed containers, so that the list lock is not held while each is copied.
+static size_t take_all(struct engine *engine, struct arena *arena, struct container ***out)
+{
+    size_t len = 0, i = 0;
+    mutex_lock(&engine->list_lock);
+    for (struct container *c = engine->containers; c; c = c->next)
+        len++;
+    *out = arena_alloc(arena, (len + 1) * sizeof(**out));
+    for (struct container *c = engine->containers; c; c = c->next)
+        (*out)[i++] = container_ref(c);
+    mutex_unlock(&engine->list_lock);
+    return len;
+}
+
+int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len,
+                struct err *err)
+{
+    struct container **containers;
+    size_t count = take_all(engine, arena, &containers);
+    int result = 0;
+    *out = arena_alloc(arena, (count + 1) * sizeof(**out));
+    *len = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct engine_container *one = &(*out)[*len];
+        if (result == 0 && (result = snapshot(containers[i], arena, one, err)) == 0 && (all || one->running))
+            (*len)++;
+        container_unref(containers[i]);
+    }
+    return result;
+}

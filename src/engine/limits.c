@@ -1,0 +1,113 @@
+// Small translations from what clients say to what the wall takes: limits, capabilities, signals.
+#include <signal.h>
+
+#include "engine_private.h"
+#include "kernel/caps.h"
+
+static const struct {
+    const char *name;
+    int number;
+} signals[] = {
+    { "ABRT", SIGABRT },   { "ALRM", SIGALRM }, { "BUS", SIGBUS },   { "CHLD", SIGCHLD },     { "CONT", SIGCONT },
+    { "FPE", SIGFPE },     { "HUP", SIGHUP },   { "ILL", SIGILL },   { "INT", SIGINT },       { "IO", SIGIO },
+    { "KILL", SIGKILL },   { "PIPE", SIGPIPE }, { "PROF", SIGPROF }, { "PWR", SIGPWR },       { "QUIT", SIGQUIT },
+    { "SEGV", SIGSEGV },   { "STOP", SIGSTOP }, { "SYS", SIGSYS },   { "TERM", SIGTERM },     { "TRAP", SIGTRAP },
+    { "TSTP", SIGTSTP },   { "TTIN", SIGTTIN }, { "TTOU", SIGTTOU }, { "URG", SIGURG },       { "USR1", SIGUSR1 },
+    { "USR2", SIGUSR2 },   { "VTALRM", SIGVTALRM }, { "WINCH", SIGWINCH }, { "XCPU", SIGXCPU }, { "XFSZ", SIGXFSZ },
+    { "CLD", SIGCHLD },    { "POLL", SIGPOLL }, { "IOT", SIGIOT },   { "STKFLT", SIGSTKFLT },
+};
+
+// RTMIN+3, RTMAX-14, as glibc numbers them (34 to 64).
+static bool realtime_signal(const char *name, int *out)
+{
+    uint64_t offset = 0;
+    bool from_min = str_starts(name, "RTMIN");
+    if (!from_min && !str_starts(name, "RTMAX"))
+        return false;
+    if (name[5] && (name[5] != (from_min ? '+' : '-') || !num_parse_u64(slice_of(name + 6), 30, &offset)))
+        return false;
+    *out = from_min ? 34 + (int)offset : 64 - (int)offset;
+    return true;
+}
+
+int signal_parse(const char *text, int *out, struct err *err)
+{
+    uint64_t number;
+    char upper[16];
+    if (num_parse_u64(slice_of(text), 64, &number) && number > 0) {
+        *out = (int)number;
+        return 0;
+    }
+    size_t len = MIN_OF(strlen(text), sizeof(upper) - 1);
+    for (size_t i = 0; i < len; i++)
+        upper[i] = (char)(text[i] >= 'a' && text[i] <= 'z' ? text[i] - 32 : text[i]);
+    upper[len] = 0;
+    const char *name = str_starts(upper, "SIG") ? upper + 3 : upper;
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+        if (str_eq(signals[i].name, name)) {
+            *out = signals[i].number;
+            return 0;
+        }
+    if (realtime_signal(name, out))
+        return 0;
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid signal: %s", text);
+}
+
+const char *container_stop_signal(const struct container *container)
+{
+    const char *signal = container->config.process.stop_signal;
+    return str_empty(signal) ? "SIGTERM" : signal;
+}
+
+void limits_from_config(const struct host_config *host, struct oci_resources *out)
+{
+    enum { PERIOD_US = 100000 };
+    out->memory_limit = host->memory;
+    out->memory_reservation = host->memory_reservation;
+    out->memory_swap = host->memory && !host->memory_swap ? 2 * host->memory : host->memory_swap;
+    out->cpu_shares = host->cpu_shares;
+    out->cpu_period = host->nano_cpus ? PERIOD_US : host->cpu_period;
+    out->cpu_quota = host->nano_cpus ? host->nano_cpus * PERIOD_US / INT64_C(1000000000) : host->cpu_quota;
+    out->cpuset_cpus = host->cpuset_cpus;
+    out->cpuset_mems = host->cpuset_mems;
+    out->pids_limit = host->pids_limit;
+}
+
+// ---- capabilities ---------------------------------------------------------------------------------------------------
+
+static int caps_mask(const struct strv *names, const char *which, uint64_t *mask, bool *all, struct err *err)
+{
+    for (size_t i = 0; i < names->len; i++) {
+        if (strcasecmp(names->items[i], "ALL") == 0) {
+            *all = true;
+            continue;
+        }
+        int number = caps_number(names->items[i]);
+        if (number < 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid %s: unknown capability: \"%s\"", which, names->items[i]);
+        *mask |= UINT64_C(1) << number;
+    }
+    return 0;
+}
+
+int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
+                             struct err *err)
+{
+    uint64_t add = 0, drop = 0;
+    bool add_all = false, drop_all = false;
+    if (caps_mask(&host->cap_add, "CapAdd", &add, &add_all, err) < 0 ||
+        caps_mask(&host->cap_drop, "CapDrop", &drop, &drop_all, err) < 0)
+        return -1;
+    // Docker: ALL on either side is the base, the names on the other side are the exceptions.
+    uint64_t mask = add_all ? caps_all() & ~drop : drop_all ? add : (caps_docker_default() | add) & ~drop;
+
+    struct oci_capabilities *caps = arena_alloc(arena, sizeof(*caps));
+    for (int number = 0; number <= caps_last(); number++)
+        if (mask >> number & 1) {
+            strv_push_arena(&caps->bounding, arena, caps_name(number));
+            strv_push_arena(&caps->effective, arena, caps_name(number));
+            strv_push_arena(&caps->permitted, arena, caps_name(number));
+        }
+    *out = caps;
+    return 0;
+}

@@ -1,0 +1,197 @@
+// Reading the json-file log that the shim writes: the last lines, a time window, and following it until the container
+// stops. One JSON object a line; each becomes one chunk in Docker's wire form.
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/inotify.h>
+
+#include "engine_private.h"
+
+#define LINE_MAX_BYTES (1u << 20)
+
+struct log_reader {
+    const struct engine_logs *wanted;
+    bool framed;
+    engine_sink_fn *sink;
+    void *context;
+    int fd;
+    struct buf pending; // bytes read that are not yet a whole line
+    bool past_until;
+};
+
+int engine_logs_check(struct engine *engine, const char *ref, const struct engine_logs *logs, bool *terminal,
+                      struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    if (!logs->out && !logs->error)
+        return err_set(err, ERR_INVALID_ARGUMENT, "Bad parameters: you must choose at least one stream");
+    if (str_eq(container->config.host_config.log_config.type, "none"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "configured logging driver does not support reading");
+    *terminal = container->config.tty;
+    return 0;
+}
+
+// ---- one line -------------------------------------------------------------------------------------------------------
+
+static void add_frame_head(struct buf *out, bool error, size_t size)
+{
+    const unsigned char head[8] = { error ? 2 : 1, 0, 0, 0, (unsigned char)(size >> 24), (unsigned char)(size >> 16),
+                                    (unsigned char)(size >> 8), (unsigned char)size };
+    buf_add(out, head, sizeof(head));
+}
+
+static int give_line(struct log_reader *reader, const char *text, const char *log, bool error)
+{
+    char stamp[CLOCK_TEXT_SIZE];
+    int64_t time_ns = 0;
+    _cleanup_buf_ struct buf out = BUF_INIT(LINE_MAX_BYTES + 256);
+    bool stamped = reader->wanted->timestamps && clock_parse(slice_of(text), &time_ns);
+    if (stamped)
+        clock_format_fixed(time_ns, stamp);
+    size_t size = strlen(log) + (stamped ? strlen(stamp) + 1 : 0);
+    if (reader->framed)
+        add_frame_head(&out, error, size);
+    if (stamped)
+        buf_addf(&out, "%s ", stamp);
+    buf_adds(&out, log);
+    return reader->sink(reader->context, out.data, out.size);
+}
+
+static bool in_window(struct log_reader *reader, const char *time_text)
+{
+    int64_t time_ns;
+    if (!reader->wanted->since_ns && !reader->wanted->until_ns)
+        return true;
+    if (!time_text || !clock_parse(slice_of(time_text), &time_ns))
+        return true;
+    reader->past_until = reader->wanted->until_ns && time_ns > reader->wanted->until_ns;
+    return time_ns >= reader->wanted->since_ns && !reader->past_until;
+}
+
+// A line that is not JSON (a torn write after a crash of the machine) is passed over.
+static int handle_line(struct log_reader *reader, const char *line, size_t size)
+{
+    _cleanup_json_ json_t *entry = NULL;
+    if (json_parse(line, size, &entry, NULL) < 0)
+        return 0;
+    const char *log = json_get_text(entry, "log", NULL), *time_text = json_get_text(entry, "time", "");
+    bool error = str_eq(json_get_text(entry, "stream", "stdout"), "stderr");
+    if (!log || !(error ? reader->wanted->error : reader->wanted->out) || !in_window(reader, time_text))
+        return 0;
+    return give_line(reader, time_text, log, error);
+}
+
+// Reads what has been written since the last call. -1 when the sink failed.
+static int read_new(struct log_reader *reader)
+{
+    for (;;) {
+        char *room = buf_reserve(&reader->pending, 65536);
+        ssize_t n = room ? read(reader->fd, room, 65536) : 0;
+        if (n <= 0)
+            return 0;
+        buf_commit(&reader->pending, (size_t)n);
+        char *start = reader->pending.data, *end = start + reader->pending.size, *newline;
+        while ((newline = memchr(start, '\n', (size_t)(end - start)))) {
+            if (handle_line(reader, start, (size_t)(newline - start)) < 0)
+                return -1;
+            start = newline + 1;
+        }
+        buf_consume(&reader->pending, (size_t)(start - reader->pending.data));
+        if (reader->pending.size > LINE_MAX_BYTES)
+            buf_clear(&reader->pending);
+    }
+}
+
+// ---- where to begin -------------------------------------------------------------------------------------------------
+
+// The offset of the `tail`-th line from the end, read backwards in blocks.
+static int seek_tail(int fd, int64_t tail)
+{
+    enum { BLOCK = 32768 };
+    off_t end = lseek(fd, 0, SEEK_END), at = end;
+    int64_t newlines = 0;
+    _cleanup_free_ char *block = mem_alloc(BLOCK);
+    if (tail == 0)
+        return 0;
+    while (at > 0) {
+        size_t size = (size_t)MIN_OF(at, (off_t)BLOCK);
+        at -= (off_t)size;
+        if (pread(fd, block, size, at) != (ssize_t)size)
+            break;
+        for (size_t i = size; i-- > 0;) {
+            if (block[i] != '\n' || at + (off_t)i == end - 1)
+                continue;
+            if (++newlines == tail)
+                return lseek(fd, at + (off_t)i + 1, SEEK_SET) < 0 ? -1 : 0;
+        }
+    }
+    return lseek(fd, 0, SEEK_SET) < 0 ? -1 : 0;
+}
+
+// ---- following ------------------------------------------------------------------------------------------------------
+
+// Until the container has stopped and the rest was read, the sink failed, or the client left.
+static int follow(struct log_reader *reader, struct container *container, const char *path, const struct cancel *cancel,
+                  struct err *err)
+{
+    _cleanup_close_ int notify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    struct engine_waiter *waiter = NULL;
+    int result = 0;
+    if (notify < 0 || inotify_add_watch(notify, path, IN_MODIFY | IN_CLOSE_WRITE) < 0)
+        return err_errno(err, errno, "watch %s", path);
+    if (waiter_new(container, ENGINE_NOT_RUNNING, &waiter, err) < 0)
+        return -1;
+    for (;;) {
+        struct pollfd fds[] = { { notify, POLLIN, 0 },
+                                { waiter->event_fd, POLLIN, 0 },
+                                { cancel ? cancel->fd : -1, POLLRDHUP, 0 } };
+        char ignored[4096];
+        int timeout_ms = -1;
+        if (reader->wanted->until_ns)
+            timeout_ms = (int)MAX_OF(INT64_C(0), MIN_OF((reader->wanted->until_ns - clock_wall_ns()) / NS_PER_MS, INT64_C(3600000)));
+        if (read_new(reader) < 0 || reader->past_until)
+            break;
+        int ready = poll(fds, ARRAY_LEN(fds), timeout_ms);
+        if (ready == 0 && reader->wanted->until_ns && clock_wall_ns() >= reader->wanted->until_ns)
+            break;
+        if (fds[2].revents) {
+            result = err_set(err, ERR_CANCELLED, "the client left");
+            break;
+        }
+        if (fds[0].revents && read(notify, ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
+            break;
+        if (fds[1].revents) {
+            read_new(reader);
+            break;
+        }
+    }
+    engine_wait_end(container->engine, waiter);
+    return result;
+}
+
+int engine_logs(struct engine *engine, const char *ref, const struct engine_logs *logs, engine_sink_fn *sink,
+                void *context, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    const char *path = container_path(container, &arena, arena_printf(&arena, "%s-json.log", container->id));
+    // A container that never ran has no log yet; following one waits for what the shim will write.
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | (logs->follow ? O_CREAT : 0), 0640);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_errno(err, errno, "%s", path);
+    struct log_reader reader = { .wanted = logs, .framed = !container->config.tty, .sink = sink, .context = context,
+                                 .fd = fd, .pending = BUF_INIT(2 * LINE_MAX_BYTES) };
+    int result = 0;
+    if (logs->tail >= 0 && seek_tail(fd, logs->tail) < 0)
+        result = err_errno(err, errno, "%s", path);
+    else if (read_new(&reader) < 0)
+        result = err_set(err, ERR_CANCELLED, "the client left");
+    else if (logs->follow)
+        result = follow(&reader, container, path, cancel, err);
+    buf_done(&reader.pending);
+    return result;
+}

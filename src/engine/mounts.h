@@ -1,0 +1,14 @@
+// The mounts of a container record; see mounts.c.
+#ifndef ENGINE_MOUNTS_H
+#define ENGINE_MOUNTS_H
+
+#include "engine_private.h"
+
+// Fills container->mounts from its configuration; volumes are made where missing.
+int mounts_from_config(struct container *container, const struct image *image, struct err *err);
+void mounts_remove_anonymous(struct container *container);
+// volume_fill.c: copies what the image has at `destination` into the fresh volume at `volume_path`.
+int volume_fill(struct container *container, const struct image *image, const char *destination, const char *volume_path,
+                struct err *err);
+
+#endif

@@ -1,0 +1,453 @@
+// start: from a record to a running process, in named stages. Each stage that makes something on the host is undone by
+// container_release() when a later one fails.
+//
+//     ports bound -> network -> cgroup -> shim up -> create (document and descriptors) -> start -> record
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "engine_private.h"
+
+#define CALL_TIMEOUT_NS (60 * NS_PER_S)
+
+// Descriptors that travel with `create`, in the order of their indices.
+struct cargo {
+    int fds[TASK_FD_MAX];
+    size_t len;
+    uint8_t owned[TASK_FD_MAX];
+};
+
+static void cargo_done(struct cargo *cargo)
+{
+    for (size_t i = 0; i < cargo->len; i++)
+        if (cargo->owned[i])
+            fd_close(cargo->fds[i]);
+    cargo->len = 0;
+}
+
+static int cargo_add(struct cargo *cargo, int fd, bool owned, int64_t *index, struct err *err)
+{
+    if (cargo->len == TASK_FD_MAX) {
+        if (owned)
+            fd_close(fd);
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d descriptors for one container", TASK_FD_MAX);
+    }
+    *index = (int64_t)cargo->len;
+    cargo->owned[cargo->len] = owned;
+    cargo->fds[cargo->len++] = fd;
+    return 0;
+}
+
+// ---- ports and network ----------------------------------------------------------------------------------------------
+
+static int parse_exposed(const char *text, int *proto, uint16_t *port, struct err *err)
+{
+    struct slice rest = slice_of(text), number;
+    uint64_t value;
+    slice_cut(&rest, '/', &number);
+    if (!num_parse_u64(number, 65535, &value) || value == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: %s", text);
+    *port = (uint16_t)value;
+    if (!rest.data || slice_eq(rest, "tcp"))
+        *proto = IPPROTO_TCP;
+    else if (slice_eq(rest, "udp"))
+        *proto = IPPROTO_UDP;
+    else
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: %s: protocol %s is not supported", text, rest.data);
+    return 0;
+}
+
+struct port_plan {
+    struct net_port *ports;
+    size_t len;
+    const char *name; // of the container, for messages
+};
+
+static int plan_one(struct engine *engine, struct port_plan *plan, int proto, uint16_t target, const char *address,
+                    uint16_t host_port, struct err *err)
+{
+    plan->ports = mem_grow(plan->ports, (plan->len + 1) * sizeof(*plan->ports));
+    struct net_port *port = &plan->ports[plan->len];
+    *port = (struct net_port){ .proto = proto, .host_port = host_port, .target_port = target, .listener_fd = -1 };
+    snprintf(port->host_address, sizeof(port->host_address), "%s", address);
+    plan->len++;
+    return net_port_bind(engine->net, plan->name, port, err);
+}
+
+static bool host_has_ipv6(void)
+{
+    return access("/proc/net/if_inet6", F_OK) == 0;
+}
+
+// An empty host address means every address: one socket for IPv4 and, where the host has it, one for IPv6.
+static int plan_binding(struct engine *engine, struct port_plan *plan, int proto, uint16_t target,
+                        const struct port_binding *binding, struct err *err)
+{
+    uint64_t host_port = 0;
+    const char *address = str_empty(binding->host_ip) ? "0.0.0.0" : binding->host_ip;
+    unsigned char ignored[16];
+    if (!str_empty(binding->host_port) && !num_parse_u64(slice_of(binding->host_port), 65535, &host_port))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: \"%s\"", binding->host_port);
+    if (inet_pton(AF_INET, address, ignored) != 1 && inet_pton(AF_INET6, address, ignored) != 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address: %s", address);
+    if (plan_one(engine, plan, proto, target, address, (uint16_t)host_port, err) < 0)
+        return -1;
+    if (str_empty(binding->host_ip) && host_has_ipv6())
+        return plan_one(engine, plan, proto, target, "::", plan->ports[plan->len - 1].host_port, err);
+    return 0;
+}
+
+static int plan_ports(struct container *container, struct port_plan *plan, struct err *err)
+{
+    const struct host_config *host = &container->config.host_config;
+    static const struct port_binding any = { 0 };
+    int proto;
+    uint16_t target;
+    for (size_t i = 0; i < host->port_bindings.len; i++) {
+        const struct json_list *list = (struct json_list *)host->port_bindings.items + i;
+        if (parse_exposed(host->port_bindings.keys[i], &proto, &target, err) < 0)
+            return -1;
+        for (size_t k = 0; k < list->len; k++)
+            if (plan_binding(container->engine, plan, proto, target, json_list_at(list, &port_binding_table, k), err) < 0)
+                return -1;
+        if (list->len == 0 && plan_binding(container->engine, plan, proto, target, &any, err) < 0)
+            return -1;
+    }
+    const struct strv *exposed = &container->config.process.exposed_ports;
+    for (size_t i = 0; host->publish_all_ports && i < exposed->len; i++)
+        if (parse_exposed(exposed->items[i], &proto, &target, err) < 0 ||
+            plan_binding(container->engine, plan, proto, target, &any, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int setup_network(struct container *container, struct err *err)
+{
+    struct engine *engine = container->engine;
+    const struct container_config *config = &container->config;
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct port_plan plan = { .name = container_name(container, &arena) };
+    struct net_endpoint endpoint = { .netns_fd = -1 };
+    int netns_fd = -1, result = 0;
+    bool bridge = str_eq(config->host_config.network_mode, "bridge") && !config->network_disabled;
+
+    if (!bridge && !str_eq(config->host_config.network_mode, "none") && !config->network_disabled)
+        return err_set(err, ERR_NOT_FOUND, "network %s not found", config->host_config.network_mode);
+    if (!bridge)
+        result = net_none(&netns_fd, err);
+    else if (net_bridge_up(engine->net, err) < 0 || plan_ports(container, &plan, err) < 0 ||
+             net_attach(engine->net, container->id, plan.ports, plan.len, &endpoint, err) < 0)
+        result = -1;
+    if (bridge)
+        netns_fd = endpoint.netns_fd;
+
+    mutex_lock(&container->lock);
+    container->netns_fd = netns_fd;
+    container->has_endpoint = bridge && result == 0;
+    container->endpoint = endpoint;
+    container->ports = plan.ports;
+    container->port_len = plan.len;
+    mutex_unlock(&container->lock);
+    return result;
+}
+
+// ---- cgroup ---------------------------------------------------------------------------------------------------------
+
+static int setup_cgroup(struct container *container, const struct oci_linux *linux_section, struct err *err)
+{
+    const struct oci_resources *resources = &linux_section->resources;
+    struct cgroup_device_rule rules[32];
+    size_t rule_len = MIN_OF(resources->devices.len, ARRAY_LEN(rules));
+    struct cgroup *cgroup = NULL;
+
+    for (size_t i = 0; i < rule_len; i++) {
+        const struct oci_device_rule *from = (const struct oci_device_rule *)resources->devices.items + i;
+        rules[i] = (struct cgroup_device_rule){ .allow = from->allow, .type = from->type[0], .major = from->major,
+                                                .minor = from->minor };
+        snprintf(rules[i].access, sizeof(rules[i].access), "%s", from->access);
+    }
+    const struct cgroup_limits limits = {
+        .memory_limit = resources->memory_limit, .memory_swap = resources->memory_swap,
+        .memory_reservation = resources->memory_reservation, .cpu_shares = resources->cpu_shares,
+        .cpu_quota = resources->cpu_quota, .cpu_period = resources->cpu_period, .cpuset_cpus = resources->cpuset_cpus,
+        .cpuset_mems = resources->cpuset_mems, .pids_limit = resources->pids_limit, .devices = rules, .device_len = rule_len,
+    };
+    if (cgroup_create(&container->engine->cgroups, linux_section->cgroups_path, &cgroup, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    container->cgroup = cgroup;
+    mutex_unlock(&container->lock);
+    return cgroup_limit(cgroup, &limits, NULL, err);
+}
+
+// ---- the shim -------------------------------------------------------------------------------------------------------
+
+static int open_folder(int dirfd, const char *name, struct err *err)
+{
+    int fd = openat(dirfd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "%s", name) : fd;
+}
+
+// Spawned from the sealed memfd with its listening socket already open, so that connecting needs no waiting.
+static int spawn_shim(struct container *container, struct process *process, struct err *err)
+{
+    struct engine *engine = container->engine;
+    _cleanup_close_ int state_fd = -1, folder_fd = -1, listener = -1;
+    if (mkdirat(engine->tasks_fd, container->id, 0700) < 0 && errno != EEXIST)
+        return err_errno(err, errno, "task folder");
+    if ((state_fd = file_open_dir(engine->tasks_fd, container->id, err)) < 0 ||
+        (folder_fd = file_open_dir(engine->containers_fd, container->id, err)) < 0 ||
+        (listener = fd_unix_listen_at(state_fd, TASK_SOCKET_NAME, err)) < 0)
+        return -1;
+    const int keep[] = { listener, state_fd, folder_fd, engine->init_memfd };
+    const struct process_io io = { -1, -1, -1, keep, ARRAY_LEN(keep) };
+    char *const argv[] = { (char *)"berth-shim", engine->id, container->id, NULL };
+    char *const envp[] = { NULL };
+    return process_spawn("berth-shim", engine->shim_memfd, argv, envp, &io, process, err);
+}
+
+static int connect_shim(struct container *container, struct task_client **out, struct err *err)
+{
+    struct engine *engine = container->engine;
+    _cleanup_close_ int state_fd = file_open_dir(engine->tasks_fd, container->id, err);
+    int sock = state_fd < 0 ? -1 : fd_unix_connect_at(state_fd, TASK_SOCKET_NAME, err);
+    if (sock < 0)
+        return -1;
+    return task_client_new(sock, engine->loop, container_on_event, container_on_closed, container, out, err);
+}
+
+// ---- create and start over the seam ---------------------------------------------------------------------------------
+
+static int load_layers(struct container *container, const struct image *image, struct arena *arena,
+                       struct task_document *document, struct cargo *cargo, struct err *err)
+{
+    struct image_layers layers;
+    int result = 0;
+    if (image_layers_open(container->engine->images, image, arena, &layers, err) < 0)
+        return -1;
+    for (size_t i = 0; i < layers.len && i < document->rootfs.layers.len && result == 0; i++) {
+        struct task_layer *layer = json_list_at(&document->rootfs.layers, &task_layer_table, i);
+        layer->dir = layers.paths.items[i];
+        result = cargo_add(cargo, layers.fds[i], true, &layer->fd, err);
+        layers.fds[i] = -1;
+    }
+    image_layers_done(&layers);
+    return result;
+}
+
+static int load_mounts(struct task_document *document, struct cargo *cargo, struct err *err)
+{
+    for (size_t i = 0; i < document->mounts.len; i++) {
+        struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
+        if (str_eq(mount->kind, "tmpfs"))
+            continue;
+        int fd = open(mount->source, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+            return err_errno(err, errno, "invalid mount: bind source path %s", mount->source);
+        if (cargo_add(cargo, fd, true, &mount->fd, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int load_upper(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
+{
+    _cleanup_close_ int folder = open_folder(container->engine->containers_fd, container->id, err);
+    int upper = folder < 0 ? -1 : open_folder(folder, "diff", err);
+    if (upper < 0 || cargo_add(cargo, upper, true, &document->rootfs.upper.upper_fd, err) < 0)
+        return -1;
+    int work = open_folder(folder, "work", err);
+    return work < 0 ? -1 : cargo_add(cargo, work, true, &document->rootfs.upper.work_fd, err);
+}
+
+static int load_network(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
+{
+    struct task_nic *nic = json_list_at(&document->nics, &task_nic_table, 0);
+    int result = 0;
+    mutex_lock(&container->lock);
+    result = cargo_add(cargo, container->netns_fd, false, &nic->netns_fd, err);
+    for (size_t i = 0; i < document->ports.len && result == 0; i++) {
+        struct task_port *port = json_list_at(&document->ports, &task_port_table, i);
+        result = cargo_add(cargo, container->ports[i].listener_fd, false, &port->listener_fd, err);
+    }
+    mutex_unlock(&container->lock);
+    return result;
+}
+
+// Attaches that came before the start; their descriptors belong to the cargo from here on.
+static int load_attaches(struct container *container, struct arena *arena, struct json_list *attaches,
+                         struct cargo *cargo, struct err *err)
+{
+    mutex_lock(&container->lock);
+    struct pending_attach *pending = container->pending;
+    container->pending = NULL;
+    mutex_unlock(&container->lock);
+    int result = 0;
+    for (struct pending_attach *next; pending; pending = next) {
+        next = pending->next;
+        struct task_attach *attach = json_list_add(attaches, &task_attach_table, arena);
+        *attach = (struct task_attach){ .in = pending->in, .out = pending->out, .error = pending->error,
+                                        .framed = pending->framed, .detach_keys = arena_strdup(arena, pending->detach_keys) };
+        if (cargo_add(cargo, pending->fd, true, &attach->fd, err) < 0)
+            result = -1;
+        free(pending->detach_keys);
+        free(pending);
+    }
+    return result;
+}
+
+static void keep_document(struct container *container, const struct task_document *document)
+{
+    _cleanup_json_ json_t *form = json_encode(&task_document_table, document);
+    _cleanup_free_ char *text = json_text(form);
+    _cleanup_close_ int folder = file_open_dir(container->engine->containers_fd, container->id, NULL);
+    if (folder >= 0)
+        file_write_at(folder, "task.json", text, strlen(text), 0600, false, NULL);
+}
+
+static int call_create(struct container *container, struct task_client *client, const struct image *image,
+                       struct task_document *document, struct arena *arena, struct err *err)
+{
+    _cleanup_(cargo_done) struct cargo cargo = { .len = 0 };
+    struct json_list attaches = { 0 };
+    keep_document(container, document);
+    if (load_layers(container, image, arena, document, &cargo, err) < 0 ||
+        load_upper(container, document, &cargo, err) < 0 || load_mounts(document, &cargo, err) < 0 ||
+        load_network(container, document, &cargo, err) < 0 ||
+        load_attaches(container, arena, &attaches, &cargo, err) < 0)
+        return -1;
+    _cleanup_json_ json_t *arguments = json_object();
+    json_object_set_new(arguments, "document", json_encode(&task_document_table, document));
+    json_object_set_new(arguments, "attach", json_encode_list(&task_attach_table, &attaches));
+    return task_call(client, "create", arguments, cargo.fds, cargo.len, CALL_TIMEOUT_NS, NULL, NULL, NULL, err);
+}
+
+static int call_start(struct container *container, struct task_client *client, struct err *err)
+{
+    _cleanup_json_ json_t *arguments = json_object(), *result = NULL;
+    if (task_call(client, "start", arguments, NULL, 0, CALL_TIMEOUT_NS, &result, NULL, NULL, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    free(container->state.error);
+    container->state = (struct container_state){ .status = STATUS_RUNNING,
+                                                 .pid = json_get_int(result, "pid", 0),
+                                                 .started_ns = json_get_int(result, "started_ns", clock_wall_ns()),
+                                                 .finished_ns = container->state.finished_ns };
+    // The listening sockets and the namespace live in the shim from here on.
+    for (size_t i = 0; i < container->port_len; i++)
+        fd_close(take_fd(&container->ports[i].listener_fd));
+    mutex_unlock(&container->lock);
+    return 0;
+}
+
+// ---- the verb -------------------------------------------------------------------------------------------------------
+
+// A volatile upper that was once mounted refuses a second mount while this marker stands.
+static void clear_volatile_marker(struct container *container)
+{
+    _cleanup_free_ char *path = mem_printf("%s/work/work/incompat", container->id);
+    file_remove_tree(container->engine->containers_fd, path, NULL);
+}
+
+static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+{
+    struct image image;
+    struct task_document document;
+    struct task_client *client = NULL;
+    int status;
+    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0)
+        return -1;
+    if (spawn_shim(container, shim, err) < 0 || setup_network(container, err) < 0 ||
+        document_build(container, &image, arena, &document, err) < 0 ||
+        setup_cgroup(container, &document.linux_section, err) < 0)
+        return -1;
+    if (process_wait(shim, &status, err) < 0)
+        return -1;
+    if (process_exit_code(status) != 0)
+        return err_set(err, ERR_INTERNAL, "berth-shim did not start: exit code %d", process_exit_code(status));
+    if (connect_shim(container, &client, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    container->client = client;
+    container->stop_requested = false;
+    mutex_unlock(&container->lock);
+    clear_volatile_marker(container);
+    if (call_create(container, client, &image, &document, arena, err) < 0)
+        return -1;
+    return call_start(container, client, err);
+}
+
+// Docker's clients tell 126 and 127 by the text; the record and /wait say the same.
+static int64_t code_of_failure(struct err *err)
+{
+    static const struct {
+        const char *text;
+        int64_t code;
+    } table[] = {
+        { "executable file not found", 127 },
+        { "no such file or directory", 127 },
+        { "permission denied", 126 },
+        { "is a directory", 126 },
+    };
+    if (!strstr(err->message, "exec: "))
+        return 128;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (strstr(err->message, table[i].text)) {
+            err->class = ERR_INVALID_ARGUMENT;
+            return table[i].code;
+        }
+    return 128;
+}
+
+static void record_failure(struct container *container, struct err *err)
+{
+    int64_t code = code_of_failure(err);
+    if (code != 128)
+        err_wrap(err, "failed to create task for container: unable to start container process");
+    container_release(container);
+    mutex_lock(&container->lock);
+    free(container->state.error);
+    container->state.error = mem_strdup(err->message);
+    container->state.exit_code = code;
+    mutex_unlock(&container->lock);
+    record_save_state(container, NULL);
+}
+
+int container_start(struct container *container, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct process shim = PROCESS_NONE;
+    struct err local = { 0 };
+    if (container_begin(container, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    bool live = container_is_live(container);
+    mutex_unlock(&container->lock);
+    int result = live ? err_set(&local, ERR_NOT_MODIFIED, "container is already running") : 0;
+    if (result == 0 && (result = launch(container, &shim, &arena, &local)) < 0)
+        record_failure(container, &local);
+    process_done(&shim);
+    if (result == 0) {
+        record_save_state(container, NULL);
+        event_container(container, "start", NULL);
+    }
+    container_end(container);
+    if (result < 0 && err)
+        *err = local;
+    return result;
+}
+
+int engine_start(struct engine *engine, const char *ref, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    if (container_start(container, err) == 0)
+        return 0;
+    // The client waits for the removal even when the start failed.
+    struct err ignored = { 0 };
+    if (container->config.host_config.auto_remove && (!err || err->class != ERR_NOT_MODIFIED))
+        container_remove(container, true, true, &ignored);
+    return -1;
+}
