@@ -1,0 +1,23 @@
+// The Docker Engine API: HTTP routes to engine calls, JSON in, JSON out, no logic of its own.
+//
+// Every path is served with and without a version prefix (/v1.24 to /v1.47); without one it is the highest. What differs
+// between versions is said where it is written. router.c has the table of all endpoints that Docker documents: those that
+// Berth does not serve yet answer 501 with one clear line, those of Swarm 503 with Docker's own words.
+//
+// Give the three functions to an httpd_config, with the api as its context. Thread-safe; an api holds no state of requests.
+#ifndef API_API_H
+#define API_API_H
+
+#include "engine/engine.h"
+#include "httpd/httpd.h"
+
+struct api;
+
+int api_new(struct engine *engine, struct api **out, struct err *err); // the engine stays the caller's and must outlive it
+void api_free(struct api *api); // once the server has stopped
+
+void api_handle(void *api, struct httpd_request *request);
+enum httpd_body api_body(void *api, struct httpd_request *request); // refuses what no handler would take, before its body
+bool api_is_urgent(void *api, const char *method, const char *path); // _ping, stop, kill: answered by a crowded server too
+
+#endif

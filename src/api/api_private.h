@@ -1,0 +1,162 @@
+// What the api's files share: a call, the route table, and the small tools of a handler.
+//
+// A handler returns 0 after it answered, or -1 with the error filled: then the router answers with the class's status and
+// {"message": ...}, or, where the head is out already, the handler has said it in its own stream.
+#ifndef API_API_PRIVATE_H
+#define API_API_PRIVATE_H
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/slice.h"
+
+#define API_VERSION_MAX 47 // 1.47
+#define API_VERSION_MIN 24
+#define API_VERSION_TEXT "1.47"
+#define API_VERSION_MIN_TEXT "1.24"
+
+struct api {
+    struct engine *engine;
+    char server[64]; // "Docker/0.1.0 (linux)": clients read the operating system out of it
+};
+
+struct call {
+    struct engine *engine;
+    struct httpd_request *request;
+    struct arena *arena; // the request's
+    int version; // minor: 47 for v1.47
+    char *values[HTTPD_ROUTE_VALUES]; // of the pattern's variables
+};
+
+typedef int api_handler(struct call *call, struct err *err);
+
+enum route_kind {
+    ROUTE_SERVED,
+    ROUTE_LATER, // 501
+    ROUTE_SWARM, // 503
+};
+
+struct route {
+    const char *method, *pattern;
+    api_handler *handler; // SERVED
+    enum route_kind kind;
+    int since; // first minor version that has it; 0: all
+    enum httpd_body body;
+};
+
+extern const struct route api_routes[];
+extern const size_t api_route_len;
+
+// Finds the route of a path that may begin with a version. 0, or -1: not_found "page not found", or invalid_argument when the
+// version is out of range. `old` tells that it is below the lowest: then the error is plain text, as such clients expect.
+int route_find(const char *method, const char *path, struct arena *arena, const struct route **route, int *version,
+               char *values[HTTPD_ROUTE_VALUES], bool *old, struct err *err);
+
+// ---- answers (reply.c) ----------------------------------------------------------------------------------------------
+
+int reply_json(struct call *call, int status, json_t *value); // takes the value; a newline follows it. 0
+int reply_empty(struct call *call, int status); // 0
+void reply_error(struct httpd_request *request, const struct err *err);
+
+// Progress objects as a chunked stream, each followed by CRLF. The head goes out with the first object, so that an error
+// before it still has a status; after it the error is the last object.
+struct progress {
+    struct call *call;
+};
+int progress_write(void *progress, json_t *object); // an engine_progress_fn; borrows the object
+int progress_end(struct progress *progress, int result, struct err *err); // what the handler returns
+
+// ---- requests (params.c) --------------------------------------------------------------------------------------------
+
+// The JSON body: invalid_argument for another type, none at all, or junk.
+int body_json(struct call *call, json_t **out, struct err *err);
+int body_check_type(const char *content_type, struct err *err); // "application/json", parameters allowed
+int query_int(const struct call *call, const char *key, int64_t fallback, int64_t *out, struct err *err);
+int query_size(const struct call *call, const char *key, int64_t *out, struct err *err); // a terminal's h and w
+// "seconds[.fraction]" since 1970; absent and 0 give 0.
+int query_time(const struct call *call, const char *key, int64_t *out_ns, struct err *err);
+int time_parse(const char *text, int64_t *out_ns);
+// "ctrl-p,ctrl-q", "a,ctrl-@", "" for the default.
+int detach_keys_check(const char *keys, struct err *err);
+const char *stream_type(const struct call *call, bool terminal, bool hijack); // Content-Type of attach, exec and logs
+int64_t stop_seconds(int64_t asked); // what the client's t says to the engine
+
+// ---- filters (filters.c) --------------------------------------------------------------------------------------------
+
+struct filter {
+    char *key;
+    struct strv values;
+};
+struct filters {
+    struct filter *items;
+    size_t len;
+};
+
+// Both forms: {"key":{"value":true}} and {"key":["value"]}. NULL and "" are none. A key that is not in `allowed` (ends with
+// NULL) is invalid_argument.
+int filters_parse(const char *text, const char *const *allowed, struct arena *arena, struct filters *out,
+                  struct err *err);
+const struct strv *filters_get(const struct filters *filters, const char *key); // NULL when absent
+// No filter of that key, or one value says yes.
+bool filters_equal(const struct filters *filters, const char *key, const char *subject);
+bool filters_labels(const struct filters *filters, const char *key,
+                    const struct kvs *labels); // all must fit: "key" or "key=value"
+// Extended regular expressions, bounded.
+int filters_match(const struct filters *filters, const char *key, const char *subject, bool *fits, struct err *err);
+bool glob_match(const char *pattern, const char *text); // path.Match of Go: * and ? stop at a slash
+int container_filters_check(const struct filters *filters, struct err *err); // values of closed sets
+extern const char *const container_filter_keys[];
+
+struct container_query {
+    const struct filters *filters;
+    struct arena *arena;
+    struct strv ancestors; // image ids that the ancestor filter names
+    int64_t before_ns, since_ns; // created before, after; 0: any
+};
+int container_fits(const struct container_query *query, const struct engine_container *container, bool *fits,
+                   struct err *err);
+extern const char *const event_filter_keys[];
+bool event_fits(const struct filters *filters, const struct engine_event *event);
+
+// ---- shapes (shape_*.c) ---------------------------------------------------------------------------------------------
+
+json_t *shape_texts(const struct strv *list); // [] when empty
+json_t *shape_texts_or_null(const struct strv *list);
+json_t *shape_map(const struct kvs *map);
+json_t *shape_keys(const struct strv *list); // {"80/tcp": {}}
+json_t *shape_time(int64_t ns);
+json_t *shape_text(const char *text); // "" for NULL
+// The members of Docker's Config that come from an image's config, into `object`.
+void shape_process(json_t *object, const struct oci_image_process *process);
+
+json_t *shape_container(const struct call *call, const struct engine_container *container); // GET /containers/{id}/json
+json_t *shape_container_row(const struct engine_container *container, const char *image); // of GET /containers/json
+json_t *shape_host_config(const char *body_text, const struct host_config *effective);
+json_t *shape_networks(const struct engine_container *container, const char *network_id);
+json_t *shape_event(const struct engine_event *event);
+json_t *shape_exec(const struct engine_exec *exec);
+json_t *shape_image(const struct image *image, const char *driver, int version);
+json_t *shape_image_row(const struct image *image, int version);
+void duration_words(int64_t ns, char *out, size_t size); // "About a minute"
+char *status_words(const struct engine_container *container, int64_t now_ns, struct arena *arena); // "Up 2 seconds"
+// The name a container's image is shown by: as typed, or its id once that name means another image.
+char *image_shown(struct engine *engine, const struct engine_container *container, struct arena *arena);
+
+// ---- networks (network.c) -------------------------------------------------------------------------------------------
+
+void builtin_network_id(const char *daemon_id, const char *name, char out[65]); // of the built-in ones
+
+// ---- handlers -------------------------------------------------------------------------------------------------------
+
+api_handler handle_system_ping, handle_system_version, handle_system_info, handle_system_events;
+api_handler handle_container_list, handle_container_create, handle_container_inspect, handle_container_start,
+    handle_container_stop, handle_container_restart, handle_container_kill, handle_container_pause,
+    handle_container_unpause, handle_container_remove, handle_container_rename, handle_container_resize,
+    handle_container_wait, handle_container_attach, handle_container_logs;
+api_handler handle_exec_create, handle_exec_start, handle_exec_resize, handle_exec_inspect;
+api_handler handle_image_list, handle_image_inspect, handle_image_history, handle_image_create, handle_image_load,
+    handle_image_delete, handle_image_tag;
+api_handler handle_network_list, handle_network_inspect;
+api_handler handle_plugin_list, handle_plugin_inspect;
+
+#endif

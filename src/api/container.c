@@ -1,0 +1,229 @@
+// Containers: create, list, inspect, and the verbs that answer with a status alone.
+#include "api_private.h"
+
+// ---- create ---------------------------------------------------------------------------------------------------------
+
+// "linux/amd64": one host runs one platform. not_found, as Docker has it: the client then tries to pull the right one.
+static int check_platform(const struct call *call, const char *image, struct err *err)
+{
+#if defined(__aarch64__)
+    static const char own[] = "linux/arm64";
+#else
+    static const char own[] = "linux/amd64";
+#endif
+    const char *asked = httpd_query(call->request, "platform");
+    if (str_empty(asked) || str_eq(asked, "linux") || str_eq(asked, own))
+        return 0;
+    return err_set(
+        err, ERR_NOT_FOUND,
+        "image with reference %.200s was found but does not match the specified platform: wanted %.100s, actual: %s",
+        image ? image : "", asked, own);
+}
+
+static void warn_of_unknown(const struct json_report *report, struct arena *arena, struct strv *warnings)
+{
+    for (size_t i = 0; i < report->unknown.len; i++)
+        strv_push_arena(warnings, arena, arena_printf(arena, "unknown field %s ignored", report->unknown.items[i]));
+}
+
+int handle_container_create(struct call *call, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    struct container_config config;
+    struct json_report report = { 0 };
+    struct strv warnings = { 0 };
+    char id[65];
+    if (body_json(call, &body, err) < 0 ||
+        json_decode(&container_config_table, body, &config, call->arena, &report, err) < 0 ||
+        check_platform(call, config.image, err) < 0)
+        return -1;
+    if (call->version < 44 && config.endpoints.len > 1)
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "Container cannot be created with multiple network endpoints before API version 1.44");
+    // The size of the first terminal is a promise of 1.42; older clients resize after the start, some with junk here.
+    if (call->version < 42)
+        config.host_config.console_size_raw = NULL;
+    if (engine_create(call->engine, httpd_query(call->request, "name"), &config, body, call->arena, id, &warnings,
+                      err) < 0)
+        return -1;
+    warn_of_unknown(&report, call->arena, &warnings);
+    return reply_json(call, 201, json_pack("{s:s, s:o}", "Id", id, "Warnings", shape_texts(&warnings)));
+}
+
+// ---- list -----------------------------------------------------------------------------------------------------------
+
+// The creation time of the container that a before or since filter names.
+static int boundary(struct call *call, const struct filters *filters, const char *key, int64_t *out_ns, struct err *err)
+{
+    struct engine_container container;
+    const struct strv *values = filters_get(filters, key);
+    if (!values)
+        return 0;
+    if (engine_inspect(call->engine, values->items[values->len - 1], call->arena, &container, err) < 0)
+        return -1;
+    *out_ns = container.created_ns;
+    return 0;
+}
+
+static void find_ancestors(struct call *call, struct container_query *query)
+{
+    const struct strv *values = filters_get(query->filters, "ancestor");
+    struct image image;
+    for (size_t i = 0; values && i < values->len; i++)
+        if (image_get(engine_images(call->engine), values->items[i], call->arena, &image, NULL) == 0)
+            strv_push_arena(&query->ancestors, call->arena, image.id);
+}
+
+static int prepare_query(struct call *call, struct filters *filters, struct container_query *query, struct err *err)
+{
+    *query = (struct container_query){ .filters = filters, .arena = call->arena };
+    if (filters_parse(httpd_query(call->request, "filters"), container_filter_keys, call->arena, filters, err) < 0 ||
+        container_filters_check(filters, err) < 0 || boundary(call, filters, "before", &query->before_ns, err) < 0 ||
+        boundary(call, filters, "since", &query->since_ns, err) < 0)
+        return -1;
+    find_ancestors(call, query);
+    return 0;
+}
+
+static void name_network(struct call *call, struct engine_container *container)
+{
+    char id[65];
+    builtin_network_id(engine_id(call->engine), container->network, id);
+    container->network_id = arena_strdup(call->arena, id);
+}
+
+int handle_container_list(struct call *call, struct err *err)
+{
+    struct filters filters;
+    struct container_query query;
+    struct engine_container *containers;
+    size_t len;
+    int64_t limit;
+    if (prepare_query(call, &filters, &query, err) < 0 || query_int(call, "limit", 0, &limit, err) < 0)
+        return -1;
+    // A wish for a state, or for the last few, looks at all of them.
+    bool all = httpd_query_flag(call->request, "all", false) || limit > 0 || filters_get(&filters, "status");
+    if (engine_list(call->engine, all, call->arena, &containers, &len, err) < 0)
+        return -1;
+    _cleanup_json_ json_t *rows = json_array();
+    for (size_t i = 0; i < len && (limit <= 0 || json_array_size(rows) < (size_t)limit); i++) {
+        bool fits;
+        name_network(call, &containers[i]);
+        if (container_fits(&query, &containers[i], &fits, err) < 0)
+            return -1;
+        if (fits)
+            json_array_append_new(
+                rows, shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena)));
+    }
+    return reply_json(call, 200, json_incref(rows));
+}
+
+int handle_container_inspect(struct call *call, struct err *err)
+{
+    struct engine_container container;
+    if (engine_inspect(call->engine, call->values[0], call->arena, &container, err) < 0)
+        return -1;
+    return reply_json(call, 200, shape_container(call, &container));
+}
+
+// ---- verbs ----------------------------------------------------------------------------------------------------------
+
+// Up to API 1.23 a start carried a HostConfig; whoever still sends one must not believe that it was obeyed. Some clients send "{}"
+// or "null", which says nothing.
+static int check_start_body(const struct call *call, struct err *err)
+{
+    enum { HARMLESS_MAX = 7 };
+    size_t size;
+    httpd_body_text(call->request, &size);
+    if (size <= HARMLESS_MAX && !httpd_header(call->request, "Transfer-Encoding"))
+        return 0;
+    return err_set(
+        err, ERR_INVALID_ARGUMENT,
+        "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24");
+}
+
+int handle_container_start(struct call *call, struct err *err)
+{
+    if (check_start_body(call, err) < 0)
+        return -1;
+    if (!str_empty(httpd_query(call->request, "checkpoint")))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "starting from a checkpoint is not supported yet");
+    return engine_start(call->engine, call->values[0], err) < 0 ? -1 : reply_empty(call, 204);
+}
+
+struct stop_request {
+    const char *signal;
+    int64_t timeout_s;
+};
+
+static int read_stop(const struct call *call, struct stop_request *out, struct err *err)
+{
+    const char *signal = httpd_query(call->request, "signal");
+    *out = (struct stop_request){ signal && call->version >= 42 ? signal : "", -1 };
+    if (str_empty(httpd_query(call->request, "t")))
+        return 0;
+    if (query_int(call, "t", -1, &out->timeout_s, err) < 0)
+        return -1;
+    out->timeout_s = stop_seconds(out->timeout_s);
+    return 0;
+}
+
+int handle_container_stop(struct call *call, struct err *err)
+{
+    struct stop_request stop;
+    if (read_stop(call, &stop, err) < 0 ||
+        engine_stop(call->engine, call->values[0], stop.signal, stop.timeout_s, httpd_cancel(call->request), err) < 0)
+        return -1;
+    return reply_empty(call, 204);
+}
+
+int handle_container_restart(struct call *call, struct err *err)
+{
+    struct stop_request stop;
+    if (read_stop(call, &stop, err) < 0 || engine_restart(call->engine, call->values[0], stop.signal, stop.timeout_s,
+                                                          httpd_cancel(call->request), err) < 0)
+        return -1;
+    return reply_empty(call, 204);
+}
+
+int handle_container_kill(struct call *call, struct err *err)
+{
+    return engine_kill(call->engine, call->values[0], httpd_query(call->request, "signal"), err) < 0
+               ? -1
+               : reply_empty(call, 204);
+}
+
+int handle_container_pause(struct call *call, struct err *err)
+{
+    return engine_pause(call->engine, call->values[0], true, err) < 0 ? -1 : reply_empty(call, 204);
+}
+
+int handle_container_unpause(struct call *call, struct err *err)
+{
+    return engine_pause(call->engine, call->values[0], false, err) < 0 ? -1 : reply_empty(call, 204);
+}
+
+int handle_container_remove(struct call *call, struct err *err)
+{
+    if (httpd_query_flag(call->request, "link", false))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "links are not supported");
+    bool force = httpd_query_flag(call->request, "force", false), volumes = httpd_query_flag(call->request, "v", false);
+    return engine_remove(call->engine, call->values[0], force, volumes, err) < 0 ? -1 : reply_empty(call, 204);
+}
+
+int handle_container_rename(struct call *call, struct err *err)
+{
+    const char *name = httpd_query(call->request, "name");
+    if (str_empty(name))
+        return err_set(err, ERR_INVALID_ARGUMENT, "Neither old nor new names may be empty");
+    return engine_rename(call->engine, call->values[0], name, err) < 0 ? -1 : reply_empty(call, 204);
+}
+
+int handle_container_resize(struct call *call, struct err *err)
+{
+    int64_t height, width;
+    if (query_size(call, "h", &height, err) < 0 || query_size(call, "w", &width, err) < 0 ||
+        engine_resize(call->engine, call->values[0], height, width, err) < 0)
+        return -1;
+    return reply_empty(call, 200);
+}

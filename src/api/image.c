@@ -1,0 +1,191 @@
+// Images: list, inspect, history, import, load, tag, remove.
+#include "api_private.h"
+
+// ---- list -----------------------------------------------------------------------------------------------------------
+
+static const char *const image_filter_keys[] = { "reference", "dangling", "label", "before", "since", "until", NULL };
+
+struct image_query {
+    struct filters filters;
+    int64_t before_ns, since_ns; // created before, after; 0: any
+    int dangling; // 1 only, 0 none, -1 any
+};
+
+static int image_boundary(struct call *call, const struct filters *filters, const char *key, int64_t *out_ns,
+                          struct err *err)
+{
+    struct image image;
+    const struct strv *values = filters_get(filters, key);
+    if (!values)
+        return 0;
+    if (image_get(engine_images(call->engine), values->items[values->len - 1], call->arena, &image, err) < 0)
+        return -1;
+    *out_ns = image.created_ns;
+    return 0;
+}
+
+static int read_dangling(const struct filters *filters, int *out, struct err *err)
+{
+    const struct strv *values = filters_get(filters, "dangling");
+    const char *word = values ? values->items[0] : NULL;
+    if (!word)
+        *out = -1;
+    else if (str_eq(word, "true") || str_eq(word, "1"))
+        *out = 1;
+    else if (str_eq(word, "false") || str_eq(word, "0"))
+        *out = 0;
+    else
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'dangling=%.100s'", word);
+    return 0;
+}
+
+static int read_image_query(struct call *call, struct image_query *out, struct err *err)
+{
+    struct filters *filters = &out->filters;
+    int64_t until_ns;
+    *out = (struct image_query){ 0 };
+    if (filters_parse(httpd_query(call->request, "filters"), image_filter_keys, call->arena, filters, err) < 0 ||
+        image_boundary(call, filters, "before", &out->before_ns, err) < 0 ||
+        image_boundary(call, filters, "since", &out->since_ns, err) < 0 ||
+        read_dangling(filters, &out->dangling, err) < 0)
+        return -1;
+    const struct strv *until = filters_get(filters, "until");
+    if (until && time_parse(until->items[0], &until_ns) < 0)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "filter 'until=%.100s': only seconds since 1970 are supported yet",
+                       until->items[0]);
+    if (until && (!out->before_ns || until_ns < out->before_ns))
+        out->before_ns = until_ns;
+    return 0;
+}
+
+// "debian", "debian:book*", "*": against the full reference and, without its tag, against the name.
+static bool fits_reference(const struct filters *filters, const char *tag)
+{
+    const struct strv *values = filters_get(filters, "reference");
+    const char *colon = strrchr(tag, ':');
+    _cleanup_free_ char *name = mem_strndup(tag, colon ? (size_t)(colon - tag) : strlen(tag));
+    for (size_t i = 0; values && i < values->len; i++)
+        if (glob_match(values->items[i], tag) || glob_match(values->items[i], name))
+            return true;
+    return !values;
+}
+
+// Of an image that a reference filter chose only the tags that fit are shown.
+static bool fits_image(const struct image_query *query, struct image *image, struct arena *arena)
+{
+    struct strv tags = { 0 };
+    for (size_t i = 0; i < image->tags.len; i++)
+        if (fits_reference(&query->filters, image->tags.items[i]))
+            strv_push_arena(&tags, arena, image->tags.items[i]);
+    bool dangling = image->tags.len == 0;
+    if (filters_get(&query->filters, "reference") && tags.len == 0)
+        return false;
+    image->tags = tags;
+    return (query->dangling < 0 || (query->dangling == 1) == dangling) &&
+           (!query->before_ns || image->created_ns < query->before_ns) &&
+           (!query->since_ns || image->created_ns > query->since_ns) &&
+           filters_labels(&query->filters, "label", &image->config.config.labels);
+}
+
+int handle_image_list(struct call *call, struct err *err)
+{
+    struct image_query query;
+    struct image *images;
+    size_t len;
+    if (read_image_query(call, &query, err) < 0 ||
+        image_list(engine_images(call->engine), call->arena, &images, &len, err) < 0)
+        return -1;
+    json_t *rows = json_array();
+    for (size_t i = 0; i < len; i++)
+        if (fits_image(&query, &images[i], call->arena))
+            json_array_append_new(rows, shape_image_row(&images[i], call->version));
+    return reply_json(call, 200, rows);
+}
+
+// ---- one image ------------------------------------------------------------------------------------------------------
+
+int handle_image_inspect(struct call *call, struct err *err)
+{
+    struct image image;
+    struct image_store *images = engine_images(call->engine);
+    if (image_get(images, call->values[0], call->arena, &image, err) < 0)
+        return -1;
+    return reply_json(call, 200, shape_image(&image, image_driver_name(images), call->version));
+}
+
+// The config's history, newest first. Only the size of all layers together is recorded.
+int handle_image_history(struct call *call, struct err *err)
+{
+    struct image image;
+    if (image_get(engine_images(call->engine), call->values[0], call->arena, &image, err) < 0)
+        return -1;
+    if (image.config.rootfs.diff_ids.len > 1)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "the history of an image with several layers is not supported yet");
+    const struct json_list *history = &image.config.history;
+    json_t *rows = json_array();
+    for (size_t i = history->len; i-- > 0;) {
+        const struct oci_history *step = json_list_at(history, &oci_history_table, i);
+        bool top = i == history->len - 1;
+        int64_t created_ns = 0;
+        clock_parse(slice_of(step->created ? step->created : ""), &created_ns);
+        json_array_append_new(
+            rows, json_pack("{s:s, s:I, s:o, s:o, s:I, s:o}", "Id", top ? image.id : "<missing>", "Created",
+                            (json_int_t)(created_ns / NS_PER_S), "CreatedBy", shape_text(step->created_by), "Tags",
+                            top ? shape_texts_or_null(&image.tags) : json_null(), "Size",
+                            (json_int_t)(step->empty_layer ? 0 : image.size), "Comment", shape_text(step->comment)));
+    }
+    return reply_json(call, 200, rows);
+}
+
+int handle_image_tag(struct call *call, struct err *err)
+{
+    const char *name = httpd_query(call->request, "repo"), *tag = httpd_query(call->request, "tag");
+    if (str_empty(name))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid reference format");
+    const char *reference = str_empty(tag) ? name : arena_printf(call->arena, "%s:%s", name, tag);
+    return engine_image_tag(call->engine, call->values[0], reference, err) < 0 ? -1 : reply_empty(call, 201);
+}
+
+int handle_image_delete(struct call *call, struct err *err)
+{
+    struct image_removed removed = { 0 };
+    if (engine_image_remove(call->engine, call->values[0], httpd_query_flag(call->request, "force", false), call->arena,
+                            &removed, err) < 0)
+        return -1;
+    json_t *rows = json_array();
+    for (size_t i = 0; i < removed.untagged.len; i++)
+        json_array_append_new(rows, json_pack("{s:s}", "Untagged", removed.untagged.items[i]));
+    for (size_t i = 0; i < removed.deleted.len; i++)
+        json_array_append_new(rows, json_pack("{s:s}", "Deleted", removed.deleted.items[i]));
+    return reply_json(call, 200, rows);
+}
+
+// ---- from a stream --------------------------------------------------------------------------------------------------
+
+int handle_image_load(struct call *call, struct err *err)
+{
+    struct progress progress = { call };
+    int result = engine_load(call->engine, httpd_body_fd(call->request), httpd_query_flag(call->request, "quiet", true),
+                             progress_write, &progress, httpd_cancel(call->request), err);
+    return progress_end(&progress, result, err);
+}
+
+// The client has no pull to fall back on: say what it can do instead.
+int handle_image_create(struct call *call, struct err *err)
+{
+    const char *source = httpd_query(call->request, "fromSrc"), *name = httpd_query(call->request, "repo");
+    const char *tag = httpd_query(call->request, "tag"), *reference = name;
+    struct progress progress = { call };
+    struct strv changes;
+    if (str_empty(source))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "pulling images is not supported yet: load or import them");
+    if (!str_eq(source, "-"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "importing from a URL is not supported yet: fromSrc must be \"-\"");
+    if (!str_empty(name) && !str_empty(tag))
+        reference = arena_printf(call->arena, "%s:%s", name, tag);
+    httpd_query_all(call->request, "changes", &changes);
+    int result = engine_import(call->engine, httpd_body_fd(call->request), reference,
+                               httpd_query(call->request, "message"), &changes, httpd_query(call->request, "platform"),
+                               progress_write, &progress, httpd_cancel(call->request), err);
+    return progress_end(&progress, result, err);
+}

@@ -1,0 +1,296 @@
+// All endpoints of the Docker Engine API in one table, and the way from a request to its handler.
+#include "api_private.h"
+
+#define SERVED(verb, path, function, ...) \
+    { .method = (verb), .pattern = (path), .handler = (function), .kind = ROUTE_SERVED, ##__VA_ARGS__ }
+#define LATER(verb, path, ...) { .method = (verb), .pattern = (path), .kind = ROUTE_LATER, ##__VA_ARGS__ }
+#define SWARM(verb, path) { .method = (verb), .pattern = (path), .kind = ROUTE_SWARM }
+
+// The first that matches counts: fixed paths stand before those with a name in the same place.
+const struct route api_routes[] = {
+    SERVED("GET", "/_ping", handle_system_ping),
+    SERVED("HEAD", "/_ping", handle_system_ping),
+    SERVED("GET", "/version", handle_system_version),
+    SERVED("GET", "/info", handle_system_info),
+    SERVED("GET", "/events", handle_system_events),
+    LATER("GET", "/system/df"),
+    LATER("POST", "/auth"),
+
+    SERVED("GET", "/containers/json", handle_container_list),
+    SERVED("POST", "/containers/create", handle_container_create),
+    LATER("POST", "/containers/prune", .since = 25),
+    SERVED("GET", "/containers/{id}/json", handle_container_inspect),
+    LATER("GET", "/containers/{id}/top"),
+    SERVED("GET", "/containers/{id}/logs", handle_container_logs),
+    LATER("GET", "/containers/{id}/changes"),
+    LATER("GET", "/containers/{id}/export"),
+    LATER("GET", "/containers/{id}/stats"),
+    SERVED("POST", "/containers/{id}/resize", handle_container_resize),
+    SERVED("POST", "/containers/{id}/start", handle_container_start),
+    SERVED("POST", "/containers/{id}/stop", handle_container_stop),
+    SERVED("POST", "/containers/{id}/restart", handle_container_restart),
+    SERVED("POST", "/containers/{id}/kill", handle_container_kill),
+    LATER("POST", "/containers/{id}/update"),
+    SERVED("POST", "/containers/{id}/rename", handle_container_rename),
+    SERVED("POST", "/containers/{id}/pause", handle_container_pause),
+    SERVED("POST", "/containers/{id}/unpause", handle_container_unpause),
+    SERVED("POST", "/containers/{id}/attach", handle_container_attach),
+    LATER("GET", "/containers/{id}/attach/ws"),
+    SERVED("POST", "/containers/{id}/wait", handle_container_wait),
+    SERVED("DELETE", "/containers/{id}", handle_container_remove),
+    LATER("HEAD", "/containers/{id}/archive"),
+    LATER("GET", "/containers/{id}/archive"),
+    LATER("PUT", "/containers/{id}/archive"),
+    LATER("GET", "/containers/{id}/checkpoints", .since = 25),
+    LATER("POST", "/containers/{id}/checkpoints", .since = 25),
+    LATER("DELETE", "/containers/{id}/checkpoints/{checkpoint}", .since = 25),
+
+    SERVED("POST", "/containers/{id}/exec", handle_exec_create),
+    SERVED("POST", "/exec/{id}/start", handle_exec_start),
+    SERVED("POST", "/exec/{id}/resize", handle_exec_resize),
+    SERVED("GET", "/exec/{id}/json", handle_exec_inspect),
+
+    SERVED("GET", "/images/json", handle_image_list),
+    SERVED("POST", "/images/create", handle_image_create, .body = HTTPD_BODY_STREAM),
+    SERVED("POST", "/images/load", handle_image_load, .body = HTTPD_BODY_STREAM),
+    LATER("GET", "/images/search"),
+    LATER("GET", "/images/get"),
+    LATER("POST", "/images/prune", .since = 25),
+    SERVED("GET", "/images/{name...}/json", handle_image_inspect),
+    SERVED("GET", "/images/{name...}/history", handle_image_history),
+    LATER("GET", "/images/{name...}/get"),
+    LATER("GET", "/images/{name...}/attestations"),
+    LATER("POST", "/images/{name...}/push"),
+    SERVED("POST", "/images/{name...}/tag", handle_image_tag),
+    SERVED("DELETE", "/images/{name...}", handle_image_delete),
+    LATER("POST", "/commit"),
+
+    LATER("POST", "/build"),
+    LATER("POST", "/build/prune", .since = 31),
+    LATER("POST", "/build/cancel", .since = 31),
+    LATER("POST", "/session", .since = 31),
+    LATER("POST", "/grpc"),
+    LATER("GET", "/distribution/{name...}/json", .since = 30),
+
+    SERVED("GET", "/networks", handle_network_list),
+    SERVED("GET", "/networks/", handle_network_list),
+    LATER("POST", "/networks/create"),
+    LATER("POST", "/networks/prune", .since = 25),
+    SERVED("GET", "/networks/{id}", handle_network_inspect),
+    LATER("DELETE", "/networks/{id}"),
+    LATER("POST", "/networks/{id}/connect"),
+    LATER("POST", "/networks/{id}/disconnect"),
+
+    LATER("GET", "/volumes"),
+    LATER("POST", "/volumes/create"),
+    LATER("POST", "/volumes/prune", .since = 25),
+    LATER("GET", "/volumes/{name}"),
+    LATER("PUT", "/volumes/{name}"),
+    LATER("DELETE", "/volumes/{name}"),
+
+    SERVED("GET", "/plugins", handle_plugin_list),
+    LATER("GET", "/plugins/privileges"),
+    LATER("POST", "/plugins/pull"),
+    LATER("POST", "/plugins/create"),
+    SERVED("GET", "/plugins/{name...}/json", handle_plugin_inspect),
+    LATER("POST", "/plugins/{name...}/enable"),
+    LATER("POST", "/plugins/{name...}/disable"),
+    LATER("POST", "/plugins/{name...}/upgrade"),
+    LATER("POST", "/plugins/{name...}/push"),
+    LATER("POST", "/plugins/{name...}/set"),
+    LATER("DELETE", "/plugins/{name...}"),
+
+    SWARM("GET", "/swarm"),
+    SWARM("GET", "/swarm/unlockkey"),
+    SWARM("POST", "/swarm/init"),
+    SWARM("POST", "/swarm/join"),
+    SWARM("POST", "/swarm/leave"),
+    SWARM("POST", "/swarm/update"),
+    SWARM("POST", "/swarm/unlock"),
+    SWARM("GET", "/nodes"),
+    SWARM("GET", "/nodes/{id}"),
+    SWARM("DELETE", "/nodes/{id}"),
+    SWARM("POST", "/nodes/{id}/update"),
+    SWARM("GET", "/services"),
+    SWARM("POST", "/services/create"),
+    SWARM("GET", "/services/{id}"),
+    SWARM("DELETE", "/services/{id}"),
+    SWARM("POST", "/services/{id}/update"),
+    SWARM("GET", "/services/{id}/logs"),
+    SWARM("GET", "/tasks"),
+    SWARM("GET", "/tasks/{id}"),
+    SWARM("GET", "/tasks/{id}/logs"),
+    SWARM("GET", "/secrets"),
+    SWARM("POST", "/secrets/create"),
+    SWARM("GET", "/secrets/{id}"),
+    SWARM("DELETE", "/secrets/{id}"),
+    SWARM("POST", "/secrets/{id}/update"),
+    SWARM("GET", "/configs"),
+    SWARM("POST", "/configs/create"),
+    SWARM("GET", "/configs/{id}"),
+    SWARM("DELETE", "/configs/{id}"),
+    SWARM("POST", "/configs/{id}/update"),
+};
+const size_t api_route_len = ARRAY_LEN(api_routes);
+
+// ---- finding --------------------------------------------------------------------------------------------------------
+
+struct version {
+    bool given;
+    uint64_t major, minor;
+};
+
+// "/v1.41/rest": reads the version and returns the rest; anything else is returned whole.
+static const char *cut_version(const char *path, struct version *version)
+{
+    const char *end = path[0] == '/' && path[1] == 'v' ? strchr(path + 1, '/') : NULL;
+    *version = (struct version){ false, 1, API_VERSION_MAX };
+    if (!end)
+        return path;
+    struct slice rest = { path + 2, (size_t)(end - path - 2) }, major;
+    struct version read = { true, 0, 0 };
+    if (!slice_cut(&rest, '.', &major) || !num_parse_u64(major, 1000, &read.major) || !rest.data ||
+        !num_parse_u64(rest, 100000, &read.minor))
+        return path;
+    *version = read;
+    return end;
+}
+
+static int check_version(const struct version *version, bool *old, struct err *err)
+{
+    unsigned major = (unsigned)version->major, minor = (unsigned)version->minor;
+    *old = major < 1 || (major == 1 && minor < API_VERSION_MIN);
+    if (*old)
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "client version %u.%u is too old. Minimum supported API version is %s, please upgrade your client to a "
+                       "newer version", major, minor, API_VERSION_MIN_TEXT);
+    if (major > 1 || minor > API_VERSION_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "client version %u.%u is too new. Maximum supported API version is %s",
+                       major, minor, API_VERSION_TEXT);
+    return 0;
+}
+
+// Clients put names behind a slash as they are: "/containers//web/json" is the container "/web".
+static char *single_slashes(const char *path, struct arena *arena)
+{
+    char *clean = arena_strdup(arena, path), *to = clean;
+    for (const char *from = path; *from; from++)
+        if (*from != '/' || to == clean || to[-1] != '/')
+            *to++ = *from;
+    *to = '\0';
+    return clean;
+}
+
+static const struct route *match(const char *method, const char *path, int minor, struct arena *arena,
+                                 char *values[HTTPD_ROUTE_VALUES])
+{
+    for (size_t i = 0; i < api_route_len; i++)
+        if (str_eq(api_routes[i].method, method) && api_routes[i].since <= minor &&
+            httpd_route_match(api_routes[i].pattern, path, arena, values))
+            return &api_routes[i];
+    return NULL;
+}
+
+int route_find(const char *method, const char *path, struct arena *arena, const struct route **route, int *version,
+               char *values[HTTPD_ROUTE_VALUES], bool *old, struct err *err)
+{
+    struct version asked;
+    const char *rest = cut_version(single_slashes(path, arena), &asked);
+    *old = false;
+    // The route before the version, so that an unknown path is unknown in every version.
+    if (!match(method, rest, API_VERSION_MAX, arena, values))
+        return err_set(err, ERR_NOT_FOUND, "page not found");
+    if (check_version(&asked, old, err) < 0)
+        return -1;
+    *version = (int)asked.minor;
+    *route = match(method, rest, *version, arena, values);
+    return *route ? 0 : err_set(err, ERR_NOT_FOUND, "page not found");
+}
+
+// ---- refusing -------------------------------------------------------------------------------------------------------
+
+static int refuse(const struct route *route, struct err *err)
+{
+    if (route->kind == ROUTE_SWARM)
+        return err_set(err, ERR_UNAVAILABLE, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
+                                             "join\" to connect this node to swarm and try again.");
+    return err_set(err, ERR_NOT_IMPLEMENTED, "%s %s is not supported yet", route->method, route->pattern);
+}
+
+static void set_common_headers(const struct api *api, struct httpd_request *request)
+{
+    httpd_set_header(request, "Api-Version", API_VERSION_TEXT);
+    httpd_set_header(request, "Docker-Experimental", "false");
+    httpd_set_header(request, "Ostype", "linux");
+    httpd_set_header(request, "Server", api->server);
+}
+
+static int find(struct httpd_request *request, struct call *call, const struct route **route)
+{
+    struct err err = { 0 };
+    bool old;
+    if (route_find(httpd_method(request), httpd_path(request), httpd_arena(request), route, &call->version, call->values,
+                   &old, &err) < 0) {
+        if (old)
+            httpd_reply(request, 400, "text/plain; charset=utf-8", err.message, strlen(err.message));
+        else
+            reply_error(request, &err);
+        return -1;
+    }
+    if ((*route)->kind == ROUTE_SERVED)
+        return 0;
+    refuse(*route, &err);
+    reply_error(request, &err);
+    return -1;
+}
+
+// ---- the face -------------------------------------------------------------------------------------------------------
+
+int api_new(struct engine *engine, struct api **out, struct err *err)
+{
+    struct api *api = mem_new(struct api);
+    api->engine = engine;
+    snprintf(api->server, sizeof(api->server), "Docker/%s (linux)", BERTH_VERSION);
+    *out = api;
+    return 0;
+}
+
+void api_free(struct api *api)
+{
+    free(api);
+}
+
+enum httpd_body api_body(void *context, struct httpd_request *request)
+{
+    struct call call = { 0 };
+    const struct route *route;
+    set_common_headers(context, request);
+    return find(request, &call, &route) < 0 ? HTTPD_BODY_TEXT : route->body;
+}
+
+void api_handle(void *context, struct httpd_request *request)
+{
+    struct api *api = context;
+    struct call call = { .engine = api->engine, .request = request, .arena = httpd_arena(request) };
+    const struct route *route;
+    struct err err = { 0 };
+    set_common_headers(api, request);
+    if (find(request, &call, &route) == 0 && route->handler(&call, &err) < 0 && !httpd_answered(request))
+        reply_error(request, &err);
+}
+
+bool api_is_urgent(void *context, const char *method, const char *path)
+{
+    api_handler *const urgent[] = { handle_system_ping, handle_container_stop, handle_container_kill };
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    char *values[HTTPD_ROUTE_VALUES];
+    const struct route *route;
+    int version;
+    bool old;
+    if (route_find(method, path, &arena, &route, &version, values, &old, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(urgent); i++)
+        if (route->handler == urgent[i])
+            return true;
+    return false;
+}

@@ -1,0 +1,191 @@
+// A container as `docker inspect` and `docker ps` see it.
+#include "api_private.h"
+
+// ---- network --------------------------------------------------------------------------------------------------------
+
+static const char *network_name(const struct engine_container *container)
+{
+    return str_empty(container->network) || str_eq(container->network, "default") ? "bridge" : container->network;
+}
+
+static json_t *shape_endpoint(const struct engine_container *container, const char *network_id)
+{
+    return json_pack("{s:n, s:n, s:n, s:o, s:n, s:s, s:o, s:o, s:o, s:I, s:s, s:s, s:i, s:n}", "IPAMConfig", "Links",
+                     "Aliases", "MacAddress", shape_text(container->mac), "DriverOpts", "NetworkID", network_id,
+                     "EndpointID", shape_text(container->endpoint_id), "Gateway", shape_text(container->gateway),
+                     "IPAddress", shape_text(container->address), "IPPrefixLen", (json_int_t)container->prefix,
+                     "IPv6Gateway", "", "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DNSNames");
+}
+
+json_t *shape_networks(const struct engine_container *container, const char *network_id)
+{
+    return json_pack("{s:o}", network_name(container), shape_endpoint(container, network_id));
+}
+
+// {"80/tcp": [{"HostIp", "HostPort"}], "81/tcp": null}; nothing while it does not run.
+static json_t *shape_port_map(const struct engine_container *container)
+{
+    json_t *map = json_object();
+    for (size_t i = 0; container->running && i < container->port_len; i++) {
+        const struct engine_port *port = &container->ports[i];
+        char key[40], number[24];
+        snprintf(key, sizeof(key), "%lld/%s", (long long)port->private_port, port->proto);
+        json_t *list = json_object_get(map, key);
+        if (!port->ip) {
+            if (!list)
+                json_object_set_new(map, key, json_null());
+            continue;
+        }
+        if (!json_is_array(list)) {
+            json_object_set_new(map, key, json_array());
+            list = json_object_get(map, key);
+        }
+        snprintf(number, sizeof(number), "%lld", (long long)port->public_port);
+        json_array_append_new(list, json_pack("{s:s, s:s}", "HostIp", port->ip, "HostPort", number));
+    }
+    return map;
+}
+
+static json_t *shape_port_list(const struct engine_container *container)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; container->running && i < container->port_len; i++) {
+        const struct engine_port *port = &container->ports[i];
+        json_t *row = json_object();
+        if (port->ip)
+            json_object_set_new(row, "IP", json_string(port->ip));
+        json_object_set_new(row, "PrivatePort", json_integer(port->private_port));
+        if (port->ip)
+            json_object_set_new(row, "PublicPort", json_integer(port->public_port));
+        json_object_set_new(row, "Type", json_string(port->proto));
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+// The members beside Networks say the same of the default bridge: what clients read before there were several networks.
+static json_t *shape_network_settings(const struct call *call, const struct engine_container *container)
+{
+    char network_id[65];
+    builtin_network_id(engine_id(call->engine), network_name(container), network_id);
+    json_t *settings =
+        json_pack("{s:s, s:o, s:s, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:s, s:i, s:o, s:I, s:s, s:o}", "Bridge", "",
+                  "SandboxID", shape_text(container->sandbox_id), "SandboxKey", "", "Ports", shape_port_map(container),
+                  "HairpinMode", 0, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0, "SecondaryIPAddresses",
+                  "SecondaryIPv6Addresses", "EndpointID", shape_text(container->endpoint_id), "Gateway",
+                  shape_text(container->gateway), "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "IPAddress",
+                  shape_text(container->address), "IPPrefixLen", (json_int_t)container->prefix, "IPv6Gateway", "",
+                  "MacAddress", shape_text(container->mac));
+    json_object_set_new(settings, "Networks", shape_networks(container, network_id));
+    return settings;
+}
+
+// ---- inspect --------------------------------------------------------------------------------------------------------
+
+static json_t *shape_state(const struct engine_container *container)
+{
+    return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "Status", container->status, "Running",
+                     container->running, "Paused", container->paused, "Restarting", 0, "OOMKilled",
+                     container->oom_killed, "Dead", str_eq(container->status, "dead"), "Pid",
+                     (json_int_t)container->pid, "ExitCode", (json_int_t)container->exit_code, "Error",
+                     shape_text(container->error), "StartedAt", shape_time(container->started_ns), "FinishedAt",
+                     shape_time(container->finished_ns));
+}
+
+static json_t *shape_mounts(const struct engine_container *container)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < container->mount_len; i++) {
+        const struct engine_mount *mount = &container->mounts[i];
+        json_t *row = json_pack("{s:o}", "Type", shape_text(mount->type));
+        if (!str_empty(mount->name))
+            json_object_set_new(row, "Name", shape_text(mount->name));
+        json_object_set_new(row, "Source", shape_text(mount->source));
+        json_object_set_new(row, "Destination", shape_text(mount->destination));
+        if (!str_empty(mount->driver))
+            json_object_set_new(row, "Driver", shape_text(mount->driver));
+        json_object_set_new(row, "Mode", shape_text(mount->mode));
+        json_object_set_new(row, "RW", json_boolean(mount->rw));
+        json_object_set_new(row, "Propagation", shape_text(mount->propagation));
+        json_array_append_new(list, row);
+    }
+    return list;
+}
+
+static json_t *shape_config(const struct engine_container *container)
+{
+    const struct container_config *config = container->config;
+    json_t *object =
+        json_pack("{s:o, s:o, s:b, s:b, s:b, s:b, s:b, s:b, s:o}", "Hostname", shape_text(config->hostname),
+                  "Domainname", shape_text(config->domainname), "AttachStdin", config->attach_stdin, "AttachStdout",
+                  config->attach_stdout, "AttachStderr", config->attach_stderr, "Tty", config->tty, "OpenStdin",
+                  config->open_stdin, "StdinOnce", config->stdin_once, "Image", shape_text(container->image_name));
+    shape_process(object, &config->process);
+    json_object_set_new(object, "Labels", shape_map(&config->process.labels));
+    if (config->stop_timeout >= 0)
+        json_object_set_new(object, "StopTimeout", json_integer(config->stop_timeout));
+    return object;
+}
+
+static json_t *shape_graph_driver(const struct engine_container *container)
+{
+    const struct kv folders[] = { { (char *)"LowerDir", container->lower_dirs },
+                                  { (char *)"UpperDir", container->upper_dir },
+                                  { (char *)"WorkDir", container->work_dir } };
+    json_t *data = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+        if (folders[i].value)
+            json_object_set_new(data, folders[i].key, shape_text(folders[i].value));
+    return json_pack("{s:o, s:o}", "Data", data, "Name", shape_text(container->driver));
+}
+
+json_t *shape_container(const struct call *call, const struct engine_container *container)
+{
+    json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "Id", container->id, "Created",
+                               shape_time(container->created_ns), "Path", shape_text(container->path), "Args",
+                               shape_texts(&container->args), "State", shape_state(container), "Image",
+                               container->image_id, "ResolvConfPath", shape_text(container->resolv_conf_path),
+                               "HostnamePath", shape_text(container->hostname_path), "HostsPath",
+                               shape_text(container->hosts_path), "LogPath", shape_text(container->log_path));
+    json_t *rest =
+        json_pack("{s:o, s:I, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "Name",
+                  json_sprintf("/%s", container->name), "RestartCount", (json_int_t)container->restart_count, "Driver",
+                  shape_text(container->driver), "Platform", "linux", "MountLabel", "", "ProcessLabel", "",
+                  "AppArmorProfile", "", "ExecIDs", shape_texts_or_null(&container->exec_ids), "HostConfig",
+                  shape_host_config(container->body_text, &container->config->host_config), "GraphDriver",
+                  shape_graph_driver(container), "Mounts", shape_mounts(container), "Config", shape_config(container),
+                  "NetworkSettings", shape_network_settings(call, container));
+    json_object_update(object, rest);
+    json_decref(rest);
+    return object;
+}
+
+// ---- ps -------------------------------------------------------------------------------------------------------------
+
+static json_t *shape_command(const struct engine_container *container)
+{
+    _cleanup_buf_ struct buf line = BUF_INIT(1 << 20);
+    buf_adds(&line, container->path ? container->path : "");
+    for (size_t i = 0; i < container->args.len; i++) {
+        const char *quote = strchr(container->args.items[i], ' ') ? "'" : "";
+        buf_addf(&line, " %s%s%s", quote, container->args.items[i], quote);
+    }
+    return shape_text(buf_text(&line));
+}
+
+json_t *shape_container_row(const struct engine_container *container, const char *image)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    json_t *row =
+        json_pack("{s:s, s:[o], s:o, s:s, s:o, s:I, s:o, s:o, s:s, s:s}", "Id", container->id, "Names",
+                  json_sprintf("/%s", container->name), "Image", shape_text(image), "ImageID", container->image_id,
+                  "Command", shape_command(container), "Created", (json_int_t)(container->created_ns / NS_PER_S),
+                  "Ports", shape_port_list(container), "Labels", shape_map(&container->config->process.labels), "State",
+                  container->status, "Status", status_words(container, clock_wall_ns(), &arena));
+    json_object_set_new(row, "HostConfig", json_pack("{s:s}", "NetworkMode", network_name(container)));
+    json_object_set_new(
+        row, "NetworkSettings",
+        json_pack("{s:o}", "Networks", shape_networks(container, container->network_id ? container->network_id : "")));
+    json_object_set_new(row, "Mounts", shape_mounts(container));
+    return row;
+}

@@ -1,0 +1,74 @@
+// An image as `docker image inspect` and `docker images` see it.
+#include "api_private.h"
+
+static json_t *shape_image_config(const struct oci_image_process *process)
+{
+    json_t *object =
+        json_pack("{s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s}", "Hostname", "", "Domainname", "", "AttachStdin", 0,
+                  "AttachStdout", 0, "AttachStderr", 0, "Tty", 0, "OpenStdin", 0, "StdinOnce", 0, "Image", "");
+    shape_process(object, process);
+    json_object_set_new(object, "Labels", process->labels.len ? shape_map(&process->labels) : json_null());
+    return object;
+}
+
+// What clients of old versions still read.
+static void add_old_members(json_t *object, const struct image *image, int version)
+{
+    if (version < 44)
+        json_object_set_new(object, "VirtualSize", json_integer(image->size));
+    if (version < 45) {
+        json_object_set_new(object, "Container", shape_text(image->config.container));
+        json_object_set_new(object, "ContainerConfig", shape_image_config(&(struct oci_image_process){ 0 }));
+    }
+}
+
+json_t *shape_image(const struct image *image, const char *driver, int version)
+{
+    const struct oci_image_config *config = &image->config;
+    json_t *object = json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "Id", image->id, "RepoTags",
+                               shape_texts(&image->tags), "RepoDigests", shape_texts(&image->digests), "Parent", "",
+                               "Comment", shape_text(config->comment), "Created",
+                               str_empty(config->created) ? shape_time(0) : shape_text(config->created),
+                               "DockerVersion", shape_text(config->docker_version), "Author",
+                               shape_text(config->author), "Config", shape_image_config(&config->config),
+                               "Architecture", shape_text(config->architecture), "Os", shape_text(config->os));
+    if (!str_empty(config->variant))
+        json_object_set_new(object, "Variant", shape_text(config->variant));
+    if (!str_empty(config->os_version))
+        json_object_set_new(object, "OsVersion", shape_text(config->os_version));
+    json_object_set_new(object, "Size", json_integer(image->size));
+    json_object_set_new(object, "GraphDriver", json_pack("{s:n, s:s}", "Data", "Name", driver));
+    json_object_set_new(object, "RootFS",
+                        json_pack("{s:s, s:o}", "Type", "layers", "Layers", shape_texts(&config->rootfs.diff_ids)));
+    json_object_set_new(object, "Metadata", json_pack("{s:o}", "LastTagTime", shape_time(image->tagged_ns)));
+    add_old_members(object, image, version);
+    return object;
+}
+
+static json_t *shape_names(const struct strv *names, int version, const char *placeholder)
+{
+    return names->len || version >= 43 ? shape_texts(names) : json_pack("[s]", placeholder);
+}
+
+json_t *shape_image_row(const struct image *image, int version)
+{
+    const struct kvs *labels = &image->config.config.labels;
+    json_t *row = json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:o, s:i}", "Id", image->id, "ParentId", "",
+                            "RepoTags", shape_names(&image->tags, version, "<none>:<none>"), "RepoDigests",
+                            shape_names(&image->digests, version, "<none>@<none>"), "Created",
+                            (json_int_t)(image->created_ns / NS_PER_S), "Size", (json_int_t)image->size, "SharedSize",
+                            -1, "Labels", labels->len ? shape_map(labels) : json_null(), "Containers", -1);
+    if (version < 44)
+        json_object_set_new(row, "VirtualSize", json_integer(image->size));
+    return row;
+}
+
+char *image_shown(struct engine *engine, const struct engine_container *container, struct arena *arena)
+{
+    _cleanup_arena_ struct arena scratch = ARENA_INIT;
+    struct image image;
+    if (image_get(engine_images(engine), container->image_name, &scratch, &image, NULL) == 0 &&
+        str_eq(image.id, container->image_id))
+        return arena_strdup(arena, container->image_name);
+    return arena_strdup(arena, container->image_id);
+}

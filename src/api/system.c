@@ -1,0 +1,155 @@
+// _ping, version, info, events, and the plugins that there are none of.
+#include <sys/utsname.h>
+
+#include "api_private.h"
+
+int handle_system_ping(struct call *call, struct err *err)
+{
+    bool head = str_eq(httpd_method(call->request), "HEAD");
+    httpd_set_header(call->request, "Cache-Control", "no-cache, no-store, must-revalidate");
+    httpd_set_header(call->request, "Pragma", "no-cache");
+    httpd_set_header(call->request, "Swarm", "inactive");
+    httpd_reply(call->request, 200, "text/plain; charset=utf-8", "OK", head ? 0 : 2);
+    return 0;
+}
+
+// Go's names of architectures.
+static const char *go_architecture(const char *machine)
+{
+    static const char *const names[][2] = { { "x86_64", "amd64" }, { "aarch64", "arm64" } };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq(names[i][0], machine))
+            return names[i][1];
+    return machine;
+}
+
+int handle_system_version(struct call *call, struct err *err)
+{
+    struct utsname host = { 0 };
+    uname(&host);
+    const char *architecture = go_architecture(host.machine);
+    json_t *details =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ApiVersion", API_VERSION_TEXT, "Arch", architecture,
+                  "BuildTime", "", "Experimental", "false", "GitCommit", "", "GoVersion", "", "KernelVersion",
+                  host.release, "MinAPIVersion", API_VERSION_MIN_TEXT, "Os", "linux");
+    json_t *engine = json_pack("{s:s, s:s, s:o}", "Name", "Engine", "Version", BERTH_VERSION, "Details", details);
+    return reply_json(call, 200,
+                      json_pack("{s:{s:s}, s:[o], s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "Platform", "Name",
+                                "Berth", "Components", engine, "Version", BERTH_VERSION, "ApiVersion", API_VERSION_TEXT,
+                                "MinAPIVersion", API_VERSION_MIN_TEXT, "GitCommit", "", "GoVersion", "", "Os", "linux",
+                                "Arch", architecture, "KernelVersion", host.release, "BuildTime", ""));
+}
+
+// ---- info -----------------------------------------------------------------------------------------------------------
+
+static json_t *info_counts(const struct engine_info *info)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:[]}", "ID", info->id, "Containers",
+                     (json_int_t)info->containers, "ContainersRunning", (json_int_t)info->running, "ContainersPaused",
+                     (json_int_t)info->paused, "ContainersStopped", (json_int_t)info->stopped, "Images",
+                     (json_int_t)info->images, "Driver", info->driver, "DriverStatus");
+}
+
+static json_t *info_limits(const struct engine_info *info)
+{
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s}", "MemoryLimit",
+                     info->memory_limit, "SwapLimit", info->swap_limit, "CpuCfsPeriod", info->cpu_quota, "CpuCfsQuota",
+                     info->cpu_quota, "CPUShares", info->cpu_shares, "CPUSet", info->cpuset, "PidsLimit",
+                     info->pids_limit, "OomKillDisable", 0, "IPv4Forwarding", info->ipv4_forwarding, "BridgeNfIptables",
+                     0, "BridgeNfIp6tables", 0, "CgroupDriver", info->cgroup_driver, "CgroupVersion",
+                     info->cgroup_version);
+}
+
+static json_t *info_host(const struct engine_info *info)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:o}", "KernelVersion", info->kernel_version,
+                     "OperatingSystem", info->operating_system, "OSVersion", info->os_version, "OSType", "linux",
+                     "Architecture", info->architecture, "NCPU", (json_int_t)info->cpus, "MemTotal",
+                     (json_int_t)info->memory, "Name", info->name, "SystemTime", shape_time(info->now_ns));
+}
+
+static json_t *info_engine(const struct engine_info *info)
+{
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:[], s:o, s:o}", "ServerVersion", BERTH_VERSION,
+                     "DockerRootDir", info->data_root, "LoggingDriver", "json-file", "Debug", 0, "ExperimentalBuild", 0,
+                     "IndexServerAddress", "https://index.docker.io/v1/", "InitBinary", "berth-init", "Labels",
+                     "SecurityOptions", shape_texts(&info->security_options), "Warnings",
+                     shape_texts_or_null(&info->warnings));
+}
+
+// What is the same for every Berth. Clients look for the keys, and some dereference them without a check.
+static json_t *info_constants(void)
+{
+    static const char text[] =
+        "{\"Plugins\":{\"Volume\":[\"local\"],\"Network\":[\"bridge\",\"null\"],\"Authorization\":null,"
+        "\"Log\":[\"json-file\",\"none\"]},"
+        "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"}},\"DefaultRuntime\":\"berth\",\"LiveRestoreEnabled\":true,"
+        "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"
+        "\"Error\":\"\",\"RemoteManagers\":null},"
+        "\"RegistryConfig\":{\"IndexConfigs\":{},\"InsecureRegistryCIDRs\":[],\"Mirrors\":null},"
+        "\"HttpProxy\":\"\",\"HttpsProxy\":\"\",\"NoProxy\":\"\",\"GenericResources\":null,"
+        "\"NFd\":0,\"NGoroutines\":0,\"NEventsListener\":0}";
+    return json_loads(text, 0, NULL);
+}
+
+int handle_system_info(struct call *call, struct err *err)
+{
+    struct engine_info info;
+    if (engine_info(call->engine, call->arena, &info, err) < 0)
+        return -1;
+    json_t *parts[] = { info_counts(&info), info_limits(&info), info_host(&info), info_engine(&info), info_constants() };
+    json_t *object = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        json_object_update(object, parts[i]);
+        json_decref(parts[i]);
+    }
+    return reply_json(call, 200, object);
+}
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+struct listening {
+    struct httpd_request *request;
+    const struct filters *filters;
+};
+
+static int tell_event(void *context, const struct engine_event *event)
+{
+    const struct listening *listening = context;
+    if (!event || !event_fits(listening->filters, event))
+        return 0;
+    _cleanup_json_ json_t *object = shape_event(event);
+    _cleanup_free_ char *text = json_text(object);
+    _cleanup_free_ char *line = mem_printf("%s\n", text);
+    return httpd_stream_write(listening->request, line, strlen(line));
+}
+
+int handle_system_events(struct call *call, struct err *err)
+{
+    struct filters filters;
+    struct listening listening = { call->request, &filters };
+    int64_t since_ns, until_ns;
+    if (filters_parse(httpd_query(call->request, "filters"), event_filter_keys, call->arena, &filters, err) < 0 ||
+        query_time(call, "since", &since_ns, err) < 0 || query_time(call, "until", &until_ns, err) < 0)
+        return -1;
+    if (until_ns && since_ns > until_ns)
+        return err_set(err, ERR_INVALID_ARGUMENT, "`since` time (%s) cannot be after `until` time (%s)",
+                       httpd_query(call->request, "since"), httpd_query(call->request, "until"));
+    // At once: a client waits for the head before it does what it wants to see.
+    if (httpd_stream_begin(call->request, 200, "application/json") == 0)
+        engine_events(call->engine, since_ns, until_ns, tell_event, &listening, httpd_cancel(call->request), err);
+    httpd_stream_end(call->request);
+    return 0;
+}
+
+// ---- plugins --------------------------------------------------------------------------------------------------------
+
+int handle_plugin_list(struct call *call, struct err *err)
+{
+    return reply_json(call, 200, json_array());
+}
+
+int handle_plugin_inspect(struct call *call, struct err *err)
+{
+    return err_set(err, ERR_NOT_FOUND, "plugin \"%.200s\" not found", call->values[0]);
+}

@@ -1,0 +1,180 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "api/api_private.h"
+
+static void parse(struct arena *arena, const char *const *keys, const char *text, struct filters *out)
+{
+    struct err err = { 0 };
+    if (filters_parse(text, keys, arena, out, &err) < 0)
+        fail_msg("%s: %s", text, err.message);
+}
+
+static void test_both_forms(void **state)
+{
+    static const char *const texts[] = { "{\"name\":[\"a\",\"b\"]}", "{\"name\":{\"a\":true,\"b\":true}}" };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct filters filters;
+        parse(&arena, container_filter_keys, texts[i], &filters);
+        const struct strv *values = filters_get(&filters, "name");
+        assert_non_null(values);
+        assert_int_equal(values->len, 2);
+        assert_true(strv_has(values, "a") && strv_has(values, "b"));
+        assert_null(filters_get(&filters, "id"));
+    }
+}
+
+static void test_what_is_refused(void **state)
+{
+    static const char *const texts[] = { "{", "[]", "\"x\"", "{\"nosuch\":[\"x\"]}", "{\"name\":3}", "{\"name\":[3]}" };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct filters filters;
+        struct err err = { 0 };
+        assert_int_equal(filters_parse(texts[i], container_filter_keys, &arena, &filters, &err), -1);
+        assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
+        if (strstr(texts[i], "nosuch"))
+            assert_string_equal(err.message, "invalid filter 'nosuch'");
+    }
+}
+
+static void test_values_that_are_refused(void **state)
+{
+    static const char *const texts[] = { "{\"status\":[\"nosuch\"]}", "{\"exited\":[\"x\"]}", "{\"health\":[\"x\"]}",
+                                         "{\"publish\":[\"x/tcp\"]}", "{\"expose\":[\"90-80\"]}", "{\"publish\":[\"80/x\"]}" };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct filters filters;
+        parse(&arena, container_filter_keys, texts[i], &filters);
+        if (container_filters_check(&filters, NULL) == 0)
+            fail_msg("%s passes", texts[i]);
+    }
+}
+
+static struct kv label = { (char *)"kind", (char *)"a" };
+static struct engine_mount mount = { .type = (char *)"volume", .name = (char *)"vol", .source = (char *)"/v/vol/_data",
+                                     .destination = (char *)"/data" };
+static struct engine_port ports[] = { { (char *)"0.0.0.0", (char *)"tcp", 8080, 80 }, { NULL, (char *)"udp", 0, 53 } };
+
+static void test_containers(void **state)
+{
+    static const struct {
+        const char *filters;
+        bool fits;
+    } cases[] = {
+        { "", true },
+        { "{\"name\":[\"web\"]}", true },
+        { "{\"name\":[\"/web1\"]}", true },
+        { "{\"name\":[\"^/web1$\"]}", true },
+        { "{\"name\":[\"^eb\"]}", false },
+        { "{\"name\":[\"x\",\"web\"]}", true },
+        { "{\"id\":[\"abc\"]}", true },
+        { "{\"id\":[\"^bc\"]}", false },
+        { "{\"label\":[\"kind\"]}", true },
+        { "{\"label\":[\"kind=a\"]}", true },
+        { "{\"label\":[\"kind=b\"]}", false },
+        { "{\"label\":[\"kind\",\"other\"]}", false },
+        { "{\"status\":[\"running\"]}", true },
+        { "{\"status\":[\"exited\",\"created\"]}", false },
+        { "{\"exited\":[\"0\"]}", false },
+        { "{\"ancestor\":[\"bb\"]}", true },
+        { "{\"ancestor\":[\"other\"]}", false },
+        { "{\"volume\":[\"vol\"]}", true },
+        { "{\"volume\":[\"/data\"]}", true },
+        { "{\"volume\":[\"nosuch\"]}", false },
+        { "{\"network\":[\"bridge\"]}", true },
+        { "{\"network\":[\"none\"]}", false },
+        { "{\"publish\":[\"8080\"]}", true },
+        { "{\"publish\":[\"8000-9000/tcp\"]}", true },
+        { "{\"publish\":[\"8080/udp\"]}", false },
+        { "{\"publish\":[\"80\"]}", false },
+        { "{\"expose\":[\"80\"]}", true },
+        { "{\"expose\":[\"53/udp\"]}", true },
+        { "{\"expose\":[\"53\"]}", false },
+        { "{\"health\":[\"none\"]}", true },
+        { "{\"health\":[\"healthy\"]}", false },
+        { "{\"is-task\":[\"true\"]}", false },
+        { "{\"is-task\":[\"false\"]}", true },
+        { "{\"name\":[\"web\"],\"label\":[\"kind=b\"]}", false },
+    };
+    const struct container_config config = { .process.labels = { &label, 1 } };
+    const struct engine_container container = {
+        .id = (char *)"abcdef", .name = (char *)"web1", .status = (char *)"running", .running = true,
+        .image_name = (char *)"bb", .image_id = (char *)"sha256:11", .config = &config, .network = (char *)"bridge",
+        .mounts = &mount, .mount_len = 1, .ports = ports, .port_len = ARRAY_LEN(ports), .started_ns = 1,
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct filters filters;
+        bool fits;
+        struct err err = { 0 };
+        parse(&arena, container_filter_keys, cases[i].filters, &filters);
+        const struct container_query query = { .filters = &filters, .arena = &arena };
+        if (container_fits(&query, &container, &fits, &err) < 0 || fits != cases[i].fits)
+            fail_msg("%s: %d %s", cases[i].filters, fits, err.message);
+    }
+}
+
+static void test_patterns_are_bounded(void **state)
+{
+    static const char *const patterns[] = { "{\"name\":[\"((a{1,250}){1,250}){1,250}\"]}", "{\"name\":[\"(\"]}" };
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct filters filters;
+        bool fits;
+        struct err err = { 0 };
+        parse(&arena, container_filter_keys, patterns[i], &filters);
+        assert_int_equal(filters_match(&filters, "name", "x", &fits, &err), -1);
+        assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
+    }
+}
+
+static void test_events(void **state)
+{
+    static const struct {
+        const char *filters;
+        bool fits;
+    } cases[] = {
+        { "", true },
+        { "{\"type\":[\"container\"]}", true },
+        { "{\"type\":[\"image\"]}", false },
+        { "{\"event\":[\"exec_create\"]}", true },
+        { "{\"event\":[\"start\"]}", false },
+        { "{\"container\":[\"web1\"]}", true },
+        { "{\"container\":[\"abc\"]}", true },
+        { "{\"container\":[\"web\"]}", false },
+        { "{\"network\":[\"bridge\"]}", false },
+        { "{\"image\":[\"bb\"]}", true },
+        { "{\"image\":[\"bb:1\"]}", true },
+        { "{\"image\":[\"cc\"]}", false },
+        { "{\"label\":[\"kind=a\"]}", true },
+        { "{\"label\":[\"kind=b\"]}", false },
+        { "{\"container\":[\"web1\"],\"event\":[\"start\"]}", false },
+    };
+    struct kv attributes[] = { { (char *)"name", (char *)"web1" }, { (char *)"image", (char *)"bb:1" }, label };
+    const struct engine_event event = { "container", "exec_create: sh", "abcdef", { attributes, ARRAY_LEN(attributes) }, 1 };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct filters filters;
+        parse(&arena, event_filter_keys, cases[i].filters, &filters);
+        if (event_fits(&filters, &event) != cases[i].fits)
+            fail_msg("%s", cases[i].filters);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_forms),
+        cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_values_that_are_refused),
+        cmocka_unit_test(test_containers),
+        cmocka_unit_test(test_patterns_are_bounded),
+        cmocka_unit_test(test_events),
+    };
+    return cmocka_run_group_tests_name("api_filters", tests, NULL, NULL);
+}
