@@ -26,7 +26,8 @@ void buf_adds(struct buf *buf, const char *text);
 void buf_addf(struct buf *buf, const char *fmt, ...) _printf_(2, 3);
 void buf_vaddf(struct buf *buf, const char *fmt, va_list args);
 void buf_addc(struct buf *buf, char c);
-// Room for `size` more bytes at the end, to be filled by the caller and then counted with buf_commit(); NULL past the ceiling.
+// Room for `size` more bytes at the end, to be filled by the caller and then counted with buf_commit(); NULL past the
+// ceiling.
 char *buf_reserve(struct buf *buf, size_t size);
 void buf_commit(struct buf *buf, size_t size);
 void buf_consume(struct buf *buf, size_t size); // drops the first bytes

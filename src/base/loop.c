@@ -11,7 +11,8 @@
 
 struct loop_source {
     struct loop *loop;
-    struct loop_source *next, **at; // in the loop's list of living or of dead ones
+    struct loop_source *next; // in the loop's list of living or of dead ones
+    struct loop_source **at; // what points at this one, while it lives
     int fd;
     bool timer, dead;
     loop_fd_fn *fd_fn;
@@ -52,13 +53,13 @@ UNCHECKED int loop_new(struct loop **out, struct err *err)
     return 0;
 }
 
-static void link_source(struct loop_source **list, struct loop_source *source)
+static void link_source(struct loop *loop, struct loop_source *source)
 {
-    source->next = *list;
-    source->at = list;
+    source->next = loop->living;
+    source->at = &loop->living;
     if (source->next)
         source->next->at = &source->next;
-    *list = source;
+    loop->living = source;
 }
 
 static void unlink_source(struct loop_source *source)
@@ -72,7 +73,7 @@ static void free_dead(struct loop *loop)
 {
     while (loop->dead) {
         struct loop_source *source = loop->dead;
-        unlink_source(source);
+        loop->dead = source->next;
         free(source);
     }
 }
@@ -191,7 +192,7 @@ static int add(struct loop *loop, struct loop_source *source, uint32_t events, s
         free(source);
         return -1;
     }
-    link_source(&loop->living, source);
+    link_source(loop, source);
     *out = source;
     return 0;
 }
@@ -253,7 +254,8 @@ void loop_remove(struct loop_source *source)
         fd_close(source->fd);
     source->dead = true;
     unlink_source(source);
-    link_source(&loop->dead, source);
+    source->next = loop->dead;
+    loop->dead = source;
     if (!loop->turning)
         free_dead(loop);
 }

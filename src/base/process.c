@@ -231,7 +231,7 @@ static int run_found(const char *path, char *const argv[], const char *input, st
     fd_close(take_fd(&in_child));
     fd_close(take_fd(&out_child));
     size_t before = output->size;
-    int status;
+    int status = 0;
     if (exchange(take_fd(&in_ours), input, out_ours, output, err) < 0 || process_wait(&process, &status, err) < 0)
         return -1;
     int code = process_exit_code(status);

@@ -33,8 +33,8 @@ int process_spawn(const char *path, int exe_fd, char *const argv[], char *const 
 int process_wait(struct process *process, int *status, struct err *err);
 int process_exit_code(int status); // 128 + signal when killed
 void process_done(struct process *process); // kills and reaps what still runs
-// Runs a tool with `input` on its standard input (may be NULL), appending its output (stdout and stderr) to `output` (may be
-// NULL). Fails with the tool's own first line when it exits non-zero (internal), and when its output is larger than the
+// Runs a tool with `input` on its standard input (may be NULL), appending its output (stdout and stderr) to `output` (may
+// be NULL). Fails with the tool's own first line when it exits non-zero (internal), and when its output is larger than the
 // ceiling of `output` (resource_exhausted, after it ended by itself). Searches PATH; a missing tool is not_found.
 int process_run(char *const argv[], const char *input, struct buf *output, struct err *err);
 

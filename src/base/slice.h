@@ -21,7 +21,8 @@ bool slice_cut(struct slice *rest, char separator, struct slice *part);
 struct slice slice_trim(struct slice slice); // ASCII blanks at both ends
 // The first `max` bytes at most, shortened further where that would end inside a UTF-8 character.
 struct slice slice_utf8_head(struct slice slice, size_t max);
-// Bytes of the UTF-8 character at the start: 1 to 4; 0 when there is none or it is malformed (overlong, surrogate, cut off).
+// Bytes of the UTF-8 character at the start: 1 to 4; 0 when there is none or it is malformed (overlong, surrogate, cut
+// off).
 size_t slice_utf8_len(struct slice slice);
 
 #endif
