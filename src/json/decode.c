@@ -333,8 +333,8 @@ static int decode_field(struct decoder *decoder, const struct json_field *field,
         return 0;
     if (field->kind == JSON_UNHONOURED)
         return is_noop(value, field->flags) ? 0 : refuse(decoder, field, place);
-    // An earlier spelling of the same name may have left something here. A nested struct is merged, as in Go; and its table may
-    // describe members of the struct around it (offset 0).
+    // An earlier spelling of the same name may have left something here. A nested struct is merged, as in Go; and its
+    // table may describe members of the struct around it (offset 0).
     if (field->kind != JSON_STRUCT)
         memset(at, 0, member_size(field));
     if (field->kind == JSON_RAW)

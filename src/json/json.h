@@ -32,7 +32,7 @@ enum json_kind {
     JSON_TEXTS, // struct strv; a null among the items is "". A single string is accepted where `flags` has JSON_ONE_IS_LIST
     JSON_TEXT_MAP, // struct kvs (object of strings)
     JSON_KEY_SET, // struct strv (object of empty objects: {"80/tcp": {}})
-    JSON_STRUCT, // nested struct in place
+    JSON_STRUCT, // nested struct in place; with a table for the outer struct, its members may stand anywhere in that
     JSON_STRUCT_PTR, // struct X *, NULL when absent or null
     JSON_LIST, // struct json_list of structs
     JSON_MAP, // struct json_map: object of structs
@@ -102,8 +102,8 @@ struct json_report {
 // Arrays and objects inside each other at most; jansson works by recursion and must fit a connection's stack.
 #define JSON_DEPTH_MAX 64
 
-// Text -> jansson. Trailing junk and bad UTF-8 are invalid_argument with line and column, so is depth beyond JSON_DEPTH_MAX;
-// of duplicate keys the last one counts, as in Go; integers beyond int64_t clamp. The caller owns the reference.
+// Text -> jansson. Trailing junk and bad UTF-8 are invalid_argument with line and column, so is depth beyond
+// JSON_DEPTH_MAX; of duplicate keys the last one counts, as in Go; integers beyond int64_t clamp. The caller owns the reference.
 int json_parse(const char *text, size_t size, json_t **out, struct err *err);
 
 #define _cleanup_json_ _cleanup_(json_cleanup)
@@ -115,7 +115,8 @@ static inline void json_cleanup(json_t **value)
 // Fills *out (zeroed first) from `value`. Field names match exactly, then case-insensitively as Go's decoder does.
 // Errors carry the JSON path ("HostConfig.Memory: expected integer, got string"): wrong kinds and missing required
 // fields are invalid_argument, unhonoured fields with a value not_implemented. `report` may be NULL: then unknown
-// fields are ignored. A member whose value is null counts as absent; of two spellings of one name the later counts.
+// fields are ignored. A member whose value is null counts as absent; of two spellings of one name the later counts, but a
+// struct in place is merged, as in Go.
 // JSON_RAW members borrow from `value`: keep it alive as long as the struct. After a failure *out must not be read.
 int json_decode(const struct json_table *table, json_t *value, void *out, struct arena *arena,
                 struct json_report *report, struct err *err);

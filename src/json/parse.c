@@ -74,7 +74,8 @@ int json_parse(const char *text, size_t size, json_t **out, struct err *err)
         value = json_loadb(clamped, size, JSON_DECODE_ANY, &error);
     }
     if (!value)
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid JSON: line %d column %d: %s", error.line, error.column, error.text);
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid JSON: line %d column %d: %s", error.line, error.column,
+                       error.text);
     *out = value;
     return 0;
 }
