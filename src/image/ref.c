@@ -162,17 +162,25 @@ static int check_digest(const char *digest, struct err *err)
 
 // ---- the whole ------------------------------------------------------------------------------------------------------
 
-static void split_domain(const char *text, struct arena *arena, char **domain, char **rest)
+// The part before the first slash, where there is one.
+static bool starts_with_domain(const char *text)
 {
     const char *slash = strchr(text, '/');
     struct slice first = { text, slash ? (size_t)(slash - text) : 0 };
+    return slash && (slice_eq(first, "localhost") || memchr(first.data, '.', first.size) ||
+                     memchr(first.data, ':', first.size) || has_upper(first));
+}
+
+static void split_domain(const char *text, struct arena *arena, char **domain, char **rest)
+{
     *domain = arena_strdup(arena, DEFAULT_DOMAIN);
     *rest = arena_strdup(arena, text);
-    if (slash && (slice_eq(first, "localhost") || memchr(first.data, '.', first.size) ||
-                  memchr(first.data, ':', first.size) || has_upper(first))) {
+    if (starts_with_domain(text)) {
+        const char *slash = strchr(text, '/');
+        char *first = arena_strndup(arena, text, (size_t)(slash - text));
         *rest = arena_strdup(arena, slash + 1);
-        if (!slice_eq(first, LEGACY_DOMAIN))
-            *domain = arena_strndup(arena, first.data, first.size);
+        if (!str_eq(first, LEGACY_DOMAIN))
+            *domain = first;
     }
     if (str_eq(*domain, DEFAULT_DOMAIN) && !strchr(*rest, '/'))
         *rest = arena_printf(arena, OFFICIAL "%s", *rest);
@@ -181,7 +189,8 @@ static void split_domain(const char *text, struct arena *arena, char **domain, c
 static void fill_familiar(struct image_ref *ref, struct arena *arena)
 {
     const char *path = ref->path;
-    if (!str_eq(ref->domain, DEFAULT_DOMAIN))
+    // docker.io/a.b/c without its domain would be c on the host a.b.
+    if (!str_eq(ref->domain, DEFAULT_DOMAIN) || starts_with_domain(path))
         ref->familiar_name = arena_printf(arena, "%s/%s", ref->domain, path);
     else if (str_starts(path, OFFICIAL) && !strchr(path + strlen(OFFICIAL), '/'))
         ref->familiar_name = arena_strdup(arena, path + strlen(OFFICIAL));

@@ -1,0 +1,190 @@
+// An image store in a temporary root, and images as a worker would stage them.
+#ifndef TEST_IMAGE_FIXTURE_H
+#define TEST_IMAGE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "image/image_private.h"
+
+struct box {
+    char root[32];
+    int root_fd;
+    struct store *store;
+    struct image_store *images;
+    struct arena arena;
+    struct err err;
+};
+
+#define OK(box, call)                       \
+    do {                                    \
+        if ((call) < 0)                     \
+            fail_msg("%s", (box)->err.message); \
+    } while (0)
+
+#define LAYERS_OF_A_CASE 8
+
+// What a case asks for: layers by a word each (the same word is the same diff), and names.
+struct recipe {
+    const char *config; // makes the configuration's bytes differ
+    const char *layers[LAYERS_OF_A_CASE];
+    const char *references[LAYERS_OF_A_CASE];
+    const char *created;
+};
+
+static inline void box_open(struct box *box)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/berth.db", box->root);
+    OK(box, store_open(path, &box->store, &box->err));
+    OK(box, image_store_open(box->store, box->root_fd, &box->images, &box->err));
+}
+
+static inline void box_close(struct box *box)
+{
+    image_store_close(box->images);
+    store_close(box->store);
+    box->images = NULL;
+    box->store = NULL;
+}
+
+static inline void box_reopen(struct box *box)
+{
+    box_close(box);
+    box_open(box);
+}
+
+static inline int setup(void **state)
+{
+    struct box *box = mem_new(struct box);
+    snprintf(box->root, sizeof(box->root), "/tmp/berth-image-XXXXXX");
+    assert_non_null(mkdtemp(box->root));
+    box->root_fd = file_open_dir(AT_FDCWD, box->root, &box->err);
+    assert_true(box->root_fd >= 0);
+    box_open(box);
+    *state = box;
+    return 0;
+}
+
+static inline int teardown(void **state)
+{
+    struct box *box = *state;
+    box_close(box);
+    fd_close(box->root_fd);
+    file_remove_tree(AT_FDCWD, box->root, NULL);
+    arena_done(&box->arena);
+    free(box);
+    return 0;
+}
+
+static inline bool there(const struct box *box, const char *path)
+{
+    struct stat info;
+    return fstatat(box->root_fd, path, &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static inline size_t entries(const struct box *box, const char *path)
+{
+    int fd = file_open_dir(box->root_fd, path, NULL);
+    assert_true(fd >= 0);
+    DIR *dir = fdopendir(fd);
+    size_t len = 0;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        len += entry->d_name[0] != '.';
+    closedir(dir);
+    return len;
+}
+
+static inline char *diff_of(struct arena *arena, const char *word)
+{
+    char *digest = arena_alloc(arena, OCI_DIGEST_SIZE);
+    image_digest(word, strlen(word), digest);
+    return digest;
+}
+
+// A folder with a file "word", and "dir/" with a file of the word's name in it.
+static inline void stage_layer(int staging_fd, const char *diff_id, const char *word)
+{
+    struct err err;
+    char path[256];
+    snprintf(path, sizeof(path), "layers/%s/dir", oci_digest_hex(diff_id));
+    assert_int_equal(file_mkdirs(staging_fd, path, 0700, &err), 0);
+    snprintf(path, sizeof(path), "layers/%s/word", oci_digest_hex(diff_id));
+    assert_int_equal(file_write_at(staging_fd, path, word, strlen(word), 0644, false, &err), 0);
+    snprintf(path, sizeof(path), "layers/%s/dir/%s", oci_digest_hex(diff_id), word);
+    assert_int_equal(file_write_at(staging_fd, path, word, strlen(word), 0644, false, &err), 0);
+}
+
+static inline char *config_text(const struct recipe *recipe, const struct strv *diff_ids)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < diff_ids->len; i++)
+        json_array_append_new(list, json_string(diff_ids->items[i]));
+    json_t *config = json_pack("{s:s, s:s, s:s, s:{s:[s]}, s:s, s:{s:s, s:o}}", "architecture", "amd64", "os", "linux",
+                               "created", recipe->created ? recipe->created : "2024-01-01T00:00:00Z", "config", "Cmd",
+                               recipe->config, "unknown", recipe->config, "rootfs", "type", "layers", "diff_ids", list);
+    char *text = json_text(config);
+    json_decref(config);
+    return text;
+}
+
+// Fills a staging folder and what the worker would report of it.
+static inline void stage(const struct recipe *recipe, int staging_fd, bool with_layers, struct arena *arena,
+                         struct image_staged *out)
+{
+    struct err err;
+    struct strv diff_ids = { 0 };
+    *out = (struct image_staged){ .config_digest = arena_alloc(arena, OCI_DIGEST_SIZE) };
+    struct image_staged_layer *layers = arena_alloc(arena, LAYERS_OF_A_CASE * sizeof(*layers));
+    for (; out->layers.len < LAYERS_OF_A_CASE && recipe->layers[out->layers.len]; out->layers.len++) {
+        const char *word = recipe->layers[out->layers.len];
+        char *diff_id = diff_of(arena, word);
+        layers[out->layers.len] = (struct image_staged_layer){ .diff_id = diff_id, .size = (int64_t)strlen(word) };
+        strv_push_arena(&diff_ids, arena, diff_id);
+        if (with_layers)
+            stage_layer(staging_fd, diff_id, word);
+    }
+    out->layers.items = layers;
+    for (size_t i = 0; i < LAYERS_OF_A_CASE && recipe->references[i]; i++)
+        strv_push_arena(&out->references, arena, recipe->references[i]);
+    _cleanup_free_ char *text = config_text(recipe, &diff_ids);
+    image_digest(text, strlen(text), out->config_digest);
+    assert_int_equal(file_mkdirs(staging_fd, "blobs", 0700, &err), 0);
+    _cleanup_free_ char *path = mem_printf("blobs/%s", oci_digest_hex(out->config_digest));
+    assert_int_equal(file_write_at(staging_fd, path, text, strlen(text), 0600, false, &err), 0);
+}
+
+// A whole transfer; *id is arena memory.
+static inline int bring_in(struct image_store *images, const struct recipe *recipe, struct arena *arena, char **id,
+                           struct err *err)
+{
+    struct image_staged staged;
+    char *name;
+    int fd = image_staging_new(images, &name, err);
+    if (fd < 0)
+        return -1;
+    stage(recipe, fd, true, arena, &staged);
+    int result = image_commit_staged(images, name, &staged, arena, id, err);
+    image_staging_remove(images, name);
+    fd_close(fd);
+    free(name);
+    return result;
+}
+
+static inline char *add(struct box *box, const struct recipe *recipe)
+{
+    char *id;
+    OK(box, bring_in(box->images, recipe, &box->arena, &id, &box->err));
+    return id;
+}
+
+#define RECIPE(config_word, ...) (&(const struct recipe){ .config = (config_word), ##__VA_ARGS__ })
+
+#endif
