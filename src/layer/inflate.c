@@ -1,5 +1,5 @@
-// Decompression of a stream: gzip by ISA-L (more than twice zlib's speed), the rest by libarchive's filters, of which exactly
-// the one that the first bytes name is put on: a compressed file inside a compressed stream stays compressed.
+// Decompression of a stream: gzip by ISA-L (more than twice zlib's speed), the rest by libarchive's filters, of which
+// exactly the one that the first bytes name is put on: a compressed file inside a compressed stream stays compressed.
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -22,7 +22,8 @@ static const struct format formats[] = {
     { "zstd", 4, { 0x28, 0xb5, 0x2f, 0xfd }, { 0xff, 0xff, 0xff, 0xff }, ARCHIVE_FILTER_ZSTD },
     { "zstd", 4, { 0x50, 0x2a, 0x4d, 0x18 }, { 0xf0, 0xff, 0xff, 0xff }, ARCHIVE_FILTER_ZSTD }, // a skippable frame first
     { "xz", 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, ARCHIVE_FILTER_XZ },
-    // "BZh", the level, then the first bytes of a block or of the end of an empty stream: a tar may start with a file "BZh".
+    // "BZh", the level, then the first bytes of a block or of the end of an empty stream: a tar may start with a file
+    // "BZh".
     { "bzip2", 6, { 'B', 'Z', 'h', 0x30, 0x31, 0x41 }, { 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff }, ARCHIVE_FILTER_BZIP2 },
     { "bzip2", 6, { 'B', 'Z', 'h', 0x30, 0x17, 0x72 }, { 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff }, ARCHIVE_FILTER_BZIP2 },
 };

@@ -19,23 +19,23 @@ struct layer_result {
                         // the daemon: each is a folder of the layer, none twice
 };
 
-// Unpacks one layer tar (plain, gzip, zstd, bzip2, xz: by magic bytes) into the empty folder `target_fd` (may be O_PATH):
-// owners, modes, times, xattrs (security.capability, user.*), hard links, sparse files, devices, fifos, long names.
-// *out is filled on success only; layer_result_done() frees it.
+// Unpacks one layer tar (plain, gzip, zstd, bzip2, xz: by magic bytes) into the empty folder `target_fd` (may be
+// O_PATH): owners, modes, times, xattrs (security.capability, user.*), hard links, sparse files, devices, fifos, long
+// names. *out is filled on success only; layer_result_done() frees it.
 //
-// Names count from the layer's root: a leading "/" is dropped, "a/../b" is b, and a name, hard link or whiteout that climbs
-// out is refused ("layer entry ../x: leads outside the layer"). Symlinks are kept as they are; what is written through
-// one lands where it leads *inside* the layer (kernel/path.h). A later entry of the same name wins; a folder over a
-// folder merges. Missing parents are made, 0755 root. The root's own entry changes nothing, as with Docker.
-// ".wh.x" becomes a 0:0 character device, unless the same tar also has x: a whiteout hides lower layers only, so a folder
-// x becomes opaque instead. trusted.*, user.overlay.* and foreign security.* attributes are dropped.
+// Names count from the layer's root: a leading "/" is dropped, "a/../b" is b, and a name, hard link or whiteout that
+// climbs out is refused ("layer entry ../x: leads outside the layer"). Symlinks are kept as they are; what is written
+// through one lands where it leads *inside* the layer (kernel/path.h). A later entry of the same name wins; a folder
+// over a folder merges. Missing parents are made, 0755 root. The root's own entry changes nothing, as with Docker.
+// ".wh.x" becomes a 0:0 character device, unless the same tar also has x: a whiteout hides lower layers only, so a
+// folder x becomes opaque instead. trusted.*, user.overlay.* and foreign security.* attributes are dropped.
 //
 // invalid_argument: not a tar, damaged, or refused; resource_exhausted: a bound (entries, opaque folders) or the disk.
 int layer_unpack(layer_read_fn *read, void *context, int target_fd, struct layer_result *out, struct err *err);
 void layer_result_done(struct layer_result *result);
 
-// A tar's name as a path from its root: no leading or double slashes, no "." and ".."; empty for the root itself. Refused
-// ("leads outside the layer") when it climbs out, or when it is longer than the kernel takes.
+// A tar's name as a path from its root: no leading or double slashes, no "." and ".."; empty for the root itself.
+// Refused ("leads outside the layer") when it climbs out, or when it is longer than the kernel takes.
 int layer_clean_name(const char *raw, char out[PATH_MAX], struct err *err);
 
 // Decompression alone, for archives inside archives: wraps a reader, gives plain bytes.

@@ -66,7 +66,8 @@ int tree_parent(struct tree *tree, const char *path, const char **name, struct e
     const char *slash = strrchr(path, '/');
     size_t size = slash ? (size_t)(slash - path) : 0;
     *name = slash ? slash + 1 : path;
-    if (tree->parent_fd >= 0 && !tree->parent_stale && strlen(tree->parent) == size && memcmp(tree->parent, path, size) == 0)
+    bool kept = tree->parent_fd >= 0 && !tree->parent_stale;
+    if (kept && strlen(tree->parent) == size && memcmp(tree->parent, path, size) == 0)
         return tree->parent_fd;
     forget_parent(tree);
     _cleanup_free_ char *last = NULL;

@@ -1,8 +1,8 @@
-// Theory of operation: a pull chain. libarchive asks for tar bytes, they come from the inflater and go through the hash on their
-// way; after the archive's own end the rest of the stream is drained through the same hash, because a DiffID covers padding
-// too. libarchive only parses: placing entries is ours (tree.h), none of its disk writers is used. It runs in the C locale:
-// in a UTF-8 one it composes the names of pax headers (e + U+0301 becomes U+00E9), in this one it fails to convert them,
-// warns, and gives the bytes as they are.
+// Theory of operation: a pull chain. libarchive asks for tar bytes, they come from the inflater and go through the hash
+// on their way; after the archive's own end the rest of the stream is drained through the same hash, because a DiffID
+// covers padding too. libarchive only parses: placing entries is ours (tree.h), none of its disk writers is used. It
+// runs in the C locale: in a UTF-8 one it composes the names of pax headers (e + U+0301 becomes U+00E9), in this one it
+// fails to convert them, warns, and gives the bytes as they are.
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
@@ -44,8 +44,8 @@ static ssize_t source_read(struct source *source)
     return got;
 }
 
-// libarchive loses the target of a symlink that only a pax header tells (tars written by Go, targets without ASCII) as long
-// as it has met no link before. So it meets this one first: "." -> "x", which is never placed nor hashed.
+// libarchive loses the target of a symlink that only a pax header tells (tars written by Go, targets without ASCII) as
+// long as it has met no link before. So it meets this one first: "." -> "x", which is never placed nor hashed.
 static const char first_header[512] = {
     [0] = '.',   [148] = '0', [149] = '0', [150] = '2', [151] = '1', [152] = '4', [153] = '7', [156] = '2', [157] = 'x',
     [257] = 'u', [258] = 's', [259] = 't', [260] = 'a', [261] = 'r', [263] = '0', [264] = '0',
