@@ -1,14 +1,14 @@
-// The image worker: the only program that touches bytes from registries and archives. The daemon starts it per transfer:
+// The image worker: the only program that touches bytes from registries and archives. The daemon starts it per
+// transfer:
 //
 //     berth-image load
 //     berth-image import [--reference R] [--message M] [--platform P] [--change C]...
 //
-// Standard input is the archive, descriptor 3 an empty staging folder, standard output the report (transfer/transfer.h).
-// Exit code 0, or 1 after an error line, or 2 for wrong usage.
+// Standard input is the archive, descriptor 3 an empty staging folder, standard output the report
+// (transfer/transfer.h). Exit code 0, or 1 after an error line, or 2 for wrong usage.
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "transfer/transfer.h"
 

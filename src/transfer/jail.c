@@ -1,4 +1,5 @@
-// Theory of operation: three fences, one inside the other, so that a hole in a decompressor or in the tar reader gains little.
+// Theory of operation: three fences, one inside the other, so that a hole in a decompressor or in the tar reader gains
+// little.
 // - The staging folder becomes a mount of its own (detached, nodev nosuid noexec) and the root of this process: a device
 //   node that a hostile archive brings can be made there, but never opened.
 // - Landlock allows nothing but that folder, no connection, no signal to others.
@@ -30,7 +31,7 @@ static const uint64_t kept_capabilities =
     CAP_BIT(CAP_MKNOD) | // devices
     CAP_BIT(CAP_SETFCAP); // file capabilities
 
-// ---- Landlock: constants beyond the headers we build against ----------------------------------------------------------
+// ---- Landlock: constants beyond the headers we build against -------------------------------------------------------
 
 #define FS_ABI1 ((UINT64_C(1) << 13) - 1) // EXECUTE (0) ... MAKE_SYM (12)
 #define FS_REFER (UINT64_C(1) << 13) // ABI 2

@@ -1,5 +1,5 @@
-// An image archive, read once from a stream: its members as numbered files in <staging>/spool/ and a table of their names.
-// The description of an archive stands at its end, so nothing can be made of a member before all have been seen.
+// An image archive, read once from a stream: its members as numbered files in <staging>/spool/ and a table of their
+// names. The description of an archive stands at its end, so nothing can be made of a member before all have been seen.
 // Private to the room.
 #ifndef TRANSFER_SPOOL_H
 #define TRANSFER_SPOOL_H

@@ -1,8 +1,8 @@
 // The work on foreign bytes: load and import (pull, push, save, archive come with the images issue). What `berth-image`
 // does, as a library; never linked into the daemon.
 //
-// The daemon starts `berth-image load|import` with the client's stream on standard input, a staging folder as descriptor
-// 3, and reads progress and the result as JSON lines from standard output:
+// The daemon starts `berth-image load|import` with the client's stream on standard input, a staging folder as
+// descriptor 3, and reads progress and the result as JSON lines from standard output:
 //
 //     {"progress":{"id":"...","status":"Loading layer","current":n,"total":n}}
 //     {"image":{...image_staged...}}           one per image, after all its files are in place
@@ -27,14 +27,15 @@ int transfer_jail(int staging_fd, struct err *err);
 // and need it empty. On failure the folder holds leftovers: remove it as a whole. Nothing is synced.
 // invalid_argument: the archive is damaged, lies about a digest or is of no known form.
 //
-// Every archive form that docker and podman write: docker-archive with manifest.json (v1.2 layout with <id>/layer.tar and
-// the newer one), OCI layout (index.json), the oldest form with only `repositories`; plain or compressed as a whole. An archive of several platforms gives the
-// host's.
+// Every archive form that docker and podman write: docker-archive with manifest.json (v1.2 layout with <id>/layer.tar
+// and the newer one), OCI layout (index.json), the oldest form with only `repositories`; plain or compressed as a
+// whole. An archive of several platforms gives the host's.
 int transfer_load(int input_fd, int staging_fd, FILE *report, struct err *err);
 
-// A plain root tar becomes a one-layer image. `changes` are Dockerfile instructions (CMD, ENTRYPOINT, ENV, EXPOSE, USER,
-// VOLUME, WORKDIR, LABEL, HEALTHCHECK, ONBUILD: those of docker import -c), `message` goes into the history (NULL:
-// "Imported from -"), `reference` and `platform` may be NULL. The time is now, or SOURCE_DATE_EPOCH of the environment.
+// A plain root tar becomes a one-layer image. `changes` are Dockerfile instructions (CMD, ENTRYPOINT, ENV, EXPOSE,
+// USER, VOLUME, WORKDIR, LABEL, HEALTHCHECK, ONBUILD: those of docker import -c), `message` goes into the history
+// (NULL: "Imported from -"), `reference` and `platform` may be NULL. The time is now, or SOURCE_DATE_EPOCH of the
+// environment.
 struct transfer_import {
     const char *reference, *message, *platform;
     struct strv changes;
