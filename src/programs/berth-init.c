@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +73,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s [--] COMMAND [ARGUMENT...]\n", argc > 0 ? argv[0] : "berth-init");
         return EXIT_NOT_FOUND;
     }
+    prctl(PR_SET_NAME, "docker-init"); // else ps shows the memfd we were executed from
     sigset_t watched, before;
     watched_signals(&watched);
     sigprocmask(SIG_SETMASK, &watched, &before);
