@@ -93,7 +93,7 @@ static json_t *find(json_t *object, const char *key)
 
 static bool is_zero(const json_t *value)
 {
-    return json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0) ||
+    return !value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0) ||
            (json_is_integer(value) && json_integer_value(value) == 0);
 }
 
