@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -302,6 +303,7 @@ int main(int argc, char *argv[])
     struct err err = { 0 };
 
     require_root();
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); // what our starter left open stays out of every child
     log_setup("berthd", options.level, options.json_log);
     options.engine.program_dir = own_folder();
     options.engine.data_root = absolute(options.engine.data_root);
