@@ -213,5 +213,6 @@ int engine_adopt(struct engine *engine, struct err *err)
         container_unref(container);
     }
     clear_orphans(engine);
+    images_collect(engine);
     return net_sweep(engine->net, endpoint_alive, engine, err);
 }

@@ -1,136 +1,9 @@
 // create: the client's configuration is checked whole, merged with the image's, and becomes a record. Nothing runs yet.
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/sysinfo.h>
 
 #include "engine_private.h"
 #include "mounts.h"
-
-// ---- checks ---------------------------------------------------------------------------------------------------------
-
-static int not_yet(struct err *err, const char *path, const char *value)
-{
-    return err_set(err, ERR_NOT_IMPLEMENTED, "%s: %s is not supported yet", path, value);
-}
-
-static int check_network(const struct container_config *config, struct err *err)
-{
-    const char *mode = config->host_config.network_mode;
-    if (!str_empty(mode) && (str_eq(mode, "host") || str_starts(mode, "container:")))
-        return not_yet(err, "HostConfig.NetworkMode", mode);
-    if (config->endpoints.len > 1)
-        return not_yet(err, "NetworkingConfig.EndpointsConfig", "more than one network");
-    for (size_t i = 0; i < config->endpoints.len; i++) {
-        const struct endpoint_request *endpoint = json_map_at(&config->endpoints, &endpoint_request_table, i);
-        if (!str_empty(endpoint->mac_address))
-            return not_yet(err, "NetworkingConfig.EndpointsConfig.MacAddress", "a chosen address");
-    }
-    return 0;
-}
-
-static int check_log(const struct log_config *log, struct err *err)
-{
-    if (!str_empty(log->type) && !str_eq(log->type, "json-file") && !str_eq(log->type, "none"))
-        return not_yet(err, "HostConfig.LogConfig.Type", log->type);
-    if (log->config.len > 0)
-        return not_yet(err, "HostConfig.LogConfig.Config", log->config.items[0].key);
-    return 0;
-}
-
-static int check_security(const struct strv *options, struct err *err)
-{
-    static const char *const known[] = { "no-new-privileges",      "no-new-privileges:true", "no-new-privileges=true",
-                                         "no-new-privileges:false", "no-new-privileges=false", "seccomp=unconfined",
-                                         "seccomp:unconfined",     "seccomp=builtin",        "label=disable",
-                                         "label:disable",          "apparmor=unconfined",    "apparmor:unconfined" };
-    for (size_t i = 0; i < options->len; i++) {
-        bool found = false;
-        for (size_t k = 0; k < ARRAY_LEN(known) && !found; k++)
-            found = str_eq(options->items[i], known[k]);
-        if (!found)
-            return not_yet(err, "HostConfig.SecurityOpt", options->items[i]);
-    }
-    return 0;
-}
-
-static int check_limits(const struct host_config *host, struct err *err)
-{
-    int cpus = get_nprocs();
-    if (host->memory < 0 || host->memory_reservation < 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.Memory: must not be negative");
-    if (host->memory_swap < -1)
-        return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.MemorySwap: must be -1 or more");
-    if (host->memory_swap > 0 && host->memory == 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "You should always set the Memory limit when using Memoryswap limit, see usage");
-    if (host->memory_swap > 0 && host->memory_swap < host->memory)
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "Minimum memoryswap limit should be larger than memory limit, see usage");
-    if (host->memory && host->memory_reservation > host->memory)
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "Minimum memory limit can not be less than memory reservation limit, see usage");
-    if (host->nano_cpus && (host->cpu_quota || host->cpu_period))
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "Conflicting options: Nano CPUs and CPU %s cannot both be set",
-                       host->cpu_period ? "Period" : "Quota");
-    if (host->nano_cpus < 0 || host->nano_cpus > cpus * INT64_C(1000000000))
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", cpus, cpus);
-    if (host->cpu_period && (host->cpu_period < 1000 || host->cpu_period > 1000000))
-        return err_set(err, ERR_INVALID_ARGUMENT, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
-    if (host->cpu_quota > 0 && host->cpu_quota < 1000)
-        return err_set(err, ERR_INVALID_ARGUMENT, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
-    if (host->shm_size < 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "SHM size can not be less than 0");
-    return 0;
-}
-
-static int check_sysctls(const struct kvs *sysctls, struct err *err)
-{
-    static const char *const prefixes[] = { "net.", "fs.mqueue.", "kernel.shm", "kernel.msg", "kernel.sem" };
-    for (size_t i = 0; i < sysctls->len; i++) {
-        const char *key = sysctls->items[i].key;
-        bool namespaced = !strstr(key, "..") && !strchr(key, '/');
-        bool known = false;
-        for (size_t k = 0; k < ARRAY_LEN(prefixes); k++)
-            known = known || str_starts(key, prefixes[k]);
-        if (!namespaced || !known)
-            return err_set(err, ERR_INVALID_ARGUMENT, "sysctl '%s' is not allowed", key);
-        if (strchr(sysctls->items[i].value, '\n'))
-            return err_set(err, ERR_INVALID_ARGUMENT, "sysctl '%s': the value has a line break", key);
-    }
-    return 0;
-}
-
-static int check_host_config(const struct host_config *host, struct err *err)
-{
-    if (!str_empty(host->runtime) && !str_eq(host->runtime, "berth") && !str_eq(host->runtime, "runc"))
-        return err_set(err, ERR_INVALID_ARGUMENT, "unknown or invalid runtime name: %s", host->runtime);
-    if (!str_empty(host->isolation) && !str_eq(host->isolation, "default") && !str_eq(host->isolation, "container"))
-        return not_yet(err, "HostConfig.Isolation", host->isolation);
-    if (!str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no")) {
-        if (host->auto_remove)
-            return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
-        return not_yet(err, "HostConfig.RestartPolicy.Name", host->restart_policy.name);
-    }
-    if (check_log(&host->log_config, err) < 0 || check_security(&host->security_opt, err) < 0 ||
-        check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0)
-        return -1;
-    return 0;
-}
-
-static int check_process(const struct oci_image_process *process, struct err *err)
-{
-    int ignored;
-    if (!str_empty(process->working_dir) && process->working_dir[0] != '/')
-        return err_set(err, ERR_INVALID_ARGUMENT, "the working directory '%s' is invalid, it needs to be an absolute path",
-                       process->working_dir);
-    if (!str_empty(process->stop_signal) && signal_parse(process->stop_signal, &ignored, err) < 0)
-        return -1;
-    for (size_t i = 0; i < process->env.len; i++)
-        if (process->env.items[i][0] == '=' || process->env.items[i][0] == 0)
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid environment variable: %s", process->env.items[i]);
-    return 0;
-}
 
 // ---- merging the image's configuration in ---------------------------------------------------------------------------
 
@@ -273,15 +146,26 @@ void container_delist(struct container *container)
 
 // ---- the verb -------------------------------------------------------------------------------------------------------
 
+// What the body leaves open and the record does not repeat: the same at create and when the record is read again.
+void container_settle(struct container *container)
+{
+    struct container_config *config = &container->config;
+    const char *mode = config->host_config.network_mode;
+    if (str_empty(config->hostname))
+        config->hostname = arena_strndup(&container->arena, container->id, 12);
+    if (str_empty(mode) || str_eq(mode, "default"))
+        config->host_config.network_mode = (char *)"bridge";
+    config->stop_timeout =
+        json_is_integer(config->stop_timeout_raw) ? json_integer_value(config->stop_timeout_raw) : -1;
+}
+
 static int parse_body(struct container *container, json_t *body, struct err *err)
 {
     struct container_config *config = &container->config;
     container->body = json_incref(body);
     if (json_decode(&container_config_table, body, config, &container->arena, NULL, err) < 0)
         return -1;
-    config->stop_timeout = -1;
-    if (json_is_integer(config->stop_timeout_raw))
-        config->stop_timeout = json_integer_value(config->stop_timeout_raw);
+    container_settle(container);
     return 0;
 }
 
@@ -321,17 +205,10 @@ static int build(struct container *container, json_t *body, struct image *image,
                  struct strv *warnings, struct err *err)
 {
     struct oci_capabilities *ignored;
-    if (parse_body(container, body, err) < 0 || check_network(&container->config, err) < 0 ||
-        check_host_config(&container->config.host_config, err) < 0 ||
+    if (parse_body(container, body, err) < 0 || check_config(&container->config, err) < 0 ||
         capabilities_from_config(&container->config.host_config, &container->arena, &ignored, err) < 0 ||
         fill_from_image(container, image, arena, warnings, err) < 0)
         return -1;
-    if (str_empty(container->config.hostname))
-        container->config.hostname = arena_strndup(&container->arena, container->id, 12);
-    container->config.host_config.network_mode =
-        str_empty(container->config.host_config.network_mode) || str_eq(container->config.host_config.network_mode, "default")
-            ? (char *)"bridge"
-            : container->config.host_config.network_mode;
     return 0;
 }
 

@@ -239,22 +239,16 @@ static void fill_network(struct container *container, struct arena *arena, struc
     }
 }
 
-static void fill_rootfs(struct container *container, const struct image *image, struct arena *arena,
-                        struct task_document *out)
+static void fill_rootfs(struct container *container, struct arena *arena, struct task_document *out)
 {
     const struct host_config *host = &container->config.host_config;
     out->rootfs.kind = (char *)"layers";
     out->rootfs.read_only = host->read_only_rootfs;
-    for (size_t i = image->chain_ids.len; i-- > 0;) {
-        struct task_layer *layer = json_list_add(&out->rootfs.layers, &task_layer_table, arena);
-        *layer = (struct task_layer){ .diff_id = image->config.rootfs.diff_ids.items[i], .fd = -1 };
-    }
     out->rootfs.upper = (struct task_upper){ .kind = (char *)"dir", .path = container_path(container, arena, "diff"),
                                              .upper_fd = -1, .work_fd = -1, .ephemeral = host->auto_remove };
 }
 
-int document_build(struct container *container, const struct image *image, struct arena *arena,
-                   struct task_document *out, struct err *err)
+int document_build(struct container *container, struct arena *arena, struct task_document *out, struct err *err)
 {
     const struct container_config *config = &container->config;
     *out = (struct task_document){ .version = TASK_DOCUMENT_VERSION, .id = container->id, .daemon_id = container->engine->id,
@@ -264,7 +258,7 @@ int document_build(struct container *container, const struct image *image, struc
     if (fill_process(container, arena, &out->process, err) < 0)
         return -1;
     fill_linux(container, arena, &out->linux_section);
-    fill_rootfs(container, image, arena, out);
+    fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };

@@ -174,6 +174,7 @@ bool container_is_live(const struct container *container) REQUIRES(container->lo
 int container_begin(struct container *container, struct err *err) EXCLUDES(container->lock);
 void container_end(struct container *container) EXCLUDES(container->lock);
 char *container_name(struct container *container, struct arena *arena); // without "/"
+void container_settle(struct container *container); // fills in what the create body leaves open
 void container_delist(struct container *container); // out of the engine's list; its name is free again
 
 // ---- records (record.c) ---------------------------------------------------------------------------------------------
@@ -188,11 +189,15 @@ int record_delete(struct container *container, struct err *err);
 int record_load_all(struct engine *engine, struct err *err);
 int record_daemon_id(struct store *store, char id[9], struct err *err);
 
+// ---- what a client may say (checks.c) -------------------------------------------------------------------------------
+
+int check_config(const struct container_config *config, struct err *err);
+int check_process(const struct oci_image_process *process, struct err *err); // after the image's was merged in
+
 // ---- the document (document.c, defaults.c) --------------------------------------------------------------------------
 
-// Everything that the wall needs, by value; descriptors are opened separately (start.c). In `arena`.
-int document_build(struct container *container, const struct image *image, struct arena *arena,
-                   struct task_document *out, struct err *err);
+// Everything that the wall needs, by value, but the layers and the descriptors, which start.c adds. In `arena`.
+int document_build(struct container *container, struct arena *arena, struct task_document *out, struct err *err);
 // The process of an exec in this container.
 int document_exec(struct container *container, const struct exec *exec, struct arena *arena, struct task_exec *out,
                   struct err *err);
@@ -231,6 +236,8 @@ void event_publish(struct engine *engine, const char *type, const char *action, 
 void events_done(struct engine *engine);
 
 int waiter_new(struct container *container, enum engine_condition condition, struct engine_waiter **out, struct err *err);
+
+void images_collect(struct engine *engine); // images.c: after containers went
 
 char *container_path(const struct container *container, struct arena *arena, const char *below); // "<root>/containers/<id>/below"
 

@@ -195,6 +195,14 @@ static bool image_in_use(void *context, const char *image_id, char by[13], bool 
     return found;
 }
 
+// Images that a forced removal hid while a stopped container still needed their layers.
+void images_collect(struct engine *engine)
+{
+    struct err err = { 0 };
+    if (image_collect(engine->images, image_in_use, engine, &err) < 0)
+        log_warn("images: %s", err.message);
+}
+
 int engine_image_remove(struct engine *engine, const char *name, bool force, struct arena *arena,
                         struct image_removed *out, struct err *err)
 {

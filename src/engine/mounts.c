@@ -33,6 +33,8 @@ static int parse_words(const char *text, const char *whole, struct mount_words *
         char word[16] = "";
         if (part.size < sizeof(word))
             memcpy(word, part.data, part.size);
+        if (part.size == 0)
+            continue;
         if (str_eq(word, "ro"))
             out->read_only = true;
         else if (among(word, propagations, ARRAY_LEN(propagations), &found))

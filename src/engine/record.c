@@ -149,6 +149,7 @@ static int container_from_row(struct container *container, const struct store_ro
         json_decode_text(&mounts_form_table, mounts_text, strlen(mounts_text), &mounts, arena, NULL, err) < 0 ||
         state_parse(store_text(row, 8), &container->state, err) < 0)
         return err_wrap(err, "container %s", container->id);
+    container_settle(container);
     container->mounts = mounts.mounts.items;
     container->mount_len = mounts.mounts.len;
     return 0;

@@ -219,21 +219,24 @@ static int connect_shim(struct container *container, struct task_client **out, s
 
 // ---- create and start over the seam ---------------------------------------------------------------------------------
 
-static int load_layers(struct container *container, const struct image *image, struct arena *arena,
-                       struct task_document *document, struct cargo *cargo, struct err *err)
+// The folders that the driver opened are what the document says: an image that holds one layer twice has it once here.
+static void name_layers(const struct image_layers *layers, struct arena *arena, struct task_document *document)
 {
-    struct image_layers layers;
-    int result = 0;
-    if (image_layers_open(container->engine->images, image, arena, &layers, err) < 0)
-        return -1;
-    for (size_t i = 0; i < layers.len && i < document->rootfs.layers.len && result == 0; i++) {
-        struct task_layer *layer = json_list_at(&document->rootfs.layers, &task_layer_table, i);
-        layer->dir = layers.paths.items[i];
-        result = cargo_add(cargo, layers.fds[i], true, &layer->fd, err);
-        layers.fds[i] = -1;
+    for (size_t i = 0; i < layers->len; i++) {
+        struct task_layer *layer = json_list_add(&document->rootfs.layers, &task_layer_table, arena);
+        *layer = (struct task_layer){ .diff_id = layers->diff_ids.items[i], .dir = layers->paths.items[i], .fd = -1 };
     }
-    image_layers_done(&layers);
-    return result;
+}
+
+static int load_layers(const struct image_layers *layers, struct task_document *document, struct cargo *cargo,
+                       struct err *err)
+{
+    for (size_t i = 0; i < layers->len; i++) {
+        struct task_layer *layer = json_list_at(&document->rootfs.layers, &task_layer_table, i);
+        if (cargo_add(cargo, layers->fds[i], false, &layer->fd, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int load_mounts(struct task_document *document, struct cargo *cargo, struct err *err)
@@ -310,9 +313,13 @@ static int call_create(struct container *container, struct task_client *client, 
                        struct task_document *document, struct arena *arena, struct err *err)
 {
     _cleanup_(cargo_done) struct cargo cargo = { .len = 0 };
+    _cleanup_(image_layers_done) struct image_layers layers = { 0 };
     struct json_list attaches = { 0 };
+    if (image_layers_open(container->engine->images, image, arena, &layers, err) < 0)
+        return -1;
+    name_layers(&layers, arena, document);
     keep_document(container, document);
-    if (load_layers(container, image, arena, document, &cargo, err) < 0 ||
+    if (load_layers(&layers, document, &cargo, err) < 0 ||
         load_upper(container, document, &cargo, err) < 0 || load_mounts(document, &cargo, err) < 0 ||
         load_network(container, document, &cargo, err) < 0 ||
         load_attaches(container, arena, &attaches, &cargo, err) < 0)
@@ -350,18 +357,18 @@ static void clear_volatile_marker(struct container *container)
     file_remove_tree(container->engine->containers_fd, path, NULL);
 }
 
-static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+// What the host gives to the container, while the shim comes up beside it.
+static int prepare_host(struct container *container, struct arena *arena, struct task_document *document, struct err *err)
 {
-    struct image image;
-    struct task_document document;
+    if (setup_network(container, err) < 0 || document_build(container, arena, document, err) < 0)
+        return -1;
+    return setup_cgroup(container, &document->linux_section, err);
+}
+
+static int reach_shim(struct container *container, struct process *shim, struct err *err)
+{
     struct task_client *client = NULL;
     int status;
-    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0)
-        return -1;
-    if (spawn_shim(container, shim, err) < 0 || setup_network(container, err) < 0 ||
-        document_build(container, &image, arena, &document, err) < 0 ||
-        setup_cgroup(container, &document.linux_section, err) < 0)
-        return -1;
     if (process_wait(shim, &status, err) < 0)
         return -1;
     if (process_exit_code(status) != 0)
@@ -372,10 +379,28 @@ static int launch(struct container *container, struct process *shim, struct aren
     container->client = client;
     container->stop_requested = false;
     mutex_unlock(&container->lock);
-    clear_volatile_marker(container);
-    if (call_create(container, client, &image, &document, arena, err) < 0)
+    return 0;
+}
+
+static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+{
+    struct image image;
+    struct task_document document;
+    struct err unreachable = { 0 };
+    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0 ||
+        spawn_shim(container, shim, err) < 0)
         return -1;
-    return call_start(container, client, err);
+    int prepared = prepare_host(container, arena, &document, err);
+    // Also after a failure: only who is connected can tell the shim to end.
+    int reached = reach_shim(container, shim, &unreachable);
+    if (prepared < 0)
+        return -1;
+    if (reached < 0)
+        return err_set(err, unreachable.class, "%s", unreachable.message);
+    clear_volatile_marker(container);
+    if (call_create(container, container->client, &image, &document, arena, err) < 0)
+        return -1;
+    return call_start(container, container->client, err);
 }
 
 // Docker's clients tell 126 and 127 by the text; the record and /wait say the same.

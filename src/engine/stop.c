@@ -170,6 +170,7 @@ static int remove_held(struct container *container, bool volumes, struct err *er
     container_finish_waiters(container, true);
     cond_wake_all(&container->idle);
     mutex_unlock(&container->lock);
+    images_collect(container->engine);
     return 0;
 }
 

@@ -1,0 +1,180 @@
+// What a client's configuration may say. Refusals carry Docker's words where Docker has them.
+#include <fcntl.h>
+#include <sys/sysinfo.h>
+
+#include "engine_private.h"
+
+static int not_yet(struct err *err, const char *path, const char *value)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "%s: %s is not supported yet", path, value);
+}
+
+static int check_network(const struct container_config *config, struct err *err)
+{
+    const char *mode = config->host_config.network_mode;
+    if (!str_empty(mode) && (str_eq(mode, "host") || str_starts(mode, "container:")))
+        return not_yet(err, "HostConfig.NetworkMode", mode);
+    if (config->endpoints.len > 1)
+        return not_yet(err, "NetworkingConfig.EndpointsConfig", "more than one network");
+    for (size_t i = 0; i < config->endpoints.len; i++) {
+        const struct endpoint_request *endpoint = json_map_at(&config->endpoints, &endpoint_request_table, i);
+        if (!str_empty(endpoint->mac_address))
+            return not_yet(err, "NetworkingConfig.EndpointsConfig.MacAddress", "a chosen address");
+    }
+    return 0;
+}
+
+static int check_log(const struct log_config *log, struct err *err)
+{
+    if (!str_empty(log->type) && !str_eq(log->type, "json-file") && !str_eq(log->type, "none"))
+        return not_yet(err, "HostConfig.LogConfig.Type", log->type);
+    if (log->config.len > 0)
+        return not_yet(err, "HostConfig.LogConfig.Config", log->config.items[0].key);
+    return 0;
+}
+
+static int check_security(const struct strv *options, struct err *err)
+{
+    static const char *const known[] = { "no-new-privileges",      "no-new-privileges:true", "no-new-privileges=true",
+                                         "no-new-privileges:false", "no-new-privileges=false", "seccomp=unconfined",
+                                         "seccomp:unconfined",     "seccomp=builtin",        "label=disable",
+                                         "label:disable",          "apparmor=unconfined",    "apparmor:unconfined" };
+    for (size_t i = 0; i < options->len; i++) {
+        bool found = false;
+        for (size_t k = 0; k < ARRAY_LEN(known) && !found; k++)
+            found = str_eq(options->items[i], known[k]);
+        if (!found)
+            return not_yet(err, "HostConfig.SecurityOpt", options->items[i]);
+    }
+    return 0;
+}
+
+// ---- processors and memory nodes ------------------------------------------------------------------------------------
+
+enum { CPU_MAX = 4096 };
+
+// "0-2,7" as the kernel writes it.
+static bool parse_cpus(struct slice text, uint8_t bits[CPU_MAX / 8])
+{
+    struct slice rest = slice_trim(text), part, first;
+    uint64_t from, to;
+    while (slice_cut(&rest, ',', &part)) {
+        slice_cut(&part, '-', &first);
+        if (!num_parse_u64(first, CPU_MAX - 1, &from))
+            return false;
+        to = from;
+        if (part.data && !num_parse_u64(part, CPU_MAX - 1, &to))
+            return false;
+        for (; from <= to; from++)
+            bits[from / 8] |= (uint8_t)(1 << from % 8);
+    }
+    return true;
+}
+
+static int check_cpus(const char *asked, const char *online_file, const char *field, const char *what, struct err *err)
+{
+    _cleanup_buf_ struct buf online = BUF_INIT(4096);
+    uint8_t wanted[CPU_MAX / 8] = { 0 }, there[CPU_MAX / 8] = { 0 };
+    if (str_empty(asked))
+        return 0;
+    if (!parse_cpus(slice_of(asked), wanted))
+        return err_set(err, ERR_INVALID_ARGUMENT, "Invalid value %s for %s", asked, field);
+    if (file_read_at(AT_FDCWD, online_file, &online, NULL) < 0 || !parse_cpus(slice_of(buf_text(&online)), there))
+        return 0; // this kernel does not tell; it refuses at start
+    for (size_t i = 0; i < sizeof(wanted); i++)
+        if (wanted[i] & ~there[i]) {
+            struct slice available = slice_trim(slice_of(buf_text(&online)));
+            return err_set(err, ERR_INVALID_ARGUMENT, "Requested %s are not available - requested %s, available: %.*s", what,
+                           asked, (int)available.size, available.data);
+        }
+    return 0;
+}
+
+// ---- limits ---------------------------------------------------------------------------------------------------------
+
+static int check_limits(const struct host_config *host, struct err *err)
+{
+    int cpus = get_nprocs();
+    if (host->memory < 0 || host->memory_reservation < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.Memory: must not be negative");
+    if (host->memory_swap < -1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.MemorySwap: must be -1 or more");
+    if (host->memory_swap > 0 && host->memory == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "You should always set the Memory limit when using Memoryswap limit, see usage");
+    if (host->memory_swap > 0 && host->memory_swap < host->memory)
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "Minimum memoryswap limit should be larger than memory limit, see usage");
+    if (host->memory && host->memory_reservation > host->memory)
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "Minimum memory limit can not be less than memory reservation limit, see usage");
+    if (host->nano_cpus && (host->cpu_quota || host->cpu_period))
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "Conflicting options: Nano CPUs and CPU %s cannot both be set",
+                       host->cpu_period ? "Period" : "Quota");
+    if (host->nano_cpus < 0 || host->nano_cpus > cpus * INT64_C(1000000000))
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", cpus, cpus);
+    if (host->cpu_period && (host->cpu_period < 1000 || host->cpu_period > 1000000))
+        return err_set(err, ERR_INVALID_ARGUMENT, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+    if (host->cpu_quota > 0 && host->cpu_quota < 1000)
+        return err_set(err, ERR_INVALID_ARGUMENT, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    if (host->shm_size < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "SHM size can not be less than 0");
+    if (check_cpus(host->cpuset_cpus, "/sys/devices/system/cpu/online", "cpuset cpus", "CPUs", err) < 0 ||
+        check_cpus(host->cpuset_mems, "/sys/devices/system/node/online", "cpuset mems", "memory nodes", err) < 0)
+        return -1;
+    return 0;
+}
+
+static int check_sysctls(const struct kvs *sysctls, struct err *err)
+{
+    static const char *const prefixes[] = { "net.", "fs.mqueue.", "kernel.shm", "kernel.msg", "kernel.sem" };
+    for (size_t i = 0; i < sysctls->len; i++) {
+        const char *key = sysctls->items[i].key;
+        bool namespaced = !strstr(key, "..") && !strchr(key, '/');
+        bool known = false;
+        for (size_t k = 0; k < ARRAY_LEN(prefixes); k++)
+            known = known || str_starts(key, prefixes[k]);
+        if (!namespaced || !known)
+            return err_set(err, ERR_INVALID_ARGUMENT, "sysctl '%s' is not allowed", key);
+        if (strchr(sysctls->items[i].value, '\n'))
+            return err_set(err, ERR_INVALID_ARGUMENT, "sysctl '%s': the value has a line break", key);
+    }
+    return 0;
+}
+
+static int check_host_config(const struct host_config *host, struct err *err)
+{
+    if (!str_empty(host->runtime) && !str_eq(host->runtime, "berth") && !str_eq(host->runtime, "runc"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "unknown or invalid runtime name: %s", host->runtime);
+    if (!str_empty(host->isolation) && !str_eq(host->isolation, "default") && !str_eq(host->isolation, "container"))
+        return not_yet(err, "HostConfig.Isolation", host->isolation);
+    if (!str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no")) {
+        if (host->auto_remove)
+            return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
+        return not_yet(err, "HostConfig.RestartPolicy.Name", host->restart_policy.name);
+    }
+    if (check_log(&host->log_config, err) < 0 || check_security(&host->security_opt, err) < 0 ||
+        check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0)
+        return -1;
+    return 0;
+}
+
+int check_process(const struct oci_image_process *process, struct err *err)
+{
+    int ignored;
+    if (!str_empty(process->working_dir) && process->working_dir[0] != '/')
+        return err_set(err, ERR_INVALID_ARGUMENT, "the working directory '%s' is invalid, it needs to be an absolute path",
+                       process->working_dir);
+    if (!str_empty(process->stop_signal) && signal_parse(process->stop_signal, &ignored, err) < 0)
+        return -1;
+    for (size_t i = 0; i < process->env.len; i++)
+        if (process->env.items[i][0] == '=' || process->env.items[i][0] == 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid environment variable: %s", process->env.items[i]);
+    return 0;
+}
+
+int check_config(const struct container_config *config, struct err *err)
+{
+    return check_network(config, err) < 0 ? -1 : check_host_config(&config->host_config, err);
+}
