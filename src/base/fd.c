@@ -251,7 +251,7 @@ int fd_unix_listen_at(int dirfd, const char *name, struct err *err)
         return err_errno(err, errno, "socket");
     unlinkat(dirfd, name, 0);
     // The mode is taken from the descriptor's before bind: nobody can connect in between.
-    if (fchmod(sock, 0600) < 0 || bind(sock, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(sock, 128) < 0)
+    if (fchmod(sock, 0600) < 0 || bind(sock, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(sock, SOMAXCONN) < 0)
         return err_errno(err, errno, "listen on %s", name);
     return take_fd(&sock);
 }
