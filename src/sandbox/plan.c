@@ -174,10 +174,11 @@ static int plan_rootfs(struct sandbox_plan *plan, const struct sandbox_rootfs *r
     plan->rootfs = *rootfs;
     if (rootfs->kind == SANDBOX_ROOTFS_TREE)
         return rootfs->tree_fd >= 0 ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "rootfs without a folder");
-    if (rootfs->lower_len == 0)
+    if (rootfs->lower_len == 0 && rootfs->upper_fd < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "rootfs without a layer");
-    int *lowers = arena_alloc(&plan->arena, rootfs->lower_len * sizeof(int));
-    memcpy(lowers, rootfs->lower_fds, rootfs->lower_len * sizeof(int));
+    int *lowers = arena_alloc(&plan->arena, (rootfs->lower_len + 1) * sizeof(int));
+    if (rootfs->lower_len)
+        memcpy(lowers, rootfs->lower_fds, rootfs->lower_len * sizeof(int));
     plan->rootfs.lower_fds = lowers;
     return 0;
 }

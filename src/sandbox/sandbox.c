@@ -48,8 +48,10 @@ static void launch_done(struct launch *launch)
 
 static int open_rootfs(const struct sandbox_rootfs *rootfs, struct err *err)
 {
-    if (rootfs->kind == SANDBOX_ROOTFS_TREE) {
-        _cleanup_close_ int fd = mount_clone(rootfs->tree_fd, false, err);
+    // An image without layers (only settings) is nothing but its upper folder.
+    bool bare = rootfs->kind == SANDBOX_ROOTFS_LAYERS && rootfs->lower_len == 0 && rootfs->upper_fd >= 0;
+    if (rootfs->kind == SANDBOX_ROOTFS_TREE || bare) {
+        _cleanup_close_ int fd = mount_clone(bare ? rootfs->upper_fd : rootfs->tree_fd, false, err);
         if (fd < 0 || mount_attr(fd, 0, 0, MS_PRIVATE, false, err) < 0)
             return err_wrap(err, "rootfs");
         return take_fd(&fd);
