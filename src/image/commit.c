@@ -1,8 +1,9 @@
 // Taking over what a worker staged. The worker is not trusted: its text is checked against the digest it claims, its folders
 // are found without following a link, and what is published is what was checked (same inode).
 //
-// Order: everything is made complete on disk (folders, modes, opaque marks, one sync), then renamed into place, then named by
-// records in one transaction. A crash before the transaction leaves folders that no record names; the next start removes them.
+// Order: everything is made complete on disk (folders, modes, opaque marks, one sync), then renamed into place, then named
+// by records in one transaction. A crash before the transaction leaves folders that no record names; the next start
+// removes them.
 #include <errno.h>
 #include <fcntl.h>
 
@@ -11,7 +12,6 @@
 #include "image_private.h"
 #include "kernel/path.h"
 
-#define CONFIG_SIZE_MAX (8u << 20)
 #define LAYERS_MAX 500 // what one overlay can stack
 #define REFERENCES_MAX 1000
 

@@ -7,6 +7,8 @@
 #include "base/mutex.h"
 #include "image/image.h"
 
+#define CONFIG_SIZE_MAX (8u << 20) // bytes of an image's configuration
+
 struct image_store {
     struct store *store; // borrowed
     char *root_path;

@@ -31,7 +31,8 @@ static int folders_of(struct image_store *images, const struct image *image, str
         if (strv_has(out, folder.items[0]))
             continue;
         strv_push_arena(out, arena, folder.items[0]);
-        strv_push_arena(diff_ids, arena, i < image->config.rootfs.diff_ids.len ? image->config.rootfs.diff_ids.items[i] : "");
+        strv_push_arena(diff_ids, arena,
+                        i < image->config.rootfs.diff_ids.len ? image->config.rootfs.diff_ids.items[i] : "");
     }
     return 0;
 }

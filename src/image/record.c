@@ -7,8 +7,6 @@
 #include "base/num.h"
 #include "image_private.h"
 
-#define CONFIG_SIZE_MAX (8u << 20)
-
 const char *const image_migrations[] = {
     "CREATE TABLE images(id TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, tagged_ns INTEGER NOT NULL,"
     " hidden INTEGER NOT NULL);"
@@ -240,7 +238,8 @@ int image_get(struct image_store *images, const char *name, struct arena *arena,
     return result < 0 ? -1 : load_config(images, arena, out, err);
 }
 
-static int load_all_rows(struct image_store *images, struct arena *arena, struct image **out, size_t *len, struct err *err)
+static int load_all_rows(struct image_store *images, struct arena *arena, struct image **out, size_t *len,
+                         struct err *err)
 {
     struct strv ids = { 0 };
     if (image_query_texts(images, &ids, arena, err, "SELECT id FROM images WHERE hidden = 0 ORDER BY created_ns DESC, id",

@@ -6,9 +6,6 @@
 //   references name it. Else all of them go, and the image.
 // - Deleted by force under a stopped container: the record is hidden and keeps its layers, so that the container can start
 //   again; image_collect() deletes it when nobody uses it any more.
-#include <errno.h>
-#include <fcntl.h>
-
 #include "image_private.h"
 
 struct removal {
@@ -53,7 +50,8 @@ static int delete_chain(struct image_store *images, const char *chain, struct ar
                         struct image_leftovers *left, struct err *err)
 {
     struct strv users = { 0 }, folder = { 0 }, sharing = { 0 };
-    if (image_query_texts(images, &users, arena, err, "SELECT image_id FROM image_layers WHERE chain_id = ? LIMIT 1", chain) < 0 ||
+    if (image_query_texts(images, &users, arena, err, "SELECT image_id FROM image_layers WHERE chain_id = ? LIMIT 1",
+                          chain) < 0 ||
         image_query_texts(images, &folder, arena, err, "SELECT folder FROM image_chains WHERE id = ?", chain) < 0)
         return -1;
     if (users.len || !folder.len)

@@ -5,8 +5,6 @@
 
 #include "image_private.h"
 
-#define CONFIG_SIZE_MAX (8u << 20)
-
 static int list_names(int dirfd, struct strv *out, struct err *err)
 {
     int fd = file_open_dir(dirfd, ".", err);

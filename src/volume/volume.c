@@ -1,5 +1,5 @@
-// A volume is its folder: the record beside it says when it was made and whether somebody named it. Because volumes hold what
-// people cannot get back, nothing here deletes a folder on a record's word alone:
+// A volume is its folder: the record beside it says when it was made and whether somebody named it. Because volumes hold
+// what people cannot get back, nothing here deletes a folder on a record's word alone:
 //
 // - made: folder first (under a hidden name, then renamed), then the record. A folder without a record is adopted at start.
 // - removed: folder renamed to a hidden name first, then the record, then the files. Hidden names are removed at start.
@@ -53,7 +53,8 @@ static int check_name(const char *name, struct err *err)
     if (!name_valid(name))
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "create %.255s: \"%.255s\" includes invalid characters for a local volume name, only"
-                       " \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path",
+                       " \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute"
+                       " path",
                        name, name);
     return 0;
 }

@@ -20,8 +20,9 @@ struct volume {
 // backup) become volumes again; half-made and half-removed ones go.
 int volume_store_open(struct store *store, int root_fd, const char *root_path, struct volume_store **out, struct err *err);
 void volume_store_close(struct volume_store *volumes);
-// Gets or makes; the strings are arena memory. `name` NULL makes an anonymous one (64 hex). Names are [a-zA-Z0-9][a-zA-Z0-9_.-]+, else invalid_argument
-// with Docker's text. *created tells whether it is new (then image content is copied in by the caller).
+// Gets or makes; the strings are arena memory. `name` NULL makes an anonymous one (64 hex). Names are
+// [a-zA-Z0-9][a-zA-Z0-9_.-]+, else invalid_argument with Docker's text. *created tells whether it is new (then image content
+// is copied in by the caller).
 int volume_ensure(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, bool *created,
                   struct err *err);
 // not_found: "get NAME: no such volume".
