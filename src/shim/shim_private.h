@@ -29,7 +29,7 @@
 #define SHIM_CONNECTION_MAX 8
 #define SHIM_DRAIN_GRACE_NS (1 * NS_PER_S) // for the pipes of a dead process that somebody else still holds open
 // A reader at its budget holds the output back; one that then takes nothing at all for so long is dropped.
-#define SHIM_READER_STALL_NS (30 * NS_PER_S)
+#define SHIM_READER_STALL_NS (10 * NS_PER_S)
 
 struct shim;
 struct unit;
