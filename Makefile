@@ -1,0 +1,38 @@
+# The front door: thin. Meson and Ninja build, tools/ holds what is longer than a line, build/ holds everything made.
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+PREFIX ?= /usr/local
+T ?=
+export T
+
+.DEFAULT_GOAL := all
+.PHONY: help all deps run stop check check-full bench install clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: ## build the programs into build/bin (the default)
+	@tools/build
+
+deps: ## install the packages that building, running and testing need (root)
+	@tools/deps build run check
+
+run: ## from a bare checkout to a running engine with a Debian image (root)
+	@tools/run
+
+stop: ## end what `make run` started; images stay in build/run/data (root)
+	@tools/stop
+
+check: ## all tests, with one closing line; T=word picks unit and end-to-end tests by name (root)
+	@tools/check
+
+check-full: ## check, then both clients, a real dockerd beside ours, kill loops; writes docs/test-report.md (root)
+	@tools/check-full
+
+bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)
+	@bench/run-true
+
+install: all ## install the programs below $(DESTDIR)$(PREFIX)
+	@tools/install "$(DESTDIR)$(PREFIX)"
+
+clean: ## remove everything that was built, cached or stored (stops a running engine first)
+	@tools/clean

@@ -1,0 +1,233 @@
+"""What check and check-full are made of: stages with a budget and a deadline, and one tally of everything they ran."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+import xml.etree.ElementTree
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), '..'))
+LOGS = os.path.join(ROOT, 'build/check')
+# Marks every process that a check starts, so that what outlives its deadline is found and ended.
+MARK = 'BERTH_CHECK_RUN=' + uuid.uuid4().hex
+
+
+class Tally:
+    def __init__(self):
+        self.passed = 0
+        self.failed = []   # names
+        self.skipped = []  # (name, reason)
+
+    def add(self, name, good):
+        if good:
+            self.passed += 1
+        else:
+            self.failed.append(name)
+
+    def join(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def line(self):
+        return f'{self.passed} passed, {len(self.failed)} failed, {len(self.skipped)} skipped'
+
+
+class StageFailed(Exception):
+    pass
+
+
+def end_marked():
+    """SIGKILL to everything that carries our mark, but us."""
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/environ', 'rb') as file:
+                if MARK.encode() in file.read().split(b'\0') and int(pid) != os.getpid():
+                    os.kill(int(pid), signal.SIGKILL)
+        except (OSError, ProcessLookupError):
+            pass
+
+
+def run(command, seconds, log, environment=None):
+    """Runs to the end or the deadline; the output goes to build/check/<log>.log. Returns the exit code, None at the deadline."""
+    os.makedirs(LOGS, exist_ok=True)
+    key, value = MARK.split('=')
+    environment = {**os.environ, **(environment or {}), key: value}
+    with open(os.path.join(LOGS, log + '.log'), 'w') as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                   env=environment, start_new_session=True)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # pytest still takes its engine down
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                pass
+            end_marked()
+            process.wait()
+            return None
+        except BaseException:
+            end_marked()
+            raise
+
+
+def log_tail(log, lines=40):
+    with open(os.path.join(LOGS, log + '.log'), errors='replace') as file:
+        return ''.join(file.readlines()[-lines:]).rstrip()
+
+
+def need(command, seconds, log, environment=None):
+    """run() for a step without which the stage can't go on."""
+    code = run(command, seconds, log, environment)
+    if code != 0:
+        print(log_tail(log))
+        raise StageFailed(f'{log}: ' + ('stopped at its deadline' if code is None else f'exit code {code}'))
+
+
+def stages(table, tally):
+    """Runs (name, budget in seconds, function) in order; a stage that breaks is a failure, the next goes on."""
+    began = time.monotonic()
+    for name, budget, function in table:
+        start = time.monotonic()
+        before = tally.passed, len(tally.failed), len(tally.skipped)
+        try:
+            function(tally, 3 * budget + 30)
+        except StageFailed as failure:
+            tally.failed.append(str(failure))
+        took = time.monotonic() - start
+        counts = [tally.passed - before[0], len(tally.failed) - before[1], len(tally.skipped) - before[2]]
+        said = ', '.join(f'{count} {word}' for count, word in zip(counts, ('passed', 'failed', 'skipped')) if count)
+        late = '  (over its budget)' if took > budget else ''
+        print(f'{name:<12} {took:6.1f} s of {budget:3d}  {said or "done"}{late}', flush=True)
+        if name == 'build' and counts[1]:
+            break
+    print(f'{"in all":<12} {time.monotonic() - began:6.1f} s')
+
+
+def close(tally):
+    """The names behind the numbers, then the closing line; the exit code."""
+    by_reason = {}
+    for name, reason in tally.skipped:
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        for name in names:
+            print(f'skipped {name}: {reason}')
+    for name in tally.failed:
+        print(f'FAILED {name}')
+    print(tally.line(), flush=True)
+    return 1 if tally.failed else 0
+
+
+# ---- Meson ----------------------------------------------------------------------------------------------------------
+
+def configure(folder, *options, environment=None):
+    if not os.path.exists(os.path.join(ROOT, folder, 'build.ninja')):
+        need(['meson', 'setup', folder, *options], 120, 'setup-' + os.path.basename(folder), environment)
+    else:  # picks up changed meson.build files, so that the lists below are current
+        need(['ninja', '--quiet', '-C', folder, 'build.ninja'], 120, 'setup-' + os.path.basename(folder), environment)
+
+
+def targets(folder, kind, below):
+    with open(os.path.join(ROOT, folder, 'meson-info/intro-targets.json')) as file:
+        listed = json.load(file)
+    base = os.path.join(ROOT, folder) + '/'
+    files = [target['filename'][0][len(base):] for target in listed if target['type'] == kind]
+    return [name for name in files if name.startswith(below)]
+
+
+def build(folder, wanted, seconds, log):
+    need(['ninja', '--quiet', '-k', '0', '-C', folder, *wanted], seconds, log)
+
+
+def meson_tests(folder, suite, word=''):
+    with open(os.path.join(ROOT, folder, 'meson-info/intro-tests.json')) as file:
+        listed = json.load(file)
+    return [test['name'] for test in listed if any(s.split(':')[-1] == suite for s in test['suite']) and word in test['name']]
+
+
+def count_tap(tally, name, result, text):
+    """Adds up one TAP program; a plan that was not fulfilled (a crash, a deadline) is a failure."""
+    planned, seen, said = None, 0, ''
+    for line in text.splitlines():
+        plan = re.match(r'1\.\.(\d+)', line)
+        case = re.match(r'(not )?ok \d+(?: - )?(.*)', line)
+        if plan:
+            planned = int(plan[1])
+        elif case:
+            seen += 1
+            title, _, directive = case[2].partition('#')
+            if 'SKIP' in directive.upper():
+                # cmocka writes the test's name after SKIP; the reason is what the test printed before.
+                title = title.strip() or directive.strip()[4:].strip()
+                tally.skipped.append((f'{name}: {title}', said.removeprefix('skipped: ') or 'the test gives no reason'))
+            else:
+                tally.add(f'{name}: {title.strip()}', not case[1])
+            said = ''
+        elif line.strip():
+            said = line.strip('# ').strip()
+    if result != 'OK' and (planned is None or seen < planned or result == 'TIMEOUT'):
+        tally.failed.append(f'{name}: {result.lower()} after {seen} of {planned or "?"} cases')
+
+
+def run_meson_tests(folder, suite, seconds, log, tally, word='', environment=None):
+    names = meson_tests(folder, suite, word)
+    if not names:
+        return
+    code = run(['meson', 'test', '-C', folder, '--no-rebuild', '--num-processes', '2', '--suite', suite, *names], seconds, log,
+               environment)
+    if code is None:
+        tally.failed.append(f'{log}: stopped at its deadline')
+        return
+    mine = Tally()
+    with open(os.path.join(ROOT, folder, 'meson-logs/testlog.json')) as file:
+        for line in file:
+            test = json.loads(line)
+            name = test['name'].split(' / ')[-1].split(':')[-1]
+            if suite == 'fuzz':
+                mine.add(f'{log}: {name}', test['result'] == 'OK')
+            else:
+                count_tap(mine, f'{log}: {name}', test['result'], test.get('stdout') or '')
+            if test['result'] not in ('OK', 'SKIP'):
+                print(f'--- {name}: {test["result"]}')
+                print('\n'.join(((test.get('stdout') or '') + (test.get('stderr') or '')).splitlines()[-40:]))
+    if code and not mine.failed:
+        mine.failed.append(f'{log}: meson test ended with {code}')
+    tally.join(mine)
+
+
+# ---- pytest ---------------------------------------------------------------------------------------------------------
+
+def run_pytest(command, seconds, log, tally, prefix='', environment=None):
+    report = os.path.join(LOGS, log + '.xml')
+    if os.path.exists(report):
+        os.unlink(report)
+    code = run([*command, '-q', '--junitxml', report], seconds, log, environment)
+    mine = Tally()
+    if os.path.exists(report):
+        for case in xml.etree.ElementTree.parse(report).iter('testcase'):
+            name = f'{prefix}{case.get("classname", "").split(".")[-1]}::{case.get("name")}'
+            kinds = {child.tag: child for child in case}
+            if 'failure' in kinds or 'error' in kinds:
+                mine.failed.append(name)
+            elif 'skipped' in kinds:
+                mine.skipped.append((name, kinds['skipped'].get('message') or ''))
+            else:
+                mine.passed += 1
+    if code is None:
+        mine.failed.append(f'{log}: stopped at its deadline')
+    elif code not in (0, 5) and not mine.failed:  # 5: no test has the wanted word
+        mine.failed.append(f'{log}: pytest ended with {code}')
+    if mine.failed:
+        print(log_tail(log, 120))
+    tally.join(mine)
+    return mine
+
+
+def refuse_without_root(name):
+    if os.geteuid() != 0:
+        print(f'make {name}: needs root (the end-to-end tests make containers)', file=sys.stderr)
+        sys.exit(1)
