@@ -1,0 +1,253 @@
+"""docker load, import, images, rmi: archives in every form become images; what climbs out is refused."""
+import io
+import json
+import tarfile
+
+import pytest
+
+import images
+from images import COMPRESSIONS, docker_archive, entry, folder, legacy_archive, oci_archive, tar
+
+
+@pytest.fixture(scope='module')
+def layers():
+    """Two layers: the second replaces a file and removes another."""
+    return [images.busybox_root(),
+            tar([folder('etc'), entry('etc/motd', data=b'second layer\n'), entry('etc/.wh.not-a-program'),
+                 folder('opt'), folder('opt/deep'), entry('opt/deep/file', data=b'deep\n', mode=0o640, uid=1000, gid=1234)])]
+
+
+def check_two_layers(docker, name):
+    assert docker.ok('run', '--rm', name, 'cat', '/etc/motd') == 'second layer'
+    assert docker('run', '--rm', name, 'cat', '/etc/not-a-program').code == 1
+    assert docker.ok('run', '--rm', name, 'stat', '-c', '%u:%g %a', '/opt/deep/file') == '1000:1234 640'
+    assert docker.ok('run', '--rm', name, 'stat', '-c', '%a', '/tmp') == '1777'
+
+
+def remove(docker, *names):
+    docker.ok('rmi', *names)
+    for name in names:
+        assert docker('image', 'inspect', name).code == 1
+
+
+@pytest.mark.parametrize('compression', [
+    'plain', 'gzip', 'bzip2', 'xz',
+    pytest.param('zstd', marks=pytest.mark.differs('reads no zstd')),
+])
+def test_load_docker_archive(docker, layers, compression):
+    archive, identity = docker_archive('archived:1', layers)
+    out = docker.ok('load', input=COMPRESSIONS[compression](archive))
+    assert out == 'Loaded image: archived:1'
+    assert docker.inspect('archived:1')['Id'] == identity
+    assert len(docker.inspect('archived:1')['RootFS']['Layers']) == 2
+    check_two_layers(docker, 'archived:1')
+    remove(docker, 'archived:1')
+
+
+def test_load_legacy_layout(docker, layers):
+    docker.ok('load', input=legacy_archive('ancient:1', layers, Env=['OLD=yes', 'PATH=/bin']))
+    check_two_layers(docker, 'ancient:1')
+    assert docker.ok('run', '--rm', 'ancient:1', 'sh', '-c', 'echo $OLD') == 'yes'
+    remove(docker, 'ancient:1')
+
+
+@pytest.mark.differs('reads no OCI layout')
+@pytest.mark.parametrize('compress', [None, 'gzip'])
+def test_load_oci_layout(docker, layers, compress):
+    archive, identity = oci_archive('modern:1', layers, compress)
+    assert docker.ok('load', input=archive) == 'Loaded image: modern:1'
+    assert docker.inspect('modern:1')['Id'] == identity
+    check_two_layers(docker, 'modern:1')
+    remove(docker, 'modern:1')
+
+
+def test_load_without_a_name_prints_the_id(docker):
+    archive, identity = docker_archive(None, [tar([entry('only', data=b'this')])])
+    assert docker.ok('load', input=archive) == 'Loaded image ID: ' + identity
+    assert identity in docker.ok('images', '-q', '--no-trunc', '-f', 'dangling=true').split() or \
+        identity in docker.ok('images', '-q', '--no-trunc').split()
+    docker.ok('rmi', identity)
+
+
+def test_load_from_a_file(docker, tmp_path):
+    archive, _ = docker_archive('filed:1', [tar([entry('a')])])
+    (tmp_path / 'image.tar').write_bytes(archive)
+    assert docker.ok('load', '-i', str(tmp_path / 'image.tar')) == 'Loaded image: filed:1'
+    remove(docker, 'filed:1')
+
+
+def test_load_twice_is_the_same_image(docker):
+    archive, identity = docker_archive('twice:1', [tar([entry('a', data=b'twice')])])
+    docker.ok('load', input=archive)
+    docker.ok('load', input=archive)
+    assert docker.ok('images', '-q', '--no-trunc', 'twice') == identity
+    remove(docker, 'twice:1')
+
+
+def test_loading_a_name_again_moves_it(docker):
+    _, old = docker_archive('moving:1', [tar([entry('a', data=b'old')])])
+    docker.ok('load', input=docker_archive('moving:1', [tar([entry('a', data=b'old')])])[0])
+    archive, new = docker_archive('moving:1', [tar([entry('a', data=b'new')])])
+    docker.ok('load', input=archive)
+    assert docker.inspect('moving:1')['Id'] == new
+    assert docker.inspect(old)['RepoTags'] == []
+    docker.ok('rmi', old, 'moving:1')
+
+
+def test_import_makes_a_one_layer_image(docker):
+    root = images.busybox_root()
+    identity = docker.ok('import', '-c', 'CMD ["echo","hi there"]', '-c', 'ENV A=1', '-c', 'WORKDIR /tmp', '-m', 'by hand',
+                         '-', 'imported:2', input=root)
+    assert identity.startswith('sha256:')
+    image = docker.inspect('imported:2')
+    assert image['Id'] == identity and image['RootFS']['Layers'] == ['sha256:' + images.digest(root)]
+    assert image['Comment'] == 'by hand'
+    assert docker.ok('run', '--rm', 'imported:2') == 'hi there'
+    assert docker.ok('run', '--rm', 'imported:2', 'sh', '-c', 'echo $A $PWD') == '1 /tmp'
+    remove(docker, 'imported:2')
+
+
+@pytest.mark.parametrize('compression', ['gzip', 'xz'])
+def test_import_compressed(docker, compression):
+    docker.ok('import', '-', 'packed:1', input=COMPRESSIONS[compression](images.busybox_root()))
+    assert docker.ok('run', '--rm', 'packed:1', 'echo', 'unpacked') == 'unpacked'
+    remove(docker, 'packed:1')
+
+
+def test_import_keeps_what_a_root_is_made_of(docker):
+    root = tarfile.open(fileobj=io.BytesIO(images.busybox_root()))
+    entries = [(info, root.extractfile(info).read() if info.isreg() else b'') for info in root]
+    fifo, device = tarfile.TarInfo('fifo'), tarfile.TarInfo('null')
+    fifo.type = tarfile.FIFOTYPE
+    device.type, device.devmajor, device.devminor, device.mode = tarfile.CHRTYPE, 1, 3, 0o666
+    entries += [entry('suid', data=b'x', mode=0o4755), entry('hard', tarfile.LNKTYPE, link='suid', mode=0o4755),
+                entry('ünï©ode ' + 'long' * 40, data=b'named\n'), entry('absolute', tarfile.SYMTYPE, link='/etc/passwd'),
+                (fifo, b''), (device, b'')]
+    docker.ok('import', '-', 'kinds:1', input=tar(entries))
+    script = 'stat -c %a /suid; stat -c %h /hard; cat /ün*; head -n 1 /absolute; test -p /fifo && test -c /null && echo both'
+    assert docker.ok('run', '--rm', 'kinds:1', 'sh', '-c', script).splitlines() == [
+        '4755', '2', 'named', 'root:x:0:0:root:/root:/bin/sh', 'both']
+    remove(docker, 'kinds:1')
+
+
+def test_a_real_debian_runs(docker, debian):
+    assert docker.ok('run', '--rm', debian, 'apt-get', '--version').startswith('apt ')
+    assert docker.ok('run', '--rm', debian, 'cat', '/etc/debian_version').startswith('12')
+
+
+def test_images_lists_what_is_there(docker):
+    lines = docker.ok('images', '--format', '{{.Repository}} {{.Tag}} {{.ID}}').splitlines()
+    assert any(line.startswith('bb latest ') for line in lines)
+    assert docker.ok('images', '-q', 'bb') == docker.inspect('bb')['Id'].split(':')[1][:12]
+    assert docker.ok('images', '-q', 'nothing-like-it') == ''
+
+
+def test_image_inspect_has_what_clients_read(docker):
+    image = docker.inspect('bb')
+    assert image['RepoTags'] == ['bb:latest'] and image['RepoDigests'] == []
+    assert image['Architecture'] == 'amd64' and image['Os'] == 'linux' and image['Size'] > 1_000_000
+    assert image['Config']['Cmd'] == ['sh'] and image['RootFS']['Type'] == 'layers'
+    assert image['Created'].startswith('2023-11-14T22:13:20')
+
+
+def test_an_image_answers_to_name_tag_id_and_prefix(docker):
+    identity = docker.inspect('bb')['Id']
+    for name in ('bb', 'bb:latest', 'docker.io/library/bb:latest', identity, identity[7:], identity[7:19]):
+        assert docker.inspect(name)['Id'] == identity
+
+
+def test_rmi_says_what_it_did(docker):
+    archive, identity = docker_archive('gone:1', [tar([entry('a', data=b'gone')])])
+    docker.ok('load', input=archive)
+    lines = docker.ok('rmi', 'gone:1').splitlines()
+    assert lines[0] == 'Untagged: gone:1' and lines[1] == 'Deleted: ' + identity
+
+
+def test_rmi_of_an_image_in_use_is_refused(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    result = docker('rmi', 'bb')
+    assert result.code == 1 and 'conflict' in result.err and docker.ok('ps', '-q')
+    assert docker.inspect('bb')['RepoTags'] == ['bb:latest']
+
+
+def test_rmi_of_an_unknown_image(docker):
+    result = docker('rmi', 'nosuch')
+    assert result.code == 1 and 'No such image: nosuch' in result.err
+
+
+# ---- archives that lie ----------------------------------------------------------------------------------------------
+
+def climbing(outside):
+    """Layers that try to write to `outside`, an absolute folder of the host."""
+    up = '../' * 12 + outside.lstrip('/')
+    return {
+        'dot dot': [entry(up + '/planted', data=b'x')],
+        'absolute': [entry(outside + '/planted', data=b'x')],
+        'link, then through it': [entry('way', tarfile.SYMTYPE, link=outside), entry('way/planted', data=b'x')],
+        'relative link, then through it': [entry('way', tarfile.SYMTYPE, link=up), entry('way/planted', data=b'x')],
+        'link in two steps': [folder('a'), entry('a/up', tarfile.SYMTYPE, link='../..'),
+                              entry('way', tarfile.SYMTYPE, link='a/up/../../../../../../../../..' + outside),
+                              entry('way/planted', data=b'x')],
+        'hard link out, then written': [entry('way', tarfile.LNKTYPE, link=up + '/witness'), entry('way', data=b'x')],
+        'hard link to an absolute name': [entry('way', tarfile.LNKTYPE, link=outside + '/witness'), entry('way', data=b'x')],
+        'hard link through a link': [entry('out', tarfile.SYMTYPE, link=outside),
+                                     entry('way', tarfile.LNKTYPE, link='out/witness'), entry('way', data=b'x')],
+        'file over a link': [entry('way', tarfile.SYMTYPE, link=outside + '/witness'), entry('way', data=b'x')],
+        'whiteout above': [entry('../' * 12 + outside.lstrip('/') + '/.wh.witness')],
+        'whiteout through a link': [entry('way', tarfile.SYMTYPE, link=outside), entry('way/.wh.witness')],
+        'folder mode through a link': [entry('way', tarfile.SYMTYPE, link=outside), folder('way', 0o700)],
+    }
+
+
+@pytest.mark.parametrize('how', list(climbing('/x')))
+@pytest.mark.parametrize('verb', ['import', 'load'])
+def test_a_tar_that_climbs_out_touches_nothing(docker, sealed, how, verb):
+    before = sealed.stat().st_mode
+    layer = tar(climbing(str(sealed))[how])
+    archive = layer if verb == 'import' else docker_archive('climber:1', [layer])[0]
+    result = docker(*(['import', '-', 'climber:1'] if verb == 'import' else ['load']), input=archive)
+    assert sealed.stat().st_mode == before
+    if result.code == 0:  # taken as names inside the image, which is harmless
+        docker.ok('rmi', 'climber:1')
+    else:
+        assert docker('image', 'inspect', 'climber:1').code == 1
+
+
+@pytest.mark.differs('takes ".." as a name inside the root')
+def test_dot_dot_is_refused(docker, sealed):
+    result = docker('import', '-', 'climber:1', input=tar(climbing(str(sealed))['dot dot']))
+    assert result.code == 1 and len(result.err.strip().splitlines()) == 1
+
+
+def test_an_archive_whose_paths_climb_out(docker, sealed):
+    manifest = json.dumps([{'Config': '../' * 12 + str(sealed).lstrip('/') + '/witness', 'RepoTags': ['x:1'], 'Layers': []}])
+    result = docker('load', input=tar([entry('manifest.json', data=manifest.encode())]))
+    assert result.code == 1
+
+
+@pytest.mark.parametrize('what', ['empty', 'garbage', 'cut', 'no manifest', 'layer of another digest', 'broken json'])
+def test_load_of_a_broken_archive(docker, what):
+    whole, _ = docker_archive('broken:1', [tar([entry('a', data=b'a' * 100_000)])])
+    text = json.loads(images.config([tar([entry('a')])]))
+    wrong = images.digest(b'') + '.json'
+    data = {
+        'empty': b'',
+        'garbage': b'\x01garbage' * 4096,
+        'cut': whole[:len(whole) // 2],
+        'no manifest': tar([entry('file', data=b'x')]),
+        'layer of another digest': tar([
+            entry('l/layer.tar', data=tar([entry('b')])), entry(wrong, data=json.dumps(text).encode()),
+            entry('manifest.json', data=json.dumps(
+                [{'Config': wrong, 'RepoTags': ['broken:1'], 'Layers': ['l/layer.tar']}]).encode())]),
+        'broken json': tar([entry('manifest.json', data=b'[{"Config":')]),
+    }[what]
+    result = docker('load', input=data)
+    assert what == 'empty' or result.code == 1, result
+    assert docker('image', 'inspect', 'broken:1').code == 1
+
+
+def test_import_with_a_bad_name_or_change(docker):
+    root = tar([entry('a')])
+    assert 'invalid reference format' in docker('import', '-', 'Bad:Name:x', input=root).err
+    result = docker('import', '-c', 'FROM x', '-', 'x:1', input=root)
+    assert result.code == 1 and docker('image', 'inspect', 'x:1').code == 1

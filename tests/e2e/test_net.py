@@ -1,0 +1,154 @@
+"""The default bridge, published ports, --network none."""
+import socket
+import urllib.request
+
+import pytest
+
+from engines import wait_until
+
+
+def free_port(family=socket.AF_INET):
+    with socket.socket(family) as probe:
+        probe.bind(('::1' if family == socket.AF_INET6 else '127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def fetch(url, seconds=5):
+    def once():
+        try:
+            return urllib.request.urlopen(url, timeout=2).read().decode()
+        except OSError:
+            return None
+    return wait_until(once, seconds, url)
+
+
+def web(docker, name, *options):
+    return docker.ok('run', '-d', '--name', name, *options, 'bb', 'httpd', '-f', '-p', '80', '-h', '/var/www')
+
+
+def address(docker, name):
+    return docker.ok('inspect', '-f', '{{.NetworkSettings.Networks.bridge.IPAddress}}', name)
+
+
+def test_the_host_reaches_a_container(docker, name):
+    web(docker, name)
+    assert fetch(f'http://{address(docker, name)}/') == 'hello from the image\n'
+
+
+def test_containers_reach_each_other(docker, name):
+    web(docker, name)
+    assert docker.ok('run', '--rm', 'bb', 'wget', '-q', '-O', '-', f'http://{address(docker, name)}/') == 'hello from the image'
+
+
+def test_addresses_differ_and_come_from_the_bridge(docker, name):
+    for i in range(3):
+        docker.ok('run', '-d', '--name', f'{name}{i}', 'bb', 'sleep', '100')
+    settings = [docker.inspect(f'{name}{i}')['NetworkSettings']['Networks']['bridge'] for i in range(3)]
+    assert len({it['IPAddress'] for it in settings}) == 3 and len({it['MacAddress'] for it in settings}) == 3
+    assert len({it['Gateway'] for it in settings}) == 1 and settings[0]['IPPrefixLen'] >= 16
+    assert docker.ok('exec', name + '0', 'ip', '-o', '-4', 'addr', 'show', 'eth0').split()[3] == \
+        f'{settings[0]["IPAddress"]}/{settings[0]["IPPrefixLen"]}'
+    assert f'default via {settings[0]["Gateway"]} dev eth0' in docker.ok('exec', name + '0', 'ip', 'route')
+
+
+def test_hosts_and_resolv_conf(docker, name):
+    docker.ok('run', '-d', '--name', name, '-h', 'box', 'bb', 'sleep', '100')
+    assert f'{address(docker, name)}\tbox' in docker.ok('exec', name, 'cat', '/etc/hosts')
+    assert '127.0.0.1\tlocalhost' in docker.ok('exec', name, 'cat', '/etc/hosts')
+    assert docker.ok('exec', name, 'cat', '/etc/hostname') == 'box'
+    assert docker('exec', name, 'cat', '/etc/resolv.conf').code == 0
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', '0.0.0.0', '::1'])
+def test_a_published_port(docker, name, host):
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    port = free_port(family)
+    bracketed = f'[{host}]' if ':' in host else host
+    web(docker, name, '-p', f'{bracketed}:{port}:80')
+    target = '127.0.0.1' if host == '0.0.0.0' else bracketed
+    assert fetch(f'http://{target}:{port}/') == 'hello from the image\n'
+    plain = str.maketrans('', '', '[]')  # old clients print ::1 without its brackets
+    assert docker.ok('port', name, '80').translate(plain) == f'{host}:{port}'
+    assert f'{host}:{port}->80/tcp' in docker.ok('ps', '--format', '{{.Ports}}').translate(plain)
+
+
+def test_published_without_an_address(docker, name):
+    port = free_port()
+    web(docker, name, '-p', f'{port}:80')
+    assert fetch(f'http://127.0.0.1:{port}/') == 'hello from the image\n'
+    assert fetch(f'http://[::1]:{port}/') == 'hello from the image\n'
+    assert {line.rsplit(':', 1)[1] for line in docker.ok('port', name, '80').splitlines()} == {str(port)}
+
+
+def test_a_published_port_is_reached_from_a_container(docker, name):
+    port = free_port()
+    web(docker, name, '-p', f'{port}:80')
+    gateway = docker.ok('inspect', '-f', '{{.NetworkSettings.Networks.bridge.Gateway}}', name)
+    url = f'http://{gateway}:{port}/'
+    assert docker.ok('run', '--rm', 'bb', 'wget', '-q', '-O', '-', url) == 'hello from the image'
+    # A container reaches its own published port as well.
+    assert docker.ok('exec', name, 'wget', '-q', '-O', '-', url) == 'hello from the image'
+
+
+def test_the_engine_chooses_a_port(docker, name):
+    web(docker, name, '-p', '127.0.0.1::80')
+    port = docker.ok('port', name, '80').rsplit(':', 1)[1]
+    assert int(port) > 1024 and fetch(f'http://127.0.0.1:{port}/') == 'hello from the image\n'
+
+
+def test_a_port_is_free_again_after_stop(docker, name):
+    port = free_port()
+    web(docker, name, '-p', f'127.0.0.1:{port}:80')
+    docker.ok('stop', '-t', '0', name)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(('127.0.0.1', port))
+    docker.ok('start', name)
+    assert fetch(f'http://127.0.0.1:{port}/') == 'hello from the image\n'
+
+
+@pytest.mark.parametrize('by', ['another container', 'a program of the host'])
+def test_a_port_that_is_taken(docker, name, by):
+    port = free_port()
+    taken = socket.socket()
+    if by == 'another container':
+        web(docker, name + 'a', '-p', f'127.0.0.1:{port}:80')
+    else:
+        taken.bind(('127.0.0.1', port))
+        taken.listen()
+    result = docker('run', '-d', '--name', name, '-p', f'127.0.0.1:{port}:80', 'bb', 'sleep', '100')
+    taken.close()
+    assert result.code == 125
+    assert 'port is already allocated' in result.err or 'address already in use' in result.err
+    assert docker.inspect(name)['State']['Status'] == 'created'
+
+
+def test_a_large_body_through_a_published_port(docker, name):
+    port = free_port()
+    docker.ok('run', '-d', '--name', name, '-p', f'127.0.0.1:{port}:80', 'bb', 'sh', '-c',
+              'head -c 30000000 /dev/zero >/var/www/big; exec httpd -f -p 80 -h /var/www')
+    assert len(fetch(f'http://127.0.0.1:{port}/big', 20)) == 30_000_000
+
+
+def test_network_none(docker, name):
+    docker.ok('run', '-d', '--network', 'none', '--name', name, 'bb', 'sleep', '100')
+    assert [line.split()[1] for line in docker.ok('exec', name, 'ip', '-o', 'link').splitlines()] == ['lo:']
+    assert docker('exec', name, 'ping', '-c', '1', '-W', '1', '127.0.0.1').code == 0
+    assert list(docker.inspect(name)['NetworkSettings']['Networks']) == ['none']
+
+
+def test_network_bridge_by_name(docker):
+    assert docker.ok('run', '--rm', '--network', 'bridge', 'bb', 'ip', '-o', '-4', 'addr', 'show', 'eth0')
+
+
+def test_an_unknown_network(docker):
+    result = docker('run', '--rm', '--network', 'nosuch', 'bb', 'true')
+    assert result.code == 125 and 'nosuch' in result.err
+
+
+def test_localhost_of_the_host_is_not_the_containers(docker):
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert docker('run', '--rm', 'bb', 'nc', '-w', '2', '127.0.0.1', str(port)).code != 0

@@ -1,0 +1,169 @@
+"""ps, inspect, stop, kill, wait, rm, rename-free life of a container as clients see it."""
+import datetime
+import re
+import time
+
+import pytest
+
+
+def stamp(text):
+    return datetime.datetime.fromisoformat(re.sub(r'\.(\d{1,6})\d*', lambda m: '.' + m[1].ljust(6, '0'), text).replace('Z', '+00:00'))
+
+
+def names(docker, *options):
+    return docker.ok('ps', '--format', '{{.Names}}', *options).splitlines()
+
+
+# ---- ps -------------------------------------------------------------------------------------------------------------
+
+def test_ps_shows_the_running_and_with_a_all(docker, name):
+    docker.ok('run', '-d', '--name', name + 'r', 'bb', 'sleep', '100')
+    docker('run', '--name', name + 'e', 'bb', 'sh', '-c', 'exit 3')
+    docker.ok('create', '--name', name + 'c', 'bb')
+    assert names(docker) == [name + 'r']
+    assert names(docker, '-a') == [name + 'c', name + 'e', name + 'r']
+    assert names(docker, '-n', '1') == [name + 'c']
+    status = dict(line.split('|') for line in docker.ok('ps', '-a', '--format', '{{.Names}}|{{.Status}}').splitlines())
+    assert re.fullmatch(r'Up (Less than a|\d+) seconds?', status[name + 'r'])
+    assert re.fullmatch(r'Exited \(3\) (Less than a|\d+) seconds? ago', status[name + 'e'])
+    assert status[name + 'c'] == 'Created'
+
+
+def test_ps_q_prints_short_and_long_ids(docker, name):
+    identity = docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    assert docker.ok('ps', '-q') == identity[:12]
+    assert docker.ok('ps', '-q', '--no-trunc') == identity
+
+
+def test_ps_columns(docker, name):
+    docker.ok('run', '-d', '--name', name, '-l', 'x=y', 'bb', 'sleep', '100')
+    row = docker.ok('ps', '--format', '{{.Image}}|{{.Command}}|{{.Labels}}|{{.State}}|{{.Networks}}')
+    assert row == 'bb|"sleep 100"|x=y|running|bridge'
+
+
+def test_ps_filters(docker, name):
+    first = docker.ok('run', '-d', '--name', name + 'one', '-l', 'kind=a', 'bb', 'sleep', '100')
+    docker('run', '--name', name + 'two', '-l', 'kind=b', 'bb', 'sh', '-c', 'exit 4')
+    assert names(docker, '-a', '-f', f'name={name}one') == [name + 'one']
+    assert names(docker, '-a', '-f', f'id={first[:10]}') == [name + 'one']
+    assert names(docker, '-a', '-f', 'label=kind=b') == [name + 'two']
+    assert names(docker, '-a', '-f', 'label=kind') == [name + 'two', name + 'one']
+    assert names(docker, '-a', '-f', 'status=exited') == [name + 'two']
+    assert names(docker, '-a', '-f', 'exited=4') == [name + 'two']
+    assert names(docker, '-f', 'status=exited') == [name + 'two']
+    assert names(docker, '-a', '-f', 'ancestor=bb', '-f', f'name={name}two') == [name + 'two']
+    assert names(docker, '-a', '-f', f'before={name}two') == [name + 'one']
+    assert names(docker, '-a', '-f', f'since={name}one') == [name + 'two']
+
+
+# ---- inspect --------------------------------------------------------------------------------------------------------
+
+def test_inspect_of_a_running_container(docker, name):
+    docker.ok('run', '-d', '--name', name, '-e', 'A=1', '-w', '/tmp', '--memory', '50m', 'bb', 'sleep', '100')
+    it = docker.inspect(name)
+    assert it['Name'] == '/' + name and it['Path'] == 'sleep' and it['Args'] == ['100']
+    assert it['State']['Status'] == 'running' and it['State']['Running'] and it['State']['Pid'] > 1
+    assert it['State']['FinishedAt'] == '0001-01-01T00:00:00Z'
+    assert it['Config']['Image'] == 'bb' and 'A=1' in it['Config']['Env'] and it['Config']['WorkingDir'] == '/tmp'
+    assert it['Image'] == docker.inspect('bb')['Id']
+    assert it['HostConfig']['Memory'] == 50 << 20 and it['HostConfig']['NetworkMode'] in ('default', 'bridge')
+    assert re.fullmatch(r'\d+\.\d+\.\d+\.\d+', it['NetworkSettings']['Networks']['bridge']['IPAddress'])
+    created, started = stamp(it['Created']), stamp(it['State']['StartedAt'])
+    assert created <= started <= datetime.datetime.now(datetime.timezone.utc)
+
+
+def test_inspect_of_an_exited_container(docker, name):
+    docker('run', '--name', name, 'bb', 'sh', '-c', 'sleep 0.3; exit 3')
+    state = docker.inspect(name)['State']
+    assert (state['Status'], state['ExitCode'], state['Pid'], state['OOMKilled']) == ('exited', 3, 0, False)
+    assert stamp(state['FinishedAt']) - stamp(state['StartedAt']) >= datetime.timedelta(seconds=0.3)
+
+
+def test_inspect_by_name_id_and_prefix(docker, name):
+    identity = docker.ok('create', '--name', name, 'bb')
+    for ref in (name, '/' + name, identity, identity[:12], identity[:20]):
+        assert docker.inspect(ref)['Id'] == identity
+
+
+def test_inspect_of_nothing(docker):
+    result = docker('inspect', '--type', 'container', 'nosuch')
+    assert result.code == 1 and 'No such container: nosuch' in result.err
+
+
+# ---- stop, kill, wait, rm -------------------------------------------------------------------------------------------
+
+def test_stop_sends_term_then_kill(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "echo got it; exit 12" TERM; while :; do sleep 0.1; done')
+    docker.ok('stop', name)
+    assert docker.inspect(name)['State']['ExitCode'] == 12
+    assert docker.ok('logs', name) == 'got it'
+
+
+def test_stop_kills_after_its_time(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done')
+    began = time.monotonic()
+    docker.ok('stop', '-t', '1', name)
+    assert 0.9 < time.monotonic() - began < 8
+    assert docker.inspect(name)['State']['ExitCode'] == 137
+
+
+def test_stop_signal_of_the_container(docker, name):
+    docker.ok('run', '-d', '--name', name, '--stop-signal', 'USR1', 'bb', 'sh', '-c',
+              'trap "exit 21" USR1; while :; do sleep 0.1; done')
+    docker.ok('stop', name)
+    assert docker.inspect(name)['State']['ExitCode'] == 21
+
+
+def test_a_signal_that_ends_it_is_128_and_its_number(docker, name):
+    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('stop', name)
+    assert docker.inspect(name)['State']['ExitCode'] == 143
+
+
+def test_stop_of_a_stopped_container_is_fine(docker, name):
+    docker.ok('run', '--name', name, 'bb', 'true')
+    docker.ok('stop', name)
+
+
+@pytest.mark.parametrize('signal', ['USR1', 'SIGUSR1', '10'])
+def test_kill_with_a_signal(docker, name, signal):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "exit 33" USR1; while :; do sleep 0.1; done')
+    time.sleep(0.2)
+    docker.ok('kill', '-s', signal, name)
+    assert docker.ok('wait', name) == '33'
+
+
+def test_kill_is_9(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('kill', name)
+    assert docker.ok('wait', name) == '137'
+
+
+def test_kill_of_what_does_not_run(docker, name):
+    docker.ok('create', '--name', name, 'bb')
+    result = docker('kill', name)
+    assert result.code == 1 and 'is not running' in result.err
+    assert docker('kill', '-s', 'NOSUCH', name).code == 1
+
+
+def test_wait_gives_codes_in_order(docker, name):
+    docker.ok('run', '-d', '--name', name + 'a', 'bb', 'sh', '-c', 'sleep 0.5; exit 4')
+    docker.ok('run', '-d', '--name', name + 'b', 'bb', 'sh', '-c', 'exit 5')
+    assert docker.ok('wait', name + 'a', name + 'b').split() == ['4', '5']
+
+
+def test_rm(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    result = docker('rm', name)
+    assert result.code == 1 and 'remove' in result.err
+    assert docker.ok('rm', '-f', name) == name
+    assert docker('inspect', name).code == 1
+    assert docker('rm', name).code == 1
+
+
+def test_a_prefix_that_fits_two_is_refused(docker):
+    # Seventeen ids: two of them share their first digit.
+    ids = [docker.ok('create', 'bb') for _ in range(17)]
+    first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
+    result = docker('inspect', '--type', 'container', first)
+    assert result.code == 1
