@@ -128,8 +128,8 @@ int handle_container_inspect(struct call *call, struct err *err)
 
 // ---- verbs ----------------------------------------------------------------------------------------------------------
 
-// Up to API 1.23 a start carried a HostConfig; whoever still sends one must not believe that it was obeyed. Some clients send "{}"
-// or "null", which says nothing.
+// Up to API 1.23 a start carried a HostConfig; whoever still sends one must not believe that it was obeyed. Some clients
+// send "{}" or "null", which says nothing.
 static int check_start_body(const struct call *call, struct err *err)
 {
     enum { HARMLESS_MAX = 7 };

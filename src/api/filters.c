@@ -1,5 +1,4 @@
 // The `filters` parameter: parsing, and the ways a value may fit.
-#include <fnmatch.h>
 #include <regex.h>
 
 #include "api_private.h"
@@ -76,9 +75,9 @@ bool filters_labels(const struct filters *filters, const char *key, const struct
 {
     const struct strv *values = filters_get(filters, key);
     for (size_t i = 0; values && i < values->len; i++) {
-        const char *equals = strchr(values->items[i], '=');
-        _cleanup_free_ char *name =
-            mem_strndup(values->items[i], equals ? (size_t)(equals - values->items[i]) : SIZE_MAX / 2);
+        size_t name_size = strcspn(values->items[i], "=");
+        const char *equals = values->items[i][name_size] ? values->items[i] + name_size : NULL;
+        _cleanup_free_ char *name = mem_strndup(values->items[i], name_size);
         const char *found = kvs_get(labels, name);
         if (!found || (equals && !str_eq(found, equals + 1)))
             return false;
@@ -86,12 +85,27 @@ bool filters_labels(const struct filters *filters, const char *key, const struct
     return true;
 }
 
-// Nested repetitions make glibc's compiler use memory without a bound: one counted repetition is allowed, and no long pattern.
+// What glibc's regular expressions can't take from a stranger: its compiler recurses for each parenthesis, on a connection's
+// small stack, and copies what a count repeats; a back reference makes matching exponential. Names need none of that.
+static bool is_modest(const char *pattern)
+{
+    enum { PATTERN_MAX = 256, GROUP_MAX = 16, COUNT_DIGITS_MAX = 2 };
+    size_t groups = 0, counts = 0;
+    for (const char *c = pattern; *c; c++) {
+        groups += *c == '(';
+        counts += *c == '{';
+        if (*c == '{' && (strspn(c + 1, "0123456789") > COUNT_DIGITS_MAX ||
+                          (strchr(c, ',') && strspn(strchr(c, ',') + 1, "0123456789") > COUNT_DIGITS_MAX)))
+            return false;
+        if (*c == '\\' && c[1] >= '0' && c[1] <= '9')
+            return false;
+    }
+    return strlen(pattern) <= PATTERN_MAX && groups <= GROUP_MAX && counts <= 1;
+}
+
 static int compile(const char *pattern, regex_t *out, struct err *err)
 {
-    enum { PATTERN_MAX = 512 };
-    const char *brace = strchr(pattern, '{');
-    if (strlen(pattern) > PATTERN_MAX || (brace && strchr(brace + 1, '{')))
+    if (!is_modest(pattern))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter: pattern too complex: %.100s", pattern);
     if (regcomp(out, pattern, REG_EXTENDED | REG_NOSUB) != 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter: bad pattern: %.100s", pattern);
@@ -116,7 +130,59 @@ int filters_match(const struct filters *filters, const char *key, const char *su
     return 0;
 }
 
+// ---- globs ----------------------------------------------------------------------------------------------------------
+
+// One "[a-z]" or "[^a-z]" at *pattern against a character; moves *pattern behind it. False as well when it has no end.
+static bool match_class(const char **pattern, char c)
+{
+    const char *at = *pattern + 1;
+    bool negated = *at == '^' || *at == '!', found = false;
+    at += negated;
+    for (bool first = true; *at && (*at != ']' || first); first = false) {
+        char low = *at++, high = low;
+        if (*at == '-' && at[1] && at[1] != ']') {
+            high = at[1];
+            at += 2;
+        }
+        found = found || (c >= low && c <= high);
+    }
+    if (!*at)
+        return false;
+    *pattern = at + 1;
+    return c != '/' && found != negated;
+}
+
+// One element of the pattern that is no star.
+static bool match_one(const char **pattern, char c)
+{
+    if (**pattern == '[')
+        return match_class(pattern, c);
+    if (**pattern == '?')
+        return (*pattern)++, c != '/';
+    if (**pattern == '\\' && (*pattern)[1])
+        (*pattern)++;
+    return *(*pattern)++ == c;
+}
+
+// Only the last star is ever tried again, a character further each time: what an earlier one matched can't matter any more. So
+// the time is bounded by the product of the lengths, which fnmatch() does not promise.
 bool glob_match(const char *pattern, const char *text)
 {
-    return fnmatch(pattern, text, FNM_PATHNAME) == 0;
+    const char *after_star = NULL, *star_text = NULL;
+    while (*text || *pattern) {
+        const char *next = pattern;
+        if (*pattern == '*') {
+            after_star = ++pattern;
+            star_text = text;
+        } else if (*pattern && *text && match_one(&next, *text)) {
+            pattern = next;
+            text++;
+        } else if (after_star && *star_text && *star_text != '/') {
+            pattern = after_star;
+            text = ++star_text;
+        } else {
+            return false;
+        }
+    }
+    return true;
 }

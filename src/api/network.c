@@ -3,17 +3,19 @@
 
 static const char *const builtin_names[] = { "bridge", "none" };
 
-// 64 hex digits that stay the same for a daemon: FNV-1a over the daemon's id, the name and a counter. An identifier, no secret.
+// 64 hex digits that stay the same for a daemon: its id and the name, hashed (FNV-1a) and stretched (SplitMix64). An
+// identifier, no secret.
 void builtin_network_id(const char *daemon_id, const char *name, char out[65])
 {
-    for (unsigned block = 0; block < 8; block++) {
-        uint32_t hash = 2166136261u;
-        for (const char *c = daemon_id; *c; c++)
-            hash = (hash ^ (unsigned char)*c) * 16777619u;
-        for (const char *c = name ? name : ""; *c; c++)
-            hash = (hash ^ (unsigned char)*c) * 16777619u;
-        hash = (hash ^ block) * 16777619u;
-        snprintf(out + block * 8, 9, "%08x", hash ^ (hash >> 15));
+    uint64_t state = UINT64_C(14695981039346656037);
+    _cleanup_free_ char *text = mem_printf("%s/%s", daemon_id, name ? name : "");
+    for (const char *c = text; *c; c++)
+        state = (state ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    for (size_t block = 0; block < 4; block++) {
+        uint64_t mixed = state += UINT64_C(0x9e3779b97f4a7c15);
+        mixed = (mixed ^ (mixed >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+        mixed = (mixed ^ (mixed >> 27)) * UINT64_C(0x94d049bb133111eb);
+        snprintf(out + block * 16, 17, "%016llx", (unsigned long long)(mixed ^ (mixed >> 31)));
     }
 }
 

@@ -22,6 +22,16 @@ static void drop(struct httpd *httpd, struct waiting *one)
     forget(httpd, one);
 }
 
+static void drop_oldest(struct httpd *httpd)
+{
+    struct waiting *oldest = httpd->waiting.next;
+    httpd->waiting.next = oldest->next;
+    oldest->next->previous = &httpd->waiting;
+    httpd->waiting_len--;
+    close(oldest->fd);
+    free(oldest);
+}
+
 // HTTP/2 begins with "PRI * HTTP/2.0": the door for gRPC. Nobody is behind it yet, so the client is told by a close.
 static bool is_http2(const char *peeked, ssize_t size)
 {
@@ -79,7 +89,7 @@ static void accept_all(struct httpd *httpd, int listen_fd)
             continue;
         // Out of descriptors: the oldest silent client gives its own; without one, a moment's rest instead of a busy loop.
         if (errno != EAGAIN && httpd->waiting_len > 0)
-            drop(httpd, httpd->waiting.next);
+            drop_oldest(httpd);
         else if (errno != EAGAIN)
             poll(NULL, 0, 20);
         return;
@@ -90,7 +100,7 @@ static int drop_late(struct httpd *httpd)
 {
     int64_t now_ns = clock_mono_ns();
     while (httpd->waiting_len > 0 && httpd->waiting.next->deadline_ns <= now_ns)
-        drop(httpd, httpd->waiting.next);
+        drop_oldest(httpd);
     return httpd->waiting_len > 0 ? (int)((httpd->waiting.next->deadline_ns - now_ns) / NS_PER_MS) + 1 : -1;
 }
 
@@ -143,7 +153,7 @@ void acceptor_stop(struct httpd *httpd)
         pthread_join(httpd->acceptor, NULL);
     httpd->accepts = false;
     while (httpd->waiting_len > 0)
-        drop(httpd, httpd->waiting.next);
+        drop_oldest(httpd);
     for (size_t i = 0; i < httpd->listen_len; i++)
         fd_close(httpd->listen_fds[i]);
     httpd->listen_len = 0;

@@ -3,11 +3,14 @@
 //
 // The accept loop is ours: a new connection waits in one epoll until its first bytes are there (10 s at most), is peeked,
 // and goes to libmicrohttpd (an HTTP/2 preface is answered by closing, until gRPC is served). Beyond
-// `connection_max` connections only `is_urgent` requests are answered, the others get 503.
+// `connection_max` connections only `is_urgent` requests are answered, the others get 503. The program ignores SIGPIPE.
 //
 // A handler is called once per request, in the connection's own thread, with the body complete (HTTPD_BODY_TEXT) or as a
-// descriptor to read from (HTTPD_BODY_STREAM; then in a thread of its own). It answers exactly once: reply, stream or hijack. A handler
-// that returns without answering gives 500.
+// descriptor to read from (HTTPD_BODY_STREAM; then in a thread of its own, where a reply waits for the end of the body and a
+// stream's chunks go out at once; what the handler does not read is dropped). It answers exactly once: reply, stream or
+// hijack. A handler that returns without answering gives 500. Stacks are 128 KiB: large buffers go on the heap.
+//
+// The server's own refusals (400, 413, 500, 503) are JSON: {"message": "..."}.
 #ifndef HTTPD_HTTPD_H
 #define HTTPD_HTTPD_H
 
@@ -32,7 +35,9 @@ struct httpd_config {
 int httpd_new(const struct httpd_config *config, struct httpd **out, struct err *err);
 int httpd_listen(struct httpd *httpd, int listen_fd, struct err *err); // takes a listening socket
 int httpd_start(struct httpd *httpd, struct err *err); // the accept loop's thread
-void httpd_stop(struct httpd *httpd); // no new connections; those that run are hung up and waited for, at most 5 s
+// No new connections; those that run are hung up and waited for, at most 5 s. A handler that takes longer keeps the server
+// alive: httpd_free() then leaves it to the end of the program.
+void httpd_stop(struct httpd *httpd);
 void httpd_free(struct httpd *httpd);
 
 // ---- the request ----------------------------------------------------------------------------------------------------
@@ -63,7 +68,7 @@ bool httpd_answered(const struct httpd_request *request); // the head went out
 
 // Sends "101 UPGRADED" (with Upgrade/Connection: Upgrade) when the client asked for it, else a bare 200 without length, and
 // returns the connection's descriptor, the caller's from now on; it may be passed to another process. Nothing that the
-// server does afterwards reaches it.
+// server does afterwards reaches it. It does not block (O_NONBLOCK). Not for requests with a streamed body.
 int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err);
 
 // ---- routes ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "api/api_private.h"
 
@@ -119,18 +120,57 @@ static void test_containers(void **state)
     }
 }
 
-static void test_patterns_are_bounded(void **state)
+// On a stack of a connection's size: a pattern must not be able to end the daemon.
+static void *match_patterns(void *context)
 {
-    static const char *const patterns[] = { "{\"name\":[\"((a{1,250}){1,250}){1,250}\"]}", "{\"name\":[\"(\"]}" };
-    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+    static const char *const refused[] = { "((a{1,250}){1,250}){1,250}", "a{1,30000}", "(",
+                                           "(.*)\\\\1", "a{2}b{2}" };
+    bool *good = context;
+    for (size_t i = 0; i < ARRAY_LEN(refused) + 1; i++) {
         _cleanup_arena_ struct arena arena = ARENA_INIT;
         struct filters filters;
-        bool fits;
         struct err err = { 0 };
-        parse(&arena, container_filter_keys, patterns[i], &filters);
-        assert_int_equal(filters_match(&filters, "name", "x", &fits, &err), -1);
-        assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
+        char deep[600] = { 0 };
+        bool fits;
+        memset(deep, '(', 400);
+        char *text = arena_printf(&arena, "{\"name\":[\"%s\"]}", i < ARRAY_LEN(refused) ? refused[i] : deep);
+        *good = *good && filters_parse(text, container_filter_keys, &arena, &filters, &err) == 0 &&
+                filters_match(&filters, "name", "x", &fits, &err) < 0 && err.class == ERR_INVALID_ARGUMENT;
     }
+    return NULL;
+}
+
+static void test_patterns_are_bounded(void **state)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    bool good = true;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 128 << 10);
+    assert_int_equal(pthread_create(&thread, &attributes, match_patterns, &good), 0);
+    pthread_join(thread, NULL);
+    pthread_attr_destroy(&attributes);
+    assert_true(good);
+}
+
+static void test_globs(void **state)
+{
+    static const struct {
+        const char *pattern, *text;
+        bool fits;
+    } cases[] = {
+        { "debian", "debian", true },       { "debian", "debian:12", false }, { "deb*", "debian", true },
+        { "*", "debian", true },            { "*", "a/b", false },            { "*/*", "a/b", true },
+        { "a*b*c", "axxbyyc", true },       { "a*b*c", "axxbyy", false },     { "d?bian", "debian", true },
+        { "a?b", "a/b", false },            { "[a-d]ebian", "debian", true }, { "[^d]ebian", "debian", false },
+        { "[!d]ebian", "febian", true },    { "[d", "d", false },             { "x\\*", "x*", true },
+        { "x\\*", "xy", false },            { "", "", true },                 { "", "a", false },
+        { "a*/b", "ax/b", true },           { "*a/b", "xa/xa/b", false },     { "[]]", "]", true },
+        { "*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (glob_match(cases[i].pattern, cases[i].text) != cases[i].fits)
+            fail_msg("%s against %s", cases[i].text, cases[i].pattern);
 }
 
 static void test_events(void **state)
@@ -174,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_values_that_are_refused),
         cmocka_unit_test(test_containers),
         cmocka_unit_test(test_patterns_are_bounded),
+        cmocka_unit_test(test_globs),
         cmocka_unit_test(test_events),
     };
     return cmocka_run_group_tests_name("api_filters", tests, NULL, NULL);

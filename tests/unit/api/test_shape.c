@@ -53,10 +53,11 @@ static const char *text_at(const json_t *object, const char *key)
 
 static void test_host_config(void **state)
 {
-    static const char body[] = "{\"Image\":\"bb\",\"HostConfig\":{\"Memory\":52428800,\"Binds\":[\"/a:/b\"],\"ShmSize\":0,"
-                               "\"NetworkMode\":\"default\",\"RestartPolicy\":{\"Name\":\"\"},\"LogConfig\":{},\"PidsLimit\":0,"
-                               "\"MemorySwappiness\":-1,\"CapAdd\":null,\"MaskedPaths\":[],\"Nonsense\":1,\"Tmpfs\":{\"/x\":\"\"},"
-                               "\"cpushares\":7}}";
+    static const char body[] =
+        "{\"Image\":\"bb\",\"HostConfig\":{\"Memory\":52428800,\"Binds\":[\"/a:/b\"],\"ShmSize\":0,"
+        "\"NetworkMode\":\"default\",\"RestartPolicy\":{\"Name\":\"\"},\"LogConfig\":{},\"PidsLimit\":0,"
+        "\"MemorySwappiness\":-1,\"CapAdd\":null,\"MaskedPaths\":[],\"Nonsense\":1,\"Tmpfs\":{\"/x\":\"\"},"
+        "\"cpushares\":7}}";
     const struct host_config effective = { .network_mode = (char *)"bridge", .memory = 52428800 };
     _cleanup_json_ json_t *shape = shape_host_config(body, &effective);
     assert_int_equal(json_get_int(shape, "Memory", 0), 52428800);
