@@ -20,11 +20,6 @@ static int connect_task(struct container *container, struct task_client **out, s
     return sock < 0 ? -1 : task_client_new(sock, engine->loop, container_on_event, container_on_closed, container, out, err);
 }
 
-static int64_t number(const json_t *object, const char *key)
-{
-    return json_get_int(object, key, 0);
-}
-
 // The run's ports and addresses come back from the task document: inspect must say the same as before.
 static void restore_network(struct container *container, const struct task_document *document, int netns_fd)
 {
@@ -63,56 +58,84 @@ static int read_document(struct container *container, struct arena *arena, struc
     return json_decode_text(&task_document_table, buf_text(&text), text.size, out, arena, NULL, err);
 }
 
-static int learn_state(struct container *container, struct err *err)
+// What only the document knows; a document that cannot be read costs the ports in inspect, not the container.
+static void restore_run(struct container *container, int *netns_fd)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    _cleanup_json_ json_t *arguments = json_object(), *result = NULL;
     struct task_document document;
+    struct err err = { 0 };
+    char path[128];
+    mutex_lock(&container->lock);
+    bool known = container->ports != NULL;
+    mutex_unlock(&container->lock);
+    if (!known && read_document(container, &arena, &document, &err) == 0)
+        restore_network(container, &document, take_fd(netns_fd));
+    else if (!known)
+        log_warn("container %.12s: its task document: %s", container->id, err.message);
+    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
+    mutex_lock(&container->lock);
+    if (!container->cgroup && cgroup_open(&container->engine->cgroups, path, &container->cgroup, NULL) < 0)
+        container->cgroup = NULL;
+    mutex_unlock(&container->lock);
+}
+
+static int ask_state(struct container *container, struct arena *arena, struct task_state *out, int *netns_fd,
+                     struct err *err)
+{
+    _cleanup_json_ json_t *arguments = json_object(), *result = NULL;
     int *fds = NULL;
     size_t fd_len = 0;
-    if (read_document(container, &arena, &document, err) < 0)
-        return -1;
     mutex_lock(&container->lock);
     struct task_client *client = container->client;
     mutex_unlock(&container->lock);
     if (task_call(client, "state", arguments, NULL, 0, CALL_TIMEOUT_NS, &result, &fds, &fd_len, err) < 0)
         return -1;
-    restore_network(container, &document, fd_len > 0 ? fds[0] : -1);
-    for (size_t i = 1; i < fd_len; i++)
-        fd_close(fds[i]);
-    free(fds);
-    mutex_lock(&container->lock);
-    if (container_is_live(container)) {
-        container->state.pid = number(result, "pid");
-        if (str_eq(json_get_text(result, "status", ""), "paused"))
-            container->state.status = STATUS_PAUSED;
-        else if (str_eq(json_get_text(result, "status", ""), "running"))
-            container->state.status = STATUS_RUNNING;
+    int64_t netns = json_get_int(result, "netns_fd", -1);
+    for (size_t i = 0; i < fd_len; i++) {
+        if ((int64_t)i == netns)
+            *netns_fd = fds[i];
+        else
+            fd_close(fds[i]);
     }
-    cgroup_open(&container->engine->cgroups, document.linux_section.cgroups_path, &container->cgroup, NULL);
+    free(fds);
+    return json_decode(&task_state_table, result, out, arena, NULL, err);
+}
+
+// Also a task that has ended while nobody looked, with its end already acknowledged: then no event comes any more.
+static int learn_state(struct container *container, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_close_ int netns_fd = -1;
+    struct task_state state;
+    if (ask_state(container, &arena, &state, &netns_fd, err) < 0)
+        return -1;
+    if (str_eq(state.status, "created"))
+        return err_set(err, ERR_UNAVAILABLE, "its task was never started");
+    restore_run(container, &netns_fd);
+    if (str_eq(state.status, "exited")) {
+        container_declare_ended(container, state.exit_code, state.exited_ns, state.oom);
+        return 0;
+    }
+    mutex_lock(&container->lock);
+    container->state.pid = state.pid;
+    container->state.status = str_eq(state.status, "paused") ? STATUS_PAUSED : STATUS_RUNNING;
     mutex_unlock(&container->lock);
     return 0;
 }
 
-static void adopt_live(struct container *container)
+void container_adopt(struct container *container)
 {
     struct task_client *client = NULL;
     struct err err = { 0 };
-    if (container_begin(container, NULL) < 0)
-        return;
     if (connect_task(container, &client, &err) == 0) {
         mutex_lock(&container->lock);
         container->client = client;
         mutex_unlock(&container->lock);
-        if (learn_state(container, &err) == 0) {
-            log_info("container %.12s: adopted", container->id);
-            container_end(container);
+        if (learn_state(container, &err) == 0)
             return;
-        }
     }
     log_warn("container %.12s: its supervisor does not answer: %s", container->id, err.message);
     container_declare_lost(container);
-    container_end(container);
 }
 
 // A task folder without a live record: a start or a removal that was cut off. Its shim, if it still answers, ends with
@@ -122,7 +145,9 @@ static void clear_orphan(struct engine *engine, const char *id)
     struct container *ghost = container_new(engine, id);
     struct task_client *client = NULL;
     struct err ignored = { 0 };
-    ghost->config.host_config.auto_remove = false;
+    mutex_lock(&ghost->lock);
+    ghost->removed = true; // what its shim still has to tell concerns nobody
+    mutex_unlock(&ghost->lock);
     if (connect_task(ghost, &client, &ignored) == 0) {
         mutex_lock(&ghost->lock);
         ghost->client = client;
@@ -185,14 +210,30 @@ static void clear_orphans(struct engine *engine)
         }
 }
 
-static void auto_remove(struct container *container)
+static void take_over(struct container *container)
+{
+    if (container_begin(container, NULL) < 0)
+        return;
+    container_adopt(container);
+    container_end(container);
+    if (is_live(container->engine, container->id))
+        log_info("container %.12s: adopted", container->id);
+}
+
+// A removal that was cut off, and --rm of what ended meanwhile.
+static void finish_removal(struct container *container)
 {
     struct err err = { 0 };
+    if (container_begin(container, NULL) < 0)
+        return;
     mutex_lock(&container->lock);
-    bool due = !container_is_live(container) && container->config.host_config.auto_remove;
+    bool going = container->state.status == STATUS_REMOVING, volumes = container->state.remove_volumes;
     mutex_unlock(&container->lock);
-    if (due && container_remove(container, true, true, &err) < 0 && err.class != ERR_NOT_FOUND)
+    if (going && container_remove_held(container, volumes, &err) < 0)
         log_warn("container %.12s: %s", container->id, err.message);
+    if (!going)
+        container_auto_remove(container);
+    container_end(container);
 }
 
 int engine_adopt(struct engine *engine, struct err *err)
@@ -205,14 +246,17 @@ int engine_adopt(struct engine *engine, struct err *err)
         strv_add(&ids, c->id);
     mutex_unlock(&engine->list_lock);
     for (size_t i = 0; i < ids.len; i++) {
-        struct container *container = container_find(engine, ids.items[i], NULL);
+        _cleanup_container_ struct container *container = container_find(engine, ids.items[i], NULL);
         if (container && is_live(engine, ids.items[i]))
-            adopt_live(container);
-        if (container)
-            auto_remove(container);
-        container_unref(container);
+            take_over(container);
     }
+    // Orphans before removals: a start that was cut off has a shim that only its socket in the task folder leads to.
     clear_orphans(engine);
+    for (size_t i = 0; i < ids.len; i++) {
+        _cleanup_container_ struct container *container = container_find(engine, ids.items[i], NULL);
+        if (container)
+            finish_removal(container);
+    }
     images_collect(engine);
     return net_sweep(engine->net, endpoint_alive, engine, err);
 }

@@ -1,8 +1,11 @@
 // What a client's configuration may say. Refusals carry Docker's words where Docker has them.
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/sysinfo.h>
 
 #include "engine_private.h"
+
+enum { HOSTNAME_MAX = 64 }; // of sethostname(2)
 
 static int not_yet(struct err *err, const char *path, const char *value)
 {
@@ -92,11 +95,17 @@ static int check_cpus(const char *asked, const char *online_file, const char *fi
 
 // ---- limits ---------------------------------------------------------------------------------------------------------
 
+enum { MEMORY_MIN = 6 << 20 }; // below it no process starts
+
 static int check_limits(const struct host_config *host, struct err *err)
 {
     int cpus = get_nprocs();
     if (host->memory < 0 || host->memory_reservation < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.Memory: must not be negative");
+    if (host->memory > 0 && host->memory < MEMORY_MIN)
+        return err_set(err, ERR_INVALID_ARGUMENT, "Minimum memory limit allowed is 6MB");
+    if (host->memory_reservation > 0 && host->memory_reservation < MEMORY_MIN)
+        return err_set(err, ERR_INVALID_ARGUMENT, "Minimum memory reservation allowed is 6MB");
     if (host->memory_swap < -1)
         return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.MemorySwap: must be -1 or more");
     if (host->memory_swap > 0 && host->memory == 0)
@@ -118,6 +127,12 @@ static int check_limits(const struct host_config *host, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
     if (host->cpu_quota > 0 && host->cpu_quota < 1000)
         return err_set(err, ERR_INVALID_ARGUMENT, "CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    if (host->cpu_shares < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid CPU shares (%lld): value must be a positive integer",
+                       (long long)host->cpu_shares);
+    if (host->oom_score_adj < -1000 || host->oom_score_adj > 1000)
+        return err_set(err, ERR_INVALID_ARGUMENT, "Invalid value %lld, range for oom score adj is [-1000, 1000]",
+                       (long long)host->oom_score_adj);
     if (host->shm_size < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "SHM size can not be less than 0");
     if (check_cpus(host->cpuset_cpus, "/sys/devices/system/cpu/online", "cpuset cpus", "CPUs", err) < 0 ||
@@ -143,6 +158,93 @@ static int check_sysctls(const struct kvs *sysctls, struct err *err)
     return 0;
 }
 
+// ---- names and addresses --------------------------------------------------------------------------------------------
+
+static bool is_address(const char *text)
+{
+    unsigned char ignored[16];
+    return inet_pton(AF_INET, text, ignored) == 1 || inet_pton(AF_INET6, text, ignored) == 1;
+}
+
+// Lines of the container's own files are made of them.
+static int check_names(const struct host_config *host, struct err *err)
+{
+    for (size_t i = 0; i < host->extra_hosts.len; i++) {
+        const char *text = host->extra_hosts.items[i], *colon = strchr(text, ':');
+        if (!colon || colon == text || strpbrk(text, "\n\r"))
+            return err_set(err, ERR_INVALID_ARGUMENT, "bad format for add-host: \"%s\"", text);
+        if (!str_eq(colon + 1, "host-gateway") && !is_address(colon + 1))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address in add-host: \"%s\"", colon + 1);
+    }
+    for (size_t i = 0; i < host->dns.len; i++)
+        if (!is_address(host->dns.items[i]))
+            return err_set(err, ERR_INVALID_ARGUMENT, "bad nameserver address: \"%s\"", host->dns.items[i]);
+    const struct strv *lists[] = { &host->dns_search, &host->dns_options };
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++)
+            if (strpbrk(lists[l]->items[i], "\n\r"))
+                return err_set(err, ERR_INVALID_ARGUMENT, "a DNS option has a line break");
+    return 0;
+}
+
+static int check_hostname(const struct container_config *config, struct err *err)
+{
+    const char *names[] = { config->hostname, config->domainname };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!str_empty(names[i]) && (strlen(names[i]) > HOSTNAME_MAX || strpbrk(names[i], "\n\r\t /")))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid hostname format: %s", names[i]);
+    return 0;
+}
+
+static int check_ulimits(const struct json_list *ulimits, struct err *err)
+{
+    for (size_t i = 0; i < ulimits->len; i++) {
+        const struct ulimit *ulimit = json_list_at(ulimits, &ulimit_table, i);
+        if (ulimit_resource(ulimit->name) < 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid ulimit type: %s", ulimit->name ? ulimit->name : "");
+        bool unlimited = ulimit->hard == -1;
+        if (!unlimited && (ulimit->soft > ulimit->hard || ulimit->soft == -1))
+            return err_set(err, ERR_INVALID_ARGUMENT, "ulimit soft limit must be less than or equal to hard limit: %lld > %lld",
+                           (long long)ulimit->soft, (long long)ulimit->hard);
+    }
+    return 0;
+}
+
+// ---- sizes ----------------------------------------------------------------------------------------------------------
+
+// Lists are compared with each other and copied; what is beyond these sizes is no container.
+static int check_sizes(const struct container_config *config, struct err *err)
+{
+    const struct host_config *host = &config->host_config;
+    const struct oci_image_process *process = &config->process;
+    const struct {
+        const char *path;
+        size_t len, max;
+    } table[] = {
+        { "Env", process->env.len, 16384 },
+        { "Cmd", process->cmd.len, 131072 },
+        { "Entrypoint", process->entrypoint.len, 131072 },
+        { "Labels", process->labels.len, 16384 },
+        { "ExposedPorts", process->exposed_ports.len, 2 * 65536 },
+        { "Volumes", process->volumes.len, 1024 },
+        { "HostConfig.Binds", host->binds.len, 1024 },
+        { "HostConfig.Mounts", host->mounts.len, 1024 },
+        { "HostConfig.Tmpfs", host->tmpfs.len, 1024 },
+        { "HostConfig.PortBindings", host->port_bindings.len, 1024 },
+        { "HostConfig.ExtraHosts", host->extra_hosts.len, 4096 },
+        { "HostConfig.Dns", host->dns.len, 64 },
+        { "HostConfig.DnsSearch", host->dns_search.len, 256 },
+        { "HostConfig.DnsOptions", host->dns_options.len, 256 },
+        { "HostConfig.GroupAdd", host->group_add.len, 1024 },
+        { "HostConfig.Ulimits", host->ulimits.len, 64 },
+        { "HostConfig.Sysctls", host->sysctls.len, 1024 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].len > table[i].max)
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s: more than %zu items", table[i].path, table[i].max);
+    return 0;
+}
+
 static int check_host_config(const struct host_config *host, struct err *err)
 {
     if (!str_empty(host->runtime) && !str_eq(host->runtime, "berth") && !str_eq(host->runtime, "runc"))
@@ -155,7 +257,8 @@ static int check_host_config(const struct host_config *host, struct err *err)
         return not_yet(err, "HostConfig.RestartPolicy.Name", host->restart_policy.name);
     }
     if (check_log(&host->log_config, err) < 0 || check_security(&host->security_opt, err) < 0 ||
-        check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0)
+        check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
+        check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;
     return 0;
 }
@@ -176,5 +279,7 @@ int check_process(const struct oci_image_process *process, struct err *err)
 
 int check_config(const struct container_config *config, struct err *err)
 {
-    return check_network(config, err) < 0 ? -1 : check_host_config(&config->host_config, err);
+    if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 || check_network(config, err) < 0)
+        return -1;
+    return check_host_config(&config->host_config, err);
 }

@@ -22,27 +22,48 @@ struct container *container_ref(struct container *container)
     return container;
 }
 
-static void exec_free(struct exec *exec)
+void exec_free(struct exec *exec)
 {
     arena_done(&exec->arena);
     free(exec);
 }
 
-void container_unref(struct container *container)
+void container_forget_execs(struct container *container)
 {
-    if (!container || atomic_fetch_sub(&container->refs, 1) > 1)
-        return;
     while (container->execs) {
         struct exec *exec = container->execs;
         container->execs = exec->next;
         exec_free(exec);
     }
-    for (struct pending_attach *pending = container->pending, *next; pending; pending = next) {
-        next = pending->next;
+}
+
+void container_drop_pending(struct container *container)
+{
+    while (container->pending) {
+        struct pending_attach *pending = container->pending;
+        container->pending = pending->next;
         fd_close(pending->fd);
         free(pending->detach_keys);
         free(pending);
     }
+}
+
+static void drop_events(struct container *container) REQUIRES(container->lock)
+{
+    while (container->events) {
+        struct queued_event *event = container->events;
+        container->events = event->next;
+        free(event);
+    }
+}
+
+UNCHECKED void container_unref(struct container *container)
+{
+    if (!container || atomic_fetch_sub(&container->refs, 1) > 1)
+        return;
+    container_forget_execs(container);
+    container_drop_pending(container);
+    drop_events(container);
     json_decref(container->body);
     cgroup_free(container->cgroup);
     fd_close(container->netns_fd);
@@ -74,13 +95,13 @@ static struct container *lookup(struct engine *engine, const char *ref, bool *am
 
     *ambiguous = false;
     for (struct container *c = engine->containers; c; c = c->next)
-        if (str_eq(c->id, ref))
+        if (!c->hidden && str_eq(c->id, ref))
             return c;
     for (struct container *c = engine->containers; c; c = c->next)
-        if (str_eq(c->name, name))
+        if (!c->hidden && str_eq(c->name, name))
             return c;
     for (struct container *c = engine->containers; c && len > 0; c = c->next)
-        if (strncmp(c->id, ref, len) == 0) {
+        if (!c->hidden && strncmp(c->id, ref, len) == 0) {
             *ambiguous = prefix_match != NULL;
             if (*ambiguous)
                 return NULL;

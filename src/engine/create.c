@@ -5,71 +5,6 @@
 #include "engine_private.h"
 #include "mounts.h"
 
-// ---- merging the image's configuration in ---------------------------------------------------------------------------
-
-static void merge_list(struct strv *into, struct arena *arena, const struct strv *from)
-{
-    for (size_t i = 0; i < from->len; i++)
-        if (!strv_has(into, from->items[i]))
-            strv_push_arena(into, arena, from->items[i]);
-}
-
-static void merge_env(struct oci_image_process *into, struct arena *arena, const struct strv *image_env)
-{
-    struct strv merged = { 0 };
-    for (size_t i = 0; i < image_env->len; i++)
-        strv_push_arena(&merged, arena, image_env->items[i]);
-    for (size_t i = 0; i < into->env.len; i++)
-        strv_env_set(&merged, arena, into->env.items[i]);
-    into->env = merged;
-}
-
-static void merge_labels(struct kvs *into, struct arena *arena, const struct kvs *from)
-{
-    struct kvs merged = { arena_alloc(arena, (into->len + from->len + 1) * sizeof(struct kv)), 0 };
-    for (size_t i = 0; i < from->len; i++)
-        if (!kvs_get(into, from->items[i].key))
-            merged.items[merged.len++] = (struct kv){ arena_strdup(arena, from->items[i].key),
-                                                      arena_strdup(arena, from->items[i].value) };
-    for (size_t i = 0; i < into->len; i++)
-        merged.items[merged.len++] = into->items[i];
-    *into = merged;
-}
-
-static void merge_text(char **into, struct arena *arena, const char *from)
-{
-    if (str_empty(*into))
-        *into = arena_strdup(arena, from);
-}
-
-// An entrypoint of one empty word is the client's way to say "none, not even the image's".
-static void merge_command(struct oci_image_process *into, struct arena *arena, const struct oci_image_process *from)
-{
-    bool reset = into->entrypoint.len == 1 && into->entrypoint.items[0][0] == 0;
-    if (into->entrypoint.len == 0) {
-        if (into->cmd.len == 0)
-            merge_list(&into->cmd, arena, &from->cmd);
-        for (size_t i = 0; i < from->entrypoint.len; i++)
-            strv_push_arena(&into->entrypoint, arena, from->entrypoint.items[i]);
-    }
-    if (reset)
-        into->entrypoint = (struct strv){ 0 };
-}
-
-static void merge_image(struct container *container, const struct oci_image_process *image)
-{
-    struct oci_image_process *process = &container->config.process;
-    struct arena *arena = &container->arena;
-    merge_command(process, arena, image);
-    merge_env(process, arena, &image->env);
-    merge_labels(&process->labels, arena, &image->labels);
-    merge_list(&process->exposed_ports, arena, &image->exposed_ports);
-    merge_list(&process->volumes, arena, &image->volumes);
-    merge_text(&process->user, arena, image->user);
-    merge_text(&process->working_dir, arena, image->working_dir);
-    merge_text(&process->stop_signal, arena, image->stop_signal);
-}
-
 // ---- names ----------------------------------------------------------------------------------------------------------
 
 static const char *const first_words[] = { "brave", "calm", "clear", "deep", "eager", "fair", "gentle", "keen",
@@ -122,6 +57,7 @@ static int enlist(struct container *container, const char *name, struct err *err
                          name, taken_by);
     } else {
         container->name = name ? mem_strdup(name) : draw_name(engine);
+        container->hidden = true;
         container->next = engine->containers;
         engine->containers = container_ref(container);
     }
@@ -179,7 +115,7 @@ static int fill_from_image(struct container *container, struct image *image, str
         return -1;
     container->image_id = arena_strdup(&container->arena, image->id);
     container->image_name = arena_strdup(&container->arena, config->image);
-    merge_image(container, &image->config.config);
+    merge_image_config(config, container->body, &container->arena, &image->config.config);
     if (config->process.entrypoint.len + config->process.cmd.len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "no command specified");
     if (image->config.config.healthcheck)
@@ -204,37 +140,95 @@ static int make_folder(struct container *container, struct err *err)
 static int build(struct container *container, json_t *body, struct image *image, struct arena *arena,
                  struct strv *warnings, struct err *err)
 {
+    const struct host_config *host = &container->config.host_config;
     struct oci_capabilities *ignored;
     if (parse_body(container, body, err) < 0 || check_config(&container->config, err) < 0 ||
-        capabilities_from_config(&container->config.host_config, &container->arena, &ignored, err) < 0 ||
+        capabilities_from_config(host, &container->arena, &ignored, err) < 0 ||
+        features_check(&container->engine->features, host, arena, warnings, err) < 0 ||
         fill_from_image(container, image, arena, warnings, err) < 0)
         return -1;
     return 0;
+}
+
+static void set_status(struct container *container, enum container_status status, bool remove_volumes)
+{
+    mutex_lock(&container->lock);
+    container->state.status = status;
+    container->state.remove_volumes = remove_volumes;
+    mutex_unlock(&container->lock);
+}
+
+// Copying into fresh volumes takes its time: until it is done the record says that the container is to be removed, so
+// that a daemon that starts after a crash does that.
+static int record_and_fill(struct container *container, const struct image *image, const struct strv *fresh,
+                           struct err *err)
+{
+    bool filling = fresh->len > 0;
+    if (filling)
+        set_status(container, STATUS_REMOVING, true);
+    if (record_insert(container, container->name, err) < 0)
+        return -1;
+    if (!filling)
+        return 0;
+    if (mounts_fill(container, image, fresh, err) == 0) {
+        set_status(container, STATUS_CREATED, false);
+        if (record_save_state(container, err) == 0)
+            return 0;
+    }
+    record_delete(container, NULL);
+    return -1;
+}
+
+// From here on the image cannot go while it is in use, so it is looked at once more: it may have gone before.
+static int make(struct container *container, struct image *image, struct arena *arena, struct err *err)
+{
+    struct strv fresh = { 0 };
+    if (image_get(container->engine->images, container->image_id, arena, image, err) < 0 ||
+        mounts_from_config(container, arena, &fresh, err) < 0 || make_folder(container, err) < 0 ||
+        record_and_fill(container, image, &fresh, err) < 0) {
+        mounts_remove_anonymous(container);
+        file_remove_tree(container->engine->containers_fd, container->id, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+static void show(struct container *container)
+{
+    struct engine *engine = container->engine;
+    mutex_lock(&engine->list_lock);
+    container->hidden = false;
+    mutex_unlock(&engine->list_lock);
+}
+
+// The size of the first terminal counts only where the client's version knows it: the api took it out of `config`.
+static void drop_console_size(const struct container_config *config, json_t *body)
+{
+    if (!config->host_config.console_size_raw)
+        json_object_del(json_object_get(body, "HostConfig"), "ConsoleSize");
 }
 
 int engine_create(struct engine *engine, const char *name, const struct container_config *config, json_t *body,
                   struct arena *arena, char id[65], struct strv *warnings, struct err *err)
 {
     char fresh_id[65];
+    struct image image;
     if (!str_empty(name) && name[0] == '/')
         name++;
     if (!str_empty(name) && !container_name_valid(name))
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name);
     random_hex(fresh_id, 64);
+    drop_console_size(config, body);
     _cleanup_container_ struct container *container = container_new(engine, fresh_id);
     container->created_ns = clock_wall_ns();
-    struct image image;
     if (build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
         return -1;
-
-    if (mounts_from_config(container, &image, err) < 0 || make_folder(container, err) < 0 ||
-        record_insert(container, container->name, err) < 0) {
-        mounts_remove_anonymous(container);
+    if (make(container, &image, arena, err) < 0) {
         container_delist(container);
-        file_remove_tree(engine->containers_fd, fresh_id, NULL);
         return -1;
     }
+    show(container);
     event_container(container, "create", NULL);
     memcpy(id, fresh_id, sizeof(fresh_id));
     return 0;

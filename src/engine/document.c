@@ -25,7 +25,9 @@ static char *hosts_content(struct container *container, struct arena *arena) REQ
         slice_cut(&rest, ':', &name);
         const char *address = rest.data ? rest.data : "";
         if (str_eq(address, "host-gateway"))
-            address = container->endpoint.gateway;
+            address = container->has_endpoint ? container->endpoint.gateway : "";
+        if (str_empty(address))
+            continue; // without a network there is no gateway
         buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
     }
     if (container->has_endpoint && !str_empty(config->domainname))
@@ -41,26 +43,32 @@ static bool is_loopback(struct slice address)
     return slice_starts(address, "127.") || slice_eq(address, "::1");
 }
 
-// The host's resolv.conf without servers that only the host can reach. Behind a local stub resolver the real servers
-// stand in systemd's own file.
+bool resolv_filter(const char *text, bool want_servers, bool want_search, struct buf *out)
+{
+    bool servers = false;
+    struct slice rest = slice_of(text), line;
+    while (slice_cut(&rest, '\n', &line)) {
+        bool server = slice_starts(line, "nameserver"), search = slice_starts(line, "search");
+        if (server && is_loopback(slice_trim((struct slice){ line.data + 10, line.size - 10 })))
+            continue;
+        servers = servers || server;
+        if ((server && want_servers) || (search && want_search) || slice_starts(line, "options"))
+            buf_addf(out, "%.*s\n", (int)line.size, line.data);
+    }
+    return servers;
+}
+
+// Behind a local stub resolver the real servers stand in systemd's own file.
 static void host_resolv_conf(struct buf *out, bool want_servers, bool want_search)
 {
     static const char *const sources[] = { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf" };
-    bool servers = false;
-    for (size_t i = 0; i < ARRAY_LEN(sources) && !servers; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
         _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
-        struct slice rest, line;
         if (file_read_at(AT_FDCWD, sources[i], &text, NULL) < 0)
             continue;
         buf_clear(out);
-        for (rest = slice_of(buf_text(&text)); slice_cut(&rest, '\n', &line);) {
-            bool server = slice_starts(line, "nameserver"), search = slice_starts(line, "search");
-            if (server && is_loopback(slice_trim((struct slice){ line.data + 10, line.size - 10 })))
-                continue;
-            servers = servers || server;
-            if ((server && want_servers) || (search && want_search) || slice_starts(line, "options"))
-                buf_addf(out, "%.*s\n", (int)line.size, line.data);
-        }
+        if (resolv_filter(buf_text(&text), want_servers, want_search, out))
+            return;
     }
 }
 

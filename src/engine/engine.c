@@ -94,8 +94,7 @@ static int start_threads(struct engine *engine, struct err *err)
     if (failed)
         return err_errno(err, failed, "watcher thread");
     engine->watcher_runs = true;
-    workers_start(engine);
-    return 0;
+    return workers_start(engine, err);
 }
 
 static struct engine *engine_new(const struct engine_options *options)
@@ -108,6 +107,9 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
+    mutex_init(&engine->worker_lock, RANK_WORKERS);
+    cond_init(&engine->worker_wake);
+    engine->jobs_tail = &engine->jobs;
     return engine;
 }
 
@@ -115,6 +117,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
 {
     struct engine *engine = engine_new(options);
     cgroup_layout_probe(&engine->cgroups);
+    features_probe(&engine->cgroups, &engine->features);
     if (check_kernel(err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
         open_rooms(engine, options->bip, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
         engine_close(engine);
@@ -131,6 +134,16 @@ const char *engine_id(const struct engine *engine)
 
 // ---- closing --------------------------------------------------------------------------------------------------------
 
+// Nobody else is there any more who could change the list.
+static void drop_clients(struct engine *engine)
+{
+    mutex_lock(&engine->list_lock);
+    struct container *list = engine->containers;
+    mutex_unlock(&engine->list_lock);
+    for (struct container *container = list; container; container = container->next)
+        container_drop_client(container);
+}
+
 static void free_containers(struct engine *engine)
 {
     mutex_lock(&engine->list_lock);
@@ -138,10 +151,6 @@ static void free_containers(struct engine *engine)
     mutex_unlock(&engine->list_lock);
     for (struct container *next; list; list = next) {
         next = list->next;
-        mutex_lock(&list->lock);
-        struct task_client *client = take_ptr(&list->client);
-        mutex_unlock(&list->lock);
-        task_client_free(client);
         container_unref(list);
     }
 }
@@ -151,8 +160,9 @@ void engine_close(struct engine *engine)
     if (!engine)
         return;
     // Workers first: what was seen is still recorded; then the connections, while the watcher still turns.
-    if (engine->worker_len)
-        workers_stop(engine);
+    workers_stop(engine);
+    drop_clients(engine);
+    workers_done(engine);
     free_containers(engine);
     if (engine->watcher_runs) {
         loop_stop(engine->loop);
@@ -173,6 +183,8 @@ void engine_close(struct engine *engine)
     free(engine->program_dir);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);
+    mutex_done(&engine->worker_lock);
+    cond_done(&engine->worker_wake);
     free(engine);
 }
 

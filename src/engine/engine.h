@@ -83,10 +83,13 @@ struct engine_attach {
     bool framed_version; // the client's API version frames (all do, when there is no terminal)
     const char *detach_keys; // "" or NULL: ctrl-p,ctrl-q
 };
-// Checks that attaching is possible (before the connection is hijacked); tells whether the container has a terminal.
-int engine_attach_check(struct engine *engine, const char *ref, const struct engine_attach *attach, bool *terminal, struct err *err);
-// Takes the client's descriptor for good. On a created container it waits and travels with start.
+// Three steps, because the client may go on as soon as its connection is hijacked, and its start must not overtake it:
+// begin checks that attaching is possible and holds back a start of the container until engine_attach() or
+// engine_attach_abandon() follows. Tells whether the container has a terminal.
+int engine_attach_begin(struct engine *engine, const char *ref, bool *terminal, struct err *err);
+// Takes the client's descriptor for good. On a container that does not run it waits and travels with the next start.
 int engine_attach(struct engine *engine, const char *ref, const struct engine_attach *attach, int client_fd, struct err *err);
+void engine_attach_abandon(struct engine *engine, const char *ref);
 
 struct engine_logs {
     bool out, error, follow, timestamps, details;

@@ -26,6 +26,7 @@ struct container_state {
     enum container_status status;
     int64_t pid, exit_code, started_ns, finished_ns;
     bool oom_killed;
+    bool remove_volumes; // REMOVING: the anonymous volumes go too
     char *error; // malloc'ed
 };
 
@@ -55,6 +56,7 @@ struct queued_event {
     int64_t seq, time_ns, exit_code;
     bool oom;
     char exec_id[65];
+    uint64_t run; // the connection it came by; see container->run
 };
 
 struct exec {
@@ -82,6 +84,7 @@ struct container {
     size_t mount_len;
 
     char *name; // malloc'ed; guarded by engine->list_lock
+    bool hidden; // holds its name but is still being made: nobody finds it; guarded by engine->list_lock
 
     struct mutex lock;
     struct cond idle;
@@ -94,19 +97,27 @@ struct container {
     struct net_endpoint endpoint GUARDED_BY(lock);
     struct net_port *ports GUARDED_BY(lock);
     size_t port_len GUARDED_BY(lock);
+    unsigned attaching GUARDED_BY(lock); // clients between hijack and hand-over; a start waits for them
     struct pending_attach *pending GUARDED_BY(lock);
     struct engine_waiter *waiters GUARDED_BY(lock);
     struct queued_event *events GUARDED_BY(lock);
     bool events_scheduled GUARDED_BY(lock);
     struct exec *execs GUARDED_BY(lock);
     bool removed GUARDED_BY(lock);
-    bool stop_requested GUARDED_BY(lock);
+    uint64_t run GUARDED_BY(lock); // counts connections to shims: what an earlier one left in `events` is dropped
+    unsigned restarting GUARDED_BY(lock); // restarts under way: an exit does not remove the container
 };
 
+typedef void job_fn(struct container *container);
 struct job {
     struct job *next;
-    void (*fn)(struct engine *engine, void *context);
-    void *context;
+    job_fn *fn;
+    struct container *container; // a reference
+};
+
+// Which limits this kernel can hold, as `docker info` says it.
+struct host_features {
+    bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids;
 };
 
 #define WORKER_COUNT 4
@@ -134,6 +145,7 @@ struct engine {
     struct volume_store *volumes;
     struct net *net;
     struct cgroup_layout cgroups;
+    struct host_features features;
     struct loop *loop;
     pthread_t watcher;
     bool watcher_runs;
@@ -150,12 +162,13 @@ struct engine {
     struct cond worker_wake;
     struct job *jobs GUARDED_BY(worker_lock), **jobs_tail GUARDED_BY(worker_lock);
     bool stopping GUARDED_BY(worker_lock);
-    unsigned worker_idle GUARDED_BY(worker_lock);
     pthread_t workers[WORKER_COUNT];
     unsigned worker_len;
 };
 
 // ---- containers (container.c) ---------------------------------------------------------------------------------------
+
+#define PENDING_MAX 64 // attaches that wait for the start of one container
 
 struct container *container_new(struct engine *engine, const char *id); // one reference, not listed
 struct container *container_ref(struct container *container);
@@ -174,6 +187,9 @@ bool container_is_live(const struct container *container) REQUIRES(container->lo
 int container_begin(struct container *container, struct err *err) EXCLUDES(container->lock);
 void container_end(struct container *container) EXCLUDES(container->lock);
 char *container_name(struct container *container, struct arena *arena); // without "/"
+void container_drop_pending(struct container *container) REQUIRES(container->lock); // their clients see the end of the stream
+void exec_free(struct exec *exec);
+void container_forget_execs(struct container *container) REQUIRES(container->lock);
 void container_settle(struct container *container); // fills in what the create body leaves open
 void container_delist(struct container *container); // out of the engine's list; its name is free again
 
@@ -182,7 +198,8 @@ void container_delist(struct container *container); // out of the engine's list;
 extern const char *const engine_migrations[];
 extern const size_t engine_migration_len;
 int record_insert(struct container *container, const char *name, struct err *err);
-int record_save_state(struct container *container, struct err *err);
+int record_save_state(struct container *container, struct err *err); // needs container_begin(): nobody else writes it
+void record_note_state(struct container *container); // the same where only the log can be told of a failure
 int record_rename(struct container *container, const char *name, struct err *err);
 int record_delete(struct container *container, struct err *err);
 // Fills the engine's list from the store. Containers whose record cannot be read are an error that names them.
@@ -193,6 +210,15 @@ int record_daemon_id(struct store *store, char id[9], struct err *err);
 
 int check_config(const struct container_config *config, struct err *err);
 int check_process(const struct oci_image_process *process, struct err *err); // after the image's was merged in
+int check_ports(const struct host_config *host, struct err *err); // ports.c
+void features_probe(const struct cgroup_layout *layout, struct host_features *out); // features.c
+// A limit that this kernel lacks is left out with a warning in dockerd's words, or (--cpus) refused; so is told what a
+// ulimit is clamped to.
+int features_check(const struct host_features *features, const struct host_config *host, struct arena *arena,
+                   struct strv *warnings, struct err *err);
+// merge.c: the image's settings below those of the client, by Docker's rules. `body` tells [] from null.
+void merge_image_config(struct container_config *config, const json_t *body, struct arena *arena,
+                        const struct oci_image_process *image);
 
 // ---- the document (document.c, defaults.c) --------------------------------------------------------------------------
 
@@ -204,31 +230,51 @@ int document_exec(struct container *container, const struct exec *exec, struct a
 void limits_from_config(const struct host_config *host, struct oci_resources *out);
 int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
                              struct err *err);
+// Appends the lines of a resolv.conf that mean something inside a container: no server that only the host can reach. True
+// when a server was among them.
+bool resolv_filter(const char *text, bool want_servers, bool want_search, struct buf *out);
+int ulimit_resource(const char *name); // "nofile": RLIMIT_NOFILE; -1 for an unknown one
 int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 const char *container_stop_signal(const struct container *container);
 
 // ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------
 
 int container_start(struct container *container, struct err *err);
+// The listening sockets of a run (ports.c). What is bound stays in the plan, also after a failure.
+struct port_plan {
+    struct net_port *ports; // malloc'ed
+    size_t len;
+    const char *endpoint; // "NAME (ENDPOINT ID)", for messages
+};
+int ports_bind(struct container *container, struct port_plan *plan, struct err *err);
 // What a run holds on the host (network, cgroup, task folder, shim connection) is given back. Needs container_begin().
 void container_release(struct container *container) EXCLUDES(container->lock);
 // After an exit, or a removal, which ends every wait.
 void container_finish_waiters(struct container *container, bool removed) REQUIRES(container->lock);
 int container_remove(struct container *container, bool force, bool volumes, struct err *err);
+// The removal itself. Needs container_begin(), and container_end() afterwards; then the container is gone for everybody.
+int container_remove_held(struct container *container, bool volumes, struct err *err);
+void container_auto_remove(struct container *container); // when --rm says so. Needs container_begin()
 int container_signal(struct container *container, const char *signal, struct err *err);
 // Waits until it does not run; 1 stopped, 0 timeout.
 int container_await_stop(struct container *container, int64_t timeout_ns, const struct cancel *cancel, struct err *err);
 void container_on_event(void *context, const struct task_event *event); // task client callbacks, watcher thread
 void container_on_closed(void *context);
 int engine_adopt(struct engine *engine, struct err *err);
-// A declared death: the shim is lost. Needs container_begin().
+// All need container_begin().
+// Ends the connection to the shim; what it has queued is of no interest any more.
+void container_drop_client(struct container *container) EXCLUDES(container->lock);
+// Connects to the shim of a live container; when it does not answer, it and its run are declared lost.
+void container_adopt(struct container *container);
 void container_declare_lost(struct container *container);
+void container_declare_ended(struct container *container, int64_t exit_code, int64_t time_ns, bool oom);
 
 // ---- machinery ------------------------------------------------------------------------------------------------------
 
-void workers_start(struct engine *engine);
-void workers_stop(struct engine *engine);
-void worker_queue(struct engine *engine, void (*fn)(struct engine *, void *), void *context);
+int workers_start(struct engine *engine, struct err *err);
+void workers_stop(struct engine *engine); // what is queued is still done
+void workers_done(struct engine *engine); // drops what came after the stop
+void worker_queue(struct container *container, job_fn *fn); // the job has a reference
 
 // Publishes a container event; `extra` are further attributes, alternating key and value, NULL-terminated.
 void event_container(struct container *container, const char *action, ...) __attribute__((sentinel));

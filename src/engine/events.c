@@ -6,6 +6,8 @@
 
 #include "engine_private.h"
 
+#define LABELS_MAX 65536
+
 static void add_attributes(struct arena *arena, struct kvs *out, const struct kvs *labels, va_list extra)
 {
     enum { EXTRA_MAX = 16 };
@@ -21,7 +23,7 @@ static void add_attributes(struct arena *arena, struct kvs *out, const struct kv
 static void publish(struct engine *engine, const char *type, const char *action, const char *actor_id,
                     const struct kvs *labels, va_list extra)
 {
-    struct event_record record = { .event.time_ns = clock_wall_ns() };
+    struct event_record record = { 0 };
     struct arena *arena = &record.arena;
     record.event.type = arena_strdup(arena, type);
     record.event.action = arena_strdup(arena, action);
@@ -30,6 +32,7 @@ static void publish(struct engine *engine, const char *type, const char *action,
 
     mutex_lock(&engine->bus_lock);
     record.serial = engine->next_serial++;
+    record.event.time_ns = clock_wall_ns(); // here, so that the ring's order is the order of times
     struct event_record *slot = &engine->ring[record.serial % EVENT_RING];
     struct arena old = slot->arena;
     *slot = record;
@@ -47,14 +50,25 @@ void event_publish(struct engine *engine, const char *type, const char *action, 
     va_end(extra);
 }
 
-// Docker's attributes of every container event: its labels, image, name, then the extra ones.
+// The ring keeps what it is given: labels of such a size would be held 256 times over.
+static bool labels_fit(const struct kvs *labels)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < labels->len && size <= LABELS_MAX; i++)
+        size += strlen(labels->items[i].key) + (labels->items[i].value ? strlen(labels->items[i].value) : 0);
+    return size <= LABELS_MAX;
+}
+
+// Docker's attributes of every container event: its labels (none when they are more than 64 KiB), image, name, then the
+// extra ones.
 void event_container(struct container *container, const char *action, ...)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct kvs attributes = { 0 };
     const struct kvs *labels = &container->config.process.labels;
+    bool fit = labels_fit(labels);
     attributes.items = arena_alloc(&arena, (labels->len + 2) * sizeof(*attributes.items));
-    for (size_t i = 0; i < labels->len; i++)
+    for (size_t i = 0; fit && i < labels->len; i++)
         attributes.items[attributes.len++] = labels->items[i];
     attributes.items[attributes.len++] = (struct kv){ (char *)"image", container->image_name };
     attributes.items[attributes.len++] = (struct kv){ (char *)"name", container_name(container, &arena) };

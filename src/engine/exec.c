@@ -5,6 +5,9 @@
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
 #define EXEC_MAX 4096 // records per container; finished ones are forgotten oldest first
+#define ACTION_MAX 65536
+#define CMD_MAX 131072
+#define ENV_MAX 16384
 
 static struct exec *find_exec(struct container *container, const char *id) REQUIRES(container->lock)
 {
@@ -26,31 +29,37 @@ static int check_live(struct container *container, struct err *err)
     return 0;
 }
 
-// The list is newest first, so the last finished one is the oldest. Running and waiting ones are never forgotten.
+// The list is newest first, so the last one of a kind is the oldest. A finished one goes first, else one that nobody ever
+// started; never one that runs.
 static int make_room(struct container *container, struct err *err) REQUIRES(container->lock)
 {
     size_t len = 0;
-    struct exec **oldest = NULL;
-    for (struct exec **at = &container->execs; *at; at = &(*at)->next, len++)
-        if ((*at)->started && !(*at)->running)
-            oldest = at;
+    struct exec **finished = NULL, **waiting = NULL;
+    for (struct exec **at = &container->execs; *at; at = &(*at)->next, len++) {
+        if (!(*at)->started)
+            waiting = at;
+        else if (!(*at)->running)
+            finished = at;
+    }
     if (len < EXEC_MAX)
         return 0;
+    struct exec **oldest = finished ? finished : waiting;
     if (!oldest)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "container %s has %d execs already", container->id, EXEC_MAX);
     struct exec *gone = *oldest;
     *oldest = gone->next;
-    arena_done(&gone->arena);
-    free(gone);
+    exec_free(gone);
     return 0;
 }
 
-static char *command_line(const struct exec *exec, struct arena *arena)
+// "exec_start: sh -c ls", for the event; of a very long line the beginning.
+static char *action_text(const char *verb, const struct exec *exec, struct arena *arena)
 {
-    char *line = arena_strdup(arena, "");
-    for (size_t i = 0; i < exec->config.cmd.len; i++)
-        line = arena_printf(arena, "%s%s%s", line, i ? " " : "", exec->config.cmd.items[i]);
-    return line;
+    _cleanup_buf_ struct buf text = BUF_INIT(ACTION_MAX);
+    buf_addf(&text, "%s:", verb);
+    for (size_t i = 0; i < exec->config.cmd.len && !text.overflow; i++)
+        buf_addf(&text, " %s", exec->config.cmd.items[i]);
+    return arena_strdup(arena, buf_text(&text));
 }
 
 int engine_exec_create(struct engine *engine, const char *ref, const struct exec_config *config, char id[65],
@@ -61,6 +70,8 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
         return -1;
     if (config->cmd.len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "No exec command specified");
+    if (config->cmd.len > CMD_MAX || config->env.len > ENV_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d words or %d variables", CMD_MAX, ENV_MAX);
     if (check_live(container, err) < 0)
         return -1;
 
@@ -69,13 +80,13 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
     // Through the table, so that everything is copied into the exec's own arena.
     _cleanup_json_ json_t *form = json_encode(&exec_config_table, config);
     if (json_decode(&exec_config_table, form, &exec->config, &exec->arena, NULL, err) < 0) {
-        free(exec);
+        exec_free(exec);
         return -1;
     }
     exec->config.console_size_raw = NULL;
     memcpy(id, exec->id, 65);
-    char *line = command_line(exec, &exec->arena);
-    const char *action = arena_printf(&exec->arena, "exec_create: %s", line);
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    const char *action = action_text("exec_create", exec, &arena);
 
     mutex_lock(&container->lock);
     int result = make_room(container, err);
@@ -85,8 +96,7 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
     }
     mutex_unlock(&container->lock);
     if (result < 0) {
-        arena_done(&exec->arena);
-        free(exec);
+        exec_free(exec);
         return -1;
     }
     event_container(container, action, "execID", id, NULL);
@@ -166,47 +176,58 @@ static int64_t failed_code(const char *message)
     return strstr(message, "executable file not found") || strstr(message, "no such file or directory") ? 127 : 126;
 }
 
-// Needs container_begin().
-static int run_exec(struct container *container, const char *exec_id, int client_fd, const int64_t size[2],
-                    struct err *err)
+static int call_exec(struct container *container, const struct exec *exec, struct task_client *client, int client_fd,
+                     const int64_t size[2], int64_t *pid, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     _cleanup_json_ json_t *result = NULL;
-    struct exec *exec;
-    struct task_client *client;
     struct task_exec form;
-    if (claim(container, exec_id, &exec, &client, err) < 0 || document_exec(container, exec, &arena, &form, err) < 0)
+    if (document_exec(container, exec, &arena, &form, err) < 0)
         return -1;
     _cleanup_json_ json_t *arguments = exec_arguments(exec, &form, size, client_fd >= 0);
-    const char *action = arena_printf(&arena, "exec_start: %s", command_line(exec, &arena));
-    event_container(container, action, "execID", exec_id, NULL);
-    int called = task_call(client, "exec", arguments, &client_fd, client_fd >= 0 ? 1 : 0, CALL_TIMEOUT_NS, &result, NULL,
-                           NULL, err);
+    event_container(container, action_text("exec_start", exec, &arena), "execID", exec->id, NULL);
+    if (task_call(client, "exec", arguments, &client_fd, client_fd >= 0 ? 1 : 0, CALL_TIMEOUT_NS, &result, NULL, NULL,
+                  err) < 0)
+        return err_wrap(err, "OCI runtime exec failed: exec failed: unable to start container process");
+    *pid = json_get_int(result, "pid", 0);
+    return 0;
+}
+
+// Needs container_begin(). While an exec counts as running nobody frees it; from the end of the lock on it may be gone.
+static int run_exec(struct container *container, const char *exec_id, int client_fd, const int64_t size[2], bool *terminal,
+                    struct err *err)
+{
+    struct exec *exec;
+    struct task_client *client;
+    int64_t pid = 0;
+    if (claim(container, exec_id, &exec, &client, err) < 0)
+        return -1;
+    *terminal = exec->config.tty;
+    int called = call_exec(container, exec, client, client_fd, size, &pid, err);
     mutex_lock(&container->lock);
+    exec->pid = pid;
     if (called < 0) {
         exec->running = false;
         exec->exit_code = failed_code(err->message);
-    } else {
-        exec->pid = json_get_int(result, "pid", 0);
     }
     mutex_unlock(&container->lock);
-    if (called < 0) {
-        err_wrap(err, "OCI runtime exec failed: exec failed: unable to start container process");
-        if (client_fd >= 0)
-            write_failure(client_fd, exec->config.tty, err->message);
-    }
     return called;
 }
 
+// The client has its answer already when there is a descriptor: a failure goes that way.
 int engine_exec_start(struct engine *engine, const char *exec_id, int client_fd, const int64_t size[2], struct err *err)
 {
     _cleanup_close_ int fd = client_fd;
     struct err local = { 0 };
-    _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, err);
-    if (!container || container_begin(container, err) < 0)
-        return -1;
-    int result = run_exec(container, exec_id, fd, size, &local);
-    container_end(container);
+    bool terminal = false;
+    int result = -1;
+    _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, &local);
+    if (container && container_begin(container, &local) == 0) {
+        result = run_exec(container, exec_id, fd, size, &terminal, &local);
+        container_end(container);
+    }
+    if (result < 0 && fd >= 0)
+        write_failure(fd, terminal, local.message);
     if (result < 0 && err)
         *err = local;
     return result;

@@ -13,18 +13,29 @@
 
 // ---- giving back what a run holds -----------------------------------------------------------------------------------
 
+// After task_client_free() no callback adds to the queue, and what stands in it carries the old number.
+void container_drop_client(struct container *container)
+{
+    mutex_lock(&container->lock);
+    struct task_client *client = take_ptr(&container->client);
+    mutex_unlock(&container->lock);
+    task_client_free(client);
+    mutex_lock(&container->lock);
+    container->run++;
+    mutex_unlock(&container->lock);
+}
+
 static void release_shim(struct container *container)
 {
     mutex_lock(&container->lock);
     struct task_client *client = container->client;
-    container->client = NULL;
     mutex_unlock(&container->lock);
-    if (!client)
-        return;
-    _cleanup_json_ json_t *arguments = json_object();
-    struct err ignored = { 0 };
-    task_call(client, "delete", arguments, NULL, 0, DELETE_TIMEOUT_NS, NULL, NULL, NULL, &ignored);
-    task_client_free(client);
+    if (client) {
+        _cleanup_json_ json_t *arguments = json_object();
+        struct err ignored = { 0 };
+        task_call(client, "delete", arguments, NULL, 0, DELETE_TIMEOUT_NS, NULL, NULL, NULL, &ignored);
+    }
+    container_drop_client(container);
 }
 
 static void release_network(struct container *container)
@@ -43,21 +54,25 @@ static void release_network(struct container *container)
         log_warn("container %s: %s", container->id, err.message);
 }
 
+// A lost shim may have left processes behind, of which we have no handle: the group is found by its name then.
 static void release_cgroup(struct container *container)
 {
     char path[128];
     struct err err = { 0 };
+    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
     mutex_lock(&container->lock);
     struct cgroup *cgroup = take_ptr(&container->cgroup);
     mutex_unlock(&container->lock);
+    if (!cgroup && cgroup_open(&container->engine->cgroups, path, &cgroup, NULL) < 0)
+        cgroup = NULL;
     if (cgroup && cgroup_kill(cgroup, 5 * NS_PER_S, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
     cgroup_free(cgroup);
-    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
     if (cgroup_remove(&container->engine->cgroups, path, 2 * NS_PER_S, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
 }
 
+// The task folder goes last: as long as it stands, a daemon that starts anew clears what is left.
 void container_release(struct container *container)
 {
     release_shim(container);
@@ -91,52 +106,72 @@ static void make_visible(struct container *container, const struct ending *endin
         }
 }
 
-// Needs container_begin(). `seq` of the event to acknowledge, 0 for none.
+static void publish_end(struct container *container, const struct ending *ending, int64_t started_ns)
+{
+    char code[24], seconds[24];
+    int64_t duration_ns = started_ns ? MAX_OF(ending->time_ns - started_ns, INT64_C(0)) : 0;
+    snprintf(code, sizeof(code), "%lld", (long long)ending->exit_code);
+    snprintf(seconds, sizeof(seconds), "%lld", (long long)(duration_ns / NS_PER_S));
+    event_container(container, "die", "execDuration", seconds, "exitCode", code, NULL);
+}
+
+// Needs container_begin(). `seq` of the event to acknowledge, 0 for none. The waiters come after the event, so that what a
+// woken verb publishes comes after it too. A daemon that dies behind the acknowledgement leaves a shim that still tells
+// the end of its task, until `delete`.
 static void finish_run(struct container *container, const struct ending *ending, int64_t seq)
 {
-    char code[24];
     mutex_lock(&container->lock);
-    if (!container_is_live(container)) {
-        mutex_unlock(&container->lock);
-        return;
-    }
-    make_visible(container, ending);
+    bool live = container_is_live(container);
+    int64_t started_ns = container->state.started_ns;
+    if (live)
+        make_visible(container, ending);
+    bool kept = !container->config.host_config.auto_remove || container->restarting;
     struct task_client *client = container->client;
+    mutex_unlock(&container->lock);
+    if (!live)
+        return;
+    publish_end(container, ending, started_ns);
+    mutex_lock(&container->lock);
     container_finish_waiters(container, false);
     mutex_unlock(&container->lock);
-
-    snprintf(code, sizeof(code), "%lld", (long long)ending->exit_code);
-    if (ending->oom)
-        event_container(container, "oom", NULL);
-    event_container(container, "die", "exitCode", code, NULL);
     if (client && seq)
         task_ack(client, seq);
-    if (!container->config.host_config.auto_remove)
-        record_save_state(container, NULL);
+    if (kept) // else the record goes in a moment
+        record_note_state(container);
     container_release(container);
 }
 
-static bool read_exit_record(struct container *container, struct arena *arena, struct task_exit_record *out)
+// A record of an earlier run may still stand there: the time of the start tells them apart.
+static bool read_exit_record(struct container *container, struct task_exit_record *out)
 {
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
     _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
     _cleanup_free_ char *path = mem_printf("%s/" TASK_EXIT_RECORD_NAME, container->id);
     if (file_read_at(container->engine->containers_fd, path, &text, NULL) < 0 ||
-        json_decode_text(&task_exit_record_table, buf_text(&text), text.size, out, arena, NULL, NULL) < 0)
+        json_decode_text(&task_exit_record_table, buf_text(&text), text.size, out, &arena, NULL, NULL) < 0)
         return false;
-    return out->started_ns == container->state.started_ns;
+    out->boot_id = NULL; // it lives in the arena
+    mutex_lock(&container->lock);
+    bool same = out->started_ns == container->state.started_ns;
+    mutex_unlock(&container->lock);
+    return same;
 }
 
 void container_declare_lost(struct container *container)
 {
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct task_exit_record record;
-    struct ending ending = { 137, clock_wall_ns(), false, "the container's supervisor was lost" };
-    mutex_lock(&container->lock);
-    if (read_exit_record(container, &arena, &record))
-        ending = (struct ending){ record.exit_code, record.time_ns, record.oom, "" };
-    struct task_client *client = take_ptr(&container->client);
-    mutex_unlock(&container->lock);
-    task_client_free(client);
+    container_drop_client(container);
+    if (read_exit_record(container, &record)) {
+        container_declare_ended(container, record.exit_code, record.time_ns, record.oom);
+        return;
+    }
+    const struct ending ending = { 137, clock_wall_ns(), false, "the container's supervisor was lost" };
+    finish_run(container, &ending, 0);
+}
+
+void container_declare_ended(struct container *container, int64_t exit_code, int64_t time_ns, bool oom)
+{
+    const struct ending ending = { exit_code, time_ns ? time_ns : clock_wall_ns(), oom, "" };
     finish_run(container, &ending, 0);
 }
 
@@ -167,24 +202,32 @@ static void handle(struct container *container, const struct queued_event *event
     mutex_lock(&container->lock);
     struct task_client *client = container->client;
     mutex_unlock(&container->lock);
+    if (!client)
+        return;
     switch (event->kind) {
     case QUEUED_EXITED:
         finish_run(container, &ending, event->seq);
-        break;
+        return;
     case QUEUED_EXEC_EXITED:
         finish_exec(container, event);
-        break;
+        return;
     case QUEUED_GONE:
-        if (client)
-            container_declare_lost(container);
+        container_drop_client(container);
+        container_adopt(container); // its shim may well live, and only the connection have broken
+        return;
+    case QUEUED_OOM:
+        event_container(container, "oom", NULL);
         break;
     case QUEUED_DETACHED:
-        event_container(container, event->exec_id[0] ? "exec_detach" : "detach", NULL);
-        // fallthrough
+        if (event->exec_id[0])
+            event_container(container, "exec_detach", "execID", event->exec_id, NULL);
+        else
+            event_container(container, "detach", NULL);
+        break;
     default:
-        if (client)
-            task_ack(client, event->seq);
+        break;
     }
+    task_ack(client, event->seq);
 }
 
 static struct queued_event *take_event(struct container *container)
@@ -199,30 +242,35 @@ static struct queued_event *take_event(struct container *container)
     return event;
 }
 
-// One job drains all events of a container, in order. Holds a reference.
-static void drain_events(struct engine *engine, void *context)
+static bool is_current(struct container *container, const struct queued_event *event)
 {
-    struct container *container = context;
+    mutex_lock(&container->lock);
+    bool current = event->run == container->run;
+    mutex_unlock(&container->lock);
+    return current;
+}
+
+// One job drains all events of a container, in order. Between an event and its turn another verb may have had the
+// container: started it again, even, and then an old event says nothing about the new run.
+static void drain_events(struct container *container)
+{
     struct queued_event *event;
     while ((event = take_event(container))) {
-        struct err err = { 0 };
-        if (container_begin(container, &err) == 0) {
-            handle(container, event);
+        if (container_begin(container, NULL) == 0) {
+            if (is_current(container, event)) {
+                handle(container, event);
+                container_auto_remove(container);
+            }
             container_end(container);
-            mutex_lock(&container->lock);
-            bool remove = container->state.status == STATUS_EXITED && container->config.host_config.auto_remove;
-            mutex_unlock(&container->lock);
-            if (remove && container_remove(container, true, true, &err) < 0 && err.class != ERR_NOT_FOUND)
-                log_warn("container %s: %s", container->id, err.message);
         }
         free(event);
     }
-    container_unref(container);
 }
 
 static void queue_event(struct container *container, struct queued_event *event)
 {
     mutex_lock(&container->lock);
+    event->run = container->run;
     struct queued_event **at = &container->events;
     while (*at)
         at = &(*at)->next;
@@ -231,7 +279,7 @@ static void queue_event(struct container *container, struct queued_event *event)
     container->events_scheduled = true;
     mutex_unlock(&container->lock);
     if (schedule)
-        worker_queue(container->engine, drain_events, container_ref(container));
+        worker_queue(container, drain_events);
 }
 
 void container_on_event(void *context, const struct task_event *event)

@@ -29,6 +29,8 @@ static void count_containers(struct engine *engine, struct engine_info *out)
 {
     mutex_lock(&engine->list_lock);
     for (struct container *c = engine->containers; c; c = c->next) {
+        if (c->hidden)
+            continue;
         mutex_lock(&c->lock);
         out->containers++;
         out->running += c->state.status == STATUS_RUNNING;
@@ -45,14 +47,17 @@ static bool forwarding(void)
     return file_read_at(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", &text, NULL) == 0 && buf_text(&text)[0] == '1';
 }
 
-static void describe_cgroups(const struct cgroup_layout *layout, struct engine_info *out)
+static void describe_cgroups(const struct engine *engine, struct engine_info *out)
 {
-    out->cgroup_driver = (char *)(layout->version == CGROUP_NONE ? "none" : "cgroupfs");
-    out->cgroup_version = (char *)(layout->version == CGROUP_V2 ? "2" : "1");
-    out->memory_limit = out->swap_limit = cgroup_layout_has(layout, "memory");
-    out->cpu_quota = out->cpu_shares = cgroup_layout_has(layout, "cpu");
-    out->cpuset = cgroup_layout_has(layout, "cpuset");
-    out->pids_limit = cgroup_layout_has(layout, "pids");
+    const struct host_features *features = &engine->features;
+    out->cgroup_driver = (char *)(engine->cgroups.version == CGROUP_NONE ? "none" : "cgroupfs");
+    out->cgroup_version = (char *)(engine->cgroups.version == CGROUP_V2 ? "2" : "1");
+    out->memory_limit = features->memory;
+    out->swap_limit = features->swap;
+    out->cpu_quota = features->cpu_quota;
+    out->cpu_shares = features->cpu_shares;
+    out->cpuset = features->cpuset;
+    out->pids_limit = features->pids;
 }
 
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err)
@@ -66,7 +71,7 @@ int engine_info(struct engine *engine, struct arena *arena, struct engine_info *
     if (image_list(engine->images, arena, &images, &image_len, err) < 0)
         return -1;
     count_containers(engine, out);
-    describe_cgroups(&engine->cgroups, out);
+    describe_cgroups(engine, out);
     out->images = (int64_t)image_len;
     out->name = arena_strdup(arena, host.nodename);
     out->kernel_version = arena_strdup(arena, host.release);

@@ -35,7 +35,7 @@ static void copy_ports(struct container *container, struct arena *arena, struct 
         if (!slice_cut(&rest, '/', &number) || !num_parse_u64(number, 65535, &port))
             continue;
         const char *proto = rest.data ? rest.data : "tcp";
-        for (size_t k = 0; k < out->port_len; k++)
+        for (size_t k = 0; k < container->port_len; k++)
             published = published || (out->ports[k].private_port == (int64_t)port && str_eq(out->ports[k].proto, proto));
         if (!published)
             out->ports[out->port_len++] = (struct engine_port){ NULL, arena_strdup(arena, proto), 0, (int64_t)port };
@@ -148,9 +148,10 @@ static size_t take_all(struct engine *engine, struct arena *arena, struct contai
         len++;
     *out = arena_alloc(arena, (len + 1) * sizeof(**out));
     for (struct container *c = engine->containers; c; c = c->next)
-        (*out)[i++] = container_ref(c);
+        if (!c->hidden)
+            (*out)[i++] = container_ref(c);
     mutex_unlock(&engine->list_lock);
-    return len;
+    return i;
 }
 
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len,

@@ -1,5 +1,7 @@
 // Small translations from what clients say to what the wall takes: limits, capabilities, signals.
 #include <signal.h>
+#include <strings.h>
+#include <sys/resource.h>
 
 #include "engine_private.h"
 #include "kernel/caps.h"
@@ -38,7 +40,9 @@ int signal_parse(const char *text, int *out, struct err *err)
         *out = (int)number;
         return 0;
     }
-    size_t len = MIN_OF(strlen(text), sizeof(upper) - 1);
+    size_t len = strlen(text);
+    if (len >= sizeof(upper))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid signal: %s", text);
     for (size_t i = 0; i < len; i++)
         upper[i] = (char)(text[i] >= 'a' && text[i] <= 'z' ? text[i] - 32 : text[i]);
     upper[len] = 0;
@@ -59,12 +63,30 @@ const char *container_stop_signal(const struct container *container)
     return str_empty(signal) ? "SIGTERM" : signal;
 }
 
+int ulimit_resource(const char *name)
+{
+    static const struct {
+        const char *name;
+        int resource;
+    } table[] = {
+        { "as", RLIMIT_AS },         { "core", RLIMIT_CORE },   { "cpu", RLIMIT_CPU },       { "data", RLIMIT_DATA },
+        { "fsize", RLIMIT_FSIZE },   { "locks", RLIMIT_LOCKS }, { "memlock", RLIMIT_MEMLOCK }, { "msgqueue", RLIMIT_MSGQUEUE },
+        { "nice", RLIMIT_NICE },     { "nofile", RLIMIT_NOFILE }, { "nproc", RLIMIT_NPROC }, { "rss", RLIMIT_RSS },
+        { "rtprio", RLIMIT_RTPRIO }, { "rttime", RLIMIT_RTTIME }, { "sigpending", RLIMIT_SIGPENDING }, { "stack", RLIMIT_STACK },
+    };
+    for (size_t i = 0; name && i < ARRAY_LEN(table); i++)
+        if (strcasecmp(table[i].name, name) == 0)
+            return table[i].resource;
+    return -1;
+}
+
 void limits_from_config(const struct host_config *host, struct oci_resources *out)
 {
     enum { PERIOD_US = 100000 };
     out->memory_limit = host->memory;
     out->memory_reservation = host->memory_reservation;
-    out->memory_swap = host->memory && !host->memory_swap ? 2 * host->memory : host->memory_swap;
+    int64_t twice = host->memory > INT64_MAX / 2 ? -1 : 2 * host->memory; // Docker's default; -1 has no bound
+    out->memory_swap = host->memory && !host->memory_swap ? twice : host->memory_swap;
     out->cpu_shares = host->cpu_shares;
     out->cpu_period = host->nano_cpus ? PERIOD_US : host->cpu_period;
     out->cpu_quota = host->nano_cpus ? host->nano_cpus * PERIOD_US / INT64_C(1000000000) : host->cpu_quota;

@@ -42,7 +42,7 @@ static void add_frame_head(struct buf *out, bool error, size_t size)
     buf_add(out, head, sizeof(head));
 }
 
-static int give_line(struct log_reader *reader, const char *text, const char *log, bool error)
+static int give_line(struct log_reader *reader, const char *text, struct slice log, bool error)
 {
     char stamp[CLOCK_TEXT_SIZE];
     int64_t time_ns = 0;
@@ -50,12 +50,12 @@ static int give_line(struct log_reader *reader, const char *text, const char *lo
     bool stamped = reader->wanted->timestamps && clock_parse(slice_of(text), &time_ns);
     if (stamped)
         clock_format_fixed(time_ns, stamp);
-    size_t size = strlen(log) + (stamped ? strlen(stamp) + 1 : 0);
+    size_t size = log.size + (stamped ? strlen(stamp) + 1 : 0);
     if (reader->framed)
         add_frame_head(&out, error, size);
     if (stamped)
         buf_addf(&out, "%s ", stamp);
-    buf_adds(&out, log);
+    buf_add(&out, log.data, log.size);
     return reader->sink(reader->context, out.data, out.size);
 }
 
@@ -70,15 +70,16 @@ static bool in_window(struct log_reader *reader, const char *time_text)
     return time_ns >= reader->wanted->since_ns && !reader->past_until;
 }
 
-// A line that is not JSON (a torn write after a crash of the machine) is passed over.
+// A line that is not JSON (a torn write after a crash of the machine) is passed over. Programs print NUL bytes as well, and
+// these are no errors here.
 static int handle_line(struct log_reader *reader, const char *line, size_t size)
 {
-    _cleanup_json_ json_t *entry = NULL;
-    if (json_parse(line, size, &entry, NULL) < 0)
-        return 0;
-    const char *log = json_get_text(entry, "log", NULL), *time_text = json_get_text(entry, "time", "");
+    _cleanup_json_ json_t *entry = json_loadb(line, size, JSON_ALLOW_NUL, NULL);
+    const json_t *text = json_object_get(entry, "log");
+    const char *time_text = json_get_text(entry, "time", "");
+    const struct slice log = { json_string_value(text), json_string_length(text) };
     bool error = str_eq(json_get_text(entry, "stream", "stdout"), "stderr");
-    if (!log || !(error ? reader->wanted->error : reader->wanted->out) || !in_window(reader, time_text))
+    if (!log.data || !(error ? reader->wanted->error : reader->wanted->out) || !in_window(reader, time_text))
         return 0;
     return give_line(reader, time_text, log, error);
 }
@@ -146,7 +147,8 @@ static int follow(struct log_reader *reader, struct container *container, const 
     for (;;) {
         struct pollfd fds[] = { { notify, POLLIN, 0 },
                                 { waiter->event_fd, POLLIN, 0 },
-                                { cancel ? cancel->fd : -1, POLLRDHUP, 0 } };
+                                { cancel ? cancel->fd : -1, POLLRDHUP, 0 },
+                                { cancel ? cancel->event_fd : -1, POLLIN, 0 } };
         char ignored[4096];
         int timeout_ms = -1;
         if (reader->wanted->until_ns)
@@ -156,7 +158,7 @@ static int follow(struct log_reader *reader, struct container *container, const 
         int ready = poll(fds, ARRAY_LEN(fds), timeout_ms);
         if (ready == 0 && reader->wanted->until_ns && clock_wall_ns() >= reader->wanted->until_ns)
             break;
-        if (fds[2].revents) {
+        if (fds[2].revents || fds[3].revents) {
             result = err_set(err, ERR_CANCELLED, "the client left");
             break;
         }
@@ -179,8 +181,8 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
     if (!container)
         return -1;
     const char *path = container_path(container, &arena, arena_printf(&arena, "%s-json.log", container->id));
-    // A container that never ran has no log yet; following one waits for what the shim will write.
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | (logs->follow ? O_CREAT : 0), 0640);
+    // A container that never ran has no log yet, and as it does not run there is nothing to follow.
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "%s", path);
     struct log_reader reader = { .wanted = logs, .framed = !container->config.tty, .sink = sink, .context = context,

@@ -7,6 +7,8 @@
 #include "engine_private.h"
 #include "mounts.h"
 
+enum { MOUNTS_MAX = 900 }; // each is a descriptor of the start; the layers and ports need some too
+
 struct mount_words {
     bool read_only;
     const char *propagation;
@@ -45,6 +47,37 @@ static int parse_words(const char *text, const char *whole, struct mount_words *
     return 0;
 }
 
+// What the functions below work on.
+struct mounting {
+    struct container *container;
+    struct arena *arena; // of the request
+    struct strv *fresh;
+};
+
+// The destination without doubled slashes, "." and "..": two spellings of one place are one place.
+static char *clean_path(struct arena *arena, const char *path)
+{
+    struct slice rest = slice_of(path), part;
+    char *clean = arena_alloc(arena, rest.size + 2);
+    size_t len = 0;
+    while (slice_cut(&rest, '/', &part)) {
+        if (part.size == 0 || slice_eq(part, "."))
+            continue;
+        if (slice_eq(part, "..")) {
+            while (len > 0 && clean[--len] != '/')
+                ;
+            continue;
+        }
+        clean[len++] = '/';
+        memcpy(clean + len, part.data, part.size);
+        len += part.size;
+    }
+    if (len == 0)
+        clean[len++] = '/';
+    clean[len] = 0; // behind a ".." stands what it took away
+    return clean;
+}
+
 static struct engine_mount *add(struct container *container, const char *destination)
 {
     struct arena *arena = &container->arena;
@@ -54,30 +87,32 @@ static struct engine_mount *add(struct container *container, const char *destina
     container->mounts = grown;
     struct engine_mount *mount = &grown[container->mount_len++];
     mount->destination = arena_strdup(arena, destination);
-    size_t len = strlen(mount->destination);
-    while (len > 1 && mount->destination[len - 1] == '/')
-        mount->destination[--len] = 0;
     mount->mode = mount->propagation = (char *)"";
     mount->rw = true;
     return mount;
 }
 
-static int check_destination(const struct container *container, const char *destination, struct err *err)
+// Cleans *destination. Duplicates are refused, and more than a container's descriptors could carry.
+static int check_destination(struct mounting *mounting, const char **destination, struct err *err)
 {
-    if (!destination || destination[0] != '/')
+    const struct container *container = mounting->container;
+    if (!*destination || **destination != '/')
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config: mount path must be absolute: '%s'",
-                       destination ? destination : "");
-    if (str_eq(destination, "/"))
+                       *destination ? *destination : "");
+    *destination = clean_path(mounting->arena, *destination);
+    if (str_eq(*destination, "/"))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: destination can't be '/'");
+    if (container->mount_len >= MOUNTS_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d mounts", MOUNTS_MAX);
     for (size_t i = 0; i < container->mount_len; i++)
-        if (str_eq(container->mounts[i].destination, destination))
-            return err_set(err, ERR_INVALID_ARGUMENT, "Duplicate mount point: %s", destination);
+        if (str_eq(container->mounts[i].destination, *destination))
+            return err_set(err, ERR_INVALID_ARGUMENT, "Duplicate mount point: %s", *destination);
     return 0;
 }
 
-static int add_volume(struct container *container, const struct image *image, const char *name, const char *destination,
-                      bool read_only, struct err *err)
+static int add_volume(struct mounting *mounting, const char *name, const char *destination, bool read_only, struct err *err)
 {
+    struct container *container = mounting->container;
     struct volume volume;
     bool created;
     if (volume_ensure(container->engine->volumes, name, &container->arena, &volume, &created, err) < 0)
@@ -89,7 +124,20 @@ static int add_volume(struct container *container, const struct image *image, co
     mount->driver = (char *)"local";
     mount->mode = (char *)"z";
     mount->rw = !read_only;
-    return created ? volume_fill(container, image, destination, volume.path, err) : 0;
+    if (created)
+        strv_push_arena(mounting->fresh, mounting->arena, destination);
+    return 0;
+}
+
+int mounts_fill(struct container *container, const struct image *image, const struct strv *fresh, struct err *err)
+{
+    for (size_t i = 0; i < container->mount_len; i++) {
+        const struct engine_mount *mount = &container->mounts[i];
+        if (strv_has(fresh, mount->destination) &&
+            volume_fill(container, image, mount->destination, mount->source, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static void add_bind(struct container *container, const char *source, const char *destination, const char *mode,
@@ -103,27 +151,38 @@ static void add_bind(struct container *container, const char *source, const char
     mount->propagation = (char *)(words->propagation ? words->propagation : "rprivate");
 }
 
-// "src:dst[:words]": an absolute source is a host path, made as a folder when it is missing; else a volume's name.
-static int from_bind(struct container *container, const struct image *image, const char *text, struct err *err)
+// "src:dst[:words]", or "dst" alone for an anonymous volume.
+struct bind_words {
+    const char *source, *destination, *mode;
+};
+
+static int split_bind(const char *text, struct arena *arena, struct bind_words *out, struct err *err)
 {
     struct slice rest = slice_of(text), part[3] = { 0 };
-    struct arena *arena = &container->arena;
-    struct mount_words words = { 0 };
     size_t len = 0;
     while (len < 3 && slice_cut(&rest, ':', &part[len]))
         len++;
-    if (len < 2 || part[0].size == 0 || part[1].size == 0 || rest.data)
+    if (len == 0 || rest.data || part[0].size == 0 || (len > 1 && part[1].size == 0))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: '%s'", text);
-    const char *source = arena_strndup(arena, part[0].data, part[0].size);
-    const char *destination = arena_strndup(arena, part[1].data, part[1].size);
-    const char *mode = len == 3 ? arena_strndup(arena, part[2].data, part[2].size) : "";
-    if (parse_words(mode, text, &words, err) < 0 || check_destination(container, destination, err) < 0)
+    *out = (struct bind_words){ .mode = len == 3 ? arena_strndup(arena, part[2].data, part[2].size) : "" };
+    out->source = len > 1 ? arena_strndup(arena, part[0].data, part[0].size) : NULL;
+    out->destination = arena_strndup(arena, part[len > 1].data, part[len > 1].size);
+    return 0;
+}
+
+// An absolute source is a host path, made as a folder when it is missing; else a volume's name.
+static int from_bind(struct mounting *mounting, const char *text, struct err *err)
+{
+    struct bind_words bind = { 0 };
+    struct mount_words words = { 0 };
+    if (split_bind(text, mounting->arena, &bind, err) < 0 || parse_words(bind.mode, text, &words, err) < 0 ||
+        check_destination(mounting, &bind.destination, err) < 0)
         return -1;
-    if (source[0] != '/')
-        return add_volume(container, image, source, destination, words.read_only, err);
-    if (access(source, F_OK) < 0 && errno == ENOENT && file_mkdirs(AT_FDCWD, source, 0755, err) < 0)
-        return err_wrap(err, "error while creating mount source path '%s'", source);
-    add_bind(container, source, destination, mode, &words);
+    if (!bind.source || bind.source[0] != '/')
+        return add_volume(mounting, bind.source, bind.destination, words.read_only, err);
+    if (access(bind.source, F_OK) < 0 && errno == ENOENT && file_mkdirs(AT_FDCWD, bind.source, 0755, err) < 0)
+        return err_wrap(err, "error while creating mount source path '%s'", bind.source);
+    add_bind(mounting->container, bind.source, bind.destination, bind.mode, &words);
     return 0;
 }
 
@@ -135,23 +194,27 @@ static void add_tmpfs(struct container *container, const char *destination, cons
     mount->mode = arena_strdup(&container->arena, options);
 }
 
-static int from_request(struct container *container, const struct image *image, const struct mount_request *request,
-                        struct err *err)
+static void add_tmpfs_request(struct container *container, const struct mount_request *request, const char *destination)
+{
+    char options[64] = "";
+    if (request->tmpfs && request->tmpfs->size_bytes > 0)
+        snprintf(options, sizeof(options), "size=%lld", (long long)request->tmpfs->size_bytes);
+    if (request->tmpfs && request->tmpfs->mode > 0)
+        snprintf(options + strlen(options), sizeof(options) - strlen(options), "%smode=%llo", options[0] ? "," : "",
+                 (long long)request->tmpfs->mode & 07777);
+    add_tmpfs(container, destination, options);
+}
+
+static int from_request(struct mounting *mounting, const struct mount_request *request, struct err *err)
 {
     const struct mount_words words = { .read_only = request->read_only };
-    if (check_destination(container, request->target, err) < 0)
+    const char *destination = request->target;
+    if (check_destination(mounting, &destination, err) < 0)
         return -1;
     if (str_eq(request->type, "volume"))
-        return add_volume(container, image, str_empty(request->source) ? NULL : request->source, request->target,
-                          request->read_only, err);
+        return add_volume(mounting, str_empty(request->source) ? NULL : request->source, destination, request->read_only, err);
     if (str_eq(request->type, "tmpfs")) {
-        char options[64] = "";
-        if (request->tmpfs && request->tmpfs->size_bytes > 0)
-            snprintf(options, sizeof(options), "size=%lld", (long long)request->tmpfs->size_bytes);
-        if (request->tmpfs && request->tmpfs->mode > 0)
-            snprintf(options + strlen(options), sizeof(options) - strlen(options), "%smode=%llo", options[0] ? "," : "",
-                     (long long)request->tmpfs->mode & 07777);
-        add_tmpfs(container, request->target, options);
+        add_tmpfs_request(mounting->container, request, destination);
         return 0;
     }
     if (!str_eq(request->type, "bind"))
@@ -163,35 +226,59 @@ static int from_request(struct container *container, const struct image *image, 
     if (access(request->source, F_OK) < 0)
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "invalid mount config for type \"bind\": bind source path does not exist: %s", request->source);
-    add_bind(container, request->source, request->target, "", &words);
+    add_bind(mounting->container, request->source, destination, "", &words);
     return 0;
 }
 
-int mounts_from_config(struct container *container, const struct image *image, struct err *err)
+// An image's volume, or -v with a path alone; where the user mounted something there already, that stays.
+static int from_volume_path(struct mounting *mounting, const char *path, struct err *err)
+{
+    const char *destination = path;
+    if (path[0] != '/')
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: '%s'", path);
+    const char *clean = clean_path(mounting->arena, path);
+    for (size_t i = 0; i < mounting->container->mount_len; i++)
+        if (str_eq(mounting->container->mounts[i].destination, clean))
+            return 0;
+    if (check_destination(mounting, &destination, err) < 0)
+        return -1;
+    return add_volume(mounting, NULL, destination, false, err);
+}
+
+int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err)
 {
     const struct host_config *host = &container->config.host_config;
+    const struct strv *volumes = &container->config.process.volumes;
+    struct mounting mounting = { container, arena, fresh };
     for (size_t i = 0; i < host->binds.len; i++)
-        if (from_bind(container, image, host->binds.items[i], err) < 0)
+        if (from_bind(&mounting, host->binds.items[i], err) < 0)
             return -1;
     for (size_t i = 0; i < host->mounts.len; i++)
-        if (from_request(container, image, json_list_at(&host->mounts, &mount_request_table, i), err) < 0)
+        if (from_request(&mounting, json_list_at(&host->mounts, &mount_request_table, i), err) < 0)
             return err_wrap(err, "HostConfig.Mounts[%zu]", i);
     for (size_t i = 0; i < host->tmpfs.len; i++) {
-        if (check_destination(container, host->tmpfs.items[i].key, err) < 0)
+        const char *destination = host->tmpfs.items[i].key;
+        if (check_destination(&mounting, &destination, err) < 0)
             return -1;
-        add_tmpfs(container, host->tmpfs.items[i].key, host->tmpfs.items[i].value);
+        add_tmpfs(container, destination, host->tmpfs.items[i].value);
     }
-    const struct strv *volumes = &container->config.process.volumes;
-    for (size_t i = 0; i < volumes->len; i++) {
-        struct err ignored = { 0 };
-        if (volumes->items[i][0] != '/')
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: '%s'", volumes->items[i]);
-        if (check_destination(container, volumes->items[i], &ignored) < 0)
-            continue; // the user mounted something there
-        if (add_volume(container, image, NULL, volumes->items[i], false, err) < 0)
+    for (size_t i = 0; i < volumes->len; i++)
+        if (from_volume_path(&mounting, volumes->items[i], err) < 0)
             return -1;
-    }
     return 0;
+}
+
+// One that is still being made is not looked at: its list grows.
+static bool another_has(const struct container *container, const char *volume)
+{
+    struct engine *engine = container->engine;
+    bool found = false;
+    mutex_lock(&engine->list_lock);
+    for (const struct container *c = engine->containers; c && !found; c = c->next)
+        for (size_t i = 0; c != container && !c->hidden && i < c->mount_len && !found; i++)
+            found = str_eq(c->mounts[i].type, "volume") && str_eq(c->mounts[i].name, volume);
+    mutex_unlock(&engine->list_lock);
+    return found;
 }
 
 // Anonymous volumes go with their container (rm -v, --rm); named ones stay.
@@ -203,7 +290,8 @@ void mounts_remove_anonymous(struct container *container)
         struct volume volume;
         struct err ignored = { 0 };
         if (str_eq(mount->type, "volume") &&
-            volume_get(container->engine->volumes, mount->name, &arena, &volume, &ignored) == 0 && volume.anonymous)
+            volume_get(container->engine->volumes, mount->name, &arena, &volume, &ignored) == 0 && volume.anonymous &&
+            !another_has(container, mount->name))
             volume_remove(container->engine->volumes, mount->name, &ignored);
     }
 }

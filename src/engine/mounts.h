@@ -4,8 +4,11 @@
 
 #include "engine_private.h"
 
-// Fills container->mounts from its configuration; volumes are made where missing.
-int mounts_from_config(struct container *container, const struct image *image, struct err *err);
+// Fills container->mounts from its configuration; volumes are made where missing. `fresh` gets the destinations of those
+// that are still to be filled, in `arena`.
+int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err);
+int mounts_fill(struct container *container, const struct image *image, const struct strv *fresh, struct err *err);
+// Of those that nobody named and no other container has.
 void mounts_remove_anonymous(struct container *container);
 // volume_fill.c: copies what the image has at `destination` into the fresh volume at `volume_path`.
 int volume_fill(struct container *container, const struct image *image, const char *destination, const char *volume_path,

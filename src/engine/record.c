@@ -38,10 +38,11 @@ static const char *const status_words[] = { "created", "running", "paused", "exi
 
 static char *state_text(const struct container_state *state)
 {
-    json_t *form = json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:s}", "status", status_words[state->status], "pid",
+    json_t *form = json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "status", status_words[state->status], "pid",
                              (json_int_t)state->pid, "exit_code", (json_int_t)state->exit_code, "started_ns",
                              (json_int_t)state->started_ns, "finished_ns", (json_int_t)state->finished_ns, "oom_killed",
-                             state->oom_killed, "error", state->error ? state->error : "");
+                             state->oom_killed, "remove_volumes", state->remove_volumes, "error",
+                             json_new_text(state->error));
     char *text = json_text(form);
     json_decref(form);
     return text;
@@ -61,6 +62,7 @@ static int state_parse(const char *text, struct container_state *out, struct err
     out->started_ns = json_get_int(form, "started_ns", 0);
     out->finished_ns = json_get_int(form, "finished_ns", 0);
     out->oom_killed = json_get_flag(form, "oom_killed", false);
+    out->remove_volumes = json_get_flag(form, "remove_volumes", false);
     out->error = mem_strdup(json_get_text(form, "error", ""));
     return 0;
 }
@@ -111,6 +113,13 @@ int record_save_state(struct container *container, struct err *err)
         return -1;
     return in_transaction(
         store, store_exec(store, err, "UPDATE containers SET state = ? WHERE id = ?", "tt", state, container->id), err);
+}
+
+void record_note_state(struct container *container)
+{
+    struct err err = { 0 };
+    if (record_save_state(container, &err) < 0)
+        log_warn("container %s: its state is not recorded: %s", container->id, err.message);
 }
 
 int record_rename(struct container *container, const char *name, struct err *err)

@@ -2,7 +2,6 @@
 // container_release() when a later one fails.
 //
 //     ports bound -> network -> cgroup -> shim up -> create (document and descriptors) -> start -> record
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -39,95 +38,16 @@ static int cargo_add(struct cargo *cargo, int fd, bool owned, int64_t *index, st
     return 0;
 }
 
-// ---- ports and network ----------------------------------------------------------------------------------------------
-
-static int parse_exposed(const char *text, int *proto, uint16_t *port, struct err *err)
-{
-    struct slice rest = slice_of(text), number;
-    uint64_t value;
-    slice_cut(&rest, '/', &number);
-    if (!num_parse_u64(number, 65535, &value) || value == 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: %s", text);
-    *port = (uint16_t)value;
-    if (!rest.data || slice_eq(rest, "tcp"))
-        *proto = IPPROTO_TCP;
-    else if (slice_eq(rest, "udp"))
-        *proto = IPPROTO_UDP;
-    else
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: %s: protocol %s is not supported", text, rest.data);
-    return 0;
-}
-
-struct port_plan {
-    struct net_port *ports;
-    size_t len;
-    const char *name; // of the container, for messages
-};
-
-static int plan_one(struct engine *engine, struct port_plan *plan, int proto, uint16_t target, const char *address,
-                    uint16_t host_port, struct err *err)
-{
-    plan->ports = mem_grow(plan->ports, (plan->len + 1) * sizeof(*plan->ports));
-    struct net_port *port = &plan->ports[plan->len];
-    *port = (struct net_port){ .proto = proto, .host_port = host_port, .target_port = target, .listener_fd = -1 };
-    snprintf(port->host_address, sizeof(port->host_address), "%s", address);
-    plan->len++;
-    return net_port_bind(engine->net, plan->name, port, err);
-}
-
-static bool host_has_ipv6(void)
-{
-    return access("/proc/net/if_inet6", F_OK) == 0;
-}
-
-// An empty host address means every address: one socket for IPv4 and, where the host has it, one for IPv6.
-static int plan_binding(struct engine *engine, struct port_plan *plan, int proto, uint16_t target,
-                        const struct port_binding *binding, struct err *err)
-{
-    uint64_t host_port = 0;
-    const char *address = str_empty(binding->host_ip) ? "0.0.0.0" : binding->host_ip;
-    unsigned char ignored[16];
-    if (!str_empty(binding->host_port) && !num_parse_u64(slice_of(binding->host_port), 65535, &host_port))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: \"%s\"", binding->host_port);
-    if (inet_pton(AF_INET, address, ignored) != 1 && inet_pton(AF_INET6, address, ignored) != 1)
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address: %s", address);
-    if (plan_one(engine, plan, proto, target, address, (uint16_t)host_port, err) < 0)
-        return -1;
-    if (str_empty(binding->host_ip) && host_has_ipv6())
-        return plan_one(engine, plan, proto, target, "::", plan->ports[plan->len - 1].host_port, err);
-    return 0;
-}
-
-static int plan_ports(struct container *container, struct port_plan *plan, struct err *err)
-{
-    const struct host_config *host = &container->config.host_config;
-    static const struct port_binding any = { 0 };
-    int proto;
-    uint16_t target;
-    for (size_t i = 0; i < host->port_bindings.len; i++) {
-        const struct json_list *list = (struct json_list *)host->port_bindings.items + i;
-        if (parse_exposed(host->port_bindings.keys[i], &proto, &target, err) < 0)
-            return -1;
-        for (size_t k = 0; k < list->len; k++)
-            if (plan_binding(container->engine, plan, proto, target, json_list_at(list, &port_binding_table, k), err) < 0)
-                return -1;
-        if (list->len == 0 && plan_binding(container->engine, plan, proto, target, &any, err) < 0)
-            return -1;
-    }
-    const struct strv *exposed = &container->config.process.exposed_ports;
-    for (size_t i = 0; host->publish_all_ports && i < exposed->len; i++)
-        if (parse_exposed(exposed->items[i], &proto, &target, err) < 0 ||
-            plan_binding(container->engine, plan, proto, target, &any, err) < 0)
-            return -1;
-    return 0;
-}
+// ---- network ----------------------------------------------------------------------------------------------------
 
 static int setup_network(struct container *container, struct err *err)
 {
     struct engine *engine = container->engine;
     const struct container_config *config = &container->config;
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct port_plan plan = { .name = container_name(container, &arena) };
+    struct port_plan plan = {
+        .endpoint = arena_printf(&arena, "%s (%s)", container_name(container, &arena), container->id)
+    };
     struct net_endpoint endpoint = { .netns_fd = -1 };
     int netns_fd = -1, result = 0;
     bool bridge = str_eq(config->host_config.network_mode, "bridge") && !config->network_disabled;
@@ -136,7 +56,7 @@ static int setup_network(struct container *container, struct err *err)
         return err_set(err, ERR_NOT_FOUND, "network %s not found", config->host_config.network_mode);
     if (!bridge)
         result = net_none(&netns_fd, err);
-    else if (net_bridge_up(engine->net, err) < 0 || plan_ports(container, &plan, err) < 0 ||
+    else if (net_bridge_up(engine->net, err) < 0 || ports_bind(container, &plan, err) < 0 ||
              net_attach(engine->net, container->id, plan.ports, plan.len, &endpoint, err) < 0)
         result = -1;
     if (bridge)
@@ -246,8 +166,12 @@ static int load_mounts(struct task_document *document, struct cargo *cargo, stru
         if (str_eq(mount->kind, "tmpfs"))
             continue;
         int fd = open(mount->source, O_PATH | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+            return err_set(err, ERR_INVALID_ARGUMENT,
+                           "invalid mount config for type \"%s\": bind source path does not exist: %s", mount->kind,
+                           mount->source);
         if (fd < 0)
-            return err_errno(err, errno, "invalid mount: bind source path %s", mount->source);
+            return err_errno(err, errno, "mount source %s", mount->source);
         if (cargo_add(cargo, fd, true, &mount->fd, err) < 0)
             return -1;
     }
@@ -300,13 +224,13 @@ static int load_attaches(struct container *container, struct arena *arena, struc
     return result;
 }
 
-static void keep_document(struct container *container, const struct task_document *document)
+// The next daemon learns the run's ports and addresses from it.
+static int keep_document(struct container *container, const struct task_document *document, struct err *err)
 {
     _cleanup_json_ json_t *form = json_encode(&task_document_table, document);
     _cleanup_free_ char *text = json_text(form);
-    _cleanup_close_ int folder = file_open_dir(container->engine->containers_fd, container->id, NULL);
-    if (folder >= 0)
-        file_write_at(folder, "task.json", text, strlen(text), 0600, false, NULL);
+    _cleanup_close_ int folder = file_open_dir(container->engine->containers_fd, container->id, err);
+    return folder < 0 ? -1 : file_write_at(folder, "task.json", text, strlen(text), 0600, false, err);
 }
 
 static int call_create(struct container *container, struct task_client *client, const struct image *image,
@@ -318,8 +242,7 @@ static int call_create(struct container *container, struct task_client *client, 
     if (image_layers_open(container->engine->images, image, arena, &layers, err) < 0)
         return -1;
     name_layers(&layers, arena, document);
-    keep_document(container, document);
-    if (load_layers(&layers, document, &cargo, err) < 0 ||
+    if (keep_document(container, document, err) < 0 || load_layers(&layers, document, &cargo, err) < 0 ||
         load_upper(container, document, &cargo, err) < 0 || load_mounts(document, &cargo, err) < 0 ||
         load_network(container, document, &cargo, err) < 0 ||
         load_attaches(container, arena, &attaches, &cargo, err) < 0)
@@ -346,6 +269,16 @@ static int call_start(struct container *container, struct task_client *client, s
         fd_close(take_fd(&container->ports[i].listener_fd));
     mutex_unlock(&container->lock);
     return 0;
+}
+
+// A client that attached before it asked for the start has its answer already, but its descriptor may still be on the way.
+static void await_attaches(struct container *container)
+{
+    int64_t deadline = clock_mono_ns() + 5 * NS_PER_S;
+    mutex_lock(&container->lock);
+    while (container->attaching && cond_wait_until(&container->idle, &container->lock, deadline))
+        ;
+    mutex_unlock(&container->lock);
 }
 
 // ---- the verb -------------------------------------------------------------------------------------------------------
@@ -377,7 +310,7 @@ static int reach_shim(struct container *container, struct process *shim, struct 
         return -1;
     mutex_lock(&container->lock);
     container->client = client;
-    container->stop_requested = false;
+    container_forget_execs(container); // of the run before
     mutex_unlock(&container->lock);
     return 0;
 }
@@ -425,6 +358,7 @@ static int64_t code_of_failure(struct err *err)
     return 128;
 }
 
+// Attached clients see the end of their stream, whether they travelled already or not.
 static void record_failure(struct container *container, struct err *err)
 {
     int64_t code = code_of_failure(err);
@@ -435,28 +369,54 @@ static void record_failure(struct container *container, struct err *err)
     free(container->state.error);
     container->state.error = mem_strdup(err->message);
     container->state.exit_code = code;
+    container_drop_pending(container);
     mutex_unlock(&container->lock);
-    record_save_state(container, NULL);
+    record_note_state(container);
+}
+
+static int check_startable(struct container *container, struct err *err)
+{
+    mutex_lock(&container->lock);
+    enum container_status status = container->state.status;
+    mutex_unlock(&container->lock);
+    switch (status) {
+    case STATUS_RUNNING:
+        return err_set(err, ERR_NOT_MODIFIED, "container is already running");
+    case STATUS_PAUSED:
+        return err_set(err, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
+    case STATUS_REMOVING:
+        return err_set(err, ERR_CONFLICT, "container is marked for removal and cannot be started");
+    default:
+        return 0;
+    }
+}
+
+// Needs container_begin(). A container with --rm does not outlive a failed start; the client waits for its removal.
+static int start_held(struct container *container, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct process shim = PROCESS_NONE;
+    if (check_startable(container, err) < 0)
+        return -1;
+    int result = launch(container, &shim, &arena, err);
+    process_done(&shim);
+    if (result < 0) {
+        record_failure(container, err);
+        container_auto_remove(container);
+        return -1;
+    }
+    record_note_state(container);
+    event_container(container, "start", NULL);
+    return 0;
 }
 
 int container_start(struct container *container, struct err *err)
 {
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct process shim = PROCESS_NONE;
     struct err local = { 0 };
+    await_attaches(container);
     if (container_begin(container, err) < 0)
         return -1;
-    mutex_lock(&container->lock);
-    bool live = container_is_live(container);
-    mutex_unlock(&container->lock);
-    int result = live ? err_set(&local, ERR_NOT_MODIFIED, "container is already running") : 0;
-    if (result == 0 && (result = launch(container, &shim, &arena, &local)) < 0)
-        record_failure(container, &local);
-    process_done(&shim);
-    if (result == 0) {
-        record_save_state(container, NULL);
-        event_container(container, "start", NULL);
-    }
+    int result = start_held(container, &local);
     container_end(container);
     if (result < 0 && err)
         *err = local;
@@ -466,13 +426,5 @@ int container_start(struct container *container, struct err *err)
 int engine_start(struct engine *engine, const char *ref, struct err *err)
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    if (!container)
-        return -1;
-    if (container_start(container, err) == 0)
-        return 0;
-    // The client waits for the removal even when the start failed.
-    struct err ignored = { 0 };
-    if (container->config.host_config.auto_remove && (!err || err->class != ERR_NOT_MODIFIED))
-        container_remove(container, true, true, &ignored);
-    return -1;
+    return container ? container_start(container, err) : -1;
 }

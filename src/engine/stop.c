@@ -7,34 +7,73 @@
 #include "mounts.h"
 
 #define CALL_TIMEOUT_NS (30 * NS_PER_S)
+#define KILL_WAIT_NS (30 * NS_PER_S)
 #define STOP_DEFAULT_S 10
+#define STOP_MAX_S (365 * 24 * 3600) // what is longer would leave int64_t as nanoseconds
 
-// A verb without a result, on a live container; the caller words the refusal.
+static int not_running(const struct container *container, struct err *err)
+{
+    return err_set(err, ERR_CONFLICT, "container %s is not running", container->id);
+}
+
+// A verb without a result, on a live container. Needs container_begin().
 static int call_live(struct container *container, const char *verb, json_t *arguments, struct err *err)
 {
-    if (container_begin(container, err) < 0)
-        return -1;
     mutex_lock(&container->lock);
     struct task_client *client = container_is_live(container) ? container->client : NULL;
     mutex_unlock(&container->lock);
-    int result = client ? task_call(client, verb, arguments, NULL, 0, CALL_TIMEOUT_NS, NULL, NULL, NULL, err)
-                        : err_set(err, ERR_CONFLICT, "container %s is not running", container->id);
-    container_end(container);
-    return result;
+    return client ? task_call(client, verb, arguments, NULL, 0, CALL_TIMEOUT_NS, NULL, NULL, NULL, err)
+                  : not_running(container, err);
+}
+
+// Needs container_begin().
+static void set_paused(struct container *container, bool paused)
+{
+    mutex_lock(&container->lock);
+    container->state.status = paused ? STATUS_PAUSED : STATUS_RUNNING;
+    mutex_unlock(&container->lock);
+    record_note_state(container);
+    event_container(container, paused ? "pause" : "unpause", NULL);
+}
+
+// What is frozen takes no signal: one that is meant to end the container thaws it, as Docker does.
+static void thaw_to_die(struct container *container, int number)
+{
+    int own = 0;
+    struct err ignored = { 0 };
+    mutex_lock(&container->lock);
+    bool paused = container->state.status == STATUS_PAUSED;
+    mutex_unlock(&container->lock);
+    if (!paused || signal_parse(container_stop_signal(container), &own, &ignored) < 0 ||
+        (number != SIGKILL && number != own))
+        return;
+    _cleanup_json_ json_t *arguments = json_object();
+    if (call_live(container, "resume", arguments, &ignored) == 0)
+        set_paused(container, false);
+}
+
+// Needs container_begin(). The event is out before the container is let go, so it comes before the one of the end.
+static int send_signal(struct container *container, int number, struct err *err)
+{
+    char text[12];
+    _cleanup_json_ json_t *arguments = json_pack("{s:i, s:s}", "signal", number, "exec_id", "");
+    if (call_live(container, "kill", arguments, err) < 0)
+        // "process already finished": its end is known here in a moment.
+        return err && err->class == ERR_CONFLICT ? not_running(container, err) : -1;
+    thaw_to_die(container, number);
+    snprintf(text, sizeof(text), "%d", number);
+    event_container(container, "kill", "signal", text, NULL);
+    return 0;
 }
 
 int container_signal(struct container *container, const char *signal, struct err *err)
 {
-    char text[12];
     int number;
-    if (signal_parse(signal, &number, err) < 0)
+    if (signal_parse(signal, &number, err) < 0 || container_begin(container, err) < 0)
         return -1;
-    _cleanup_json_ json_t *arguments = json_pack("{s:i, s:s}", "signal", number, "exec_id", "");
-    if (call_live(container, "kill", arguments, err) < 0)
-        return -1;
-    snprintf(text, sizeof(text), "%d", number);
-    event_container(container, "kill", "signal", text, NULL);
-    return 0;
+    int result = send_signal(container, number, err);
+    container_end(container);
+    return result;
 }
 
 int engine_kill(struct engine *engine, const char *ref, const char *signal, struct err *err)
@@ -47,21 +86,30 @@ int engine_kill(struct engine *engine, const char *ref, const char *signal, stru
     return 0;
 }
 
-// Asks, waits, insists. A container that ended in between is a success.
+// 0 also when there is nobody to take the signal: the end is under way, seen by the supervisor, by its loss, or by --rm.
+static int signal_or_gone(struct container *container, const char *signal, struct err *err)
+{
+    struct err failed = { 0 };
+    if (container_signal(container, signal, &failed) == 0 || failed.class == ERR_CONFLICT ||
+        failed.class == ERR_UNAVAILABLE || failed.class == ERR_NOT_FOUND)
+        return 0;
+    return err_set(err, failed.class, "%s", failed.message);
+}
+
+// Asks, waits, insists. A client that leaves does not save the container, as with Docker; it only ends a wait without end.
 static int stop(struct container *container, const char *signal, int64_t timeout_s, const struct cancel *cancel,
                 struct err *err)
 {
-    int64_t timeout_ns = timeout_s < 0 ? -1 : timeout_s * NS_PER_S;
-    if (container_signal(container, signal, err) < 0)
-        return err && err->class == ERR_CONFLICT ? 0 : -1;
-    int stopped = container_await_stop(container, timeout_ns, cancel, err);
+    if (signal_or_gone(container, signal, err) < 0)
+        return -1;
+    int stopped = timeout_s < 0 ? container_await_stop(container, -1, cancel, err)
+                                : container_await_stop(container, timeout_s * NS_PER_S, NULL, err);
     if (stopped < 0)
         return -1;
     if (stopped == 0) {
-        struct err late = { 0 };
-        if (container_signal(container, "SIGKILL", &late) < 0 && late.class != ERR_CONFLICT)
-            return err_set(err, late.class, "%s", late.message);
-        if (container_await_stop(container, 30 * NS_PER_S, cancel, err) <= 0)
+        if (signal_or_gone(container, "SIGKILL", err) < 0)
+            return -1;
+        if (container_await_stop(container, KILL_WAIT_NS, NULL, err) <= 0)
             return err_set(err, ERR_INTERNAL, "container %s did not stop after SIGKILL", container->id);
     }
     event_container(container, "stop", NULL);
@@ -71,8 +119,17 @@ static int stop(struct container *container, const char *signal, int64_t timeout
 static int64_t stop_timeout(const struct container *container, int64_t asked_s)
 {
     if (asked_s != -1)
-        return asked_s < 0 ? -1 : asked_s;
-    return container->config.stop_timeout >= 0 ? container->config.stop_timeout : STOP_DEFAULT_S;
+        return asked_s < 0 ? -1 : MIN_OF(asked_s, (int64_t)STOP_MAX_S);
+    return container->config.stop_timeout >= 0 ? MIN_OF(container->config.stop_timeout, (int64_t)STOP_MAX_S)
+                                               : STOP_DEFAULT_S;
+}
+
+static bool is_live(struct container *container)
+{
+    mutex_lock(&container->lock);
+    bool live = container_is_live(container);
+    mutex_unlock(&container->lock);
+    return live;
 }
 
 int engine_stop(struct engine *engine, const char *ref, const char *signal, int64_t timeout_s,
@@ -81,13 +138,29 @@ int engine_stop(struct engine *engine, const char *ref, const char *signal, int6
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
         return -1;
-    mutex_lock(&container->lock);
-    bool live = container_is_live(container);
-    mutex_unlock(&container->lock);
-    if (!live)
+    if (!is_live(container))
         return err_set(err, ERR_NOT_MODIFIED, "container is already stopped");
     return stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
                 stop_timeout(container, timeout_s), cancel, err);
+}
+
+static int restart(struct container *container, const char *signal, int64_t timeout_s, const struct cancel *cancel,
+                   struct err *err)
+{
+    if (is_live(container) && stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
+                                   stop_timeout(container, timeout_s), cancel, err) < 0)
+        return -1;
+    if (container_start(container, err) < 0)
+        return -1;
+    event_container(container, "restart", NULL);
+    return 0;
+}
+
+static void note_restarting(struct container *container, int change)
+{
+    mutex_lock(&container->lock);
+    container->restarting += (unsigned)change;
+    mutex_unlock(&container->lock);
 }
 
 int engine_restart(struct engine *engine, const char *ref, const char *signal, int64_t timeout_s,
@@ -96,23 +169,14 @@ int engine_restart(struct engine *engine, const char *ref, const char *signal, i
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
         return -1;
-    mutex_lock(&container->lock);
-    bool live = container_is_live(container);
-    mutex_unlock(&container->lock);
-    if (live && stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
-                     stop_timeout(container, timeout_s), cancel, err) < 0)
-        return -1;
-    if (container_start(container, err) < 0)
-        return -1;
-    event_container(container, "restart", NULL);
-    return 0;
+    note_restarting(container, 1);
+    int result = restart(container, signal, timeout_s, cancel, err);
+    note_restarting(container, -1);
+    return result;
 }
 
-int engine_pause(struct engine *engine, const char *ref, bool pause, struct err *err)
+static int pause_held(struct container *container, bool pause, struct err *err)
 {
-    _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    if (!container)
-        return -1;
     mutex_lock(&container->lock);
     enum container_status status = container->state.status;
     mutex_unlock(&container->lock);
@@ -123,24 +187,31 @@ int engine_pause(struct engine *engine, const char *ref, bool pause, struct err 
     _cleanup_json_ json_t *arguments = json_object();
     if (call_live(container, pause ? "pause" : "resume", arguments, err) < 0)
         return -1;
-    mutex_lock(&container->lock);
-    if (container_is_live(container))
-        container->state.status = pause ? STATUS_PAUSED : STATUS_RUNNING;
-    mutex_unlock(&container->lock);
-    record_save_state(container, NULL);
-    event_container(container, pause ? "pause" : "unpause", NULL);
+    set_paused(container, pause);
     return 0;
+}
+
+int engine_pause(struct engine *engine, const char *ref, bool pause, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container || container_begin(container, err) < 0)
+        return -1;
+    int result = pause_held(container, pause, err);
+    container_end(container);
+    return result;
 }
 
 int engine_resize(struct engine *engine, const char *ref, int64_t height, int64_t width, struct err *err)
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    if (!container)
+    if (!container || container_begin(container, err) < 0)
         return -1;
     char h[24], w[24];
     _cleanup_json_ json_t *arguments =
         json_pack("{s:s, s:I, s:I}", "exec_id", "", "height", (json_int_t)height, "width", (json_int_t)width);
-    if (call_live(container, "resize", arguments, err) < 0)
+    int result = call_live(container, "resize", arguments, err);
+    container_end(container);
+    if (result < 0)
         return -1;
     snprintf(h, sizeof(h), "%lld", (long long)height);
     snprintf(w, sizeof(w), "%lld", (long long)width);
@@ -150,60 +221,106 @@ int engine_resize(struct engine *engine, const char *ref, int64_t height, int64_
 
 // ---- remove ---------------------------------------------------------------------------------------------------------
 
-// Needs container_begin(); afterwards the container is gone for everybody.
-static int remove_held(struct container *container, bool volumes, struct err *err)
+static bool has_anonymous_volume(const struct container *container)
 {
-    if (record_delete(container, err) < 0)
+    for (size_t i = 0; i < container->mount_len; i++)
+        if (str_eq(container->mounts[i].type, "volume"))
+            return true;
+    return false;
+}
+
+// Anonymous volumes are known by the record alone, so it says first what is going to happen; all else that a cut-off
+// removal leaves is found without it.
+static int announce_removal(struct container *container, bool volumes, struct err *err)
+{
+    if (!volumes || !has_anonymous_volume(container))
+        return 0;
+    mutex_lock(&container->lock);
+    enum container_status before = container->state.status;
+    container->state.status = STATUS_REMOVING;
+    container->state.remove_volumes = true;
+    mutex_unlock(&container->lock);
+    if (record_save_state(container, err) == 0)
+        return 0;
+    mutex_lock(&container->lock);
+    container->state.status = before;
+    container->state.remove_volumes = false;
+    mutex_unlock(&container->lock);
+    return -1;
+}
+
+int container_remove_held(struct container *container, bool volumes, struct err *err)
+{
+    struct err failed = { 0 };
+    if (announce_removal(container, volumes, err) < 0)
         return -1;
     container_release(container); // after a failed or lost run something may still stand
     if (volumes)
         mounts_remove_anonymous(container);
-    if (file_remove_tree(container->engine->containers_fd, container->id, err) < 0)
-        log_warn("container %s: %s", container->id, err->message);
+    if (record_delete(container, err) < 0)
+        return -1;
+    if (file_remove_tree(container->engine->containers_fd, container->id, &failed) < 0)
+        log_warn("container %s: %s", container->id, failed.message);
     event_container(container, "destroy", NULL);
     container_delist(container);
     mutex_lock(&container->lock);
     container->removed = true;
-    container->busy = false;
-    for (struct pending_attach *pending = container->pending; pending; pending = pending->next)
-        fd_close(take_fd(&pending->fd));
+    container_drop_pending(container);
     container_finish_waiters(container, true);
-    cond_wake_all(&container->idle);
     mutex_unlock(&container->lock);
     images_collect(container->engine);
     return 0;
 }
 
-static int kill_for_removal(struct container *container, struct err *err)
+void container_auto_remove(struct container *container)
 {
-    struct err ignored = { 0 };
-    if (container_signal(container, "SIGKILL", &ignored) < 0 && ignored.class != ERR_CONFLICT)
-        return err_set(err, ignored.class, "%s", ignored.message);
-    int stopped = container_await_stop(container, 30 * NS_PER_S, NULL, err);
-    return stopped > 0 ? 0 : err_set(err, ERR_INTERNAL, "could not kill container %s: it did not stop", container->id);
+    struct err err = { 0 };
+    mutex_lock(&container->lock);
+    bool due = container->config.host_config.auto_remove && !container->restarting && !container->removed &&
+               !container_is_live(container);
+    mutex_unlock(&container->lock);
+    if (due && container_remove_held(container, true, &err) < 0)
+        log_warn("container %s: %s", container->id, err.message);
 }
 
-int container_remove(struct container *container, bool force, bool volumes, struct err *err)
+static int refuse_live(struct container *container, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     const char *name = container_name(container, &arena);
     mutex_lock(&container->lock);
-    bool live = container_is_live(container);
     bool paused = container->state.status == STATUS_PAUSED;
     mutex_unlock(&container->lock);
-    if (live && !force)
+    if (paused)
         return err_set(err, ERR_CONFLICT,
-                       "cannot remove container \"/%s\": container is %s: %s before removing or force remove", name,
-                       paused ? "paused" : "running", paused ? "unpause and then stop the container" : "stop the container");
-    if (live && kill_for_removal(container, err) < 0)
+                       "cannot remove container \"/%s\": container is paused and must be unpaused first", name);
+    return err_set(err, ERR_CONFLICT,
+                   "cannot remove container \"/%s\": container is running: stop the container before removing or force remove",
+                   name);
+}
+
+static int kill_for_removal(struct container *container, struct err *err)
+{
+    if (signal_or_gone(container, "SIGKILL", err) < 0)
         return -1;
-    if (container_begin(container, err) < 0)
-        return container->config.host_config.auto_remove && live ? 0 : -1;
-    if (remove_held(container, volumes, err) < 0) {
+    int stopped = container_await_stop(container, KILL_WAIT_NS, NULL, err);
+    return stopped > 0 ? 0 : err_set(err, ERR_INTERNAL, "could not kill container %s: it did not stop", container->id);
+}
+
+// Looks again once it has the container to itself: somebody may have started it in between.
+int container_remove(struct container *container, bool force, bool volumes, struct err *err)
+{
+    for (;;) {
+        bool killed = force && is_live(container);
+        if (killed && kill_for_removal(container, err) < 0)
+            return -1;
+        if (container_begin(container, err) < 0)
+            return container->config.host_config.auto_remove && killed ? 0 : -1; // --rm was quicker
+        bool live = is_live(container);
+        int result = !live ? container_remove_held(container, volumes, err) : force ? 0 : refuse_live(container, err);
         container_end(container);
-        return -1;
+        if (!live || !force)
+            return result;
     }
-    return 0;
 }
 
 int engine_remove(struct engine *engine, const char *ref, bool force, bool volumes, struct err *err)
@@ -214,19 +331,11 @@ int engine_remove(struct engine *engine, const char *ref, bool force, bool volum
 
 // ---- rename ---------------------------------------------------------------------------------------------------------
 
-int engine_rename(struct engine *engine, const char *ref, const char *name, struct err *err)
+static int take_name(struct container *container, const char *name, char **old, struct err *err)
 {
-    _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    _cleanup_free_ char *old = NULL;
-    if (!container)
-        return -1;
-    if (name && name[0] == '/')
-        name++;
-    if (str_empty(name) || !container_name_valid(name))
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name ? name : "");
-    mutex_lock(&engine->list_lock);
+    struct engine *engine = container->engine;
     int result = 0;
+    mutex_lock(&engine->list_lock);
     for (struct container *c = engine->containers; c && result == 0; c = c->next)
         if (str_eq(c->name, name))
             result = c == container ? err_set(err, ERR_INVALID_ARGUMENT, "Renaming a container with the same name as its current name")
@@ -235,19 +344,50 @@ int engine_rename(struct engine *engine, const char *ref, const char *name, stru
                                               "have to remove (or rename) that container to be able to reuse that name.",
                                               name, c->id);
     if (result == 0) {
-        old = container->name;
+        *old = container->name;
         container->name = mem_strdup(name);
     }
     mutex_unlock(&engine->list_lock);
-    if (result < 0)
+    return result;
+}
+
+static void give_name_back(struct container *container, char **old)
+{
+    struct engine *engine = container->engine;
+    mutex_lock(&engine->list_lock);
+    free(container->name);
+    container->name = take_ptr(old);
+    mutex_unlock(&engine->list_lock);
+}
+
+// Needs container_begin().
+static int rename_held(struct container *container, const char *name, struct err *err)
+{
+    _cleanup_free_ char *old = NULL;
+    if (take_name(container, name, &old, err) < 0)
         return -1;
     if (record_rename(container, name, err) < 0) {
-        mutex_lock(&engine->list_lock);
-        free(container->name);
-        container->name = take_ptr(&old);
-        mutex_unlock(&engine->list_lock);
+        give_name_back(container, &old);
         return -1;
     }
-    event_container(container, "rename", "oldName", old, NULL);
+    _cleanup_free_ char *shown = mem_printf("/%s", old);
+    event_container(container, "rename", "oldName", shown, NULL);
     return 0;
+}
+
+int engine_rename(struct engine *engine, const char *ref, const char *name, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    if (name && name[0] == '/')
+        name++;
+    if (str_empty(name) || !container_name_valid(name))
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name ? name : "");
+    if (container_begin(container, err) < 0)
+        return -1;
+    int result = rename_held(container, name, err);
+    container_end(container);
+    return result;
 }

@@ -1,18 +1,29 @@
 // Four workers for what the watcher finds: exits, removals, lost shims. A job may block; the watcher never does.
 #include "engine_private.h"
 
-static struct job *next_job(struct engine *engine)
+static struct job *take_job(struct engine *engine) REQUIRES(engine->worker_lock)
 {
-    struct job *job = NULL;
-    mutex_lock(&engine->worker_lock);
-    while (!engine->jobs && !engine->stopping)
-        cond_wait(&engine->worker_wake, &engine->worker_lock);
-    job = engine->jobs;
+    struct job *job = engine->jobs;
     if (job) {
         engine->jobs = job->next;
         if (!engine->jobs)
             engine->jobs_tail = &engine->jobs;
     }
+    return job;
+}
+
+static void job_free(struct job *job)
+{
+    container_unref(job->container);
+    free(job);
+}
+
+static struct job *next_job(struct engine *engine)
+{
+    mutex_lock(&engine->worker_lock);
+    while (!engine->jobs && !engine->stopping)
+        cond_wait(&engine->worker_wake, &engine->worker_lock);
+    struct job *job = take_job(engine);
     mutex_unlock(&engine->worker_lock);
     return job;
 }
@@ -22,23 +33,22 @@ static void *worker_main(void *context)
     struct engine *engine = context;
     struct job *job;
     while ((job = next_job(engine))) {
-        job->fn(engine, job->context);
-        free(job);
+        job->fn(job->container);
+        job_free(job);
     }
     return NULL;
 }
 
-void workers_start(struct engine *engine)
+// Fewer than four will do; none at all is a failure.
+int workers_start(struct engine *engine, struct err *err)
 {
-    mutex_init(&engine->worker_lock, RANK_WORKERS);
-    cond_init(&engine->worker_wake);
-    engine->jobs_tail = &engine->jobs;
+    int failed = 0;
     for (engine->worker_len = 0; engine->worker_len < WORKER_COUNT; engine->worker_len++)
-        if (pthread_create(&engine->workers[engine->worker_len], NULL, worker_main, engine) != 0)
+        if ((failed = pthread_create(&engine->workers[engine->worker_len], NULL, worker_main, engine)) != 0)
             break;
+    return engine->worker_len ? 0 : err_errno(err, failed, "worker thread");
 }
 
-// Jobs that are queued are still done: an exit that was seen is recorded.
 void workers_stop(struct engine *engine)
 {
     mutex_lock(&engine->worker_lock);
@@ -50,11 +60,25 @@ void workers_stop(struct engine *engine)
     engine->worker_len = 0;
 }
 
-void worker_queue(struct engine *engine, void (*fn)(struct engine *, void *), void *context)
+// Events that the watcher saw after the workers had gone: their shims send them again to the next daemon.
+void workers_done(struct engine *engine)
 {
+    struct job *job;
+    do {
+        mutex_lock(&engine->worker_lock);
+        job = take_job(engine);
+        mutex_unlock(&engine->worker_lock);
+        if (job)
+            job_free(job);
+    } while (job);
+}
+
+void worker_queue(struct container *container, job_fn *fn)
+{
+    struct engine *engine = container->engine;
     struct job *job = mem_new(struct job);
     job->fn = fn;
-    job->context = context;
+    job->container = container_ref(container);
     mutex_lock(&engine->worker_lock);
     *engine->jobs_tail = job;
     engine->jobs_tail = &job->next;
