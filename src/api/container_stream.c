@@ -54,14 +54,15 @@ int handle_container_attach(struct call *call, struct err *err)
         .framed_version = true,
         .detach_keys = httpd_query(call->request, "detachKeys"),
     };
+    char id[65];
     bool terminal;
     if (detach_keys_check(attach.detach_keys, err) < 0 ||
-        engine_attach_begin(call->engine, call->values[0], &terminal, err) < 0)
+        engine_attach_begin(call->engine, call->values[0], id, &terminal, err) < 0)
         return -1;
     int fd = httpd_hijack(call->request, stream_type(call, terminal, true), err);
     if (fd < 0)
-        engine_attach_abandon(call->engine, call->values[0]);
-    return fd < 0 ? -1 : engine_attach(call->engine, call->values[0], &attach, fd, err);
+        engine_attach_abandon(call->engine, id);
+    return fd < 0 ? -1 : engine_attach(call->engine, id, &attach, fd, err);
 }
 
 // ---- logs -----------------------------------------------------------------------------------------------------------

@@ -69,11 +69,8 @@ static const struct {
     { "CpuPercent", "0", false },
     { "IOMaximumIOps", "0", false },
     { "IOMaximumBandwidth", "0", false },
-    // What the engine masks and protects (engine/document.c).
-    { "MaskedPaths", "[\"/proc/asound\",\"/proc/acpi\",\"/proc/interrupts\",\"/proc/kcore\",\"/proc/keys\","
-                     "\"/proc/latency_stats\",\"/proc/timer_list\",\"/proc/timer_stats\",\"/proc/sched_debug\",\"/proc/scsi\","
-                     "\"/sys/firmware\",\"/sys/devices/virtual/powercap\"]", false },
-    { "ReadonlyPaths", "[\"/proc/bus\",\"/proc/fs\",\"/proc/irq\",\"/proc/sys\",\"/proc/sysrq-trigger\"]", false },
+    { "MaskedPaths", "null", false }, // the engine's own list, see adjust()
+    { "ReadonlyPaths", "null", false },
 };
 
 // Keys that Docker shows only when they were set.
@@ -102,6 +99,16 @@ static json_t *parse_default(const char *text)
     return json_loads(text, JSON_DECODE_ANY, NULL);
 }
 
+static void fill_paths(json_t *object, const char *key, const char *const *paths)
+{
+    if (!json_is_null(json_object_get(object, key)))
+        return;
+    json_t *list = json_array();
+    for (; *paths; paths++)
+        json_array_append_new(list, json_string(*paths));
+    json_object_set_new(object, key, list);
+}
+
 // The defaults that depend on other values, and the members that Docker normalises.
 static void adjust(json_t *object, const struct host_config *effective)
 {
@@ -122,6 +129,8 @@ static void adjust(json_t *object, const struct host_config *effective)
         json_object_set_new(object, "MemorySwap", json_integer(2 * effective->memory));
     if (json_integer_value(json_object_get(object, "MemorySwappiness")) == -1)
         json_object_set_new(object, "MemorySwappiness", json_null());
+    fill_paths(object, "MaskedPaths", engine_masked_paths);
+    fill_paths(object, "ReadonlyPaths", engine_readonly_paths);
 }
 
 json_t *shape_host_config(const char *body_text, const struct host_config *effective)

@@ -5,7 +5,7 @@
 
 #define CALL_TIMEOUT_NS (10 * NS_PER_S)
 
-int engine_attach_begin(struct engine *engine, const char *ref, bool *terminal, struct err *err)
+int engine_attach_begin(struct engine *engine, const char *ref, char id[65], bool *terminal, struct err *err)
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
@@ -16,6 +16,7 @@ int engine_attach_begin(struct engine *engine, const char *ref, bool *terminal, 
     mutex_unlock(&container->lock);
     if (paused)
         return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before attach", container->id);
+    memcpy(id, container->id, sizeof(container->id));
     *terminal = container->config.tty;
     return 0;
 }
@@ -28,9 +29,9 @@ static void attach_done(struct container *container)
     mutex_unlock(&container->lock);
 }
 
-void engine_attach_abandon(struct engine *engine, const char *ref)
+void engine_attach_abandon(struct engine *engine, const char *id)
 {
-    _cleanup_container_ struct container *container = container_find(engine, ref, NULL);
+    _cleanup_container_ struct container *container = container_find(engine, id, NULL);
     if (container)
         attach_done(container);
 }
@@ -131,10 +132,10 @@ static int attach(struct container *container, const struct engine_attach *attac
     return result;
 }
 
-int engine_attach(struct engine *engine, const char *ref, const struct engine_attach *wanted, int client_fd,
+int engine_attach(struct engine *engine, const char *id, const struct engine_attach *wanted, int client_fd,
                   struct err *err)
 {
-    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    _cleanup_container_ struct container *container = container_find(engine, id, err);
     if (!container) {
         fd_close(client_fd);
         return -1;

@@ -164,18 +164,19 @@ static int fill_process(struct container *container, struct arena *arena, struct
 
 // ---- the linux section ----------------------------------------------------------------------------------------------
 
-static const char *const masked_paths[] = { "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore",
+const char *const engine_masked_paths[] = { "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore",
                                             "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
                                             "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-                                            "/sys/firmware", "/sys/devices/virtual/powercap" };
-static const char *const readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+                                            "/sys/firmware", "/sys/devices/virtual/powercap", NULL };
+const char *const engine_readonly_paths[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
+                                              NULL };
 
-static void fill_paths(json_t *asked, const char *const *defaults, size_t len, struct arena *arena, struct strv *out)
+static void fill_paths(json_t *asked, const char *const *defaults, struct arena *arena, struct strv *out)
 {
     size_t i;
     json_t *item;
     if (!json_is_array(asked)) {
-        for (i = 0; i < len; i++)
+        for (i = 0; defaults[i]; i++)
             strv_push_arena(out, arena, defaults[i]);
         return;
     }
@@ -201,8 +202,8 @@ static void fill_linux(struct container *container, struct arena *arena, struct 
     out->namespaces.len = ARRAY_LEN(namespaces);
     for (size_t i = 0; i < ARRAY_LEN(namespaces); i++)
         ((struct oci_namespace *)out->namespaces.items)[i].type = (char *)namespaces[i];
-    fill_paths(host->masked_paths_raw, masked_paths, ARRAY_LEN(masked_paths), arena, &out->masked_paths);
-    fill_paths(host->readonly_paths_raw, readonly_paths, ARRAY_LEN(readonly_paths), arena, &out->readonly_paths);
+    fill_paths(host->masked_paths_raw, engine_masked_paths, arena, &out->masked_paths);
+    fill_paths(host->readonly_paths_raw, engine_readonly_paths, arena, &out->readonly_paths);
     out->sysctl = host->sysctls;
     out->cgroups_path = arena_printf(arena, "berth-%s/%s", container->engine->id, container->id);
     limits_from_config(host, &out->resources);

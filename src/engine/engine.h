@@ -51,6 +51,10 @@ struct engine_info {
 };
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err);
 
+// The paths that a container does not see, or only reads, unless its HostConfig says otherwise; NULL-terminated.
+extern const char *const engine_masked_paths[];
+extern const char *const engine_readonly_paths[];
+
 // ---- containers -----------------------------------------------------------------------------------------------------
 
 // `config` was decoded from the client's body. `name` NULL or "" draws one. Warnings (Docker's own texts) are arena memory.
@@ -85,11 +89,12 @@ struct engine_attach {
 };
 // Three steps, because the client may go on as soon as its connection is hijacked, and its start must not overtake it:
 // begin checks that attaching is possible and holds back a start of the container until engine_attach() or
-// engine_attach_abandon() follows. Tells whether the container has a terminal.
-int engine_attach_begin(struct engine *engine, const char *ref, bool *terminal, struct err *err);
+// engine_attach_abandon() follows, with the full id that begin gives (a name may move to another container in between). Tells whether
+// the container has a terminal.
+int engine_attach_begin(struct engine *engine, const char *ref, char id[65], bool *terminal, struct err *err);
 // Takes the client's descriptor for good. On a container that does not run it waits and travels with the next start.
-int engine_attach(struct engine *engine, const char *ref, const struct engine_attach *attach, int client_fd, struct err *err);
-void engine_attach_abandon(struct engine *engine, const char *ref);
+int engine_attach(struct engine *engine, const char *id, const struct engine_attach *attach, int client_fd, struct err *err);
+void engine_attach_abandon(struct engine *engine, const char *id);
 
 struct engine_logs {
     bool out, error, follow, timestamps, details;

@@ -102,6 +102,8 @@ def test_ctrl_c_on_a_terminal(terminal):
     shell.expect('#')
     shell.send('echo still $((40 + 2))\n')
     shell.expect('still 42')
+    shell.expect('#')
+    time.sleep(0.2)
     shell.send('\x04')
     assert shell.wait() in (0, 130)
 

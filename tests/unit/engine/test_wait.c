@@ -170,13 +170,14 @@ static void test_waiting_attaches(void **state)
     struct bench bench;
     const struct engine_attach attach = { .out = true, .stream = true };
     int ends[PENDING_MAX + 1][2];
+    char id[65];
     bool terminal;
     bench_open(&bench);
     struct container *container = bench_container(&bench, ID_A, "web", "{}");
     for (size_t i = 0; i <= PENDING_MAX; i++) {
         assert_int_equal(fd_socketpair(SOCK_STREAM, ends[i], &bench.err), 0);
-        assert_int_equal(engine_attach_begin(&bench.engine, "web", &terminal, &bench.err), 0);
-        int result = engine_attach(&bench.engine, "web", &attach, ends[i][0], &bench.err);
+        assert_int_equal(engine_attach_begin(&bench.engine, "web", id, &terminal, &bench.err), 0);
+        int result = engine_attach(&bench.engine, id, &attach, ends[i][0], &bench.err);
         assert_int_equal(result, i < PENDING_MAX ? 0 : -1);
     }
     assert_int_equal(bench.err.class, ERR_RESOURCE_EXHAUSTED);
@@ -184,7 +185,7 @@ static void test_waiting_attaches(void **state)
     fd_close(ends[0][1]);
     shutdown(ends[1][1], SHUT_WR);
     assert_int_equal(fd_socketpair(SOCK_STREAM, ends[0], &bench.err), 0);
-    assert_int_equal(engine_attach(&bench.engine, "web", &attach, ends[0][0], &bench.err), 0);
+    assert_int_equal(engine_attach(&bench.engine, id, &attach, ends[0][0], &bench.err), 0);
     mutex_lock(&container->lock);
     size_t len = 0;
     for (struct pending_attach *pending = container->pending; pending; pending = pending->next)
