@@ -300,7 +300,7 @@ static int run(const struct options *options, struct machine_end *end, struct er
 int main(int argc, char **argv)
 {
     struct options options;
-    struct machine_end end;
+    struct machine_end end = { 0 };
     struct err err = { 0 };
     if (parse(argc, argv, &options) < 0)
         return 2;
