@@ -52,7 +52,7 @@ static int find_packing(const uint8_t *payload, enum boot_packing *out, struct e
             *out = known[i].packing;
             return 0;
         }
-    return err_set(err, ERR_NOT_IMPLEMENTED, "bzImage: its kernel is packed in a way that is not known here (known: gzip, xz, zstd, lz4)");
+    return err_set(err, ERR_NOT_IMPLEMENTED, "bzImage: its kernel is packed in an unknown way (known: gzip, xz, zstd, lz4)");
 }
 
 int boot_bzimage_parse(struct boot_file file, struct boot_bzimage *out, struct err *err)
@@ -87,7 +87,9 @@ int boot_bzimage_parse(struct boot_file file, struct boot_bzimage *out, struct e
 
 static bool unpack_gzip(const uint8_t *in, size_t in_size, uint8_t *out, size_t out_size)
 {
-    z_stream stream = { .next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)in_size, .next_out = out, .avail_out = (uInt)out_size };
+    z_stream stream = {
+        .next_in = (Bytef *)(uintptr_t)in, .avail_in = (uInt)in_size, .next_out = out, .avail_out = (uInt)out_size,
+    };
     if (inflateInit2(&stream, 16 + MAX_WBITS) != Z_OK)
         return false;
     int result = inflate(&stream, Z_FINISH);

@@ -27,8 +27,8 @@ static int make_ram(struct machine *machine, const struct machine_config *config
     if (check_config(saved.cpus, saved.memory_size, err) < 0)
         return -1;
     machine->cpus = saved.cpus;
-    machine->map_next = (MAX_OF(saved.memory_size, LAYOUT_HOLE_START) - LAYOUT_HOLE_START + LAYOUT_HOLE_END + REGION_ALIGN - 1) &
-                        ~(REGION_ALIGN - 1);
+    uint64_t high = saved.memory_size - MIN_OF(saved.memory_size, LAYOUT_HOLE_START);
+    machine->map_next = (LAYOUT_HOLE_END + high + REGION_ALIGN - 1) & ~(REGION_ALIGN - 1);
     if (config->state_fd < 0)
         return ram_new(&machine->ram, saved.memory_size, config->shared_memory, err);
     return ram_restore(&machine->ram, saved.memory_size, config->shared_memory, config->state_fd, saved.memory_offset, err);
@@ -145,7 +145,7 @@ int machine_map(struct machine *machine, uint64_t gpa, uint64_t size, void *host
     if (must_be_new(machine, err) < 0)
         return -1;
     if (gpa < LAYOUT_HOLE_END || (gpa | size | (uintptr_t)host) % PAGE)
-        return err_set(err, ERR_INVALID_ARGUMENT, "%llu bytes at 0x%llx can't be mapped into a guest: whole pages above 4 GiB can",
+        return err_set(err, ERR_INVALID_ARGUMENT, "%llu bytes at 0x%llx: only whole pages above 4 GiB are mapped into a guest",
                        (unsigned long long)size, (unsigned long long)gpa);
     if (gmem_add(&machine->memory, gpa, size, host, read_only, err) < 0 ||
         kvm_add_memory(&machine->kvm, gpa, size, host, read_only, err) < 0)

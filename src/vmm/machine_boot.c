@@ -133,7 +133,8 @@ int machine_boot(struct machine *machine, const struct machine_kernel *kernel, s
     bool pvh = elf.pvh_entry && kernel->protocol != MACHINE_BOOT_LINUX64;
     int (*tell)(const struct gmem *, const struct boot_elf *, const struct boot_params_in *, const struct boot_map *,
                 struct boot_entry *, struct err *) = pvh ? boot_pvh : boot_linux64;
-    if (tell(&machine->memory, &elf, &in, &map, &entry, err) < 0 || machine_make_vcpus(machine, err) < 0 || vcpu_boot(&machine->vcpus[0], &entry, err) < 0)
+    if (tell(&machine->memory, &elf, &in, &map, &entry, err) < 0 || machine_make_vcpus(machine, err) < 0 ||
+        vcpu_boot(&machine->vcpus[0], &entry, err) < 0)
         return -1;
     machine->phase = PHASE_READY;
     return 0;

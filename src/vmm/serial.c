@@ -24,7 +24,8 @@ static void write_pending(struct serial *serial)
 {
     size_t at = 0;
     while (at < serial->pending_size && writable(serial->out_fd)) {
-        ssize_t wrote = fd_write_some(serial->out_fd, serial->pending + at, MIN_OF(serial->pending_size - at, (size_t)WRITE_AT_ONCE));
+        size_t some = MIN_OF(serial->pending_size - at, (size_t)WRITE_AT_ONCE);
+        ssize_t wrote = fd_write_some(serial->out_fd, serial->pending + at, some);
         if (wrote < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         at = wrote <= 0 ? serial->pending_size : at + (size_t)wrote; // nobody reads any more: dropped

@@ -201,8 +201,8 @@ static size_t pack_lz4(uint8_t *out, size_t room)
     size_t at = 4;
     memcpy(out, "\x02\x21\x4c\x18", 4);
     for (size_t from = 0; from < INSIDE_SIZE; from += block) {
-        int size = LZ4_compress_default((const char *)inside + from, (char *)out + at + 4, (int)MIN_OF(block, INSIDE_SIZE - from),
-                                        (int)(room - at - 4));
+        int part = (int)MIN_OF(block, INSIDE_SIZE - from);
+        int size = LZ4_compress_default((const char *)inside + from, (char *)out + at + 4, part, (int)(room - at - 4));
         assert_true(size > 0);
         memcpy(out + at, &size, 4);
         at += 4 + (size_t)size;
@@ -214,7 +214,10 @@ static const struct packing {
     enum boot_packing packing;
     size_t (*pack)(uint8_t *out, size_t room);
 } packings[] = {
-    { BOOT_PACKED_GZIP, pack_gzip }, { BOOT_PACKED_XZ, pack_xz }, { BOOT_PACKED_ZSTD, pack_zstd }, { BOOT_PACKED_LZ4, pack_lz4 },
+    { BOOT_PACKED_GZIP, pack_gzip },
+    { BOOT_PACKED_XZ, pack_xz },
+    { BOOT_PACKED_ZSTD, pack_zstd },
+    { BOOT_PACKED_LZ4, pack_lz4 },
 };
 
 static struct setup_header *header_of(uint8_t *image)

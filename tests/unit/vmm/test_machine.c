@@ -53,7 +53,8 @@ static void test_shared_memory_and_large_guests(void **state)
 {
     if (!have_kvm())
         skip();
-    static const uint64_t sizes[] = { UINT64_C(8) << 20, UINT64_C(3) << 30, (UINT64_C(3) << 30) + (2 << 20), UINT64_C(6) << 30 };
+    static const uint64_t gib = UINT64_C(1) << 30;
+    const uint64_t sizes[] = { UINT64_C(8) << 20, 3 * gib, 3 * gib + (2 << 20), 6 * gib };
     for (size_t i = 0; i < 2 * ARRAY_LEN(sizes); i++) {
         struct guest guest;
         struct machine_config config = small_machine(1);

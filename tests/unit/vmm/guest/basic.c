@@ -95,7 +95,9 @@ static void count_smp(void)
 
 static void wild(void)
 {
-    static const u64 places[] = { 0xc0000000, 0xd00fffff, 0xd0100ffd, 0xfebffffc, 0xfec00ffc, 0xfed00000, 0xfffffff8, 0xd0000000 };
+    static const u64 places[] = {
+        0xc0000000, 0xd00fffff, 0xd0100ffd, 0xfebffffc, 0xfec00ffc, 0xfed00000, 0xfffffff8, 0xd0000000,
+    };
     u32 sum = 0;
     for (u32 i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         volatile u64 *wide = (volatile u64 *)places[i];
