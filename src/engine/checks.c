@@ -247,7 +247,7 @@ static int check_sizes(const struct container_config *config, struct err *err)
 
 static int check_host_config(const struct host_config *host, struct err *err)
 {
-    if (!str_empty(host->runtime) && !str_eq(host->runtime, "berth") && !str_eq(host->runtime, "runc"))
+    if (!str_empty(host->runtime) && !str_eq(host->runtime, "berth"))
         return err_set(err, ERR_INVALID_ARGUMENT, "unknown or invalid runtime name: %s", host->runtime);
     if (!str_empty(host->isolation) && !str_eq(host->isolation, "default") && !str_eq(host->isolation, "container"))
         return not_yet(err, "HostConfig.Isolation", host->isolation);

@@ -8,8 +8,14 @@
 
 // ---- files ----------------------------------------------------------------------------------------------------------
 
+// What the user mounts at the same place wins.
 static void add_file(struct task_document *document, struct arena *arena, const char *path, char *content)
 {
+    for (size_t i = 0; i < document->mounts.len; i++) {
+        const struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
+        if (str_eq(mount->target, path))
+            return;
+    }
     struct task_file *file = json_list_add(&document->files, &task_file_table, arena);
     *file = (struct task_file){ arena_strdup(arena, path), content, 0644 };
 }
@@ -185,6 +191,20 @@ static void fill_paths(json_t *asked, const char *const *defaults, struct arena 
             strv_push_arena(out, arena, json_string_value(item));
 }
 
+// Docker's two: users without rights may serve port 80 and ping, in a network namespace that is the container's own.
+static void fill_sysctls(const struct kvs *asked, struct arena *arena, struct kvs *out)
+{
+    static const struct kv defaults[] = { { (char *)"net.ipv4.ip_unprivileged_port_start", (char *)"0" },
+                                          { (char *)"net.ipv4.ping_group_range", (char *)"0 2147483647" } };
+    out->items = arena_alloc(arena, (asked->len + ARRAY_LEN(defaults)) * sizeof(*out->items));
+    out->len = 0;
+    for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
+        if (!kvs_get(asked, defaults[i].key))
+            out->items[out->len++] = defaults[i];
+    for (size_t i = 0; i < asked->len; i++)
+        out->items[out->len++] = asked->items[i];
+}
+
 static const struct oci_device_rule device_rules[] = {
     { false, (char *)"a", -1, -1, (char *)"rwm" }, { true, (char *)"c", -1, -1, (char *)"m" },
     { true, (char *)"b", -1, -1, (char *)"m" },    { true, (char *)"c", 1, 3, (char *)"rwm" },
@@ -204,7 +224,7 @@ static void fill_linux(struct container *container, struct arena *arena, struct 
         ((struct oci_namespace *)out->namespaces.items)[i].type = (char *)namespaces[i];
     fill_paths(host->masked_paths_raw, engine_masked_paths, arena, &out->masked_paths);
     fill_paths(host->readonly_paths_raw, engine_readonly_paths, arena, &out->readonly_paths);
-    out->sysctl = host->sysctls;
+    fill_sysctls(&host->sysctls, arena, &out->sysctl);
     out->cgroups_path = arena_printf(arena, "berth-%s/%s", container->engine->id, container->id);
     limits_from_config(host, &out->resources);
     out->resources.devices = (struct json_list){ .items = (void *)device_rules, .len = ARRAY_LEN(device_rules) };

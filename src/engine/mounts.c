@@ -15,7 +15,7 @@ struct mount_words {
 };
 
 static const char *const propagations[] = { "rprivate", "private", "rshared", "shared", "rslave", "slave" };
-static const char *const harmless[] = { "rw", "z", "Z", "cached", "delegated", "consistent", "nocopy", "volume-nocopy" };
+static const char *const harmless[] = { "rw", "z", "Z", "cached", "delegated", "consistent" };
 
 static bool among(const char *word, const char *const *list, size_t len, const char **out)
 {

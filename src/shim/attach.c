@@ -83,6 +83,10 @@ void client_drop(struct client *client)
     buf_done(&client->queue);
     client->queue = (struct buf)BUF_INIT(QUEUE_MAX);
     client->queue_head = 0;
+    // Whoever fed the process is gone, whichever way: it must see the end, or it waits for ever.
+    if (client->in && client->stdio->stdin_once && !client->stdio->terminal)
+        stdio_close_input(client->stdio);
+    client->in = false;
     stdio_reader_changed(client->stdio);
     client->stdio->on_client_gone(client->stdio->context);
 }

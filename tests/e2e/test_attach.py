@@ -84,3 +84,12 @@ def test_a_reader_who_stops_holds_nobody(docker, name):
     finally:
         os.kill(client, signal.SIGKILL)
         stopped.communicate()
+
+
+def test_stdin_ends_with_a_client_that_dies_busy(docker, name):
+    """`yes | docker run -i IMAGE cat | head -1`: the client dies of a closed pipe while bytes flow both ways."""
+    client = ' '.join(docker.command('run', '-i', '--name', name, 'bb', 'cat', seconds=30))
+    out = subprocess.run(f'yes | {client} | head -n 1', shell=True, env=docker.environment(), stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, timeout=60).stdout
+    assert out == b'y\n'
+    wait_until(lambda: not docker.inspect(name)['State']['Running'], 20, 'the container ends')

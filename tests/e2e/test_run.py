@@ -332,3 +332,12 @@ def test_an_option_that_is_not_honoured_is_refused_in_one_line(api, host_config)
 
 def test_the_hosts_own_files_are_not_there(docker):
     assert inside(docker, script=f'ls -d {os.getcwd()} 2>/dev/null; true') == []
+
+
+def test_a_mount_over_a_file_of_the_engine_wins(docker, tmp_path):
+    (tmp_path / 'f').write_text('mine\n')
+    assert docker.ok('run', '--rm', '-v', f'{tmp_path}/f:/etc/resolv.conf:ro', 'bb', 'cat', '/etc/resolv.conf') == 'mine'
+
+
+def test_a_user_may_serve_port_80(docker):
+    assert docker.ok('run', '--rm', '-u', '1000', 'bb', 'cat', '/proc/sys/net/ipv4/ip_unprivileged_port_start') == '0'
