@@ -89,6 +89,7 @@ def test_missed_exits_are_events_with_their_own_times(docker, crash, name):
 def test_an_attached_client_is_still_fed(docker, crash, name):
     with docker.popen('run', '--name', name, 'bb', 'sh', '-c', 'echo before; sleep 2; echo after') as client:
         assert client.stdout.readline() == b'before\n'
+        time.sleep(0.5)  # output may come before the answer to the start, which the client needs as well
         crash()
         assert client.stdout.readline() == b'after\n'
         client.communicate()
@@ -97,6 +98,7 @@ def test_an_attached_client_is_still_fed(docker, crash, name):
 def test_a_shell_on_a_terminal_goes_on(docker, crash, name, terminal):
     shell = terminal('run', '-it', '--name', name, 'bb', 'sh')
     shell.expect('#')
+    time.sleep(0.5)  # output may come before the answer to the start, which the client needs as well
     crash()
     shell.send('echo still $((40 + 2))\n')
     shell.expect('still 42')
