@@ -250,13 +250,13 @@ static void fill_network(struct container *container, struct arena *arena, struc
     REQUIRES(container->lock)
 {
     struct task_nic *nic = json_list_add(&out->nics, &task_nic_table, arena);
-    *nic = (struct task_nic){ .name = (char *)"lo", .netns_fd = -1 };
+    *nic = (struct task_nic){ .name = (char *)"lo", .netns_fd = -1, .tap_fd = -1 };
     if (container->has_endpoint) {
         const struct net_endpoint *endpoint = &container->endpoint;
         *nic = (struct task_nic){ .name = (char *)"eth0", .mac = arena_strdup(arena, endpoint->mac),
                                   .address = arena_strdup(arena, endpoint->address),
                                   .gateway = arena_strdup(arena, endpoint->gateway), .prefix = endpoint->prefix,
-                                  .netns_fd = -1 };
+                                  .netns_fd = -1, .tap_fd = -1 };
     }
     for (size_t i = 0; i < container->port_len; i++) {
         const struct net_port *from = &container->ports[i];

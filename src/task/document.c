@@ -4,7 +4,8 @@
 
 static const struct json_field layer_fields[] = {
     JSON_FIELD("diff_id", JSON_TEXT, struct task_layer, diff_id),
-    JSON_FIELD("dir", JSON_TEXT, struct task_layer, dir),
+    JSON_FIELD("dir", JSON_TEXT, struct task_layer, dir, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("erofs", JSON_TEXT, struct task_layer, erofs, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("fd", JSON_INT, struct task_layer, fd, .required = true),
 };
 const struct json_table task_layer_table = JSON_TABLE(struct task_layer, layer_fields);
@@ -48,6 +49,7 @@ static const struct json_field nic_fields[] = {
     JSON_FIELD("prefix", JSON_INT, struct task_nic, prefix),
     JSON_FIELD("gateway", JSON_TEXT, struct task_nic, gateway),
     JSON_FIELD("netns_fd", JSON_INT, struct task_nic, netns_fd, .required = true),
+    JSON_FIELD("tap_fd", JSON_INT, struct task_nic, tap_fd, .required = true),
 };
 const struct json_table task_nic_table = JSON_TABLE(struct task_nic, nic_fields);
 
@@ -83,11 +85,26 @@ static const struct json_field stdio_fields[] = {
 };
 static const struct json_table stdio_table = JSON_TABLE(struct task_stdio, stdio_fields);
 
+static const struct json_field vm_fields[] = {
+    JSON_FIELD("accel", JSON_TEXT, struct task_vm, accel, .required = true),
+    JSON_FIELD("vmm", JSON_TEXT, struct task_vm, vmm),
+    JSON_FIELD("cmdline", JSON_TEXT, struct task_vm, cmdline),
+    JSON_FIELD("vcpus", JSON_INT, struct task_vm, vcpus, .required = true),
+    JSON_FIELD("memory_size", JSON_INT, struct task_vm, memory_size, .required = true),
+    JSON_FIELD("kernel_fd", JSON_INT, struct task_vm, kernel_fd, .required = true),
+    JSON_FIELD("initrd_fd", JSON_INT, struct task_vm, initrd_fd, .required = true),
+    JSON_FIELD("kvm_fd", JSON_INT, struct task_vm, kvm_fd, .required = true),
+    JSON_FIELD("vmm_fd", JSON_INT, struct task_vm, vmm_fd, .required = true),
+    JSON_FIELD("uid", JSON_INT, struct task_vm, uid, .required = true),
+};
+static const struct json_table vm_table = JSON_TABLE(struct task_vm, vm_fields);
+
 static const struct json_field document_fields[] = {
     JSON_FIELD("version", JSON_INT, struct task_document, version, .required = true),
     JSON_FIELD("id", JSON_TEXT, struct task_document, id, .required = true),
     JSON_FIELD("daemon_id", JSON_TEXT, struct task_document, daemon_id),
     JSON_FIELD("isolation", JSON_TEXT, struct task_document, isolation),
+    JSON_FIELD("vm", JSON_STRUCT_PTR, struct task_document, vm, .sub = &vm_table, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("process", JSON_STRUCT, struct task_document, process, .sub = &oci_process_table, .required = true),
     JSON_FIELD("linux", JSON_STRUCT, struct task_document, linux_section, .sub = &oci_linux_table, .required = true),
     JSON_FIELD("hostname", JSON_TEXT, struct task_document, hostname),
@@ -121,6 +138,14 @@ static const struct json_field exec_fields[] = {
     JSON_FIELD("unconfined", JSON_FLAG, struct task_exec, unconfined),
 };
 const struct json_table task_exec_table = JSON_TABLE(struct task_exec, exec_fields);
+
+static const struct json_field streams_fields[] = {
+    JSON_FIELD("in", JSON_INT, struct task_streams, in),
+    JSON_FIELD("out", JSON_INT, struct task_streams, out),
+    JSON_FIELD("error", JSON_INT, struct task_streams, error),
+    JSON_FIELD("terminal", JSON_INT, struct task_streams, terminal),
+};
+const struct json_table task_streams_table = JSON_TABLE(struct task_streams, streams_fields);
 
 static const struct json_field state_fields[] = {
     JSON_FIELD("status", JSON_TEXT, struct task_state, status, .required = true),

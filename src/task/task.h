@@ -37,13 +37,14 @@ enum task_frame_type { TASK_REQUEST = 1, TASK_RESPONSE = 2, TASK_ERROR = 3, TASK
 #define TASK_DOCUMENT_VERSION 1
 
 struct task_layer {
-    char *diff_id, *dir; // dir: the host folder's name in the stored document
-    int64_t fd;
+    char *diff_id;
+    char *dir, *erofs; // where it is on the host: an unpacked folder, or (vm) an EROFS image
+    int64_t fd; // of the one that counts
 };
 struct task_upper {
-    char *kind; // "dir"
-    char *path; // folder that holds upper/ and work/
-    int64_t upper_fd, work_fd;
+    char *kind; // "dir"; "disk": an ext4 image, the guest makes upper/ and work/ on it
+    char *path; // folder that holds upper/ and work/, or the image
+    int64_t upper_fd, work_fd; // disk: upper_fd is the image, work_fd -1
     bool ephemeral;
 };
 struct task_rootfs {
@@ -62,7 +63,8 @@ struct task_mount {
 };
 struct task_nic {
     char *name, *mac, *address, *gateway;
-    int64_t prefix, netns_fd;
+    int64_t prefix;
+    int64_t netns_fd, tap_fd; // container: the namespace it is in; vm: the tap behind the guest's card
 };
 struct task_port {
     char *proto; // "tcp" | "udp"
@@ -81,10 +83,21 @@ struct task_stdio {
     bool terminal, open_stdin, stdin_once;
     int64_t height, width;
 };
+// The machine around a guest: what runs it and how big it is.
+struct task_vm {
+    char *accel; // "kvm": berth-vmm; "tcg": QEMU's software emulation
+    char *vmm; // the program's path on the host
+    char *cmdline; // words added to the kernel's command line, may be ""
+    int64_t vcpus, memory_size; // bytes of guest RAM
+    int64_t kernel_fd, initrd_fd;
+    int64_t kvm_fd, vmm_fd; // kvm: /dev/kvm and the program; else -1
+    int64_t uid; // of the jailed VMM, owner of the upper's disk
+};
 struct task_document {
     int64_t version;
     char *id, *daemon_id;
     char *isolation; // "container" | "vm"
+    struct task_vm *vm; // NULL: a container
     struct oci_process process;
     struct oci_linux linux_section;
     char *hostname, *domainname;
@@ -157,6 +170,27 @@ struct task_exit_record {
 };
 extern const struct json_table task_exit_record_table;
 #define TASK_EXIT_RECORD_NAME "exit.json"
+
+// ---- the guest's part -------------------------------------------------------------------------------------------------
+//
+// What a shim says to berth-guest over the guest link (link.h). The document is the same one, without what only means something on
+// the host: paths, log, ports; all indices are -1. Layer i stands in partition i + 1 of the layers' disk, the upper on the disk after it.
+//
+//   verb    arguments                                  result
+//   create  document, streams: task_streams            kernel; everything is made up to the exec
+//   start                                              pid
+//   exec    task_exec's, streams: task_streams         pid
+//   kill    signal, exec_id ("" is the first), all
+//   resize  exec_id, height, width
+//
+// Events: {"kind": "exited", "exit_code", "oom"} when the first process has ended, {"kind": "exec_exited", "exec_id", "exit_code"},
+// {"kind": "oom"}, and as the last one {"kind": "halted"}: all output is sent, the upper is synced and unmounted, the machine may go.
+
+// Numbers of a process's streams; 0: none. With a terminal only that, both ways.
+struct task_streams {
+    int64_t in, out, error, terminal;
+};
+extern const struct json_table task_streams_table;
 
 // ---- frames ---------------------------------------------------------------------------------------------------------
 

@@ -357,7 +357,7 @@ static void a_published_port_is_relayed_and_handed_back(void **state)
     json_t *document = box_document(box, &run);
     json_object_set_new(document, "ports", json_pack("[{s:s, s:s, s:i, s:i}]", "proto", "tcp", "target_address", "127.0.0.1",
                                                      "target_port", target, "listener_fd", 3));
-    json_object_set_new(document, "nics", json_pack("[{s:s, s:i}]", "name", "eth0", "netns_fd", 4));
+    json_object_set_new(document, "nics", json_pack("[{s:s, s:i, s:i}]", "name", "eth0", "netns_fd", 4, "tap_fd", -1));
     json_array_remove(json_object_get(json_object_get(document, "linux"), "namespaces"), 4);
     struct err err;
     json_t *result = box_call_fds(box, "create", json_pack("{s:o}", "document", document), fds, 5, &err);

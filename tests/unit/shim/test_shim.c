@@ -148,7 +148,7 @@ static void refuses_what_is_no_document(void **state)
         { "log", "{\"driver\":\"syslog\"}", ERR_NOT_IMPLEMENTED },
         { "log", "{\"driver\":\"json-file\",\"path\":\"relative\"}", ERR_INVALID_ARGUMENT },
         { "ports", "[{\"proto\":\"tcp\",\"target_address\":\"1.2.3.4\",\"target_port\":1,\"listener_fd\":50}]", ERR_INVALID_ARGUMENT },
-        { "nics", "[{\"netns_fd\":50}]", ERR_INVALID_ARGUMENT },
+        { "nics", "[{\"netns_fd\":50,\"tap_fd\":-1}]", ERR_INVALID_ARGUMENT },
         { "init", "true", ERR_NOT_IMPLEMENTED },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
