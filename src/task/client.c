@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "task/task_private.h"
 
 #define HELLO_TIMEOUT_NS (10 * NS_PER_S)
 
@@ -62,15 +63,6 @@ static int read_hello(struct task_reader *reader, int sock, struct task_frame *o
     }
 }
 
-static int fill_from_error_frame(const struct task_frame *frame, struct err *err)
-{
-    err_set(err, err_class_parse(json_get_text(frame->payload, "class", "internal")), "%s",
-            json_get_text(frame->payload, "message", "error without a message"));
-    if (err)
-        err->number = (int)json_get_int(frame->payload, "errno", 0);
-    return -1;
-}
-
 // Spoken before the loop reads: the frame reader takes no byte beyond the answer, so events that follow stay queued.
 static int say_hello(struct task_reader *reader, int sock, struct err *err)
 {
@@ -80,7 +72,7 @@ static int say_hello(struct task_reader *reader, int sock, struct err *err)
     if (task_send(sock, TASK_REQUEST, 1, hello, NULL, 0, err) < 0 || read_hello(reader, sock, &answer, err) < 0)
         return err_wrap(err, "task hello");
     if (answer.type == TASK_ERROR)
-        return fill_from_error_frame(&answer, err);
+        return task_payload_error(answer.payload, err);
     int64_t proto = json_get_int(answer.payload, "proto", 0);
     if (answer.type != TASK_RESPONSE || proto < TASK_PROTO_MIN || proto > TASK_PROTO_MAX)
         return err_set(err, ERR_UNAVAILABLE, "task hello: protocol %lld is not spoken here", (long long)proto);
@@ -297,7 +289,7 @@ int task_call(struct task_client *client, const char *verb, json_t *arguments, c
     if (!answered)
         return err_set(err, ERR_UNAVAILABLE, "%s: no answer from the supervisor of the task", verb);
     if (answer.type == TASK_ERROR)
-        return fill_from_error_frame(&answer, err);
+        return task_payload_error(answer.payload, err);
     if (result)
         *result = take_ptr(&answer.payload);
     if (fds && fd_len) {

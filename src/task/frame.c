@@ -12,10 +12,10 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "task/task_private.h"
 
 #define HEADER_SIZE 16
 #define SEND_PATIENCE_NS (5 * NS_PER_S) // a peer that reads nothing for so long is gone
-#define JSON_DEPTH_MAX 64 // task documents nest to about 8
 
 struct header {
     uint32_t size;
@@ -131,25 +131,9 @@ int task_send(int sock, uint16_t type, uint64_t id, json_t *payload, const int *
     return send_frame(sock, &header, text.data, fds, fd_len, err);
 }
 
-// A message may quote a path of a container, which is bytes, not text.
-static json_t *printable(const char *message)
-{
-    json_t *text = json_string(message);
-    if (text)
-        return text;
-    _cleanup_free_ char *copy = mem_strdup(message);
-    for (char *at = copy; *at; at++) {
-        if ((unsigned char)*at >= 0x80)
-            *at = '?';
-    }
-    return json_string(copy);
-}
-
 int task_send_error(int sock, uint64_t id, const struct err *error, struct err *err)
 {
-    json_t *message = printable(error->message);
-    _cleanup_json_ json_t *payload = json_pack("{s:s, s:i, s:o}", "class", err_class_name(error->class), "errno",
-                                               error->number, "message", message);
+    _cleanup_json_ json_t *payload = task_error_payload(error);
     return task_send(sock, TASK_ERROR, id, payload, NULL, 0, err);
 }
 
@@ -275,47 +259,12 @@ int task_reader_feed(struct task_reader *reader, struct err *err)
     return reader->head_size == HEADER_SIZE && head_done(reader, err) < 0 ? -1 : 1;
 }
 
-// jansson parses by recursion, up to 2,048 levels; the watcher and the shim grant far less.
-static bool depth_fits(const char *text, size_t size)
-{
-    size_t depth = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < size; i++) {
-        char c = text[i];
-        if (quoted && c == '\\')
-            i++;
-        else if (c == '"')
-            quoted = !quoted;
-        else if (!quoted && (c == '{' || c == '[') && ++depth > JSON_DEPTH_MAX)
-            return false;
-        else if (!quoted && (c == '}' || c == ']') && depth)
-            depth--;
-    }
-    return true;
-}
-
-static int parse_payload(const struct task_reader *reader, json_t **out, struct err *err)
-{
-    if (!reader->header.size) {
-        *out = json_object();
-        return 0;
-    }
-    if (!depth_fits(reader->payload, reader->header.size))
-        return err_set(err, ERR_INVALID_ARGUMENT, "task frame: nested deeper than %d", JSON_DEPTH_MAX);
-    if (json_parse(reader->payload, reader->header.size, out, err) < 0)
-        return err_wrap(err, "task frame");
-    if (json_is_object(*out))
-        return 0;
-    json_decref(*out);
-    return err_set(err, ERR_INVALID_ARGUMENT, "task frame: not an object");
-}
-
 int task_reader_next(struct task_reader *reader, struct task_frame *out, struct err *err)
 {
     if (!reader->complete)
         return 0;
     json_t *payload;
-    if (parse_payload(reader, &payload, err) < 0)
+    if (task_payload_parse(reader->payload, reader->header.size, &payload, err) < 0)
         return -1;
     *out = (struct task_frame){ .type = reader->header.type, .flags = reader->header.flags, .id = reader->header.id,
                                 .payload = payload, .fd_len = reader->fd_len };

@@ -12,7 +12,8 @@
 //
 // Streams. Each side opens its end of a number with descriptors of its own: what can be read from `read_fd` goes to the peer,
 // what the peer sends goes to `write_fd`. A stream holds at most LINK_WINDOW bytes that its reader has not taken, so whoever
-// stops reading blocks that stream alone. Numbers are drawn by the host and travel in the verbs.
+// stops reading blocks that stream alone. Numbers are drawn by the host, each once, and travel in the verbs; who is told one opens it
+// before its request handler returns, because bytes may stand in the next frame.
 //
 // Gaps. A serial port loses bytes in flight without an error, a snapshot cuts a connection. So every frame but HELLO and ACK has
 // a sequence number, and its sender keeps it until it is acknowledged. After a new link_connect() both sides say in HELLO what
@@ -82,8 +83,8 @@ typedef void link_stream_fn(void *context);
 // numbers, not one, for a descriptor that does both. conflict: the number is open; resource_exhausted: too many are.
 int link_stream_open(struct link *link, uint32_t number, int read_fd, int write_fd, link_stream_fn *ended, void *context,
                      struct link_stream **out, struct err *err);
-// Ends our direction now: sends what can be read without waiting (a few windows at most), then LINK_END. For a reader whose
-// writers should be gone.
+// Ends our direction: what can be read without waiting goes (a few windows at most), as soon as the peer takes it, then LINK_END.
+// For a reader whose writers should be gone, and for a terminal, which has no end of its own. May call `ended` before it returns.
 void link_stream_finish(struct link_stream *stream);
 // Closes and forgets it without a callback; the peer's bytes for it are thrown away.
 void link_stream_drop(struct link_stream *stream);
