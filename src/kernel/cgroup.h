@@ -57,6 +57,8 @@ int cgroup_open(const struct cgroup_layout *layout, const char *path, struct cgr
 void cgroup_free(struct cgroup *cgroup); // the handle only
 const char *cgroup_path(const struct cgroup *cgroup);
 const struct cgroup_layout *cgroup_layout_of(const struct cgroup *cgroup);
+// The group's folder (O_PATH) in hierarchy `index` of the layout; stays the cgroup's.
+int cgroup_dir_fd(const struct cgroup *cgroup, size_t index);
 
 // Sets what is set. A limit whose controller or file this kernel lacks is skipped and named in `missing` (may be NULL;
 // bitmask of enum cgroup_missing), so that the engine can add dockerd's warnings.
