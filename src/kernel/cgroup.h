@@ -55,6 +55,10 @@ struct cgroup;
 int cgroup_create(const struct cgroup_layout *layout, const char *path, struct cgroup **out, struct err *err);
 int cgroup_open(const struct cgroup_layout *layout, const char *path, struct cgroup **out, struct err *err);
 void cgroup_free(struct cgroup *cgroup); // the handle only
+static inline void cgroup_freep(struct cgroup **cgroup)
+{
+    cgroup_free(*cgroup);
+}
 const char *cgroup_path(const struct cgroup *cgroup);
 const struct cgroup_layout *cgroup_layout_of(const struct cgroup *cgroup);
 // The group's folder (O_PATH) in hierarchy `index` of the layout; stays the cgroup's.
