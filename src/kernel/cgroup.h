@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/slice.h"
 
 enum cgroup_version { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
 
@@ -30,6 +31,7 @@ struct cgroup_layout {
 
 // Reads /proc/self/mountinfo. Never fails: no cgroups is CGROUP_NONE.
 void cgroup_layout_probe(struct cgroup_layout *out);
+void cgroup_layout_parse(struct slice mountinfo, struct cgroup_layout *out);
 bool cgroup_layout_has(const struct cgroup_layout *layout, const char *controller);
 
 // 0 is "not set" everywhere; -1 is unlimited where the kernel has such a word.

@@ -63,20 +63,24 @@ static enum cgroup_version version_of(const struct cgroup_layout *layout)
     return v2 ? CGROUP_V2 : CGROUP_NONE;
 }
 
-void cgroup_layout_probe(struct cgroup_layout *out)
+void cgroup_layout_parse(struct slice mountinfo, struct cgroup_layout *out)
 {
-    *out = (struct cgroup_layout){ 0 };
-    _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
-    if (file_read_at(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) < 0)
-        return;
-    struct slice rest = { buf_text(&text), text.size };
     struct mount_info mount;
-    while (out->len < CGROUP_HIERARCHY_MAX && mount_info_next(&rest, &mount)) {
+    *out = (struct cgroup_layout){ 0 };
+    while (out->len < CGROUP_HIERARCHY_MAX && mount_info_next(&mountinfo, &mount)) {
         struct cgroup_hierarchy hierarchy;
         if (hierarchy_of(&mount, &hierarchy) && !known(out, &hierarchy))
             out->hierarchies[out->len++] = hierarchy;
     }
     out->version = version_of(out);
+}
+
+void cgroup_layout_probe(struct cgroup_layout *out)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
+    if (file_read_at(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) < 0)
+        buf_clear(&text);
+    cgroup_layout_parse((struct slice){ buf_text(&text), text.size }, out);
 }
 
 static bool lists(struct slice words, char separator, const char *controller)
