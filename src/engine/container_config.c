@@ -76,7 +76,7 @@ static const struct json_field host_config_fields[] = {
     ROW("PortBindings", JSON_LIST_MAP, host_config, port_bindings, .sub = &port_binding_table),
     ROW("RestartPolicy", JSON_STRUCT, host_config, restart_policy, .sub = &restart_policy_table),
     ROW("AutoRemove", JSON_FLAG, host_config, auto_remove),
-    JSON_REFUSED("VolumeDriver", .flags = JSON_NOOP_DEFAULT_WORD),
+    JSON_REFUSED("VolumeDriver", .flags = JSON_NOOP_LOCAL_WORD),
     JSON_REFUSED("VolumesFrom"),
     ROW("ConsoleSize", JSON_RAW, host_config, console_size_raw),
     JSON_REFUSED("Annotations"),

@@ -30,7 +30,10 @@ int op_user(struct child *child, const struct op *op, struct err *err)
 int op_make_cwd(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int fd = path_make_dir(child->root_fd, op->path, 0755, err);
-    return fd < 0 ? -1 : 0;
+    if (fd >= 0)
+        return 0;
+    return err->number == ENOTDIR ? err_set(err, ERR_INTERNAL, "Cannot mkdir: %s is not a directory", op->path)
+                                  : err_wrap(err, "make working directory %s", op->path);
 }
 
 // Docker's clients read these texts, and there errno's words begin in lower case.

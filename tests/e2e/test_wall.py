@@ -58,10 +58,15 @@ def test_the_working_directory_below_a_mount(docker, tmp_path):
     assert (tmp_path / 'new').is_dir()
 
 
+def test_a_working_directory_that_is_a_file(docker):
+    result = docker('run', '--rm', '-w', '/etc/passwd', 'bb', 'true')
+    assert result.code == 125 and 'Cannot mkdir: /etc/passwd is not a directory' in result.err
+
+
 def test_an_exec_makes_no_working_directory(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     result = docker('exec', '-w', '/not/there', name, 'true')
-    assert result.code in (126, 127)
+    assert result.code in (126, 127)  # dockerd 20.10 and later ones
     assert 'chdir to cwd ("/not/there") set in config.json failed: no such file or directory' in result.err + result.out
     assert docker('exec', name, 'ls', '-d', '/not').code == 1
 

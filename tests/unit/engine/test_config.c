@@ -35,7 +35,8 @@ static void expect_harmless(const char *section, const struct json_field *field)
     static const struct {
         unsigned flag;
         const char *word;
-    } flagged[] = { { JSON_NOOP_DEFAULT_WORD, "default" }, { JSON_NOOP_NO_WORD, "no" }, { JSON_NOOP_PRIVATE_WORD, "private" } };
+    } flagged[] = { { JSON_NOOP_DEFAULT_WORD, "default" }, { JSON_NOOP_NO_WORD, "no" }, { JSON_NOOP_PRIVATE_WORD, "private" },
+                  { JSON_NOOP_LOCAL_WORD, "local" } };
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     json_t *values[12] = { json_null(), json_string(""), json_array(), json_object(), json_integer(0), json_false() };
     size_t len = 6;
