@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/process.h"
 #include "base/slice.h"
 
@@ -123,6 +124,22 @@ int process_wait(struct process *process, int *status, struct err *err)
     fd_close(process->pidfd);
     *process = (struct process)PROCESS_NONE;
     return 0;
+}
+
+int process_wait_until(struct process *process, int64_t deadline_ns, int *status, struct err *err)
+{
+    struct pollfd end = { .fd = process->pidfd, .events = POLLIN };
+    int ready;
+    do {
+        int64_t left = MAX_OF(deadline_ns - clock_mono_ns(), INT64_C(0));
+        const struct timespec timeout = { .tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S };
+        ready = ppoll(&end, 1, &timeout, NULL);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0)
+        return err_errno(err, errno, "wait for process %d", process->pid);
+    if (ready == 0)
+        return err_set(err, ERR_UNAVAILABLE, "process %d does not end", process->pid);
+    return process_wait(process, status, err);
 }
 
 int process_exit_code(int status)

@@ -31,6 +31,8 @@ int process_spawn(const char *path, int exe_fd, char *const argv[], char *const 
                   struct process *out, struct err *err);
 // Waits; *status as waitpid gives it. The process is gone afterwards and *process PROCESS_NONE.
 int process_wait(struct process *process, int *status, struct err *err);
+// The same, but not beyond `deadline_ns` of clock_mono_ns(): unavailable then, and the process is as before.
+int process_wait_until(struct process *process, int64_t deadline_ns, int *status, struct err *err);
 int process_exit_code(int status); // 128 + signal when killed
 void process_done(struct process *process); // kills and reaps what still runs
 // Runs a tool with `input` on its standard input (may be NULL), appending its output (stdout and stderr) to `output` (may

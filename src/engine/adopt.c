@@ -21,11 +21,10 @@ static int connect_task(struct container *container, struct task_client **out, s
 }
 
 // The run's ports and addresses come back from the task document: inspect must say the same as before.
-static void restore_network(struct container *container, const struct task_document *document, int netns_fd)
+static void restore_network(struct container *container, const struct task_document *document)
 {
     const struct task_nic *nic = document->nics.len ? json_list_at(&document->nics, &task_nic_table, 0) : NULL;
     mutex_lock(&container->lock);
-    container->netns_fd = netns_fd;
     container->has_endpoint = nic && !str_empty(nic->address);
     if (container->has_endpoint) {
         struct net_endpoint *endpoint = &container->endpoint;
@@ -59,28 +58,21 @@ static int read_document(struct container *container, struct arena *arena, struc
 }
 
 // What only the document knows; a document that cannot be read costs the ports in inspect, not the container.
-static void restore_run(struct container *container, int *netns_fd)
+static void restore_run(struct container *container)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct task_document document;
     struct err err = { 0 };
-    char path[128];
     mutex_lock(&container->lock);
     bool known = container->ports != NULL;
     mutex_unlock(&container->lock);
     if (!known && read_document(container, &arena, &document, &err) == 0)
-        restore_network(container, &document, take_fd(netns_fd));
+        restore_network(container, &document);
     else if (!known)
         log_warn("container %.12s: its task document: %s", container->id, err.message);
-    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
-    mutex_lock(&container->lock);
-    if (!container->cgroup && cgroup_open(&container->engine->cgroups, path, &container->cgroup, NULL) < 0)
-        container->cgroup = NULL;
-    mutex_unlock(&container->lock);
 }
 
-static int ask_state(struct container *container, struct arena *arena, struct task_state *out, int *netns_fd,
-                     struct err *err)
+static int ask_state(struct container *container, struct arena *arena, struct task_state *out, struct err *err)
 {
     _cleanup_json_ json_t *arguments = json_object(), *result = NULL;
     int *fds = NULL;
@@ -90,13 +82,8 @@ static int ask_state(struct container *container, struct arena *arena, struct ta
     mutex_unlock(&container->lock);
     if (task_call(client, "state", arguments, NULL, 0, CALL_TIMEOUT_NS, &result, &fds, &fd_len, err) < 0)
         return -1;
-    int64_t netns = json_get_int(result, "netns_fd", -1);
-    for (size_t i = 0; i < fd_len; i++) {
-        if ((int64_t)i == netns)
-            *netns_fd = fds[i];
-        else
-            fd_close(fds[i]);
-    }
+    for (size_t i = 0; i < fd_len; i++)
+        fd_close(fds[i]); // the namespace is the shim's to hold
     free(fds);
     return json_decode(&task_state_table, result, out, arena, NULL, err);
 }
@@ -105,13 +92,12 @@ static int ask_state(struct container *container, struct arena *arena, struct ta
 static int learn_state(struct container *container, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    _cleanup_close_ int netns_fd = -1;
     struct task_state state;
-    if (ask_state(container, &arena, &state, &netns_fd, err) < 0)
+    if (ask_state(container, &arena, &state, err) < 0)
         return -1;
     if (str_eq(state.status, "created"))
         return err_set(err, ERR_UNAVAILABLE, "its task was never started");
-    restore_run(container, &netns_fd);
+    restore_run(container);
     if (str_eq(state.status, "exited")) {
         container_declare_ended(container, state.exit_code, state.exited_ns, state.oom);
         return 0;

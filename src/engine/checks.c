@@ -52,6 +52,29 @@ static int check_security(const struct strv *options, struct err *err)
     return 0;
 }
 
+// What says "none" or nothing passes; the image's own is not run either, which create tells.
+static int check_health(const struct oci_healthcheck *health, struct err *err)
+{
+    if (!health || health_is_off(health))
+        return 0;
+    if (health->test.len == 0 && !health->interval && !health->timeout && !health->start_period &&
+        !health->start_interval && !health->retries)
+        return 0;
+    return not_yet(err, "Healthcheck", health->test.len ? health->test.items[0] : "another interval");
+}
+
+bool health_is_off(const struct oci_healthcheck *health)
+{
+    return health && health->test.len > 0 && str_eq(health->test.items[0], "NONE");
+}
+
+static int check_cgroupns(const char *mode, struct err *err)
+{
+    if (str_empty(mode) || str_eq(mode, "private") || str_eq(mode, "host"))
+        return 0;
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid cgroup namespace mode: %s", mode);
+}
+
 // ---- processors and memory nodes ------------------------------------------------------------------------------------
 
 enum { CPU_MAX = 4096 };
@@ -256,7 +279,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
             return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
         return not_yet(err, "HostConfig.RestartPolicy.Name", host->restart_policy.name);
     }
-    if (check_log(&host->log_config, err) < 0 || check_security(&host->security_opt, err) < 0 ||
+    if (check_cgroupns(host->cgroupns_mode, err) < 0 || check_log(&host->log_config, err) < 0 || check_security(&host->security_opt, err) < 0 ||
         check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;
@@ -279,7 +302,8 @@ int check_process(const struct oci_image_process *process, struct err *err)
 
 int check_config(const struct container_config *config, struct err *err)
 {
-    if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 || check_network(config, err) < 0)
+    if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 || check_network(config, err) < 0 ||
+        check_health(config->process.healthcheck, err) < 0)
         return -1;
     return check_host_config(&config->host_config, err);
 }

@@ -65,7 +65,6 @@ UNCHECKED void container_unref(struct container *container)
     container_drop_pending(container);
     drop_events(container);
     json_decref(container->body);
-    cgroup_free(container->cgroup);
     fd_close(container->netns_fd);
     free(container->ports);
     free(container->name);

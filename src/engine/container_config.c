@@ -37,6 +37,23 @@ static const struct json_field mount_tmpfs_fields[] = {
 };
 static const struct json_table mount_tmpfs_table = JSON_TABLE(struct mount_tmpfs_options, mount_tmpfs_fields);
 
+static const struct json_field mount_bind_fields[] = {
+    ROW("Propagation", JSON_TEXT, mount_bind_options, propagation),
+    JSON_REFUSED("NonRecursive"),
+    JSON_REFUSED("CreateMountpoint"),
+    JSON_REFUSED("ReadOnlyNonRecursive"),
+    JSON_REFUSED("ReadOnlyForceRecursive"),
+};
+static const struct json_table mount_bind_table = JSON_TABLE(struct mount_bind_options, mount_bind_fields);
+
+static const struct json_field mount_volume_fields[] = {
+    ROW("NoCopy", JSON_FLAG, mount_volume_options, no_copy),
+    JSON_REFUSED("Labels"),
+    JSON_REFUSED("DriverConfig"),
+    JSON_REFUSED("Subpath"),
+};
+static const struct json_table mount_volume_table = JSON_TABLE(struct mount_volume_options, mount_volume_fields);
+
 static const struct json_field mount_request_fields[] = {
     ROW("Type", JSON_TEXT, mount_request, type, .required = true),
     ROW("Source", JSON_TEXT, mount_request, source),
@@ -44,8 +61,8 @@ static const struct json_field mount_request_fields[] = {
     ROW("ReadOnly", JSON_FLAG, mount_request, read_only),
     ROW("TmpfsOptions", JSON_STRUCT_PTR, mount_request, tmpfs, .sub = &mount_tmpfs_table),
     JSON_KNOWN("Consistency"),
-    JSON_REFUSED("BindOptions"),
-    JSON_REFUSED("VolumeOptions"),
+    ROW("BindOptions", JSON_STRUCT_PTR, mount_request, bind, .sub = &mount_bind_table),
+    ROW("VolumeOptions", JSON_STRUCT_PTR, mount_request, volume, .sub = &mount_volume_table),
     JSON_REFUSED("ImageOptions"),
     JSON_REFUSED("ClusterOptions"),
 };
@@ -59,20 +76,20 @@ static const struct json_field host_config_fields[] = {
     ROW("PortBindings", JSON_LIST_MAP, host_config, port_bindings, .sub = &port_binding_table),
     ROW("RestartPolicy", JSON_STRUCT, host_config, restart_policy, .sub = &restart_policy_table),
     ROW("AutoRemove", JSON_FLAG, host_config, auto_remove),
-    JSON_REFUSED("VolumeDriver", .flags = JSON_NOOP_DEFAULT_WORD),
+    JSON_REFUSED("VolumeDriver", .flags = JSON_NOOP_LOCAL_WORD),
     JSON_REFUSED("VolumesFrom"),
     ROW("ConsoleSize", JSON_RAW, host_config, console_size_raw),
     JSON_REFUSED("Annotations"),
     ROW("CapAdd", JSON_TEXTS, host_config, cap_add, .flags = JSON_ONE_IS_LIST),
     ROW("CapDrop", JSON_TEXTS, host_config, cap_drop, .flags = JSON_ONE_IS_LIST),
     JSON_REFUSED("Capabilities"),
-    JSON_REFUSED("CgroupnsMode", .flags = JSON_NOOP_PRIVATE_WORD, .why = "the cgroup namespace is always private"),
+    ROW("CgroupnsMode", JSON_TEXT, host_config, cgroupns_mode),
     ROW("Dns", JSON_TEXTS, host_config, dns),
     ROW("DnsOptions", JSON_TEXTS, host_config, dns_options),
     ROW("DnsSearch", JSON_TEXTS, host_config, dns_search),
     ROW("ExtraHosts", JSON_TEXTS, host_config, extra_hosts),
     ROW("GroupAdd", JSON_TEXTS, host_config, group_add),
-    JSON_REFUSED("IpcMode", .flags = JSON_NOOP_PRIVATE_WORD, .why = "only a private IPC namespace"),
+    JSON_REFUSED("IpcMode", .flags = JSON_NOOP_PRIVATE_WORD, .why = "no container can join another's IPC namespace, or the host's"),
     JSON_REFUSED("Cgroup"),
     JSON_REFUSED("Links"),
     ROW("OomScoreAdj", JSON_INT, host_config, oom_score_adj),
@@ -168,7 +185,7 @@ static const struct json_field container_config_fields[] = {
     ROW("StdinOnce", JSON_FLAG, container_config, stdin_once),
     IMAGE_ROW("Env", JSON_TEXTS, env),
     IMAGE_ROW("Cmd", JSON_TEXTS, cmd, .flags = JSON_ONE_IS_LIST),
-    JSON_REFUSED("Healthcheck", .why = "health checks come with a later version"),
+    IMAGE_ROW("Healthcheck", JSON_STRUCT_PTR, healthcheck, .sub = &oci_healthcheck_table), // only the one that is none
     JSON_KNOWN("ArgsEscaped"), // Windows only
     ROW("Image", JSON_TEXT, container_config, image),
     IMAGE_ROW("Volumes", JSON_KEY_SET, volumes),

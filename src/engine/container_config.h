@@ -59,12 +59,19 @@ struct host_config {
     json_t *console_size_raw; // [height, width]
     char *runtime; // "" or "berth"
     char *isolation; // "" "default" "container"
+    char *cgroupns_mode; // "" "private" "host"
 };
 
 struct mount_request {
     char *type; // "bind" "volume" "tmpfs"
     char *source, *target;
     bool read_only;
+    struct mount_bind_options {
+        char *propagation;
+    } *bind;
+    struct mount_volume_options {
+        bool no_copy;
+    } *volume;
     struct mount_tmpfs_options {
         int64_t size_bytes, mode;
     } *tmpfs;

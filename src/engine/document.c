@@ -216,11 +216,11 @@ static const struct oci_device_rule device_rules[] = {
 
 static void fill_linux(struct container *container, struct arena *arena, struct oci_linux *out)
 {
-    static const char *const namespaces[] = { "mount", "pid", "ipc", "uts", "cgroup", "network" };
+    static const char *const namespaces[] = { "mount", "pid", "ipc", "uts", "network", "cgroup" };
     const struct host_config *host = &container->config.host_config;
     out->namespaces.items = arena_alloc(arena, ARRAY_LEN(namespaces) * sizeof(struct oci_namespace));
-    out->namespaces.len = ARRAY_LEN(namespaces);
-    for (size_t i = 0; i < ARRAY_LEN(namespaces); i++)
+    out->namespaces.len = ARRAY_LEN(namespaces) - str_eq(host->cgroupns_mode, "host");
+    for (size_t i = 0; i < out->namespaces.len; i++)
         ((struct oci_namespace *)out->namespaces.items)[i].type = (char *)namespaces[i];
     fill_paths(host->masked_paths_raw, engine_masked_paths, arena, &out->masked_paths);
     fill_paths(host->readonly_paths_raw, engine_readonly_paths, arena, &out->readonly_paths);

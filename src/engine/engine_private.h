@@ -91,8 +91,7 @@ struct container {
     bool busy GUARDED_BY(lock); // a verb that waits for the shim owns the container; others wait on `idle`
     struct container_state state GUARDED_BY(lock);
     struct task_client *client GUARDED_BY(lock); // only while a shim lives
-    struct cgroup *cgroup GUARDED_BY(lock);
-    int netns_fd GUARDED_BY(lock);
+    int netns_fd GUARDED_BY(lock); // until the shim holds it
     bool has_endpoint GUARDED_BY(lock);
     struct net_endpoint endpoint GUARDED_BY(lock);
     struct net_port *ports GUARDED_BY(lock);
@@ -228,6 +227,7 @@ int document_build(struct container *container, struct arena *arena, struct task
 int document_exec(struct container *container, const struct exec *exec, struct arena *arena, struct task_exec *out,
                   struct err *err);
 void limits_from_config(const struct host_config *host, struct oci_resources *out);
+bool health_is_off(const struct oci_healthcheck *health); // checks.c: "NONE"
 int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
                              struct err *err);
 // Appends the lines of a resolv.conf that mean something inside a container: no server that only the host can reach. True

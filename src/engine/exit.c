@@ -54,20 +54,16 @@ static void release_network(struct container *container)
         log_warn("container %s: %s", container->id, err.message);
 }
 
-// A lost shim may have left processes behind, of which we have no handle: the group is found by its name then.
+// A lost shim may have left processes behind. The group is found by its name: a handle held all the time would cost a
+// descriptor for each hierarchy and container.
 static void release_cgroup(struct container *container)
 {
     char path[128];
     struct err err = { 0 };
     snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
-    mutex_lock(&container->lock);
-    struct cgroup *cgroup = take_ptr(&container->cgroup);
-    mutex_unlock(&container->lock);
-    if (!cgroup && cgroup_open(&container->engine->cgroups, path, &cgroup, NULL) < 0)
-        cgroup = NULL;
-    if (cgroup && cgroup_kill(cgroup, 5 * NS_PER_S, &err) < 0)
+    _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL;
+    if (cgroup_open(&container->engine->cgroups, path, &cgroup, NULL) == 0 && cgroup_kill(cgroup, 5 * NS_PER_S, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
-    cgroup_free(cgroup);
     if (cgroup_remove(&container->engine->cgroups, path, 2 * NS_PER_S, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "engine_private.h"
@@ -60,11 +61,33 @@ void features_probe(const struct cgroup_layout *layout, struct host_features *ou
 
 // ---- telling --------------------------------------------------------------------------------------------------------
 
+// Root of a user namespace has the capability and may not: the kernel asks for it in the first namespace, whose inode
+// number is fixed.
+static bool in_first_user_namespace(void)
+{
+    const ino_t first = 0xEFFFFFFD; // PROC_USER_INIT_INO of the kernel's proc_ns.h
+    struct stat st;
+    return stat("/proc/self/ns/user", &st) < 0 || st.st_ino == first;
+}
+
 static bool may_raise_limits(void)
 {
     struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
-    return syscall(SYS_capget, &head, sets) == 0 && (sets[0].effective >> CAP_SYS_RESOURCE & 1);
+    return syscall(SYS_capget, &head, sets) == 0 && (sets[0].effective >> CAP_SYS_RESOURCE & 1) && in_first_user_namespace();
+}
+
+// A container's process starts with our own score; without the right it can only be raised from there.
+static void check_oom_score(int64_t asked, struct arena *arena, struct strv *warnings)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64);
+    int64_t own;
+    if (file_read_at(AT_FDCWD, "/proc/self/oom_score_adj", &text, NULL) < 0 ||
+        !num_parse_i64(slice_trim(slice_of(buf_text(&text))), &own))
+        return;
+    if (asked < own && !may_raise_limits())
+        strv_push_arena(warnings, arena,
+                        arena_printf(arena, "OomScoreAdj can not be lowered so far. It is clamped to %lld.", (long long)own));
 }
 
 // Open files alone have a ceiling that nobody may pass.
@@ -125,5 +148,6 @@ int features_check(const struct host_features *features, const struct host_confi
         if (table[i].asked && !table[i].held)
             strv_push_arena(warnings, arena, table[i].text);
     check_ulimits(&host->ulimits, arena, warnings);
+    check_oom_score(host->oom_score_adj, arena, warnings);
     return 0;
 }

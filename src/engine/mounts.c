@@ -5,46 +5,58 @@
 #include <sys/stat.h>
 
 #include "engine_private.h"
+#include "kernel/mountinfo.h"
 #include "mounts.h"
 
 enum { MOUNTS_MAX = 900 }; // each is a descriptor of the start; the layers and ports need some too
 
-struct mount_words {
-    bool read_only;
-    const char *propagation;
+enum mode_class { MODE_ACCESS, MODE_LABEL, MODE_PROPAGATION, MODE_COPY, MODE_CONSISTENCY, MODE_CLASSES };
+
+static const struct {
+    const char *word;
+    enum mode_class class;
+} mode_words[] = {
+    { "ro", MODE_ACCESS },          { "rw", MODE_ACCESS },           { "z", MODE_LABEL },
+    { "Z", MODE_LABEL },            { "private", MODE_PROPAGATION }, { "rprivate", MODE_PROPAGATION },
+    { "shared", MODE_PROPAGATION }, { "rshared", MODE_PROPAGATION }, { "slave", MODE_PROPAGATION },
+    { "rslave", MODE_PROPAGATION }, { "copy", MODE_COPY },           { "nocopy", MODE_COPY },
+    { "cached", MODE_CONSISTENCY }, { "delegated", MODE_CONSISTENCY }, { "consistent", MODE_CONSISTENCY },
 };
 
-static const char *const propagations[] = { "rprivate", "private", "rshared", "shared", "rslave", "slave" };
-static const char *const harmless[] = { "rw", "z", "Z", "cached", "delegated", "consistent" };
+// The word of each class that a mode has, or NULL. Labels mean nothing without SELinux, consistency nothing on Linux.
+struct mount_mode {
+    const char *words[MODE_CLASSES];
+};
 
-static bool among(const char *word, const char *const *list, size_t len, const char **out)
+static bool add_word(struct slice part, struct mount_mode *out)
 {
-    for (size_t i = 0; i < len; i++)
-        if (str_eq(word, list[i])) {
-            *out = list[i];
-            return true;
-        }
+    for (size_t i = 0; i < ARRAY_LEN(mode_words); i++) {
+        const char **place = &out->words[mode_words[i].class];
+        if (!slice_eq(part, mode_words[i].word))
+            continue;
+        if (*place)
+            return false;
+        *place = mode_words[i].word;
+        return true;
+    }
     return false;
 }
 
-static int parse_words(const char *text, const char *whole, struct mount_words *out, struct err *err)
+// Words between commas, at most one of each class.
+static int parse_mode(const char *text, struct mount_mode *out, struct err *err)
 {
     struct slice rest = slice_of(text), part;
-    const char *found;
-    while (slice_cut(&rest, ',', &part)) {
-        char word[16] = "";
-        if (part.size < sizeof(word))
-            memcpy(word, part.data, part.size);
-        if (part.size == 0)
-            continue;
-        if (str_eq(word, "ro"))
-            out->read_only = true;
-        else if (among(word, propagations, ARRAY_LEN(propagations), &found))
-            out->propagation = found;
-        else if (!among(word, harmless, ARRAY_LEN(harmless), &found))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: '%s': invalid mode: %s", whole, text);
-    }
+    *out = (struct mount_mode){ 0 };
+    while (!str_empty(text) && slice_cut(&rest, ',', &part))
+        if (!add_word(part, out))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid mode: %s", text);
     return 0;
+}
+
+static bool is_propagation(const char *word)
+{
+    struct mount_mode mode = { 0 };
+    return add_word(slice_of(word), &mode) && mode.words[MODE_PROPAGATION];
 }
 
 // What the functions below work on.
@@ -110,12 +122,17 @@ static int check_destination(struct mounting *mounting, const char **destination
     return 0;
 }
 
-static int add_volume(struct mounting *mounting, const char *name, const char *destination, bool read_only, struct err *err)
+struct volume_wish {
+    const char *name; // NULL: an anonymous one
+    bool read_only, no_copy;
+};
+
+static int add_volume(struct mounting *mounting, const struct volume_wish *wish, const char *destination, struct err *err)
 {
     struct container *container = mounting->container;
     struct volume volume;
     bool created;
-    if (volume_ensure(container->engine->volumes, name, &container->arena, &volume, &created, err) < 0)
+    if (volume_ensure(container->engine->volumes, wish->name, &container->arena, &volume, &created, err) < 0)
         return -1;
     struct engine_mount *mount = add(container, destination);
     mount->type = (char *)"volume";
@@ -123,8 +140,8 @@ static int add_volume(struct mounting *mounting, const char *name, const char *d
     mount->source = volume.path;
     mount->driver = (char *)"local";
     mount->mode = (char *)"z";
-    mount->rw = !read_only;
-    if (created)
+    mount->rw = !wish->read_only;
+    if (created && !wish->no_copy)
         strv_push_arena(mounting->fresh, mounting->arena, destination);
     return 0;
 }
@@ -140,15 +157,15 @@ int mounts_fill(struct container *container, const struct image *image, const st
     return 0;
 }
 
-static void add_bind(struct container *container, const char *source, const char *destination, const char *mode,
-                     const struct mount_words *words)
+static struct engine_mount *add_bind(struct container *container, const char *source, const char *destination, bool read_only,
+                                     const char *propagation)
 {
     struct engine_mount *mount = add(container, destination);
     mount->type = (char *)"bind";
     mount->source = arena_strdup(&container->arena, source);
-    mount->mode = arena_strdup(&container->arena, mode);
-    mount->rw = !words->read_only;
-    mount->propagation = (char *)(words->propagation ? words->propagation : "rprivate");
+    mount->rw = !read_only;
+    mount->propagation = str_empty(propagation) ? (char *)"rprivate" : arena_strdup(&container->arena, propagation);
+    return mount;
 }
 
 // "src:dst[:words]", or "dst" alone for an anonymous volume.
@@ -170,19 +187,34 @@ static int split_bind(const char *text, struct arena *arena, struct bind_words *
     return 0;
 }
 
+static int extra_field(const char *text, const char *type, const char *field, struct err *err)
+{
+    return err_set(err, ERR_INVALID_ARGUMENT,
+                   "invalid volume specification: '%s': invalid mount config for type \"%s\": field %s must not be specified",
+                   text, type, field);
+}
+
 // An absolute source is a host path, made as a folder when it is missing; else a volume's name.
 static int from_bind(struct mounting *mounting, const char *text, struct err *err)
 {
     struct bind_words bind = { 0 };
-    struct mount_words words = { 0 };
-    if (split_bind(text, mounting->arena, &bind, err) < 0 || parse_words(bind.mode, text, &words, err) < 0 ||
+    struct mount_mode mode;
+    if (split_bind(text, mounting->arena, &bind, err) < 0 || parse_mode(bind.mode, &mode, err) < 0 ||
         check_destination(mounting, &bind.destination, err) < 0)
         return -1;
-    if (!bind.source || bind.source[0] != '/')
-        return add_volume(mounting, bind.source, bind.destination, words.read_only, err);
+    bool read_only = str_eq(mode.words[MODE_ACCESS], "ro");
+    if (!bind.source || bind.source[0] != '/') {
+        const struct volume_wish wish = { bind.source, read_only, str_eq(mode.words[MODE_COPY], "nocopy") };
+        return mode.words[MODE_PROPAGATION] ? extra_field(text, "volume", "BindOptions", err)
+                                            : add_volume(mounting, &wish, bind.destination, err);
+    }
+    if (mode.words[MODE_COPY])
+        return extra_field(text, "bind", "VolumeOptions", err);
     if (access(bind.source, F_OK) < 0 && errno == ENOENT && file_mkdirs(AT_FDCWD, bind.source, 0755, err) < 0)
         return err_wrap(err, "error while creating mount source path '%s'", bind.source);
-    add_bind(mounting->container, bind.source, bind.destination, bind.mode, &words);
+    struct container *container = mounting->container;
+    add_bind(container, bind.source, bind.destination, read_only, mode.words[MODE_PROPAGATION])->mode =
+        arena_strdup(&container->arena, bind.mode);
     return 0;
 }
 
@@ -196,37 +228,70 @@ static void add_tmpfs(struct container *container, const char *destination, cons
 
 static void add_tmpfs_request(struct container *container, const struct mount_request *request, const char *destination)
 {
-    char options[64] = "";
+    char options[64];
+    size_t used = (size_t)snprintf(options, sizeof(options), "%s", request->read_only ? ",ro" : "");
     if (request->tmpfs && request->tmpfs->size_bytes > 0)
-        snprintf(options, sizeof(options), "size=%lld", (long long)request->tmpfs->size_bytes);
+        used += (size_t)snprintf(options + used, sizeof(options) - used, ",size=%lld", (long long)request->tmpfs->size_bytes);
     if (request->tmpfs && request->tmpfs->mode > 0)
-        snprintf(options + strlen(options), sizeof(options) - strlen(options), "%smode=%llo", options[0] ? "," : "",
-                 (long long)request->tmpfs->mode & 07777);
-    add_tmpfs(container, destination, options);
+        snprintf(options + used, sizeof(options) - used, ",mode=%llo", (long long)request->tmpfs->mode & 07777);
+    add_tmpfs(container, destination, options[0] ? options + 1 : "");
+}
+
+static int request_error(struct err *err, const struct mount_request *request, const char *what, const char *name)
+{
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": %s%s", request->type, what, name);
+}
+
+// Options of another type of mount say that the client means something else.
+static int check_options(const struct mount_request *request, struct err *err)
+{
+    const struct {
+        const char *type, *field;
+        bool given;
+    } table[] = { { "bind", "BindOptions", request->bind },
+                  { "volume", "VolumeOptions", request->volume },
+                  { "tmpfs", "TmpfsOptions", request->tmpfs } };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].given && !str_eq(request->type, table[i].type))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": field %s must not be specified",
+                           request->type, table[i].field);
+    return 0;
+}
+
+static int from_bind_request(struct mounting *mounting, const struct mount_request *request, const char *destination,
+                             struct err *err)
+{
+    const char *source = request->source, *propagation = request->bind ? request->bind->propagation : NULL;
+    if (!str_empty(propagation) && !is_propagation(propagation))
+        return request_error(err, request, "invalid propagation mode: ", propagation);
+    if (str_empty(source))
+        return request_error(err, request, "field Source must not be empty", "");
+    if (source[0] != '/')
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute", source);
+    if (access(source, F_OK) < 0)
+        return request_error(err, request, "bind source path does not exist: ", source);
+    add_bind(mounting->container, source, destination, request->read_only, propagation);
+    return 0;
 }
 
 static int from_request(struct mounting *mounting, const struct mount_request *request, struct err *err)
 {
-    const struct mount_words words = { .read_only = request->read_only };
     const char *destination = request->target;
-    if (check_destination(mounting, &destination, err) < 0)
+    if (check_options(request, err) < 0 || check_destination(mounting, &destination, err) < 0)
         return -1;
-    if (str_eq(request->type, "volume"))
-        return add_volume(mounting, str_empty(request->source) ? NULL : request->source, destination, request->read_only, err);
-    if (str_eq(request->type, "tmpfs")) {
-        add_tmpfs_request(mounting->container, request, destination);
-        return 0;
+    if (str_eq(request->type, "volume")) {
+        const struct volume_wish wish = { str_empty(request->source) ? NULL : request->source, request->read_only,
+                                          request->volume && request->volume->no_copy };
+        return add_volume(mounting, &wish, destination, err);
     }
-    if (!str_eq(request->type, "bind"))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": mount type unknown", request->type);
-    if (str_empty(request->source) || request->source[0] != '/')
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute",
-                       request->source ? request->source : "");
-    if (access(request->source, F_OK) < 0)
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "invalid mount config for type \"bind\": bind source path does not exist: %s", request->source);
-    add_bind(mounting->container, request->source, destination, "", &words);
+    if (str_eq(request->type, "bind"))
+        return from_bind_request(mounting, request, destination, err);
+    if (!str_eq(request->type, "tmpfs"))
+        return request_error(err, request, "mount type unknown", "");
+    if (!str_empty(request->source))
+        return request_error(err, request, "field Source must not be specified", "");
+    add_tmpfs_request(mounting->container, request, destination);
     return 0;
 }
 
@@ -242,7 +307,7 @@ static int from_volume_path(struct mounting *mounting, const char *path, struct 
             return 0;
     if (check_destination(mounting, &destination, err) < 0)
         return -1;
-    return add_volume(mounting, NULL, destination, false, err);
+    return add_volume(mounting, &(struct volume_wish){ 0 }, destination, err);
 }
 
 int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err)
@@ -266,6 +331,25 @@ int mounts_from_config(struct container *container, struct arena *arena, struct 
         if (from_volume_path(&mounting, volumes->items[i], err) < 0)
             return -1;
     return 0;
+}
+
+// What is mounted in the container later, or on the host, can only travel over a mount that the host lets travel.
+int mounts_check_propagation(const struct task_mount *mount, int source_fd, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
+    struct mount_info on;
+    bool shared = str_eq(mount->propagation, "shared") || str_eq(mount->propagation, "rshared");
+    bool slave = str_eq(mount->propagation, "slave") || str_eq(mount->propagation, "rslave");
+    if (!shared && !slave)
+        return 0;
+    if (mount_info_of(source_fd, &text, &on, err) < 0)
+        return err_wrap(err, "mount source %s", mount->source);
+    if (on.shared || (slave && on.slave))
+        return 0;
+    _cleanup_free_ char *point = mem_alloc(on.point.size + 1);
+    mount_info_unescape(on.point, point);
+    return err_set(err, ERR_INTERNAL, "path %s is mounted on %s but it is not a shared%s mount", mount->source, point,
+                   slave ? " or slave" : "");
 }
 
 // One that is still being made is not looked at: its list grows.

@@ -8,6 +8,8 @@
 // that are still to be filled, in `arena`.
 int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err);
 int mounts_fill(struct container *container, const struct image *image, const struct strv *fresh, struct err *err);
+// At start: whether the propagation that the user chose is possible from this source (O_PATH).
+int mounts_check_propagation(const struct task_mount *mount, int source_fd, struct err *err);
 // Of those that nobody named and no other container has.
 void mounts_remove_anonymous(struct container *container);
 // volume_fill.c: copies what the image has at `destination` into the fresh volume at `volume_path`.

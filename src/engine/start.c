@@ -7,8 +7,10 @@
 #include <sys/stat.h>
 
 #include "engine_private.h"
+#include "mounts.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
+#define SHIM_TIMEOUT_NS (30 * NS_PER_S) // until its first process has handed over to the one that stays
 
 // Descriptors that travel with `create`, in the order of their indices.
 struct cargo {
@@ -79,7 +81,8 @@ static int setup_cgroup(struct container *container, const struct oci_linux *lin
     const struct oci_resources *resources = &linux_section->resources;
     struct cgroup_device_rule rules[32];
     size_t rule_len = MIN_OF(resources->devices.len, ARRAY_LEN(rules));
-    struct cgroup *cgroup = NULL;
+    _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL; // a descriptor for each hierarchy: nobody needs them for long
+    unsigned missing;
 
     for (size_t i = 0; i < rule_len; i++) {
         const struct oci_device_rule *from = (const struct oci_device_rule *)resources->devices.items + i;
@@ -95,10 +98,11 @@ static int setup_cgroup(struct container *container, const struct oci_linux *lin
     };
     if (cgroup_create(&container->engine->cgroups, linux_section->cgroups_path, &cgroup, err) < 0)
         return -1;
-    mutex_lock(&container->lock);
-    container->cgroup = cgroup;
-    mutex_unlock(&container->lock);
-    return cgroup_limit(cgroup, &limits, NULL, err);
+    if (cgroup_limit(cgroup, &limits, &missing, err) < 0)
+        return -1;
+    if (missing & CGROUP_NO_DEVICES)
+        return err_set(err, ERR_UNAVAILABLE, "Devices cgroup isn't mounted");
+    return 0;
 }
 
 // ---- the shim -------------------------------------------------------------------------------------------------------
@@ -172,7 +176,7 @@ static int load_mounts(struct task_document *document, struct cargo *cargo, stru
                            mount->source);
         if (fd < 0)
             return err_errno(err, errno, "mount source %s", mount->source);
-        if (cargo_add(cargo, fd, true, &mount->fd, err) < 0)
+        if (cargo_add(cargo, fd, true, &mount->fd, err) < 0 || mounts_check_propagation(mount, fd, err) < 0)
             return -1;
     }
     return 0;
@@ -267,6 +271,7 @@ static int call_start(struct container *container, struct task_client *client, s
     // The listening sockets and the namespace live in the shim from here on.
     for (size_t i = 0; i < container->port_len; i++)
         fd_close(take_fd(&container->ports[i].listener_fd));
+    fd_close(take_fd(&container->netns_fd));
     mutex_unlock(&container->lock);
     return 0;
 }
@@ -302,8 +307,8 @@ static int reach_shim(struct container *container, struct process *shim, struct 
 {
     struct task_client *client = NULL;
     int status;
-    if (process_wait(shim, &status, err) < 0)
-        return -1;
+    if (process_wait_until(shim, clock_mono_ns() + SHIM_TIMEOUT_NS, &status, err) < 0)
+        return err_wrap(err, "berth-shim");
     if (process_exit_code(status) != 0)
         return err_set(err, ERR_INTERNAL, "berth-shim did not start: exit code %d", process_exit_code(status));
     if (connect_shim(container, &client, err) < 0)

@@ -54,7 +54,8 @@ static bool is_noop_word(const char *text, unsigned flags)
 {
     return !*text || ((flags & JSON_NOOP_DEFAULT_WORD) && str_eq(text, "default")) ||
            ((flags & JSON_NOOP_NO_WORD) && str_eq(text, "no")) ||
-           ((flags & JSON_NOOP_PRIVATE_WORD) && str_eq(text, "private"));
+           ((flags & JSON_NOOP_PRIVATE_WORD) && str_eq(text, "private")) ||
+           ((flags & JSON_NOOP_LOCAL_WORD) && str_eq(text, "local"));
 }
 
 static bool is_noop(const json_t *value, unsigned flags)

@@ -51,6 +51,7 @@ enum json_noop {
     JSON_NOOP_NO_WORD = 1 << 2, // "no"
     JSON_NOOP_TRUE = 1 << 3,
     JSON_NOOP_PRIVATE_WORD = 1 << 4, // "private"
+    JSON_NOOP_LOCAL_WORD = 1 << 5, // "local"
     JSON_ONE_IS_LIST = 1 << 8,
     JSON_OMIT_EMPTY = 1 << 9, // the encoder leaves the field out when it is empty, zero or false; a pointer: when NULL
     JSON_NULL_EMPTY = 1 << 10, // the encoder writes null for an empty list or map

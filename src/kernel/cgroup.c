@@ -193,6 +193,11 @@ const struct cgroup_layout *cgroup_layout_of(const struct cgroup *cgroup)
     return &cgroup->layout;
 }
 
+int cgroup_dir_fd(const struct cgroup *cgroup, size_t index)
+{
+    return cgroup->dirs[index];
+}
+
 int cgroup_v1_dir(const struct cgroup *cgroup, const char *controller)
 {
     for (size_t i = 0; i < cgroup->layout.len; i++) {

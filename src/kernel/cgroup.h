@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/slice.h"
 
 enum cgroup_version { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2 };
 
@@ -30,6 +31,7 @@ struct cgroup_layout {
 
 // Reads /proc/self/mountinfo. Never fails: no cgroups is CGROUP_NONE.
 void cgroup_layout_probe(struct cgroup_layout *out);
+void cgroup_layout_parse(struct slice mountinfo, struct cgroup_layout *out);
 bool cgroup_layout_has(const struct cgroup_layout *layout, const char *controller);
 
 // 0 is "not set" everywhere; -1 is unlimited where the kernel has such a word.
@@ -45,7 +47,7 @@ struct cgroup_limits {
     int64_t cpu_shares, cpu_quota, cpu_period; // quota and period in microseconds
     const char *cpuset_cpus, *cpuset_mems;
     int64_t pids_limit;
-    const struct cgroup_device_rule *devices; // applied in order; v1 list or (v2, later) a BPF program
+    const struct cgroup_device_rule *devices; // applied in order; v1 lists, v2 a BPF program
     size_t device_len;
 };
 
@@ -55,8 +57,14 @@ struct cgroup;
 int cgroup_create(const struct cgroup_layout *layout, const char *path, struct cgroup **out, struct err *err);
 int cgroup_open(const struct cgroup_layout *layout, const char *path, struct cgroup **out, struct err *err);
 void cgroup_free(struct cgroup *cgroup); // the handle only
+static inline void cgroup_freep(struct cgroup **cgroup)
+{
+    cgroup_free(*cgroup);
+}
 const char *cgroup_path(const struct cgroup *cgroup);
 const struct cgroup_layout *cgroup_layout_of(const struct cgroup *cgroup);
+// The group's folder (O_PATH) in hierarchy `index` of the layout; stays the cgroup's.
+int cgroup_dir_fd(const struct cgroup *cgroup, size_t index);
 
 // Sets what is set. A limit whose controller or file this kernel lacks is skipped and named in `missing` (may be NULL;
 // bitmask of enum cgroup_missing), so that the engine can add dockerd's warnings.

@@ -2,10 +2,8 @@
 #include <stdio.h>
 
 #include "base/file.h"
-#include "base/slice.h"
 #include "kernel/cgroup.h"
-
-#define MOUNTINFO_MAX (8 << 20)
+#include "kernel/mountinfo.h"
 
 // Options of a v1 super block that are no controllers.
 static const char *const plain_options[] = { "rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode",
@@ -32,29 +30,14 @@ static void controllers_of(struct slice options, char out[64])
     }
 }
 
-// "36 31 0:28 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu"
-static bool parse_line(struct slice line, struct cgroup_hierarchy *out)
+static bool hierarchy_of(const struct mount_info *mount, struct cgroup_hierarchy *out)
 {
-    struct slice word = { 0 }, point = { 0 };
-    for (int i = 0; i < 5; i++)
-        if (!slice_cut(&line, ' ', &point))
-            return false;
-    do {
-        if (!slice_cut(&line, ' ', &word))
-            return false;
-    } while (!slice_eq(word, "-"));
-    struct slice type, source;
-    if (!slice_cut(&line, ' ', &type) || !slice_cut(&line, ' ', &source))
+    *out = (struct cgroup_hierarchy){ .v2 = slice_eq(mount->fstype, "cgroup2") };
+    if ((!out->v2 && !slice_eq(mount->fstype, "cgroup")) || mount->point.size >= sizeof(out->mount_point))
         return false;
-    out->v2 = slice_eq(type, "cgroup2");
-    if ((!out->v2 && !slice_eq(type, "cgroup")) || point.size >= sizeof(out->mount_point))
-        return false;
-    memcpy(out->mount_point, point.data, point.size);
-    out->mount_point[point.size] = '\0';
-    if (out->v2)
-        out->controllers[0] = '\0';
-    else
-        controllers_of(line, out->controllers);
+    mount_info_unescape(mount->point, out->mount_point);
+    if (!out->v2)
+        controllers_of(mount->options, out->controllers);
     return true;
 }
 
@@ -80,19 +63,24 @@ static enum cgroup_version version_of(const struct cgroup_layout *layout)
     return v2 ? CGROUP_V2 : CGROUP_NONE;
 }
 
-void cgroup_layout_probe(struct cgroup_layout *out)
+void cgroup_layout_parse(struct slice mountinfo, struct cgroup_layout *out)
 {
+    struct mount_info mount;
     *out = (struct cgroup_layout){ 0 };
-    _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
-    if (file_read_at(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) < 0)
-        return;
-    struct slice rest = { buf_text(&text), text.size }, line;
-    while (slice_cut(&rest, '\n', &line) && out->len < CGROUP_HIERARCHY_MAX) {
-        struct cgroup_hierarchy hierarchy = { 0 };
-        if (parse_line(line, &hierarchy) && !known(out, &hierarchy))
+    while (out->len < CGROUP_HIERARCHY_MAX && mount_info_next(&mountinfo, &mount)) {
+        struct cgroup_hierarchy hierarchy;
+        if (hierarchy_of(&mount, &hierarchy) && !known(out, &hierarchy))
             out->hierarchies[out->len++] = hierarchy;
     }
     out->version = version_of(out);
+}
+
+void cgroup_layout_probe(struct cgroup_layout *out)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
+    if (file_read_at(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) < 0)
+        buf_clear(&text);
+    cgroup_layout_parse((struct slice){ buf_text(&text), text.size }, out);
 }
 
 static bool lists(struct slice words, char separator, const char *controller)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "cgroup_private.h"
+#include "kernel/device_program.h"
 
 #define FREEZE_TIMEOUT_NS (2 * NS_PER_S)
 
@@ -92,15 +93,29 @@ static int limit_cpu(int dir, const struct cgroup_limits *limits, unsigned *miss
     return 0;
 }
 
+// Unlike other limits these fail when the kernel can't: nobody may run without them who was to have them.
+static int limit_devices(struct cgroup *cgroup, int dir, const struct cgroup_limits *limits, unsigned *missing,
+                         struct err *err)
+{
+    struct device_program program;
+    if (limits->device_len == 0)
+        return 0;
+    if (cgroup->layout.trusted) { // plain folders carry no programs
+        *missing |= CGROUP_NO_DEVICES;
+        return 0;
+    }
+    if (device_program_compile(limits->devices, limits->device_len, &program, err) < 0)
+        return -1;
+    return device_program_attach(&program, dir, err);
+}
+
 int cgroup_v2_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
 {
     int dir = cgroup_v2_dir(cgroup);
     if (limit_memory(dir, limits, missing, err) < 0 || limit_cpu(dir, limits, missing, err) < 0 ||
         set_number(dir, "pids.max", limits->pids_limit, CGROUP_NO_PIDS, missing, err) < 0)
         return -1;
-    if (limits->device_len > 0)
-        *missing |= CGROUP_NO_DEVICES;
-    return 0;
+    return limit_devices(cgroup, dir, limits, missing, err);
 }
 
 int cgroup_v2_freeze(struct cgroup *cgroup, bool frozen, struct err *err)

@@ -89,26 +89,34 @@ static int check_target(struct child *child, const struct op *op, int target, st
     return 0;
 }
 
+// As runc: a folder that was there hands its mode (not its owner, not its files) to the root of the tmpfs; where none was,
+// the kernel's own default stands, 1777.
 int op_tmpfs(struct child *child, const struct op *op, struct err *err)
 {
-    _cleanup_close_ int target = path_make_dir(child->root_fd, op->path, 0755, err);
-    if (target < 0 || check_target(child, op, target, err) < 0)
-        return -1;
     struct mount_option options[OPTIONS_MAX];
-    size_t len = op->option_len;
-    bool has_mode = false;
+    size_t len = 0;
     char mode[16];
-    for (size_t i = 0; i < len; i++) {
-        options[i] = op->options[i];
-        has_mode |= str_eq(options[i].key, "mode");
-    }
     struct stat st;
-    if (!has_mode && fstat(target, &st) == 0) { // the folder below is hidden, its mode stays
+    _cleanup_close_ int target = path_open(child->root_fd, op->path, false, err);
+    if (target >= 0 && fstat(target, &st) == 0) {
         snprintf(mode, sizeof(mode), "%o", st.st_mode & 07777);
         options[len++] = (struct mount_option){ .key = "mode", .value = mode };
+    } else if (err->number == ENOENT) {
+        err_clear(err);
+        target = path_make_dir(child->root_fd, op->path, 0755, err);
     }
-    _cleanup_close_ int mount = mount_new("tmpfs", options, len, op->flags, err);
+    if (target < 0 || check_target(child, op, target, err) < 0)
+        return -1;
+    for (size_t i = 0; i < op->option_len; i++) // later ones win
+        options[len++] = op->options[i];
+    _cleanup_close_ int mount = mount_new("tmpfs", options, len, op->flags & ~(uint64_t)MOUNT_ATTR_RDONLY, err);
     return mount < 0 ? -1 : mount_attach(mount, target, err);
+}
+
+int op_tmpfs_read_only(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int root = path_open(child->root_fd, op->path, false, err);
+    return root < 0 ? -1 : mount_attr(root, MOUNT_ATTR_RDONLY, 0, 0, false, err);
 }
 
 static int bind_target(struct child *child, const struct op *op, struct err *err)

@@ -27,18 +27,36 @@ int op_user(struct child *child, const struct op *op, struct err *err)
     return 0;
 }
 
-int op_cwd(struct child *child, const struct op *op, struct err *err)
+int op_make_cwd(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int fd = path_make_dir(child->root_fd, op->path, 0755, err);
-    if (fd < 0)
-        return -1;
-    if (fchdir(fd) < 0)
-        return err_errno(err, errno, "chdir");
+    if (fd >= 0)
+        return 0;
+    return err->number == ENOTDIR ? err_set(err, ERR_INTERNAL, "Cannot mkdir: %s is not a directory", op->path)
+                                  : err_wrap(err, "make working directory %s", op->path);
+}
+
+// Docker's clients read these texts, and there errno's words begin in lower case.
+static int lower_case(struct err *err)
+{
+    char *last = strrchr(err->message, ':');
+    if (last && last[1] == ' ' && last[2] >= 'A' && last[2] <= 'Z')
+        last[2] = (char)(last[2] - 'A' + 'a');
+    return -1;
+}
+
+int op_cwd(struct child *child, const struct op *op, struct err *err)
+{
+    _cleanup_close_ int fd = path_open(child->root_fd, op->path, false, err);
+    if (fd < 0 || fchdir(fd) < 0) {
+        err_errno(err, fd < 0 ? err->number : errno, "chdir to cwd (\"%s\") set in config.json failed", op->path);
+        return lower_case(err);
+    }
     // A working directory outside the root shows as "(unreachable)...": a leaked descriptor must never get this far.
     char where[PATH_MAX];
     if (syscall(SYS_getcwd, where, sizeof(where)) < 0)
         return err_errno(err, errno, "getcwd");
-    return where[0] == '/' ? 0 : err_set(err, ERR_PERMISSION_DENIED, "is outside of the container");
+    return where[0] == '/' ? 0 : err_set(err, ERR_PERMISSION_DENIED, "working directory %s is outside of the container", op->path);
 }
 
 // What remains: 0, 1, 2, the parent's socket at 3, the init at 4; the last two end with the exec.
@@ -125,15 +143,6 @@ int op_ready(struct child *child, const struct op *op, struct err *err)
 }
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
-
-// Docker's clients read these texts, and there errno's words begin in lower case.
-static int lower_case(struct err *err)
-{
-    char *last = strrchr(err->message, ':');
-    if (last && last[1] == ' ' && last[2] >= 'A' && last[2] <= 'Z')
-        last[2] = (char)(last[2] - 'A' + 'a');
-    return -1;
-}
 
 static int command_error(struct err *err, const char *command, int number)
 {

@@ -208,6 +208,7 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
     // Not with the clone: the namespace's root is the group of whoever makes it, so the child must have joined first.
     if (namespace_listed(spec->linux_section, "cgroup")) {
         plan->clone_flags &= ~(uint64_t)CLONE_NEWCGROUP;
+        plan->cgroup_namespace = true;
         plan_add(plan, OP_CGROUP_NAMESPACE);
     }
     plan_add(plan, OP_KEYRING);
@@ -217,11 +218,14 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
     if (plan_names(plan, spec, err) < 0)
         return -1;
     plan_add(plan, OP_ROOT);
+    if (spec->cwd_before_mounts)
+        plan_add(plan, OP_MAKE_CWD)->path = plan->cwd;
     plan_add(plan, OP_USER);
     if (plan_mounts(plan, spec, err) < 0 || plan_sysctls(plan, spec, err) < 0)
         return -1;
     struct op *oom = plan_add(plan, OP_OOM_SCORE);
     oom->text = arena_printf(&plan->arena, "%lld", (long long)spec->process->oom_score_adj);
+    plan_add(plan, OP_MAKE_CWD)->path = plan->cwd; // the last chance: a root may turn read-only
     plan_protect(plan, spec);
     plan_process_ops(plan, spec->process);
     return 0;

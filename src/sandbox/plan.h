@@ -26,7 +26,8 @@ enum op_type {
     OP_OPEN_ROOT, // exec: "/" as it is
     OP_USER, // names -> numbers, from this rootfs
     OP_MOUNT, // a new file system (text) on path; slot
-    OP_TMPFS, // the same on a path that a user chose
+    OP_TMPFS, // the same on a path that a user chose; writable until all mounts are in place
+    OP_TMPFS_READ_ONLY,
     OP_BIND, // index into the launch's clones
     OP_DIR, // in a file system of ours (slot)
     OP_LINK, // path -> text, in a file system of ours
@@ -39,6 +40,7 @@ enum op_type {
     OP_MASK,
     OP_PROPAGATION, // of "/": flags
     OP_ROOT_READ_ONLY,
+    OP_MAKE_CWD,
     OP_CWD,
     OP_STDIO,
     OP_CLOSE, // everything but stdio, the parent's socket and the init
@@ -112,6 +114,7 @@ struct sandbox_plan {
     struct plan_bind *binds;
     size_t bind_len;
     struct cgroup *cgroup;
+    bool cgroup_namespace; // the child has one of its own
     int init_pidfd; // exec: whom to join
 
     // process
@@ -208,6 +211,7 @@ OP_FN(op_root);
 OP_FN(op_open_root);
 OP_FN(op_mount);
 OP_FN(op_tmpfs);
+OP_FN(op_tmpfs_read_only);
 OP_FN(op_bind);
 OP_FN(op_dir);
 OP_FN(op_link);
@@ -225,6 +229,7 @@ OP_FN(op_stdio);
 OP_FN(op_session);
 // child_process.c
 OP_FN(op_user);
+OP_FN(op_make_cwd);
 OP_FN(op_cwd);
 OP_FN(op_close);
 OP_FN(op_rlimit);

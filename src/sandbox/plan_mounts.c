@@ -142,28 +142,45 @@ static void add_cgroup_link(struct sandbox_plan *plan, struct slice controller, 
     op->text = target;
 }
 
-static void add_hierarchy(struct sandbox_plan *plan, const struct cgroup_hierarchy *hierarchy)
+// Without a cgroup namespace of its own a container would see the host's groups: its own are bound there instead.
+static void add_own_group(struct sandbox_plan *plan, const char *path, int dir_fd)
 {
+    struct op *op = plan_add(plan, OP_BIND);
+    op->path = path;
+    op->flags = RDONLY | NOSUID | NOEXEC | NODEV;
+    op->how = OP_IS_DIR;
+    op->index = plan->bind_len;
+    plan->binds[plan->bind_len++] =
+        (struct plan_bind){ .source_fd = dir_fd, .attrs = op->flags, .propagation = MS_PRIVATE, .target = path };
+}
+
+static void add_hierarchy(struct sandbox_plan *plan, const struct sandbox_spec *spec, size_t index)
+{
+    const struct cgroup_hierarchy *hierarchy = &cgroup_layout_of(spec->cgroup)->hierarchies[index];
     const char *slash = strrchr(hierarchy->mount_point, '/');
     const char *name = arena_strdup(&plan->arena, slash ? slash + 1 : hierarchy->mount_point);
     struct op *dir = plan_add(plan, OP_DIR);
     dir->slot = SLOT_CGROUP;
     dir->path = name;
     dir->mode = 0755;
-    struct op *op = plan_add(plan, OP_MOUNT);
-    op->path = arena_printf(&plan->arena, "/sys/fs/cgroup/%s", name);
-    op->text = hierarchy->v2 ? "cgroup2" : "cgroup";
-    op->flags = RDONLY | NOSUID | NOEXEC | NODEV;
-    if (hierarchy->v2)
-        return;
-    hierarchy_options(plan, hierarchy->controllers, op);
+    const char *path = arena_printf(&plan->arena, "/sys/fs/cgroup/%s", name);
+    if (plan->cgroup_namespace) {
+        struct op *op = plan_add(plan, OP_MOUNT);
+        op->path = path;
+        op->text = hierarchy->v2 ? "cgroup2" : "cgroup";
+        op->flags = RDONLY | NOSUID | NOEXEC | NODEV;
+        if (!hierarchy->v2)
+            hierarchy_options(plan, hierarchy->controllers, op);
+    } else {
+        add_own_group(plan, path, cgroup_dir_fd(spec->cgroup, index));
+    }
     struct slice rest = slice_of(hierarchy->controllers), word;
     while (strchr(hierarchy->controllers, ',') && slice_cut(&rest, ',', &word))
         add_cgroup_link(plan, word, name);
 }
 
-// Read-only, and rooted in the container's own group: release_agent and foreign groups are out of reach. Without a
-// cgroup namespace of its own a container is shown no cgroups at all.
+// Read-only, and rooted in the container's own group: release_agent and foreign groups are out of reach. Only the unified
+// tree is shown whole to a container in the host's cgroup namespace, as Docker does.
 static void add_cgroups(struct sandbox_plan *plan, const struct sandbox_spec *spec)
 {
     const struct cgroup_layout *layout = spec->cgroup ? cgroup_layout_of(spec->cgroup) : NULL;
@@ -175,7 +192,7 @@ static void add_cgroups(struct sandbox_plan *plan, const struct sandbox_spec *sp
     }
     add_mount(plan, &cgroup_mount);
     for (size_t i = 0; i < layout->len; i++)
-        add_hierarchy(plan, &layout->hierarchies[i]);
+        add_hierarchy(plan, spec, i);
     plan_add(plan, OP_SEAL)->slot = SLOT_CGROUP;
     plan->ops[plan->op_len - 1].path = "/sys/fs/cgroup";
 }
@@ -323,7 +340,6 @@ static int tmpfs_data(struct sandbox_plan *plan, const char *data, struct op *op
 
 static int add_user_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
 {
-    plan->binds = arena_alloc(&plan->arena, (spec->mount_len + 1) * sizeof(*plan->binds));
     for (size_t i = 0; i < spec->mount_len; i++) {
         const struct sandbox_mount *mount = &spec->mounts[i];
         unsigned how = 0;
@@ -345,6 +361,7 @@ static int add_user_mounts(struct sandbox_plan *plan, const struct sandbox_spec 
 
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
 {
+    plan->binds = arena_alloc(&plan->arena, (spec->mount_len + CGROUP_HIERARCHY_MAX) * sizeof(*plan->binds));
     add_mount(plan, &proc_mount);
     add_dev(plan, spec);
     if (!replaced(spec, "/sys"))
@@ -370,6 +387,11 @@ void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec)
         plan_add(plan, OP_READ_ONLY_PATH)->path = arena_strdup(&plan->arena, section->readonly_paths.items[i]);
     for (size_t i = 0; section && i < section->masked_paths.len; i++)
         plan_add(plan, OP_MASK)->path = arena_strdup(&plan->arena, section->masked_paths.items[i]);
+    for (size_t i = 0, len = plan->op_len; i < len; i++) {
+        const char *path = plan->ops[i].path;
+        if (plan->ops[i].type == OP_TMPFS && (plan->ops[i].flags & RDONLY))
+            plan_add(plan, OP_TMPFS_READ_ONLY)->path = path;
+    }
     uint64_t flags = 0;
     if (section && !str_empty(section->rootfs_propagation) &&
         propagation_of(section->rootfs_propagation, &flags, NULL) == 0 && !(flags & MS_PRIVATE)) {

@@ -54,6 +54,7 @@ struct sandbox_spec {
     struct sandbox_rootfs rootfs;
     const struct sandbox_mount *mounts; // in this order, after proc, sys, dev
     size_t mount_len;
+    bool cwd_before_mounts; // the working directory is made in the rootfs as well, where a mount may hide it (dockerd does)
     int netns_fd; // join this network namespace; -1: make one when linux_section lists "network", else keep the caller's
     struct cgroup *cgroup; // the child is joined to it; may be NULL
     int init_fd; // sealed memfd of berth-init (executable by all) to run as PID 1 before the process, or -1

@@ -109,9 +109,10 @@ static const char *file_base_name(const struct task_file *file, struct err *err)
     return name;
 }
 
-// Written anew at each start, as Docker does with /etc/hosts; the container then writes to this same file.
-static int fill_file(const struct task_file *file, int files_fd, struct fd_list *opened, struct sandbox_mount *out,
-                     struct err *err)
+// Written anew at each start, as Docker does with /etc/hosts; the container then writes to this same file, unless its
+// root is read-only.
+static int fill_file(const struct task_file *file, bool read_only, int files_fd, struct fd_list *opened,
+                     struct sandbox_mount *out, struct err *err)
 {
     const char *name = file_base_name(file, err);
     if (!name)
@@ -124,7 +125,8 @@ static int fill_file(const struct task_file *file, int files_fd, struct fd_list 
     if (fd < 0)
         return err_errno(err, errno, "open file %s", file->path);
     fd_list_add(opened, fd);
-    *out = (struct sandbox_mount){ .kind = SANDBOX_MOUNT_BIND, .source_fd = fd, .target = file->path };
+    *out = (struct sandbox_mount){ .kind = SANDBOX_MOUNT_BIND, .source_fd = fd, .target = file->path,
+                                   .read_only = read_only };
     return 0;
 }
 
@@ -186,7 +188,8 @@ static int fill_mounts(const struct task_document *document, const struct fd_lis
         if (files_fd < 0 || check_file_names(&document->files, err) < 0)
             return -1;
         for (size_t i = 0; i < document->files.len; i++) {
-            if (fill_file(json_list_at(&document->files, &task_file_table, i), files_fd, opened, &mounts[used++], err) < 0)
+            if (fill_file(json_list_at(&document->files, &task_file_table, i), document->rootfs.read_only, files_fd, opened,
+                          &mounts[used++], err) < 0)
                 return -1;
         }
     }
@@ -201,7 +204,7 @@ int rootfs_spec(const struct task_document *document, const struct fd_list *fds,
 {
     *out = (struct sandbox_spec){ .process = &document->process, .linux_section = &document->linux_section,
                                   .hostname = document->hostname, .domainname = document->domainname,
-                                  .netns_fd = -1, .init_fd = -1 };
+                                  .netns_fd = -1, .init_fd = -1, .cwd_before_mounts = true };
     if (fill_rootfs(&document->rootfs, fds, arena, &out->rootfs, err) < 0)
         return -1;
     return fill_mounts(document, fds, container_fd, arena, opened, out, err);

@@ -72,7 +72,8 @@ struct task_port {
     int64_t host_port, target_port, listener_fd;
 };
 struct task_file {
-    char *path, *content; // path in the container; bind-mounted from <container folder>/files/<base name>, writable
+    char *path, *content; // path in the container; bind-mounted from <container folder>/files/<base name>; as
+                          // writable as the root
     int64_t mode;
 };
 struct task_log {

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "base/process.h"
 
 static char *const no_env[] = { NULL };
@@ -47,6 +48,23 @@ static int filled_pipe(const char *text)
     int high = fcntl(fds[0], F_DUPFD_CLOEXEC, 100); // out of the way of low numbers
     fd_close(fds[0]);
     return high;
+}
+
+static void waits_no_longer_than_asked(void **state)
+{
+    char *const argv[] = { (char *)"sleep", (char *)"100", NULL };
+    const struct process_io io = { -1, -1, -1, NULL, 0 };
+    struct process process = PROCESS_NONE;
+    struct err err = { 0 };
+    int status;
+    assert_int_equal(process_spawn("/bin/sleep", -1, argv, no_env, &io, &process, &err), 0);
+    assert_int_equal(process_wait_until(&process, clock_mono_ns() + 20 * NS_PER_MS, &status, &err), -1);
+    assert_int_equal(err.class, ERR_UNAVAILABLE);
+    assert_true(process.pid > 0 && process.pidfd >= 0);
+    assert_int_equal(kill(process.pid, SIGKILL), 0);
+    assert_int_equal(process_wait_until(&process, clock_mono_ns() + 10 * NS_PER_S, &status, &err), 0);
+    assert_int_equal(process_exit_code(status), 137);
+    assert_int_equal(process.pid, 0);
 }
 
 static void exit_codes(void **state)
@@ -292,6 +310,7 @@ int main(void)
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); // whatever the test's own parent left open
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exit_codes),
+        cmocka_unit_test(waits_no_longer_than_asked),
         cmocka_unit_test(standard_descriptors),
         cmocka_unit_test(kept_descriptors_come_in_their_order),
         cmocka_unit_test(as_many_as_allowed),

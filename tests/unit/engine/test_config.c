@@ -35,7 +35,8 @@ static void expect_harmless(const char *section, const struct json_field *field)
     static const struct {
         unsigned flag;
         const char *word;
-    } flagged[] = { { JSON_NOOP_DEFAULT_WORD, "default" }, { JSON_NOOP_NO_WORD, "no" }, { JSON_NOOP_PRIVATE_WORD, "private" } };
+    } flagged[] = { { JSON_NOOP_DEFAULT_WORD, "default" }, { JSON_NOOP_NO_WORD, "no" }, { JSON_NOOP_PRIVATE_WORD, "private" },
+                  { JSON_NOOP_LOCAL_WORD, "local" } };
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     json_t *values[12] = { json_null(), json_string(""), json_array(), json_object(), json_integer(0), json_false() };
     size_t len = 6;
@@ -169,6 +170,14 @@ static const struct checked checked[] = {
     { "{'HostConfig':{'RestartPolicy':{'Name':'always'}}}", ERR_NOT_IMPLEMENTED, "HostConfig.RestartPolicy" },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostPort':'8000-8010'}]}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'PortBindings':{'80':null}}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'CgroupnsMode':'host'}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'CgroupnsMode':'private'}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'CgroupnsMode':'shared'}}", ERR_INVALID_ARGUMENT, "invalid cgroup namespace mode: shared" },
+    { "{'Healthcheck':{}}", ERR_NONE, NULL },
+    { "{'Healthcheck':{'Test':[]}}", ERR_NONE, NULL },
+    { "{'Healthcheck':{'Test':['NONE']}}", ERR_NONE, NULL },
+    { "{'Healthcheck':{'Test':['CMD','true']}}", ERR_NOT_IMPLEMENTED, "Healthcheck" },
+    { "{'Healthcheck':{'Interval':1000000000}}", ERR_NOT_IMPLEMENTED, "Healthcheck" },
     { "{'HostConfig':{'PortBindings':{'0/tcp':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid port specification: \"0/tcp\"" },
     { "{'HostConfig':{'PortBindings':{'80/nosuch':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid proto" },
     { "{'HostConfig':{'PortBindings':{'80/sctp':[{}]}}}", ERR_NOT_IMPLEMENTED, "HostConfig.PortBindings.80/sctp" },

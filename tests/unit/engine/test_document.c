@@ -108,6 +108,15 @@ static void build(struct bench *bench, const char *quoted, bool endpoint, struct
         fail_msg("%s", bench->err.message);
 }
 
+static bool has_namespace(const struct task_document *document, const char *type)
+{
+    const struct oci_namespace *list = document->linux_section.namespaces.items;
+    for (size_t i = 0; i < document->linux_section.namespaces.len; i++)
+        if (str_eq(list[i].type, type))
+            return true;
+    return false;
+}
+
 static void test_defaults(void **state)
 {
     struct bench bench;
@@ -130,6 +139,11 @@ static void test_defaults(void **state)
     const struct task_nic *nic = json_list_at(&document.nics, &task_nic_table, 0);
     assert_string_equal(nic->name, "eth0");
     assert_string_equal(nic->address, "172.17.0.2");
+    assert_true(has_namespace(&document, "cgroup") && has_namespace(&document, "network"));
+    bench_close(&bench);
+    bench_open(&bench);
+    build(&bench, "{'Cmd':['sh'],'HostConfig':{'CgroupnsMode':'host'}}", true, &document);
+    assert_true(!has_namespace(&document, "cgroup") && has_namespace(&document, "network"));
     bench_close(&bench);
 }
 

@@ -177,16 +177,22 @@ static inline void box_use_tree(struct box *box)
     box->spec.rootfs.tree_fd = box->lower_fd;
 }
 
-static inline void box_use_cgroup(struct box *box, const struct cgroup_limits *limits)
+// In the layout that is set already.
+static inline void box_use_cgroup_in(struct box *box, const struct cgroup_limits *limits)
 {
     char digits[9];
     random_hex(digits, 8);
-    cgroup_layout_probe(&box->layout);
     snprintf(box->cgroup_path, sizeof(box->cgroup_path), "berth-test-%s/box", digits);
     if (cgroup_create(&box->layout, box->cgroup_path, &box->spec.cgroup, &box->err) < 0)
         fail_msg("%s", box->err.message);
     if (limits && cgroup_limit(box->spec.cgroup, limits, NULL, &box->err) < 0)
         fail_msg("%s", box->err.message);
+}
+
+static inline void box_use_cgroup(struct box *box, const struct cgroup_limits *limits)
+{
+    cgroup_layout_probe(&box->layout);
+    box_use_cgroup_in(box, limits);
 }
 
 static inline void box_free(struct box *box)

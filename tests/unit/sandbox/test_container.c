@@ -235,12 +235,41 @@ static void test_volumes(void **state)
     box_free(box);
 }
 
+// The mode of the folder below, else the kernel's, else the user's; read-only only when all mounts are in place.
+static void test_tmpfs(void **state)
+{
+    NEED_BOX();
+    struct box *box = box_new();
+    mkdirat(box->dir_fd, "rootfs/home/mine", 0710);
+    int tmp = openat(box->dir_fd, "rootfs/tmp", O_PATH | O_CLOEXEC);
+    const struct sandbox_mount mounts[] = {
+        { .kind = SANDBOX_MOUNT_TMPFS, .target = "/home/mine", .source_fd = -1 },
+        { .kind = SANDBOX_MOUNT_TMPFS, .target = "/fresh/one", .source_fd = -1 },
+        { .kind = SANDBOX_MOUNT_TMPFS, .target = "/fresh/two", .data = "ro,mode=0500", .source_fd = -1 },
+        { .source_fd = tmp, .target = "/fresh/two/tmp" },
+        { .kind = SANDBOX_MOUNT_TMPFS, .target = "/run/data", .source_fd = -1 },
+    };
+    box->spec.mounts = mounts;
+    box->spec.mount_len = ARRAY_LEN(mounts);
+    box->process.cwd = arena_strdup(&box->arena, "/run/data");
+    box->spec.cwd_before_mounts = true;
+    EXPECT(box, 0, SH(box, "stat -c %a /home/mine /fresh/one /fresh/two /run/data; touch /fresh/two/tmp/x; touch /fresh/two/x"
+                           " || echo refused"));
+    EXPECT_HAS(box, "710\n1777\n500\n755\n");
+    EXPECT_HAS(box, "refused");
+    assert_int_equal(faccessat(box->dir_fd, "rootfs/tmp/x", F_OK, 0), 0);
+    close(tmp);
+    box_free(box);
+}
+
 static void test_read_only_root(void **state)
 {
     NEED_BOX();
     struct box *box = box_new();
     box->spec.rootfs.read_only = true;
-    EXPECT(box, 0, SH(box, "! touch /x 2>/dev/null && touch /dev/shm/x"));
+    box->process.cwd = arena_strdup(&box->arena, "/not/yet/there");
+    EXPECT(box, 0, SH(box, "pwd; ! touch /x 2>/dev/null && touch /dev/shm/x"));
+    EXPECT_HAS(box, "/not/yet/there\n");
     box->spec.rootfs.read_only = false;
     int upper = box->spec.rootfs.upper_fd;
     box->spec.rootfs.upper_fd = -1; // a stack without an upper is read-only too
@@ -339,6 +368,25 @@ static void test_foreign_namespaces(void **state)
     box_free(first);
 }
 
+// The host's namespace, and nothing of its groups but the own.
+static void test_hosts_cgroup_namespace(void **state)
+{
+    NEED_BOX();
+    struct box *box = box_new();
+    char own[64] = "";
+    assert_true(readlink("/proc/self/ns/cgroup", own, sizeof(own) - 1) > 0);
+    box->section.namespaces.len--; // "cgroup" is the last
+    box_use_cgroup(box, &(struct cgroup_limits){ .pids_limit = 77 });
+    EXPECT(box, 0, SH(box, "readlink /proc/self/ns/cgroup; grep :pids: /proc/self/cgroup"));
+    EXPECT_HAS(box, own);
+    if (box->layout.version != CGROUP_V2) {
+        EXPECT_HAS(box, box->cgroup_path);
+        EXPECT(box, 0, SH(box, "cat /sys/fs/cgroup/pids/pids.max; ! touch /sys/fs/cgroup/pids/x"));
+        EXPECT_HAS(box, "77\n");
+    }
+    box_free(box);
+}
+
 static void test_waits_for_start(void **state)
 {
     NEED_BOX();
@@ -395,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_read_only_root),      cmocka_unit_test(test_rlimits_and_sysctls),
         cmocka_unit_test(test_no_descriptor_leaks), cmocka_unit_test(test_tree),
         cmocka_unit_test(test_devices),             cmocka_unit_test(test_waits_for_start),
+        cmocka_unit_test(test_tmpfs),               cmocka_unit_test(test_hosts_cgroup_namespace),
         cmocka_unit_test(test_plan_prints),         cmocka_unit_test(test_foreign_namespaces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

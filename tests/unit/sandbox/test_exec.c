@@ -93,6 +93,10 @@ static void test_process_as_asked(void **state)
     assert_string_equal(box->err.message, "exec: \"nosuch\": executable file not found in $PATH");
     EXPECT(box, -1, ENTER(&host, &process, "/etc/group"));
     assert_string_equal(box->err.message, "exec: \"/etc/group\": permission denied");
+    process.cwd = arena_strdup(&box->arena, "/nowhere");
+    EXPECT(box, -1, ENTER(&host, &process, "true"));
+    assert_string_equal(box->err.message,
+                        "chdir to cwd (\"/nowhere\") set in config.json failed: no such file or directory");
     box_run_done(&host.run);
     box_free(box);
 }

@@ -112,11 +112,41 @@ static void test_devices(void **state)
     box_free(box);
 }
 
+// A cgroup2 tree alone, as on a host without v1: the group's program answers for the devices that the plan makes, too.
+static void test_devices_of_cgroup2(void **state)
+{
+    NEED_BOX();
+    static const struct cgroup_device_rule rules[] = { { .allow = false, .type = 'a' },
+                                                       { true, 'c', -1, -1, "m" },
+                                                       { true, 'c', 1, 3, "rwm" } };
+    struct box *box = box_new();
+    struct cgroup_layout all;
+    cgroup_layout_probe(&all);
+    box->layout.version = CGROUP_V2;
+    for (size_t i = 0; i < all.len && !box->layout.len; i++)
+        if (all.hierarchies[i].v2)
+            box->layout.hierarchies[box->layout.len++] = all.hierarchies[i];
+    if (!box->layout.len) {
+        box_free(box);
+        print_message("skipped: no cgroup2 tree\n");
+        skip();
+    }
+    box_use_cgroup_in(box, &(struct cgroup_limits){ .devices = rules, .device_len = ARRAY_LEN(rules) });
+    EXPECT(box, 0, SH(box, "cat /dev/null && echo x >/dev/null && mknod /tmp/full c 1 7; cat /dev/zero; cat /tmp/full;"
+                           "mknod /tmp/loop b 7 0; cat /proc/self/cgroup; ls /sys/fs/cgroup/cgroup.procs"));
+    EXPECT_HAS(box, "can't open '/dev/zero': Operation not permitted");
+    EXPECT_HAS(box, "can't open '/tmp/full': Operation not permitted");
+    EXPECT_HAS(box, "mknod: /tmp/loop: Operation not permitted");
+    EXPECT_HAS(box, "/sys/fs/cgroup/cgroup.procs");
+    box_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_are_seen), cmocka_unit_test(test_pids_limit),     cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_small_memory_limit), cmocka_unit_test(test_stats_and_kill), cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_devices_of_cgroup2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
