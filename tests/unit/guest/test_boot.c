@@ -1,5 +1,5 @@
-// The whole guest: build/guest (make guest) under QEMU's emulation, with layers on one flat VMDK, an upper's disk, a card, and the link
-// over a unix socket. Two boots, the second on the disk of the first.
+// The whole guest: build/guest (make guest) under QEMU's emulation, with an upper's disk, a card, and the link over a unix socket. Two
+// boots, the second on the disk of the first: one with the layers on a flat VMDK, one with them as persistent memory.
 #include "host.h"
 
 #include <arpa/inet.h>
@@ -103,6 +103,14 @@ static void make_layers_disk(struct box *box)
     put(box, "layers.vmdk", buf_text(&descriptor));
 }
 
+// The same bytes in one file: QEMU's persistent memory is one mapping.
+static void make_layers_memory(struct box *box)
+{
+    _cleanup_free_ char *command =
+        mem_printf("cd %s && cat head top.erofs bottom.erofs tail >layers.img", box->dir);
+    TOOL((char *)"sh", (char *)"-c", command);
+}
+
 static void make_upper(struct box *box)
 {
     put(box, "upper.img", "");
@@ -134,17 +142,35 @@ static unsigned cpu_khz(void)
     return khz;
 }
 
-static void start_qemu(struct box *box)
+static void add_layers(struct box *box, bool pmem, struct strv *argv)
+{
+    struct stat status;
+    if (!pmem) {
+        strv_add(argv, "-drive");
+        strv_addf(argv, "if=none,id=layers,file=%s/layers.vmdk,format=vmdk,read-only=on", box->dir);
+        strv_add(argv, "-device");
+        strv_add(argv, "virtio-blk-pci,drive=layers,serial=layers");
+        return;
+    }
+    assert_int_equal(fstatat(box->dir_fd, "layers.img", &status, 0), 0);
+    strv_add(argv, "-object");
+    strv_addf(argv, "memory-backend-file,id=layers,share=on,readonly=on,mem-path=%s/layers.img,size=%lld", box->dir,
+              (long long)status.st_size);
+    strv_add(argv, "-device");
+    strv_add(argv, "virtio-pmem-pci,memdev=layers");
+}
+
+static void start_qemu(struct box *box, bool pmem)
 {
     struct strv argv = { 0 };
     struct err err;
     strv_add(&argv, "qemu-system-x86_64");
-    static const char *const plain[] = { "-accel", "tcg", "-cpu", "max", "-M", "q35,smm=off,sata=off,smbus=off,vmport=off", "-m", "256M",
+    static const char *const plain[] = { "-accel", "tcg", "-cpu", "max", "-M", "q35,smm=off,sata=off,smbus=off,vmport=off", "-m", "256M,slots=2,maxmem=1G",
                                          "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot" };
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         strv_add(&argv, plain[i]);
     static const char *const devices[] = { "virtio-serial-pci", "virtserialport,chardev=link,name=" LINK_SERIAL_NAME,
-                                           "virtio-blk-pci,drive=layers,serial=layers", "virtio-blk-pci,drive=upper,serial=upper",
+                                           "virtio-blk-pci,drive=upper,serial=upper",
                                            "virtio-net-pci,netdev=net,mac=" MAC ",romfile=", "virtio-rng-pci" };
     strv_add(&argv, "-kernel");
     strv_addf(&argv, "%s/vmlinux", box->guest_dir);
@@ -158,8 +184,7 @@ static void start_qemu(struct box *box)
     strv_addf(&argv, "file:%s/console", box->dir);
     strv_add(&argv, "-chardev");
     strv_addf(&argv, "socket,id=link,path=%s/link,server=on,wait=off", box->dir);
-    strv_add(&argv, "-drive");
-    strv_addf(&argv, "if=none,id=layers,file=%s/layers.vmdk,format=vmdk,read-only=on", box->dir);
+    add_layers(box, pmem, &argv);
     strv_add(&argv, "-drive");
     strv_addf(&argv, "if=none,id=upper,file=%s/upper.img,format=raw,cache=unsafe", box->dir);
     strv_add(&argv, "-netdev");
@@ -199,10 +224,10 @@ static void print_cpu_time(struct box *box, const char *what)
     buf_done(&text);
 }
 
-static void boot(struct box *box)
+static void boot(struct box *box, bool pmem)
 {
     host_init(&box->host, WAIT_NS);
-    start_qemu(box);
+    start_qemu(box, pmem);
     int fd = -1;
     for (int i = 0; i < 1000 && fd < 0; i++) {
         fd = fd_unix_connect_at(box->dir_fd, "link", NULL);
@@ -241,6 +266,7 @@ static int set_up(void **state)
     box->dir_fd = file_open_dir(AT_FDCWD, box->dir, NULL);
     make_trees(box);
     make_layers_disk(box);
+    make_layers_memory(box);
     make_upper(box);
     *state = box;
     return 0;
@@ -290,7 +316,7 @@ static void first_boot(struct box *box)
     uint16_t port;
     int listener = listen_here(&port);
     char call[128];
-    boot(box);
+    boot(box, false);
     json_t *more = json_pack("{s:[{s:s, s:s, s:s, s:i, s:s, s:i, s:i}]}", "nics", "name", "eth0", "mac", MAC, "address", "10.0.2.15",
                              "prefix", 24, "gateway", "10.0.2.2", "netns_fd", -1, "tap_fd", -1);
     struct host_run run = { .script = "cat /both /deep; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 | grep -o 10.0.2.15/24; "
@@ -325,14 +351,14 @@ static void first_boot(struct box *box)
 static void second_boot(struct box *box)
 {
     struct host *host = &box->host;
-    boot(box);
-    struct host_run run = { .script = "cat /kept; exec tail /dev/zero", .memory_limit = 32 << 20 };
+    boot(box, true);
+    struct host_run run = { .script = "cat /kept /both; ls /sys/block | grep -c pmem0; exec tail /dev/zero", .memory_limit = 32 << 20 };
     host_run_task(host, &run, 2);
     assert_int_equal(host_exit_code(host), 137);
     assert_true(json_get_flag(host_find_event(host, "exited"), "oom", false));
     assert_non_null(host_find_event(host, "oom"));
     host_await(host, "halted");
-    host_expect_text(host, 2, "kept\n");
+    host_expect_text(host, 2, "kept\ntop\n1\n");
     end_machine(box);
 }
 
