@@ -10,6 +10,8 @@
 #include "kernel/layers_disk.h"
 
 #define WAIT_NS (40 * NS_PER_S)
+#define LAYERS 20
+#define BOTTOM "19"
 #define MAC "02:42:0a:00:02:0f"
 
 #define TOOL(...) run_tool((char *const[]){ __VA_ARGS__, NULL })
@@ -60,54 +62,71 @@ static void put(struct box *box, const char *path, const char *text)
     assert_int_equal(file_write_at(box->dir_fd, path, text, strlen(text), 0644, false, NULL), 0);
 }
 
+// Layer 0 is the top one; what lies between is more than the new mount API of this kernel could name.
 static void make_trees(struct box *box)
 {
-    static const char *const folders[] = { "top", "bottom", "bottom/bin", "bottom/tmp" };
+    static const char *const folders[] = { BOTTOM "/bin", BOTTOM "/tmp" };
     static const char *const applets[] = { "sh", "cat", "echo", "sleep", "ip", "id", "nc", "tail", "test", "wc", "ls", "grep", "tty",
                                            "stty", "mount" };
+    for (size_t i = 0; i < LAYERS; i++) {
+        char path[32];
+        snprintf(path, sizeof(path), "%zu", i);
+        assert_int_equal(mkdirat(box->dir_fd, path, 0755), 0);
+        snprintf(path, sizeof(path), "%zu/layer%zu", i, i);
+        put(box, path, "");
+    }
     for (size_t i = 0; i < ARRAY_LEN(folders); i++)
         assert_int_equal(mkdirat(box->dir_fd, folders[i], 0755), 0);
-    _cleanup_free_ char *busybox = in_box(box, "bottom/bin/busybox");
+    _cleanup_free_ char *busybox = in_box(box, BOTTOM "/bin/busybox");
     TOOL((char *)"cp", (char *)BUSYBOX, busybox);
     for (size_t i = 0; i < ARRAY_LEN(applets); i++) {
         char path[64];
-        snprintf(path, sizeof(path), "bottom/bin/%s", applets[i]);
+        snprintf(path, sizeof(path), BOTTOM "/bin/%s", applets[i]);
         assert_int_equal(symlinkat("busybox", box->dir_fd, path), 0);
     }
-    put(box, "bottom/both", "bottom\n");
-    put(box, "bottom/deep", "from below\n");
-    put(box, "top/both", "top\n");
+    put(box, BOTTOM "/both", "bottom\n");
+    put(box, BOTTOM "/deep", "from below\n");
+    put(box, "0/both", "top\n");
+}
+
+static uint64_t make_image(struct box *box, size_t layer, const char *image)
+{
+    char name[32];
+    struct stat status;
+    snprintf(name, sizeof(name), "%zu", layer);
+    _cleanup_free_ char *tree = in_box(box, name);
+    TOOL((char *)"mkfs.erofs", (char *)"-Enoinline_data", (char *)image, tree);
+    assert_int_equal(stat(image, &status), 0);
+    return (uint64_t)status.st_size;
 }
 
 // The layers' files stay what they are: QEMU puts a table in front of them and its copy behind.
 static void make_layers_disk(struct box *box)
 {
-    static const char *const layers[] = { "top", "bottom" };
-    uint64_t sizes[ARRAY_LEN(layers)];
+    uint64_t sizes[LAYERS];
+    char *names[LAYERS + 2];
     _cleanup_layers_disk_ struct layers_disk disk = { 0 };
-    _cleanup_free_ char *head = in_box(box, "head"), *tail = in_box(box, "tail");
-    _cleanup_free_ char *top = in_box(box, "top.erofs"), *bottom = in_box(box, "bottom.erofs");
-    const char *const names[] = { head, top, bottom, tail };
-    for (size_t i = 0; i < ARRAY_LEN(layers); i++) {
-        _cleanup_free_ char *tree = in_box(box, layers[i]);
-        struct stat status;
-        TOOL((char *)"mkfs.erofs", (char *)"-Enoinline_data", (char *)names[i + 1], tree);
-        assert_int_equal(stat(names[i + 1], &status), 0);
-        sizes[i] = (uint64_t)status.st_size;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "part%02zu", i);
+        names[i] = in_box(box, name);
     }
-    assert_int_equal(layers_disk_make(sizes, ARRAY_LEN(layers), &disk, NULL), 0);
-    assert_int_equal(file_write_at(box->dir_fd, "head", disk.head, LAYERS_DISK_HEAD, 0644, false, NULL), 0);
-    assert_int_equal(file_write_at(box->dir_fd, "tail", disk.tail, disk.tail_size, 0644, false, NULL), 0);
+    for (size_t i = 0; i < LAYERS; i++)
+        sizes[i] = make_image(box, i, names[i + 1]);
+    assert_int_equal(layers_disk_make(sizes, LAYERS, &disk, NULL), 0);
+    assert_int_equal(file_write_at(AT_FDCWD, names[0], disk.head, LAYERS_DISK_HEAD, 0644, false, NULL), 0);
+    assert_int_equal(file_write_at(AT_FDCWD, names[LAYERS + 1], disk.tail, disk.tail_size, 0644, false, NULL), 0);
     _cleanup_buf_ struct buf descriptor = BUF_INIT(16384);
-    layers_disk_vmdk(&disk, names, &descriptor);
+    layers_disk_vmdk(&disk, (const char *const *)names, &descriptor);
     put(box, "layers.vmdk", buf_text(&descriptor));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        free(names[i]);
 }
 
 // The same bytes in one file: QEMU's persistent memory is one mapping.
 static void make_layers_memory(struct box *box)
 {
-    _cleanup_free_ char *command =
-        mem_printf("cd %s && cat head top.erofs bottom.erofs tail >layers.img", box->dir);
+    _cleanup_free_ char *command = mem_printf("cd %s && cat part* >layers.img", box->dir);
     TOOL((char *)"sh", (char *)"-c", command);
 }
 
@@ -319,17 +338,17 @@ static void first_boot(struct box *box)
     boot(box, false);
     json_t *more = json_pack("{s:[{s:s, s:s, s:s, s:i, s:s, s:i, s:i}]}", "nics", "name", "eth0", "mac", MAC, "address", "10.0.2.15",
                              "prefix", 24, "gateway", "10.0.2.2", "netns_fd", -1, "tap_fd", -1);
-    struct host_run run = { .script = "cat /both /deep; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 | grep -o 10.0.2.15/24; "
+    struct host_run run = { .script = "cat /both /deep; ls / | grep -c layer; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 | grep -o 10.0.2.15/24; "
                                       "ip route | grep -o 'default via 10.0.2.2'; ls /dev | grep -c vd; echo ready; read line; exit 3",
                             .init = true, .more = more };
-    json_t *created = host_call(host, "create", host_create_arguments(host, &run, 2));
+    json_t *created = host_call(host, "create", host_create_arguments(host, &run, LAYERS));
     print_cpu_time(box, "created");
     assert_string_equal(json_get_text(created, "kernel", "-"), json_get_text(host->hello, "kernel", ""));
     json_decref(created);
     host_do(host, "start", NULL);
     print_cpu_time(box, "started");
     host_await_text(host, 2, "ready\n");
-    host_expect_text(host, 2, "top\nfrom below\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nready\n");
+    host_expect_text(host, 2, "top\nfrom below\n20\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nready\n");
 
     snprintf(call, sizeof(call), "echo called | nc 10.0.2.2 %u; tty; exit 6", port);
     host_do(host, "exec", host_exec_arguments(host, "e", &(struct host_run){ .script = call, .terminal = true }, 10));
@@ -353,7 +372,7 @@ static void second_boot(struct box *box)
     struct host *host = &box->host;
     boot(box, true);
     struct host_run run = { .script = "cat /kept /both; ls /sys/block | grep -c pmem0; exec tail /dev/zero", .memory_limit = 32 << 20 };
-    host_run_task(host, &run, 2);
+    host_run_task(host, &run, LAYERS);
     assert_int_equal(host_exit_code(host), 137);
     assert_true(json_get_flag(host_find_event(host, "exited"), "oom", false));
     assert_non_null(host_find_event(host, "oom"));
