@@ -45,7 +45,7 @@ struct cgroup_limits {
     int64_t cpu_shares, cpu_quota, cpu_period; // quota and period in microseconds
     const char *cpuset_cpus, *cpuset_mems;
     int64_t pids_limit;
-    const struct cgroup_device_rule *devices; // applied in order; v1 list or (v2, later) a BPF program
+    const struct cgroup_device_rule *devices; // applied in order: v1's list, or a BPF program on the cgroup2 group
     size_t device_len;
 };
 

@@ -33,6 +33,8 @@ void cgroup_v2_delegate(int dir_fd);
 
 int cgroup_v1_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err);
 int cgroup_v2_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err);
+// cgroup_device.c: the rules as a program on a group of the cgroup2 tree. They add to those the group has already.
+int cgroup_device_limit(int dir_fd, const struct cgroup_device_rule *rules, size_t len, bool *missing, struct err *err);
 int cgroup_v1_freeze(struct cgroup *cgroup, bool frozen, struct err *err);
 int cgroup_v2_freeze(struct cgroup *cgroup, bool frozen, struct err *err);
 // Asks for the death of all members; does not wait.

@@ -98,7 +98,11 @@ int cgroup_v2_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, u
     if (limit_memory(dir, limits, missing, err) < 0 || limit_cpu(dir, limits, missing, err) < 0 ||
         set_number(dir, "pids.max", limits->pids_limit, CGROUP_NO_PIDS, missing, err) < 0)
         return -1;
-    if (limits->device_len > 0)
+    bool no_devices = cgroup->layout.trusted; // a made-up tree takes no program
+    if (limits->device_len > 0 && !no_devices &&
+        cgroup_device_limit(dir, limits->devices, limits->device_len, &no_devices, err) < 0)
+        return -1;
+    if (limits->device_len > 0 && no_devices)
         *missing |= CGROUP_NO_DEVICES;
     return 0;
 }
