@@ -277,14 +277,27 @@ static json_t *host_process(const struct host_run *run)
     json_t *args = run->script ? json_pack("[s, s, s]", "/bin/sh", "-c", run->script) : json_array();
     for (size_t i = 0; !run->script && run->args[i]; i++)
         json_array_append_new(args, json_string(run->args[i]));
-    return json_pack("{s:b, s:{s:i, s:i, s:i}, s:o, s:[s, s], s:s}", "terminal", run->terminal, "user", "uid", 0, "gid", 0, "umask",
-                     -1, "args", args, "env", "PATH=/bin", "HOME=/", "cwd", "/");
+    return json_pack("{s:b, s:{s:i, s:i, s:i}, s:o, s:[s, s], s:s, s:{s:[s], s:[s], s:[s]}}", "terminal", run->terminal, "user", "uid",
+                     0, "gid", 0, "umask", -1, "args", args, "env", "PATH=/bin", "HOME=/", "cwd", "/", "capabilities", "bounding",
+                     "CAP_MKNOD", "effective", "CAP_MKNOD", "permitted", "CAP_MKNOD");
 }
 
 static json_t *host_stdio(const struct host_run *run)
 {
     return json_pack("{s:b, s:b, s:i, s:i}", "terminal", run->terminal, "open_stdin", 1, "height", run->terminal ? 25 : 0, "width",
                      run->terminal ? 81 : 0);
+}
+
+// Nodes may be made, but only the harmless ones opened.
+static json_t *host_devices(void)
+{
+    static const char rules[] = "[{\"allow\": false, \"type\": \"a\", \"major\": -1, \"minor\": -1, \"access\": \"rwm\"},"
+                                "{\"allow\": true, \"type\": \"c\", \"major\": -1, \"minor\": -1, \"access\": \"m\"},"
+                                "{\"allow\": true, \"type\": \"b\", \"major\": -1, \"minor\": -1, \"access\": \"m\"},"
+                                "{\"allow\": true, \"type\": \"c\", \"major\": 1, \"minor\": -1, \"access\": \"rwm\"},"
+                                "{\"allow\": true, \"type\": \"c\", \"major\": 5, \"minor\": -1, \"access\": \"rwm\"},"
+                                "{\"allow\": true, \"type\": \"c\", \"major\": 136, \"minor\": -1, \"access\": \"rwm\"}]";
+    return json_loads(rules, 0, NULL);
 }
 
 static json_t *host_document(const struct host_run *run, size_t layer_len)
@@ -294,9 +307,9 @@ static json_t *host_document(const struct host_run *run, size_t layer_len)
         json_array_append_new(layers, json_pack("{s:s, s:i}", "diff_id", "sha256:0", "fd", -1));
     json_t *rootfs = json_pack("{s:s, s:o, s:{s:s, s:i, s:i, s:b}}", "kind", "layers", "layers", layers, "upper", "kind", "disk",
                                "upper_fd", -1, "work_fd", -1, "ephemeral", 0);
-    json_t *section = json_pack("{s:[{s:s}, {s:s}, {s:s}, {s:s}, {s:s}, {s:s}], s:s, s:{s:{s:I}, s:{s:i}}, s:s}", "namespaces",
+    json_t *section = json_pack("{s:[{s:s}, {s:s}, {s:s}, {s:s}, {s:s}, {s:s}], s:s, s:{s:o, s:{s:I}, s:{s:i}}, s:s}", "namespaces",
                                 "type", "pid", "type", "mount", "type", "ipc", "type", "uts", "type", "cgroup", "type", "network",
-                                "cgroupsPath", "ignored", "resources", "memory", "limit", (json_int_t)run->memory_limit, "pids",
+                                "cgroupsPath", "ignored", "resources", "devices", host_devices(), "memory", "limit", (json_int_t)run->memory_limit, "pids",
                                 "limit", 200, "seccompProfile", "unconfined");
     json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:s, s:o, s:[{s:s, s:s, s:i}], s:o, s:b}", "version", 1, "id",
                                  CONTAINER_ID, "isolation", "vm", "process", host_process(run), "linux", section, "hostname", "box",

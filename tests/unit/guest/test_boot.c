@@ -66,7 +66,7 @@ static void put(struct box *box, const char *path, const char *text)
 static void make_trees(struct box *box)
 {
     static const char *const folders[] = { BOTTOM "/bin", BOTTOM "/tmp" };
-    static const char *const applets[] = { "sh", "cat", "echo", "sleep", "ip", "id", "nc", "tail", "test", "wc", "ls", "grep", "tty",
+    static const char *const applets[] = { "sh", "cat", "echo", "sleep", "ip", "id", "nc", "tail", "test", "head", "mknod", "tr", "wc", "ls", "grep", "tty",
                                            "stty", "mount" };
     for (size_t i = 0; i < LAYERS; i++) {
         char path[32];
@@ -339,7 +339,8 @@ static void first_boot(struct box *box)
     json_t *more = json_pack("{s:[{s:s, s:s, s:s, s:i, s:s, s:i, s:i}]}", "nics", "name", "eth0", "mac", MAC, "address", "10.0.2.15",
                              "prefix", 24, "gateway", "10.0.2.2", "netns_fd", -1, "tap_fd", -1);
     struct host_run run = { .script = "cat /both /deep; ls / | grep -c layer; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 | grep -o 10.0.2.15/24; "
-                                      "ip route | grep -o 'default via 10.0.2.2'; ls /dev | grep -c vd; echo ready; read line; exit 3",
+                                      "ip route | grep -o 'default via 10.0.2.2'; ls /dev | grep -c vd; "
+                                      "mknod /disk b $(tr : ' ' </sys/block/vdb/dev); head -c 1 /disk 2>&1; echo ready; read line; exit 3",
                             .init = true, .more = more };
     json_t *created = host_call(host, "create", host_create_arguments(host, &run, LAYERS));
     print_cpu_time(box, "created");
@@ -348,7 +349,7 @@ static void first_boot(struct box *box)
     host_do(host, "start", NULL);
     print_cpu_time(box, "started");
     host_await_text(host, 2, "ready\n");
-    host_expect_text(host, 2, "top\nfrom below\n20\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nready\n");
+    host_expect_text(host, 2, "top\nfrom below\n20\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nhead: /disk: Operation not permitted\nready\n");
 
     snprintf(call, sizeof(call), "echo called | nc 10.0.2.2 %u; tty; exit 6", port);
     host_do(host, "exec", host_exec_arguments(host, "e", &(struct host_run){ .script = call, .terminal = true }, 10));
