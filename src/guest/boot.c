@@ -1,7 +1,8 @@
 // From the kernel's hand to a machine that can be served.
 //
-// The initramfs can't be left by pivot_root, which each container's child does later: so its place is taken by a tmpfs with nothing
-// but mount points, and what was read from it is deleted, because it is memory. The descriptors of PID 1 are the only way back.
+// The initramfs can't be left by pivot_root, which each container's child does later: so its place is taken by a tmpfs
+// with nothing but mount points, and what was read from it is deleted, because it is memory. The descriptors of PID 1
+// are the only way back.
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -29,9 +30,10 @@ struct guest_boot {
     int port_fd; // the serial port, until the link has it
 };
 
-// ---- file systems ------------------------------------------------------------------------------------------------------------
+// ---- file systems --------------------------------------------------------------------------------------------------
 
-static const struct mount_option root_options[] = { { .key = "mode", .value = "755" }, { .key = "size", .value = "1m" } };
+static const struct mount_option root_options[] = { { .key = "mode", .value = "755" },
+                                                    { .key = "size", .value = "1m" } };
 static const struct mount_option run_options[] = { { .key = "mode", .value = "700" } };
 
 static const struct {
@@ -49,7 +51,8 @@ static const struct {
 
 static int enter_new_root(struct err *err)
 {
-    _cleanup_close_ int root = mount_new("tmpfs", root_options, ARRAY_LEN(root_options), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
+    _cleanup_close_ int root =
+        mount_new("tmpfs", root_options, ARRAY_LEN(root_options), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
     _cleanup_close_ int old = root < 0 ? -1 : file_open_dir(AT_FDCWD, "/", err);
     if (old < 0 || mount_attach(root, old, err) < 0)
         return err_wrap(err, "root");
@@ -65,15 +68,16 @@ static int mount_file_systems(struct err *err)
         if (!strchr(path + 1, '/') && mkdir(path, 0755) < 0)
             return err_errno(err, errno, "make %s", path);
         _cleanup_close_ int target = file_open_dir(AT_FDCWD, path, err);
-        _cleanup_close_ int made = target < 0 ? -1 : mount_new(file_systems[i].fstype, file_systems[i].options,
-                                                               file_systems[i].option_len, file_systems[i].attrs, err);
+        _cleanup_close_ int made = target < 0 ? -1
+                                              : mount_new(file_systems[i].fstype, file_systems[i].options,
+                                                          file_systems[i].option_len, file_systems[i].attrs, err);
         if (made < 0 || mount_attach(made, target, err) < 0)
             return err_wrap(err, "%s", path);
     }
     return 0;
 }
 
-// ---- modules -----------------------------------------------------------------------------------------------------------------
+// ---- modules -------------------------------------------------------------------------------------------------------
 
 static int load_module(int modules_fd, const char *name, struct err *err)
 {
@@ -100,7 +104,7 @@ static int load_modules(int initramfs_fd, struct err *err)
     return 0;
 }
 
-// ---- the machine's functions ---------------------------------------------------------------------------------------------------
+// ---- the machine's functions ---------------------------------------------------------------------------------------
 
 static int connect_to_host(void *context, struct err *err)
 {
@@ -130,7 +134,7 @@ static void power_off(void *context)
     reboot(RB_AUTOBOOT); // a machine that can't be switched off can at least be reset
 }
 
-// ---- the whole ---------------------------------------------------------------------------------------------------------------
+// ---- the whole -----------------------------------------------------------------------------------------------------
 
 static int read_cmdline(struct guest_boot *boot, struct err *err)
 {
@@ -177,9 +181,14 @@ int guest_boot(struct guest_boot **out, struct err *err)
 {
     struct guest_boot *boot = mem_new(struct guest_boot);
     *boot = (struct guest_boot){ .port_fd = -1 };
-    boot->machine = (struct guest_machine){ .context = boot, .connect = connect_to_host, .open_rootfs = open_rootfs,
-                                            .close_rootfs = close_rootfs, .set_network = set_network, .power_off = power_off,
-                                            .cgroup_path = "container", .kernel = boot->names.release };
+    boot->machine = (struct guest_machine){ .context = boot,
+                                            .connect = connect_to_host,
+                                            .open_rootfs = open_rootfs,
+                                            .close_rootfs = close_rootfs,
+                                            .set_network = set_network,
+                                            .power_off = power_off,
+                                            .cgroup_path = "container",
+                                            .kernel = boot->names.release };
     uname(&boot->names);
     raise_limits();
     boot->initramfs_fd = file_open_dir(AT_FDCWD, "/", err);

@@ -21,7 +21,8 @@ int cmdline_transport(const char *cmdline, enum guest_transport *out, struct err
         return 0;
     }
     if (!found.data)
-        return err_set(err, ERR_INVALID_ARGUMENT, "the kernel's command line has no berth.link=serial or berth.link=vsock");
-    return err_set(err, ERR_INVALID_ARGUMENT, "berth.link=%.*s: not serial or vsock", (int)MIN_OF(found.size, (size_t)64),
-                   found.data);
+        return err_set(err, ERR_INVALID_ARGUMENT,
+                       "the kernel's command line has no berth.link=serial or berth.link=vsock");
+    return err_set(err, ERR_INVALID_ARGUMENT, "berth.link=%.*s: not serial or vsock",
+                   (int)MIN_OF(found.size, (size_t)64), found.data);
 }

@@ -26,7 +26,8 @@ static int by_name(const void *a, const void *b)
 {
     const struct disk *one = a, *other = b;
     size_t size = strlen(one->name), other_size = strlen(other->name);
-    return size != other_size ? (size > other_size) - (size < other_size) : strcmp(one->name, other->name); // vdb before vdaa
+    return size != other_size ? (size > other_size) - (size < other_size)
+                              : strcmp(one->name, other->name); // vdb before vdaa
 }
 
 size_t disk_list(int sys_fd, struct disk out[DISK_MAX])

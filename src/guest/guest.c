@@ -26,7 +26,7 @@ void guest_event(struct guest *guest, json_t *payload)
     json_decref(payload);
 }
 
-// ---- the host ----------------------------------------------------------------------------------------------------------------
+// ---- the host ------------------------------------------------------------------------------------------------------
 
 static void try_connect(void *context);
 
@@ -64,7 +64,7 @@ static void on_closed(void *context, const struct err *why)
     connect_later(context);
 }
 
-// ---- out of memory -----------------------------------------------------------------------------------------------------------
+// ---- out of memory -------------------------------------------------------------------------------------------------
 
 void guest_check_oom(struct guest *guest)
 {
@@ -84,7 +84,8 @@ static void oom_changed(void *context, int fd, uint32_t events)
     guest_check_oom(context);
 }
 
-// The kernel tells changes of memory.events to inotify. Without that file (no cgroup2) kills are seen when a process ends.
+// The kernel tells changes of memory.events to inotify. Without that file (no cgroup2) kills are seen when a process
+// ends.
 void guest_watch_oom(struct guest *guest)
 {
     char path[256];
@@ -95,7 +96,7 @@ void guest_watch_oom(struct guest *guest)
         fd_close(take_fd(&guest->oom_fd));
 }
 
-// ---- orphans -----------------------------------------------------------------------------------------------------------------
+// ---- orphans -------------------------------------------------------------------------------------------------------
 
 static bool is_known_child(const struct guest *guest, pid_t pid)
 {
@@ -113,7 +114,8 @@ void guest_reap_strays(struct guest *guest)
 {
     while (guest->child_fd >= 0) {
         siginfo_t info = { 0 };
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 || is_known_child(guest, info.si_pid))
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0 ||
+            is_known_child(guest, info.si_pid))
             return;
         waitpid(info.si_pid, NULL, WNOHANG);
     }
@@ -142,7 +144,7 @@ static int watch_orphans(struct guest *guest, struct err *err)
     return loop_add_fd(guest->loop, guest->child_fd, EPOLLIN, child_ended, guest, &guest->child_source, err);
 }
 
-// ---- the end -----------------------------------------------------------------------------------------------------------------
+// ---- the end -------------------------------------------------------------------------------------------------------
 
 static void power_off(void *context)
 {
@@ -205,7 +207,7 @@ void guest_forget_task(struct guest *guest)
     guest_schedule_sweep(guest);
 }
 
-// ---- the whole ---------------------------------------------------------------------------------------------------------------
+// ---- the whole -----------------------------------------------------------------------------------------------------
 
 static int guest_init(struct guest *guest, const struct guest_machine *machine, struct err *err)
 {
@@ -213,7 +215,8 @@ static int guest_init(struct guest *guest, const struct guest_machine *machine, 
     _cleanup_json_ json_t *hello = json_pack("{s:s}", "kernel", machine->kernel);
     *guest = (struct guest){ .machine = machine, .oom_fd = -1, .child_fd = -1 };
     guest->reach_before_ns = clock_mono_ns() + GUEST_HOST_WAIT_S * NS_PER_S;
-    if (loop_new(&guest->loop, err) < 0 || link_new(guest->loop, LINK_GUEST, 0, hello, &handlers, guest, &guest->link, err) < 0)
+    if (loop_new(&guest->loop, err) < 0 ||
+        link_new(guest->loop, LINK_GUEST, 0, hello, &handlers, guest, &guest->link, err) < 0)
         return -1;
     if (watch_orphans(guest, err) < 0)
         return -1;

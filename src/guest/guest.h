@@ -1,15 +1,18 @@
-// The far end of the seam: PID 1 of a microVM. It mounts what the machine has, finds the host, and serves the verbs that task/task.h
-// lists under "the guest's part" over the guest link; behind them stands the same sandbox as in a container.
+// The far end of the seam: PID 1 of a microVM. It mounts what the machine has, finds the host, and serves the verbs
+// that task/task.h lists under "the guest's part" over the guest link; behind them stands the same sandbox as in a
+// container.
 //
-//     kernel -> guest_boot(): file systems, modules -> guest_run(): link, HELLO, then verbs until the first process has ended,
-//     its output is sent and its disk is synced -> `halted` -> the host takes the machine away (after 10 s it powers off by itself)
+//     kernel -> guest_boot(): file systems, modules
+//            -> guest_run(): link, HELLO, verbs until the first process has ended, its output is sent, its disk synced
+//            -> `halted`: the host takes the machine away; after 10 s it powers off by itself
 //
-// The kernel's command line says how the host is reached: `berth.link=serial` (the virtio-serial port LINK_SERIAL_NAME) or
-// `berth.link=vsock` (context id 2, port LINK_VSOCK_PORT). The network namespace, the memory and the processors are the machine's;
-// memory and pids limits of the document hold inside, in one control group, so that its OOM kills are seen.
+// The kernel's command line says how the host is reached: `berth.link=serial` (the virtio-serial port LINK_SERIAL_NAME)
+// or `berth.link=vsock` (context id 2, port LINK_VSOCK_PORT). The network namespace, the memory and the processors are
+// the machine's; memory and pids limits of the document hold inside, in one control group, so that its OOM kills are
+// seen.
 //
-// The container's processes are hostile to PID 1. They live in namespaces of their own, see none of its descriptors, its /proc or
-// its folders, and reach it by output only, which is bytes in a stream.
+// The container's processes are hostile to PID 1. They live in namespaces of their own, see none of its descriptors,
+// its /proc or its folders, and reach it by output only, which is bytes in a stream.
 //
 // One thread, one loop. What the machine is made of stands behind struct guest_machine: a test puts folders there.
 #ifndef GUEST_GUEST_H
@@ -39,10 +42,11 @@ struct guest_machine {
     const char *kernel; // release, for the host
 };
 
-// Serves until the machine is told to power off (then power_off() is called). Fails only before the host was ever reached.
+// Serves until the machine is told to power off (then power_off() is called). Fails only before the host was ever
+// reached.
 int guest_run(const struct guest_machine *machine, struct err *err);
 
-// ---- the real machine ---------------------------------------------------------------------------------------------------
+// ---- the real machine ----------------------------------------------------------------------------------------------
 
 struct guest_boot;
 // Everything before the link: root, /proc /sys /dev /run, control groups, modules. Called once, by PID 1.

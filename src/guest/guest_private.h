@@ -13,13 +13,13 @@
 
 #define GUEST_DRAIN_GRACE_NS (1 * NS_PER_S) // for pipes of a dead process that somebody else still holds open
 
-// ---- the kernel's command line (cmdline.c) -------------------------------------------------------------------------------
+// ---- the kernel's command line (cmdline.c) -------------------------------------------------------------------------
 
 enum guest_transport { GUEST_SERIAL, GUEST_VSOCK };
 // Reads `berth.link=`; the last one counts. invalid_argument when it is missing or unknown.
 int cmdline_transport(const char *cmdline, enum guest_transport *out, struct err *err);
 
-// ---- disks (disk.c) ------------------------------------------------------------------------------------------------------
+// ---- disks (disk.c) ------------------------------------------------------------------------------------------------
 
 #define DISK_NAME_SIZE 32
 #define DISK_MAX 32
@@ -39,14 +39,14 @@ const struct disk *disk_of_upper(const struct disk *disks, size_t len);
 // "vda1", "pmem0p1".
 void disk_partition(const struct disk *disk, size_t number, char out[2 * DISK_NAME_SIZE]);
 
-// ---- waiting for devices (device.c) ---------------------------------------------------------------------------------------
+// ---- waiting for devices (device.c) --------------------------------------------------------------------------------
 
 int device_events(struct err *err); // the kernel's uevents, a descriptor; open it before what it should tell
 typedef bool device_fn(void *context);
 // Looks now and after each event until `there` says so; unavailable ("WHAT did not appear within 10 s") else.
 int device_await(int events_fd, device_fn *there, void *context, const char *what, struct err *err);
 
-// ---- the root (storage.c) --------------------------------------------------------------------------------------------------
+// ---- the root (storage.c) ------------------------------------------------------------------------------------------
 
 struct storage {
     int dir_fd; // folder for mount points, a tmpfs
@@ -58,7 +58,7 @@ struct storage {
 int storage_open(struct storage *storage, const struct task_rootfs *rootfs, struct err *err);
 int storage_close(struct storage *storage, struct err *err);
 
-// ---- the network (network.c) -----------------------------------------------------------------------------------------------
+// ---- the network (network.c) ---------------------------------------------------------------------------------------
 
 int network_set(int events_fd, const struct json_list *nics, struct err *err);
 // "aa:bb:cc:dd:ee:ff"; false when it is none.
@@ -66,11 +66,11 @@ bool network_parse_mac(const char *text, unsigned char out[6]);
 // A netmask of that many bits, in network order.
 uint32_t network_mask(int64_t prefix);
 
-// ---- the way to the host (machine.c) ---------------------------------------------------------------------------------------
+// ---- the way to the host (machine.c) -------------------------------------------------------------------------------
 
 int machine_connect(enum guest_transport transport, int events_fd, int *port_fd, struct err *err);
 
-// ---- processes (unit.c) ------------------------------------------------------------------------------------------------------
+// ---- processes (unit.c) --------------------------------------------------------------------------------------------
 
 struct guest;
 
@@ -111,7 +111,7 @@ int guest_unit_adopt(struct guest_unit *unit, struct sandbox *sandbox, int maste
                      const struct task_streams *numbers, const struct task_stdio *stdio, struct err *err);
 int guest_unit_resize(struct guest_unit *unit, int64_t height, int64_t width, struct err *err);
 
-// ---- the whole (guest.c, verbs.c) -------------------------------------------------------------------------------------------
+// ---- the whole (guest.c, verbs.c) ----------------------------------------------------------------------------------
 
 struct guest {
     const struct guest_machine *machine;

@@ -16,7 +16,8 @@ static bool port_has_our_name(const char *port)
     char path[sizeof(PORTS) + NAME_MAX + 16];
     _cleanup_buf_ struct buf text = BUF_INIT(4096);
     snprintf(path, sizeof(path), PORTS "/%s/name", port);
-    return file_read_at(AT_FDCWD, path, &text, NULL) == 0 && slice_eq(slice_trim(slice_of(buf_text(&text))), LINK_SERIAL_NAME);
+    return file_read_at(AT_FDCWD, path, &text, NULL) == 0 &&
+           slice_eq(slice_trim(slice_of(buf_text(&text))), LINK_SERIAL_NAME);
 }
 
 struct port {

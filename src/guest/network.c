@@ -18,7 +18,8 @@ bool network_parse_mac(const char *text, unsigned char out[6])
     struct slice rest = slice_of(text), part;
     for (size_t i = 0; i < 6; i++) {
         static const char digits[] = "0123456789abcdefABCDEF";
-        if (!slice_cut(&rest, ':', &part) || part.size != 2 || !memchr(digits, part.data[0], 22) || !memchr(digits, part.data[1], 22))
+        if (!slice_cut(&rest, ':', &part) || part.size != 2 || !memchr(digits, part.data[0], 22) ||
+            !memchr(digits, part.data[1], 22))
             return false;
         out[i] = (unsigned char)strtoul((char[]){ part.data[0], part.data[1], '\0' }, NULL, 16);
     }
@@ -102,8 +103,10 @@ static int add_gateway(const struct card *card, uint32_t gateway, struct err *er
     struct rtentry route = { .rt_flags = RTF_UP | RTF_GATEWAY, .rt_dev = (char *)card->name };
     *(struct sockaddr_in *)&route.rt_dst = (struct sockaddr_in){ .sin_family = AF_INET };
     *(struct sockaddr_in *)&route.rt_genmask = (struct sockaddr_in){ .sin_family = AF_INET };
-    *(struct sockaddr_in *)&route.rt_gateway = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = gateway };
-    return ioctl(card->sock, SIOCADDRT, &route) == 0 ? 0 : err_errno(err, errno, "default route by %s", card->nic->gateway);
+    *(struct sockaddr_in *)&route.rt_gateway =
+        (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = gateway };
+    return ioctl(card->sock, SIOCADDRT, &route) == 0 ? 0
+                                                     : err_errno(err, errno, "default route by %s", card->nic->gateway);
 }
 
 static int set_card(struct card *card, struct err *err)
@@ -117,7 +120,8 @@ static int set_card(struct card *card, struct err *err)
     if (nic->prefix < 1 || nic->prefix > 32)
         return err_set(err, ERR_INVALID_ARGUMENT, "prefix %lld", (long long)nic->prefix);
     if (rename_card(card, err) < 0 || set_address(card, SIOCSIFADDR, address.s_addr, err) < 0 ||
-        set_address(card, SIOCSIFNETMASK, network_mask(nic->prefix), err) < 0 || bring_up(card->sock, card->name, err) < 0)
+        set_address(card, SIOCSIFNETMASK, network_mask(nic->prefix), err) < 0 ||
+        bring_up(card->sock, card->name, err) < 0)
         return -1;
     return str_empty(nic->gateway) ? 0 : add_gateway(card, gateway.s_addr, err);
 }

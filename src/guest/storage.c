@@ -1,10 +1,12 @@
-// The root as the machine has it: one disk with a partition a layer (EROFS), one with the upper (ext4), an overlay of them.
+// The root as the machine has it: one disk with a partition a layer (EROFS), one with the upper (ext4), an overlay of
+// them.
 //
 //     <dir>/layers/0 ...    the layers, top first       <dir>/upper    the upper's disk, with upper/ and work/ on it
 //     <dir>/root            what the container gets
 //
-// mount(2) for the overlay, which nothing else in Berth uses: on kernels before 6.8 the new mount API takes 256 bytes of layer
-// names, and mount(2) a page; with the layers' short names from inside their folder that is room for a thousand of them.
+// mount(2) for the overlay, which nothing else in Berth uses: on kernels before 6.8 the new mount API takes 256 bytes
+// of layer names, and mount(2) a page; with the layers' short names from inside their folder that is room for a
+// thousand of them.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -61,8 +63,8 @@ static int mount_point(int dir_fd, const char *path, struct err *err)
     return file_open_dir(dir_fd, path, err);
 }
 
-static int mount_device(const char *fstype, const char *device, const struct mount_option *more, size_t more_len, uint64_t attrs,
-                        int target_fd, struct err *err)
+static int mount_device(const char *fstype, const char *device, const struct mount_option *more, size_t more_len,
+                        uint64_t attrs, int target_fd, struct err *err)
 {
     char path[96];
     struct mount_option options[4] = { { .key = "source", .value = path } };
@@ -97,7 +99,8 @@ static int mount_layers(const struct storage *storage, const struct disk *disk, 
         disk_partition(disk, i + 1, device);
         snprintf(place, sizeof(place), "layers/%zu", i);
         _cleanup_close_ int target = mount_point(storage->dir_fd, place, err);
-        if (target < 0 || mount_device("erofs", device, options, pmem ? 2 : 1, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, target, err) < 0)
+        if (target < 0 ||
+            mount_device("erofs", device, options, pmem ? 2 : 1, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, target, err) < 0)
             return err_wrap(err, "layer %zu", i);
     }
     return 0;
@@ -110,7 +113,8 @@ static int mount_upper(struct storage *storage, const struct disk *disk, struct 
         return err_wrap(err, "upper");
     storage->has_upper = true;
     snprintf(storage->upper_device, sizeof(storage->upper_device), "/dev/%s", disk->name);
-    if (file_mkdirs(storage->dir_fd, "upper/upper", 0755, err) < 0 || file_mkdirs(storage->dir_fd, "upper/work", 0700, err) < 0)
+    if (file_mkdirs(storage->dir_fd, "upper/upper", 0755, err) < 0 ||
+        file_mkdirs(storage->dir_fd, "upper/work", 0700, err) < 0)
         return err_wrap(err, "upper");
     return 0;
 }
@@ -181,7 +185,7 @@ int storage_open(struct storage *storage, const struct task_rootfs *rootfs, stru
     return open_tree_of(storage, err);
 }
 
-// ---- the end ---------------------------------------------------------------------------------------------------------------
+// ---- the end -------------------------------------------------------------------------------------------------------
 
 static int unmount(const struct storage *storage, const char *name, struct err *err)
 {

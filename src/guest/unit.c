@@ -12,7 +12,7 @@
 
 #define TERMINAL_LOOK_NS (20 * NS_PER_MS)
 
-// ---- pipes -------------------------------------------------------------------------------------------------------------------
+// ---- pipes ---------------------------------------------------------------------------------------------------------
 
 void guest_ends_done(struct guest_ends *ends)
 {
@@ -42,13 +42,14 @@ int guest_ends_open(const struct task_streams *numbers, bool terminal, struct gu
 {
     if (terminal)
         return numbers->terminal > 0 && numbers->terminal <= UINT32_MAX
-                   ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "streams: a terminal without a number");
+                   ? 0
+                   : err_set(err, ERR_INVALID_ARGUMENT, "streams: a terminal without a number");
     if (open_end(numbers->in, GUEST_IN, out, err) < 0 || open_end(numbers->out, GUEST_OUT, out, err) < 0)
         return -1;
     return open_end(numbers->error, GUEST_ERROR, out, err);
 }
 
-// ---- a unit ------------------------------------------------------------------------------------------------------------------
+// ---- a unit --------------------------------------------------------------------------------------------------------
 
 struct guest_unit *guest_unit_new(struct guest *guest, const char *exec_id)
 {
@@ -101,7 +102,7 @@ int guest_unit_resize(struct guest_unit *unit, int64_t height, int64_t width, st
     return ioctl(unit->master_fd, TIOCSWINSZ, &size) == 0 ? 0 : err_errno(err, errno, "resize the terminal");
 }
 
-// ---- the end -----------------------------------------------------------------------------------------------------------------
+// ---- the end -------------------------------------------------------------------------------------------------------
 
 static void end_if_drained(struct guest_unit *unit)
 {
@@ -138,7 +139,8 @@ static short master_events(const struct guest_unit *unit)
     return poll(&look, 1, 0) > 0 ? look.revents : 0;
 }
 
-// A terminal's stream goes both ways and the host may leave its own direction open: what counts is that ours is read empty.
+// A terminal's stream goes both ways and the host may leave its own direction open: what counts is that ours is read
+// empty.
 static void look_at_terminal(void *context)
 {
     struct guest_unit *unit = context;
@@ -164,7 +166,8 @@ static void drain(struct guest_unit *unit)
     unit->state = GUEST_UNIT_DRAINING;
     drop_stream(&unit->pipes[GUEST_IN]);
     end_if_drained(unit);
-    if (unit->state == GUEST_UNIT_DRAINING && loop_add_timer(unit->guest->loop, wait_ns, then, unit, &unit->grace, NULL) < 0)
+    if (unit->state == GUEST_UNIT_DRAINING &&
+        loop_add_timer(unit->guest->loop, wait_ns, then, unit, &unit->grace, NULL) < 0)
         finish_output(unit);
 }
 
@@ -172,7 +175,8 @@ static void tell_end(struct guest_unit *unit)
 {
     struct guest *guest = unit->guest;
     if (guest_unit_is_init(unit))
-        guest_event(guest, json_pack("{s:s, s:i, s:b}", "kind", "exited", "exit_code", unit->exit_code, "oom", guest->oom));
+        guest_event(guest,
+                    json_pack("{s:s, s:i, s:b}", "kind", "exited", "exit_code", unit->exit_code, "oom", guest->oom));
     else
         guest_event(guest, json_pack("{s:s, s:s, s:i}", "kind", "exec_exited", "exec_id", unit->exec_id, "exit_code",
                                      unit->exit_code));
@@ -196,21 +200,24 @@ static void process_exited(void *context, int fd, uint32_t events)
     guest_reap_strays(guest);
 }
 
-// ---- the beginning -----------------------------------------------------------------------------------------------------------
+// ---- the beginning -------------------------------------------------------------------------------------------------
 
 // Takes the descriptors on success.
-static int open_pipe(struct guest_unit *unit, enum guest_stream stream, int64_t number, int *read_fd, int *write_fd, struct err *err)
+static int open_pipe(struct guest_unit *unit, enum guest_stream stream, int64_t number, int *read_fd, int *write_fd,
+                     struct err *err)
 {
     struct guest_pipe *pipe = &unit->pipes[stream];
     if (*read_fd < 0 && *write_fd < 0)
         return 0;
-    if (link_stream_open(unit->guest->link, (uint32_t)number, *read_fd, *write_fd, stream_ended, pipe, &pipe->stream, err) < 0)
+    if (link_stream_open(unit->guest->link, (uint32_t)number, *read_fd, *write_fd, stream_ended, pipe, &pipe->stream,
+                         err) < 0)
         return -1;
     *read_fd = *write_fd = -1;
     return 0;
 }
 
-static int open_terminal(struct guest_unit *unit, const struct task_streams *numbers, const struct task_stdio *stdio, struct err *err)
+static int open_terminal(struct guest_unit *unit, const struct task_streams *numbers, const struct task_stdio *stdio,
+                         struct err *err)
 {
     // The link's two directions and resizing: a descriptor each.
     _cleanup_close_ int read_fd = fd_dup(unit->master_fd, err);
@@ -222,7 +229,8 @@ static int open_terminal(struct guest_unit *unit, const struct task_streams *num
     return open_pipe(unit, GUEST_OUT, numbers->terminal, &read_fd, &write_fd, err);
 }
 
-static int open_pipes(struct guest_unit *unit, const struct task_streams *numbers, struct guest_ends *ends, struct err *err)
+static int open_pipes(struct guest_unit *unit, const struct task_streams *numbers, struct guest_ends *ends,
+                      struct err *err)
 {
     int none = -1;
     if (open_pipe(unit, GUEST_IN, numbers->in, &none, &ends->ours[GUEST_IN], err) < 0 ||
@@ -238,5 +246,6 @@ int guest_unit_adopt(struct guest_unit *unit, struct sandbox *sandbox, int maste
     unit->master_fd = master_fd;
     if ((master_fd >= 0 ? open_terminal(unit, numbers, stdio, err) : open_pipes(unit, numbers, ends, err)) < 0)
         return -1;
-    return loop_add_fd(unit->guest->loop, sandbox_pidfd(sandbox), EPOLLIN, process_exited, unit, &unit->exit_source, err);
+    return loop_add_fd(unit->guest->loop, sandbox_pidfd(sandbox), EPOLLIN, process_exited, unit, &unit->exit_source,
+                       err);
 }

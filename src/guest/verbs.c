@@ -1,4 +1,5 @@
-// The verbs of the guest's part (task/task.h): each a row of the table, a function that reads its arguments and fills a result.
+// The verbs of the guest's part (task/task.h): each a row of the table, a function that reads its arguments and fills a
+// result.
 #include <errno.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -29,7 +30,7 @@ struct request {
     struct arena *arena;
 };
 
-// ---- finding things ----------------------------------------------------------------------------------------------------------
+// ---- finding things ------------------------------------------------------------------------------------------------
 
 static struct guest_unit *find_unit(struct request *request, struct err *err)
 {
@@ -62,7 +63,7 @@ static void set_pid(struct request *request, const struct guest_unit *unit)
     json_object_set_new(request->result, "pid", json_integer(sandbox_pid(unit->sandbox)));
 }
 
-// ---- create ------------------------------------------------------------------------------------------------------------------
+// ---- create --------------------------------------------------------------------------------------------------------
 
 static bool makes_pid_namespace(const struct oci_linux *section)
 {
@@ -84,12 +85,14 @@ static int check_document(const struct guest *guest, const struct task_document 
     for (size_t i = 0; i < document->linux_section.namespaces.len; i++) {
         const struct oci_namespace *namespaces = document->linux_section.namespaces.items;
         if (!str_empty(namespaces[i].path))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "linux.namespaces: a %s namespace by path, in a guest", namespaces[i].type);
+            return err_set(err, ERR_NOT_IMPLEMENTED, "linux.namespaces: a %s namespace by path, in a guest",
+                           namespaces[i].type);
     }
     for (size_t i = 0; i < document->mounts.len; i++) {
         const struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if (!str_eq(mount->kind, "tmpfs"))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "mount %s: a %s does not reach into a guest", mount->target, mount->kind);
+            return err_set(err, ERR_NOT_IMPLEMENTED, "mount %s: a %s does not reach into a guest", mount->target,
+                           mount->kind);
     }
     return 0;
 }
@@ -99,21 +102,25 @@ static void fill_devices(const struct json_list *from, struct arena *arena, stru
     struct cgroup_device_rule *rules = arena_alloc(arena, (from->len + 1) * sizeof(*rules));
     for (size_t i = 0; i < from->len; i++) {
         const struct oci_device_rule *rule = (const struct oci_device_rule *)from->items + i;
-        rules[i] = (struct cgroup_device_rule){ .allow = rule->allow, .type = str_empty(rule->type) ? 'a' : rule->type[0],
-                                                .major = rule->major, .minor = rule->minor };
+        rules[i] = (struct cgroup_device_rule){ .allow = rule->allow,
+                                                .type = str_empty(rule->type) ? 'a' : rule->type[0],
+                                                .major = rule->major,
+                                                .minor = rule->minor };
         snprintf(rules[i].access, sizeof(rules[i].access), "%s", str_empty(rule->access) ? "rwm" : rule->access);
     }
     out->devices = rules;
     out->device_len = from->len;
 }
 
-// Processors, their shares and quotas are the machine's; memory and pids are counted inside, where the kills can be seen. Devices
-// too: the machine's disks are below the container's root, and must not be written from it.
+// Processors, their shares and quotas are the machine's; memory and pids are counted inside, where the kills can be
+// seen. Devices too: the machine's disks are below the container's root, and must not be written from it.
 static int make_cgroup(struct guest *guest, const struct oci_resources *resources, struct arena *arena, struct err *err)
 {
     struct cgroup_layout layout;
-    struct cgroup_limits limits = { .memory_limit = resources->memory_limit, .memory_swap = resources->memory_swap,
-                                    .memory_reservation = resources->memory_reservation, .pids_limit = resources->pids_limit };
+    struct cgroup_limits limits = { .memory_limit = resources->memory_limit,
+                                    .memory_swap = resources->memory_swap,
+                                    .memory_reservation = resources->memory_reservation,
+                                    .pids_limit = resources->pids_limit };
     unsigned missing = 0;
     fill_devices(&resources->devices, arena, &limits);
     cgroup_layout_probe(&layout);
@@ -139,8 +146,8 @@ static void plan_cleanup(struct sandbox_plan **plan)
 }
 
 // `opened` keeps what the plan borrows until the sandbox is there.
-static int make_plan(struct request *request, struct task_document *document, struct fd_list *opened, struct sandbox_plan **out,
-                     struct err *err)
+static int make_plan(struct request *request, struct task_document *document, struct fd_list *opened,
+                     struct sandbox_plan **out, struct err *err)
 {
     const struct guest *guest = request->guest;
     const struct guest_machine *machine = guest->machine;
@@ -159,7 +166,8 @@ static int make_plan(struct request *request, struct task_document *document, st
     return sandbox_plan_new(&spec, out, err);
 }
 
-static int make_sandbox(struct request *request, struct task_document *document, struct guest_unit *unit, struct err *err)
+static int make_sandbox(struct request *request, struct task_document *document, struct guest_unit *unit,
+                        struct err *err)
 {
     _cleanup_(fd_list_done) struct fd_list opened = { 0 };
     _cleanup_(plan_cleanup) struct sandbox_plan *plan = NULL;
@@ -170,7 +178,8 @@ static int make_sandbox(struct request *request, struct task_document *document,
     if (make_plan(request, document, &opened, &plan, err) < 0 ||
         guest_ends_open(streams, document->stdio.terminal, &ends, err) < 0)
         return -1;
-    struct sandbox_stdio stdio = { document->stdio.terminal, ends.theirs[GUEST_IN], ends.theirs[GUEST_OUT], ends.theirs[GUEST_ERROR] };
+    struct sandbox_stdio stdio = { document->stdio.terminal, ends.theirs[GUEST_IN], ends.theirs[GUEST_OUT],
+                                   ends.theirs[GUEST_ERROR] };
     if (sandbox_create(plan, &stdio, &sandbox, &master_fd, err) < 0)
         return -1;
     return guest_unit_adopt(unit, sandbox, master_fd, &ends, streams, &document->stdio, err);
@@ -194,7 +203,8 @@ static int verb_create(struct request *request, struct err *err)
     struct task_document document;
     if (guest->init)
         return err_set(err, ERR_CONFLICT, "a task was created already");
-    if (json_decode(&task_document_table, json_object_get(request->payload, "document"), &document, request->arena, NULL, err) < 0)
+    if (json_decode(&task_document_table, json_object_get(request->payload, "document"), &document, request->arena,
+                    NULL, err) < 0)
         return err_wrap(err, "task document");
     if (check_document(guest, &document, err) < 0)
         return -1;
@@ -220,7 +230,7 @@ static int verb_start(struct request *request, struct err *err)
     return 0;
 }
 
-// ---- exec --------------------------------------------------------------------------------------------------------------------
+// ---- exec ----------------------------------------------------------------------------------------------------------
 
 static int check_exec(struct request *request, struct err *err)
 {
@@ -246,10 +256,12 @@ static int run_exec(struct request *request, const struct task_exec *exec, struc
     int master_fd = -1;
     if (guest_ends_open(streams, exec->stdio.terminal, &ends, err) < 0)
         return -1;
-    struct sandbox_stdio stdio = { exec->stdio.terminal, ends.theirs[GUEST_IN], ends.theirs[GUEST_OUT], ends.theirs[GUEST_ERROR] };
+    struct sandbox_stdio stdio = { exec->stdio.terminal, ends.theirs[GUEST_IN], ends.theirs[GUEST_OUT],
+                                   ends.theirs[GUEST_ERROR] };
     if (sandbox_exec(sandbox_pidfd(guest->init->sandbox), guest->cgroup, &wish, &stdio, &sandbox, &master_fd, err) < 0)
         return -1;
-    if (guest_unit_adopt(unit, sandbox, master_fd, &ends, streams, &exec->stdio, err) < 0 || sandbox_start(sandbox, err) < 0)
+    if (guest_unit_adopt(unit, sandbox, master_fd, &ends, streams, &exec->stdio, err) < 0 ||
+        sandbox_start(sandbox, err) < 0)
         return -1;
     unit->state = GUEST_UNIT_RUNNING;
     return 0;
@@ -259,7 +271,8 @@ static int verb_exec(struct request *request, struct err *err)
 {
     struct guest *guest = request->guest;
     struct task_exec exec;
-    if (json_decode(&task_exec_table, request->payload, &exec, request->arena, NULL, err) < 0 || check_exec(request, err) < 0)
+    if (json_decode(&task_exec_table, request->payload, &exec, request->arena, NULL, err) < 0 ||
+        check_exec(request, err) < 0)
         return -1;
     struct guest_unit *unit = guest_unit_new(guest, exec.exec_id);
     if (run_exec(request, &exec, unit, err) < 0) {
@@ -273,7 +286,7 @@ static int verb_exec(struct request *request, struct err *err)
     return 0;
 }
 
-// ---- the living --------------------------------------------------------------------------------------------------------------
+// ---- the living ----------------------------------------------------------------------------------------------------
 
 static int verb_kill(struct request *request, struct err *err)
 {
@@ -298,13 +311,14 @@ static int verb_resize(struct request *request, struct err *err)
     return unit ? guest_unit_resize(unit, request->arguments.height, request->arguments.width, err) : -1;
 }
 
-// ---- serving -----------------------------------------------------------------------------------------------------------------
+// ---- serving -------------------------------------------------------------------------------------------------------
 
 static const struct {
     const char *name;
     int (*run)(struct request *request, struct err *err);
 } verbs[] = {
-    { "create", verb_create }, { "start", verb_start }, { "exec", verb_exec }, { "kill", verb_kill }, { "resize", verb_resize },
+    { "create", verb_create }, { "start", verb_start },   { "exec", verb_exec },
+    { "kill", verb_kill },     { "resize", verb_resize },
 };
 
 static int run_verb(struct request *request, struct err *err)

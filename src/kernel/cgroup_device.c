@@ -1,8 +1,9 @@
-// What v1's devices controller did, for cgroup2: a BPF program on the group that answers each open and mknod of a device.
+// What v1's devices controller did, for cgroup2: a BPF program on the group that answers each open and mknod of a
+// device.
 //
-// The last rule that fits decides, so the program looks at them from the last one on and ends with the first that fits. A rule
-// that allows must cover the whole access, one that forbids any part of it. Without a fitting rule the access is allowed, as in a
-// v1 group that was never written to.
+// The last rule that fits decides, so the program looks at them from the last one on and ends with the first that fits.
+// A rule that allows must cover the whole access, one that forbids any part of it. Without a fitting rule the access is
+// allowed, as in a v1 group that was never written to.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -14,7 +15,14 @@
 #define RULE_INSNS 8
 #define LOG_SIZE 4096
 
-enum { R_RESULT = BPF_REG_0, R_CONTEXT = BPF_REG_1, R_TYPE = BPF_REG_2, R_ACCESS = BPF_REG_3, R_MAJOR = BPF_REG_4, R_MINOR = BPF_REG_5 };
+enum {
+    R_RESULT = BPF_REG_0,
+    R_CONTEXT = BPF_REG_1,
+    R_TYPE = BPF_REG_2,
+    R_ACCESS = BPF_REG_3,
+    R_MAJOR = BPF_REG_4,
+    R_MINOR = BPF_REG_5
+};
 
 struct program {
     struct bpf_insn code[RULES_MAX * RULE_INSNS + 8];
@@ -51,7 +59,8 @@ static bool add_rule(struct program *program, const struct cgroup_device_rule *r
     size_t begin = program->len;
     int32_t bits = access_bits(rule->access);
     if (rule->type != 'a')
-        add(program, BPF_JMP | BPF_JNE | BPF_K, R_TYPE, 0, rule->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+        add(program, BPF_JMP | BPF_JNE | BPF_K, R_TYPE, 0,
+            rule->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
     if (bits != (BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE)) {
         add(program, BPF_ALU64 | BPF_MOV | BPF_X, R_CONTEXT, R_ACCESS, 0); // all is read out of it: a spare register
         add(program, BPF_ALU64 | BPF_AND | BPF_K, R_CONTEXT, 0, bits);
@@ -91,8 +100,10 @@ static void compile(struct program *program, const struct cgroup_device_rule *ru
 static int load_program(const struct program *program)
 {
     static const char license[] = "Apache-2.0";
-    union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE, .insns = (uint64_t)(uintptr_t)program->code,
-                            .insn_cnt = (uint32_t)program->len, .license = (uint64_t)(uintptr_t)license };
+    union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE,
+                            .insns = (uint64_t)(uintptr_t)program->code,
+                            .insn_cnt = (uint32_t)program->len,
+                            .license = (uint64_t)(uintptr_t)license };
     return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
@@ -112,8 +123,10 @@ int cgroup_device_limit(int dir_fd, const struct cgroup_device_rule *rules, size
     if (program_fd < 0)
         return err_errno(err, number, "load the device program");
     _cleanup_close_ int group_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    union bpf_attr attr = { .target_fd = (uint32_t)group_fd, .attach_bpf_fd = (uint32_t)program_fd,
-                            .attach_type = BPF_CGROUP_DEVICE, .attach_flags = BPF_F_ALLOW_MULTI };
+    union bpf_attr attr = { .target_fd = (uint32_t)group_fd,
+                            .attach_bpf_fd = (uint32_t)program_fd,
+                            .attach_type = BPF_CGROUP_DEVICE,
+                            .attach_flags = BPF_F_ALLOW_MULTI };
     if (group_fd < 0 || syscall(SYS_bpf, BPF_PROG_ATTACH, &attr, sizeof(attr)) < 0)
         return err_errno(err, errno, "attach the device program");
     return 0;

@@ -1,4 +1,5 @@
-// The host's end of a guest link, for tests: one loop in the test's own thread, that runs until what is awaited has come.
+// The host's end of a guest link, for tests: one loop in the test's own thread, that runs until what is awaited has
+// come.
 #ifndef HOST_H
 #define HOST_H
 
@@ -56,7 +57,7 @@ struct host_answer {
     struct err err;
 };
 
-// ---- running until something is so ------------------------------------------------------------------------------------------------
+// ---- running until something is so ---------------------------------------------------------------------------------
 
 static void host_on_deadline(void *context)
 {
@@ -70,13 +71,13 @@ static void host_turn(struct host *host)
     loop_run(host->loop, NULL);
 }
 
-#define HOST_UNTIL(host, condition)                            \
-    do {                                                       \
-        (host)->late = false;                                  \
-        loop_set_timer((host)->deadline, (host)->wait_ns);     \
-        while (!(condition) && !(host)->late)                  \
-            host_turn(host);                                   \
-        loop_set_timer((host)->deadline, -1);                  \
+#define HOST_UNTIL(host, condition)                        \
+    do {                                                   \
+        (host)->late = false;                              \
+        loop_set_timer((host)->deadline, (host)->wait_ns); \
+        while (!(condition) && !(host)->late)              \
+            host_turn(host);                               \
+        loop_set_timer((host)->deadline, -1);              \
     } while (0)
 
 static void host_on_ready(void *context, const json_t *hello)
@@ -103,7 +104,9 @@ static void host_on_closed(void *context, const struct err *why)
 
 static _unused_ void host_init(struct host *host, int64_t wait_ns)
 {
-    static const struct link_handlers handlers = { .ready = host_on_ready, .event = host_on_event, .closed = host_on_closed };
+    static const struct link_handlers handlers = { .ready = host_on_ready,
+                                                   .event = host_on_event,
+                                                   .closed = host_on_closed };
     *host = (struct host){ .wait_ns = wait_ns };
     for (size_t i = 0; i < STREAMS_MAX; i++)
         host->streams[i].sink_fd = host->streams[i].feed_fd = -1;
@@ -125,7 +128,7 @@ static _unused_ void host_done(struct host *host)
     }
 }
 
-// ---- calls and events ----------------------------------------------------------------------------------------------------------------
+// ---- calls and events ----------------------------------------------------------------------------------------------
 
 static void host_on_answer(void *context, json_t *result, const struct err *error)
 {
@@ -165,7 +168,8 @@ static _unused_ void host_do(struct host *host, const char *verb, json_t *argume
     json_decref(host_call(host, verb, arguments));
 }
 
-static _unused_ void host_refused(struct host *host, const char *verb, json_t *arguments, enum err_class class, const char *text)
+static _unused_ void host_refused(struct host *host, const char *verb, json_t *arguments, enum err_class class,
+                                  const char *text)
 {
     struct err err = { 0 };
     json_t *result = host_try(host, verb, arguments, &err);
@@ -197,7 +201,7 @@ static _unused_ int host_exit_code(struct host *host)
     return (int)json_get_int(host_await(host, "exited"), "exit_code", -1);
 }
 
-// ---- streams ---------------------------------------------------------------------------------------------------------------------------
+// ---- streams -------------------------------------------------------------------------------------------------------
 
 static void host_stream_ended(void *context)
 {
@@ -218,7 +222,8 @@ static _unused_ void host_stream(struct host *host, uint32_t number, bool sink, 
     stream->feed_fd = pipe[1];
     stream->sink_fd = sink ? memfd_create("sink", MFD_CLOEXEC) : -1;
     int write_fd = sink ? fd_dup(stream->sink_fd, NULL) : -1;
-    assert_int_equal(link_stream_open(host->link, number, pipe[0], write_fd, host_stream_ended, stream, &made, NULL), 0);
+    assert_int_equal(link_stream_open(host->link, number, pipe[0], write_fd, host_stream_ended, stream, &made, NULL),
+                     0);
 }
 
 static _unused_ char *host_text(const struct host *host, uint32_t number)
@@ -262,7 +267,7 @@ static _unused_ void host_expect_text(struct host *host, uint32_t number, const 
     assert_string_equal(all, text);
 }
 
-// ---- documents -------------------------------------------------------------------------------------------------------------------------
+// ---- documents -----------------------------------------------------------------------------------------------------
 
 struct host_run {
     const char *script; // for sh -c
@@ -277,26 +282,27 @@ static json_t *host_process(const struct host_run *run)
     json_t *args = run->script ? json_pack("[s, s, s]", "/bin/sh", "-c", run->script) : json_array();
     for (size_t i = 0; !run->script && run->args[i]; i++)
         json_array_append_new(args, json_string(run->args[i]));
-    return json_pack("{s:b, s:{s:i, s:i, s:i}, s:o, s:[s, s], s:s, s:{s:[s], s:[s], s:[s]}}", "terminal", run->terminal, "user", "uid",
-                     0, "gid", 0, "umask", -1, "args", args, "env", "PATH=/bin", "HOME=/", "cwd", "/", "capabilities", "bounding",
-                     "CAP_MKNOD", "effective", "CAP_MKNOD", "permitted", "CAP_MKNOD");
+    return json_pack("{s:b, s:{s:i, s:i, s:i}, s:o, s:[s, s], s:s, s:{s:[s], s:[s], s:[s]}}", "terminal", run->terminal,
+                     "user", "uid", 0, "gid", 0, "umask", -1, "args", args, "env", "PATH=/bin", "HOME=/", "cwd", "/",
+                     "capabilities", "bounding", "CAP_MKNOD", "effective", "CAP_MKNOD", "permitted", "CAP_MKNOD");
 }
 
 static json_t *host_stdio(const struct host_run *run)
 {
-    return json_pack("{s:b, s:b, s:i, s:i}", "terminal", run->terminal, "open_stdin", 1, "height", run->terminal ? 25 : 0, "width",
-                     run->terminal ? 81 : 0);
+    return json_pack("{s:b, s:b, s:i, s:i}", "terminal", run->terminal, "open_stdin", 1, "height",
+                     run->terminal ? 25 : 0, "width", run->terminal ? 81 : 0);
 }
 
 // Nodes may be made, but only the harmless ones opened.
 static json_t *host_devices(void)
 {
-    static const char rules[] = "[{\"allow\": false, \"type\": \"a\", \"major\": -1, \"minor\": -1, \"access\": \"rwm\"},"
-                                "{\"allow\": true, \"type\": \"c\", \"major\": -1, \"minor\": -1, \"access\": \"m\"},"
-                                "{\"allow\": true, \"type\": \"b\", \"major\": -1, \"minor\": -1, \"access\": \"m\"},"
-                                "{\"allow\": true, \"type\": \"c\", \"major\": 1, \"minor\": -1, \"access\": \"rwm\"},"
-                                "{\"allow\": true, \"type\": \"c\", \"major\": 5, \"minor\": -1, \"access\": \"rwm\"},"
-                                "{\"allow\": true, \"type\": \"c\", \"major\": 136, \"minor\": -1, \"access\": \"rwm\"}]";
+    static const char rules[] =
+        "[{\"allow\": false, \"type\": \"a\", \"major\": -1, \"minor\": -1, \"access\": \"rwm\"},"
+        "{\"allow\": true, \"type\": \"c\", \"major\": -1, \"minor\": -1, \"access\": \"m\"},"
+        "{\"allow\": true, \"type\": \"b\", \"major\": -1, \"minor\": -1, \"access\": \"m\"},"
+        "{\"allow\": true, \"type\": \"c\", \"major\": 1, \"minor\": -1, \"access\": \"rwm\"},"
+        "{\"allow\": true, \"type\": \"c\", \"major\": 5, \"minor\": -1, \"access\": \"rwm\"},"
+        "{\"allow\": true, \"type\": \"c\", \"major\": 136, \"minor\": -1, \"access\": \"rwm\"}]";
     return json_loads(rules, 0, NULL);
 }
 
@@ -305,16 +311,17 @@ static json_t *host_document(const struct host_run *run, size_t layer_len)
     json_t *layers = json_array();
     for (size_t i = 0; i < layer_len; i++)
         json_array_append_new(layers, json_pack("{s:s, s:i}", "diff_id", "sha256:0", "fd", -1));
-    json_t *rootfs = json_pack("{s:s, s:o, s:{s:s, s:i, s:i, s:b}}", "kind", "layers", "layers", layers, "upper", "kind", "disk",
-                               "upper_fd", -1, "work_fd", -1, "ephemeral", 0);
-    json_t *section = json_pack("{s:[{s:s}, {s:s}, {s:s}, {s:s}, {s:s}, {s:s}], s:s, s:{s:o, s:{s:I}, s:{s:i}}, s:s}", "namespaces",
-                                "type", "pid", "type", "mount", "type", "ipc", "type", "uts", "type", "cgroup", "type", "network",
-                                "cgroupsPath", "ignored", "resources", "devices", host_devices(), "memory", "limit", (json_int_t)run->memory_limit, "pids",
-                                "limit", 200, "seccompProfile", "unconfined");
-    json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:s, s:o, s:[{s:s, s:s, s:i}], s:o, s:b}", "version", 1, "id",
-                                 CONTAINER_ID, "isolation", "vm", "process", host_process(run), "linux", section, "hostname", "box",
-                                 "rootfs", rootfs, "files", "path", "/etc/hosts", "content", "127.0.0.1 localhost\n", "mode", 0644,
-                                 "stdio", host_stdio(run), "init", run->init);
+    json_t *rootfs = json_pack("{s:s, s:o, s:{s:s, s:i, s:i, s:b}}", "kind", "layers", "layers", layers, "upper",
+                               "kind", "disk", "upper_fd", -1, "work_fd", -1, "ephemeral", 0);
+    json_t *section =
+        json_pack("{s:[{s:s}, {s:s}, {s:s}, {s:s}, {s:s}, {s:s}], s:s, s:{s:o, s:{s:I}, s:{s:i}}, s:s}", "namespaces",
+                  "type", "pid", "type", "mount", "type", "ipc", "type", "uts", "type", "cgroup", "type", "network",
+                  "cgroupsPath", "ignored", "resources", "devices", host_devices(), "memory", "limit",
+                  (json_int_t)run->memory_limit, "pids", "limit", 200, "seccompProfile", "unconfined");
+    json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:s, s:o, s:[{s:s, s:s, s:i}], s:o, s:b}", "version", 1,
+                                 "id", CONTAINER_ID, "isolation", "vm", "process", host_process(run), "linux", section,
+                                 "hostname", "box", "rootfs", rootfs, "files", "path", "/etc/hosts", "content",
+                                 "127.0.0.1 localhost\n", "mode", 0644, "stdio", host_stdio(run), "init", run->init);
     if (run->more)
         json_object_update(document, run->more);
     json_decref(run->more);
@@ -331,7 +338,8 @@ static json_t *host_create_arguments(struct host *host, const struct host_run *r
         host_stream(host, 2, true, false);
         host_stream(host, 3, true, false);
     }
-    json_t *streams = run->terminal ? json_pack("{s:i}", "terminal", 4) : json_pack("{s:i, s:i, s:i}", "in", 1, "out", 2, "error", 3);
+    json_t *streams =
+        run->terminal ? json_pack("{s:i}", "terminal", 4) : json_pack("{s:i, s:i, s:i}", "in", 1, "out", 2, "error", 3);
     return json_pack("{s:o, s:o}", "document", host_document(run, layer_len), "streams", streams);
 }
 
@@ -342,7 +350,8 @@ static _unused_ void host_run_task(struct host *host, const struct host_run *run
 }
 
 // The exec's streams are first, first + 1 and first + 2; a terminal is first.
-static _unused_ json_t *host_exec_arguments(struct host *host, const char *exec_id, const struct host_run *run, uint32_t first)
+static _unused_ json_t *host_exec_arguments(struct host *host, const char *exec_id, const struct host_run *run,
+                                            uint32_t first)
 {
     json_t *streams;
     if (run->terminal) {
@@ -354,8 +363,8 @@ static _unused_ json_t *host_exec_arguments(struct host *host, const char *exec_
         host_stream(host, first + 2, true, false);
         streams = json_pack("{s:i, s:i, s:i}", "in", first, "out", first + 1, "error", first + 2);
     }
-    return json_pack("{s:s, s:o, s:o, s:b, s:o}", "exec_id", exec_id, "process", host_process(run), "stdio", host_stdio(run),
-                     "unconfined", 1, "streams", streams);
+    return json_pack("{s:s, s:o, s:o, s:b, s:o}", "exec_id", exec_id, "process", host_process(run), "stdio",
+                     host_stdio(run), "unconfined", 1, "streams", streams);
 }
 
 #endif

@@ -1,5 +1,6 @@
-// The whole guest: build/guest (make guest) under QEMU's emulation, with an upper's disk, a card, and the link over a unix socket. Two
-// boots, the second on the disk of the first: one with the layers on a flat VMDK, one with them as persistent memory.
+// The whole guest: build/guest (make guest) under QEMU's emulation, with an upper's disk, a card, and the link over a
+// unix socket. Two boots, the second on the disk of the first: one with the layers on a flat VMDK, one with them as
+// persistent memory.
 #include "host.h"
 
 #include <arpa/inet.h>
@@ -47,10 +48,11 @@ static bool find_guest(char out[PATH_MAX])
 static bool has_tool(const char *name)
 {
     struct err err;
-    return process_run((char *const[]){ (char *)name, (char *)"--version", NULL }, NULL, NULL, &err) == 0 || err.class != ERR_NOT_FOUND;
+    return process_run((char *const[]){ (char *)name, (char *)"--version", NULL }, NULL, NULL, &err) == 0 ||
+           err.class != ERR_NOT_FOUND;
 }
 
-// ---- disks -----------------------------------------------------------------------------------------------------------------------------
+// ---- disks ---------------------------------------------------------------------------------------------------------
 
 static char *in_box(struct box *box, const char *name)
 {
@@ -66,8 +68,8 @@ static void put(struct box *box, const char *path, const char *text)
 static void make_trees(struct box *box)
 {
     static const char *const folders[] = { BOTTOM "/bin", BOTTOM "/tmp" };
-    static const char *const applets[] = { "sh", "cat", "echo", "sleep", "ip", "id", "nc", "tail", "test", "head", "mknod", "tr", "wc", "ls", "grep", "tty",
-                                           "stty", "mount" };
+    static const char *const applets[] = { "sh",   "cat",   "echo", "sleep", "ip", "id",   "nc",  "tail", "test",
+                                           "head", "mknod", "tr",   "wc",    "ls", "grep", "tty", "stty", "mount" };
     for (size_t i = 0; i < LAYERS; i++) {
         char path[32];
         snprintf(path, sizeof(path), "%zu", i);
@@ -148,7 +150,7 @@ static bool needs_recovery(struct box *box)
     return features[0] & 4;
 }
 
-// ---- QEMU ------------------------------------------------------------------------------------------------------------------------------
+// ---- QEMU ----------------------------------------------------------------------------------------------------------
 
 static unsigned cpu_khz(void)
 {
@@ -184,8 +186,13 @@ static void start_qemu(struct box *box, bool pmem)
     struct strv argv = { 0 };
     struct err err;
     strv_add(&argv, "qemu-system-x86_64");
-    static const char *const plain[] = { "-accel", "tcg", "-cpu", "max", "-M", "q35,smm=off,sata=off,smbus=off,vmport=off", "-m", "256M,slots=2,maxmem=1G",
-                                         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot" };
+    static const char *const plain[] = { "-accel",      "tcg",
+                                         "-cpu",        "max",
+                                         "-M",          "q35,smm=off,sata=off,smbus=off,vmport=off",
+                                         "-m",          "256M,slots=2,maxmem=1G",
+                                         "-nodefaults", "-no-user-config",
+                                         "-display",    "none",
+                                         "-no-reboot" };
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         strv_add(&argv, plain[i]);
     static const char *const devices[] = { "virtio-serial-pci", "virtserialport,chardev=link,name=" LINK_SERIAL_NAME,
@@ -196,9 +203,12 @@ static void start_qemu(struct box *box, bool pmem)
     strv_add(&argv, "-initrd");
     strv_addf(&argv, "%s/initramfs", box->guest_dir);
     strv_add(&argv, "-append");
-    strv_addf(&argv, "console=ttyS0 berth.link=serial tsc_early_khz=%u no_timer_check mitigations=off nokaslr audit=0 "
-                     "8250.nr_uarts=1 random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1 lpj=4000000 nomodeset quiet "
-                     "panic=-1", cpu_khz());
+    strv_addf(
+        &argv,
+        "console=ttyS0 berth.link=serial tsc_early_khz=%u no_timer_check mitigations=off nokaslr audit=0 "
+        "8250.nr_uarts=1 random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1 lpj=4000000 nomodeset quiet "
+        "panic=-1",
+        cpu_khz());
     strv_add(&argv, "-serial");
     strv_addf(&argv, "file:%s/console", box->dir);
     strv_add(&argv, "-chardev");
@@ -215,7 +225,8 @@ static void start_qemu(struct box *box, bool pmem)
     box->began_ns = clock_mono_ns();
     unlinkat(box->dir_fd, "link", 0);
     const struct process_io io = { -1, -1, STDERR_FILENO, NULL, 0 };
-    if (process_spawn("/usr/bin/qemu-system-x86_64", -1, argv.items, (char *const[]){ NULL }, &io, &box->qemu, &err) < 0)
+    if (process_spawn("/usr/bin/qemu-system-x86_64", -1, argv.items, (char *const[]){ NULL }, &io, &box->qemu, &err) <
+        0)
         fail_msg("%s", err.message);
     strv_done(&argv);
 }
@@ -269,13 +280,14 @@ static void end_machine(struct box *box)
     host_done(&box->host);
 }
 
-// ---- set up and tear down --------------------------------------------------------------------------------------------------------------
+// ---- set up and tear down ------------------------------------------------------------------------------------------
 
 static int set_up(void **state)
 {
     *state = NULL;
     struct box *box = mem_new(struct box);
-    if (access(BUSYBOX, X_OK) < 0 || !find_guest(box->guest_dir) || !has_tool("qemu-system-x86_64") || !has_tool("mkfs.erofs")) {
+    if (access(BUSYBOX, X_OK) < 0 || !find_guest(box->guest_dir) || !has_tool("qemu-system-x86_64") ||
+        !has_tool("mkfs.erofs")) {
         free(box);
         return 0;
     }
@@ -303,7 +315,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-// ---- tests -----------------------------------------------------------------------------------------------------------------------------
+// ---- tests ---------------------------------------------------------------------------------------------------------
 
 // Somebody to talk to beyond the card: QEMU's user network calls this host 10.0.2.2.
 static int listen_here(uint16_t *port)
@@ -336,12 +348,16 @@ static void first_boot(struct box *box)
     int listener = listen_here(&port);
     char call[128];
     boot(box, false);
-    json_t *more = json_pack("{s:[{s:s, s:s, s:s, s:i, s:s, s:i, s:i}]}", "nics", "name", "eth0", "mac", MAC, "address", "10.0.2.15",
-                             "prefix", 24, "gateway", "10.0.2.2", "netns_fd", -1, "tap_fd", -1);
-    struct host_run run = { .script = "cat /both /deep; ls / | grep -c layer; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 | grep -o 10.0.2.15/24; "
-                                      "ip route | grep -o 'default via 10.0.2.2'; ls /dev | grep -c vd; "
-                                      "mknod /disk b $(tr : ' ' </sys/block/vdb/dev); head -c 1 /disk 2>&1; echo ready; read line; exit 3",
-                            .init = true, .more = more };
+    json_t *more = json_pack("{s:[{s:s, s:s, s:s, s:i, s:s, s:i, s:i}]}", "nics", "name", "eth0", "mac", MAC, "address",
+                             "10.0.2.15", "prefix", 24, "gateway", "10.0.2.2", "netns_fd", -1, "tap_fd", -1);
+    struct host_run run = {
+        .script = "cat /both /deep; ls / | grep -c layer; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 "
+                  "| grep -o 10.0.2.15/24; "
+                  "ip route | grep -o 'default via 10.0.2.2'; ls /dev | grep -c vd; "
+                  "mknod /disk b $(tr : ' ' </sys/block/vdb/dev); head -c 1 /disk 2>&1; echo ready; read line; exit 3",
+        .init = true,
+        .more = more
+    };
     json_t *created = host_call(host, "create", host_create_arguments(host, &run, LAYERS));
     print_cpu_time(box, "created");
     assert_string_equal(json_get_text(created, "kernel", "-"), json_get_text(host->hello, "kernel", ""));
@@ -349,7 +365,9 @@ static void first_boot(struct box *box)
     host_do(host, "start", NULL);
     print_cpu_time(box, "started");
     host_await_text(host, 2, "ready\n");
-    host_expect_text(host, 2, "top\nfrom below\n20\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nhead: /disk: Operation not permitted\nready\n");
+    host_expect_text(host, 2,
+                     "top\nfrom below\n20\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nhead: /disk: Operation "
+                     "not permitted\nready\n");
 
     snprintf(call, sizeof(call), "echo called | nc 10.0.2.2 %u; tty; exit 6", port);
     host_do(host, "exec", host_exec_arguments(host, "e", &(struct host_run){ .script = call, .terminal = true }, 10));
@@ -372,7 +390,8 @@ static void second_boot(struct box *box)
 {
     struct host *host = &box->host;
     boot(box, true);
-    struct host_run run = { .script = "cat /kept /both; ls /sys/block | grep -c pmem0; exec tail /dev/zero", .memory_limit = 32 << 20 };
+    struct host_run run = { .script = "cat /kept /both; ls /sys/block | grep -c pmem0; exec tail /dev/zero",
+                            .memory_limit = 32 << 20 };
     host_run_task(host, &run, LAYERS);
     assert_int_equal(host_exit_code(host), 137);
     assert_true(json_get_flag(host_find_event(host, "exited"), "oom", false));

@@ -108,8 +108,14 @@ static void addresses(void **state)
     unsigned char mac[6];
     assert_true(network_parse_mac("02:42:ac:11:00:0F", mac));
     assert_memory_equal(mac, "\x02\x42\xac\x11\x00\x0f", 6);
-    static const char *const bad[] = { "", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "2:42:ac:11:00:02", "02:42:ac:11:00:0g",
-                                       "02:42:ac:11:00: 2", "02-42-ac-11-00-02", "02:42:ac:11:00:02:" };
+    static const char *const bad[] = { "",
+                                       "02:42:ac:11:00",
+                                       "02:42:ac:11:00:02:03",
+                                       "2:42:ac:11:00:02",
+                                       "02:42:ac:11:00:0g",
+                                       "02:42:ac:11:00: 2",
+                                       "02-42-ac-11-00-02",
+                                       "02:42:ac:11:00:02:" };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         if (network_parse_mac(bad[i], mac))
             fail_msg("\"%s\" is no mac", bad[i]);
@@ -124,8 +130,11 @@ static void addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_link_of_the_command_line), cmocka_unit_test(which_disk_is_which), cmocka_unit_test(names_of_partitions),
-        cmocka_unit_test(disks_of_a_machine),           cmocka_unit_test(addresses),
+        cmocka_unit_test(the_link_of_the_command_line),
+        cmocka_unit_test(which_disk_is_which),
+        cmocka_unit_test(names_of_partitions),
+        cmocka_unit_test(disks_of_a_machine),
+        cmocka_unit_test(addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

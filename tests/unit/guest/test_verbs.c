@@ -8,7 +8,7 @@
 
 #define WAIT_NS (15 * NS_PER_S)
 
-// ---- a machine of folders ---------------------------------------------------------------------------------------------------------
+// ---- a machine of folders ------------------------------------------------------------------------------------------
 
 struct box {
     char dir[64], cgroup_parent[40], cgroup_path[56];
@@ -51,7 +51,8 @@ static void power_off(void *context)
 static void make_root(struct box *box)
 {
     static const char *const folders[] = { "root", "root/bin", "root/tmp", "files" };
-    static const char *const applets[] = { "sh", "true", "cat", "echo", "sleep", "stty", "tty", "head", "yes", "wc", "hostname" };
+    static const char *const applets[] = { "sh",  "true", "cat", "echo", "sleep",   "stty",
+                                           "tty", "head", "yes", "wc",   "hostname" };
     for (size_t i = 0; i < ARRAY_LEN(folders); i++)
         assert_int_equal(mkdirat(box->dir_fd, folders[i], 0755), 0);
     struct buf program = BUF_INIT(16 << 20);
@@ -102,11 +103,17 @@ static int set_up(void **state)
     random_hex(digits, 8);
     snprintf(box->cgroup_parent, sizeof(box->cgroup_parent), "berth-test-%s", digits);
     snprintf(box->cgroup_path, sizeof(box->cgroup_path), "%s/guest", box->cgroup_parent);
-    box->machine = (struct guest_machine){ .context = box, .connect = connect_to_host, .open_rootfs = open_rootfs,
-                                           .close_rootfs = close_rootfs, .set_network = set_network, .power_off = power_off,
+    box->machine = (struct guest_machine){ .context = box,
+                                           .connect = connect_to_host,
+                                           .open_rootfs = open_rootfs,
+                                           .close_rootfs = close_rootfs,
+                                           .set_network = set_network,
+                                           .power_off = power_off,
                                            .files_fd = file_open_dir(box->dir_fd, "files", NULL),
-                                           .netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), .init_fd = -1,
-                                           .cgroup_path = box->cgroup_path, .kernel = "1.2.3-test" };
+                                           .netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC),
+                                           .init_fd = -1,
+                                           .cgroup_path = box->cgroup_path,
+                                           .kernel = "1.2.3-test" };
     host_init(&box->host, WAIT_NS);
     start_guest(box);
     accept_guest(box);
@@ -150,7 +157,7 @@ static int tear_down(void **state)
     }                                                                \
     struct host *host = &box->host
 
-// ---- tests ---------------------------------------------------------------------------------------------------------------------------
+// ---- tests ---------------------------------------------------------------------------------------------------------
 
 static void expect_halted(struct box *box)
 {
@@ -206,7 +213,9 @@ static void input_until_its_end(void **state)
 static void signals(void **state)
 {
     NEED_BOX(state);
-    host_run_task(host, &(struct host_run){ .script = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.05; done" }, 1);
+    host_run_task(
+        host, &(struct host_run){ .script = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.05; done" },
+        1);
     host_await_text(host, 2, "ready");
     host_refused(host, "kill", json_pack("{s:i}", "signal", 65), ERR_INVALID_ARGUMENT, "signal 65");
     host_refused(host, "kill", json_pack("{s:i, s:s}", "signal", 9, "exec_id", "none"), ERR_NOT_FOUND, "no exec none");
@@ -267,10 +276,14 @@ static void a_pipe_that_stays_open(void **state)
 static void a_terminal(void **state)
 {
     NEED_BOX(state);
-    host_run_task(host, &(struct host_run){ .script = "tty; stty size; read line; stty size; echo \"got $line\"", .terminal = true }, 1);
+    host_run_task(
+        host,
+        &(struct host_run){ .script = "tty; stty size; read line; stty size; echo \"got $line\"", .terminal = true },
+        1);
     host_await_text(host, 4, "25 81");
     host_do(host, "resize", json_pack("{s:i, s:i}", "height", 40, "width", 100));
-    host_refused(host, "resize", json_pack("{s:i, s:i}", "height", 70000, "width", 1), ERR_INVALID_ARGUMENT, "terminal size");
+    host_refused(host, "resize", json_pack("{s:i, s:i}", "height", 70000, "width", 1), ERR_INVALID_ARGUMENT,
+                 "terminal size");
     fd_write_full(host->streams[4].feed_fd, "words\n", 6, NULL);
     assert_int_equal(host_exit_code(host), 0);
     expect_halted(box); // although our direction of the terminal is still open
@@ -318,7 +331,8 @@ static void what_is_refused(void **state)
         { "{\"version\": 2}", ERR_NOT_IMPLEMENTED, "version 2" },
         { "{\"init\": true}", ERR_NOT_IMPLEMENTED, "berth-init" },
         { "{\"mounts\": [{\"kind\": \"bind\", \"target\": \"/x\", \"fd\": -1}]}", ERR_NOT_IMPLEMENTED, "mount /x" },
-        { "{\"linux\": {\"namespaces\": [{\"type\": \"ipc\", \"path\": \"/proc/1/ns/ipc\"}]}}", ERR_NOT_IMPLEMENTED, "by path" },
+        { "{\"linux\": {\"namespaces\": [{\"type\": \"ipc\", \"path\": \"/proc/1/ns/ipc\"}]}}", ERR_NOT_IMPLEMENTED,
+          "by path" },
         { "{\"rootfs\": 7}", ERR_INVALID_ARGUMENT, "rootfs" },
     };
     host_refused(host, "start", NULL, ERR_CONFLICT, "no task");
@@ -327,7 +341,8 @@ static void what_is_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct host_run run = { .script = "true", .more = json_loads(rows[i].members, 0, NULL) };
         assert_non_null(run.more);
-        host_refused(host, "create", json_pack("{s:o}", "document", host_document(&run, 1)), rows[i].class, rows[i].text);
+        host_refused(host, "create", json_pack("{s:o}", "document", host_document(&run, 1)), rows[i].class,
+                     rows[i].text);
     }
     host_run_task(host, &(struct host_run){ .script = "sleep 100" }, 1);
     struct host_run again = { .script = "true" };
@@ -340,7 +355,8 @@ static void a_card_that_is_not_there(void **state)
     NEED_BOX(state);
     json_t *nics = json_pack("{s:[{s:s, s:i, s:i}]}", "nics", "address", "10.0.0.2", "netns_fd", -1, "tap_fd", -1);
     struct host_run run = { .script = "true", .more = nics };
-    host_refused(host, "create", json_pack("{s:o}", "document", host_document(&run, 1)), ERR_UNAVAILABLE, "no card here");
+    host_refused(host, "create", json_pack("{s:o}", "document", host_document(&run, 1)), ERR_UNAVAILABLE,
+                 "no card here");
     expect_halted(box);
 }
 

@@ -76,7 +76,8 @@ static void check(const struct cgroup_device_rule *rules, size_t rule_len, const
     for (size_t i = 0; limited == 0 && !missing && i < len; i++) {
         int got = try_device(cgroup, &attempts[i]);
         if (got != attempts[i].expected)
-            print_message("%u:%u flags %d: %s\n", attempts[i].major, attempts[i].minor, attempts[i].flags, strerror(got));
+            print_message("%u:%u flags %d: %s\n", attempts[i].major, attempts[i].minor, attempts[i].flags,
+                          strerror(got));
         limited = got == attempts[i].expected ? 0 : -1;
     }
     cgroup_free(cgroup);
@@ -94,7 +95,10 @@ static void check(const struct cgroup_device_rule *rules, size_t rule_len, const
 static void only_what_is_listed(void **state)
 {
     static const struct cgroup_device_rule rules[] = {
-        { false, 'a', -1, -1, "rwm" }, { true, 'c', -1, -1, "m" }, { true, 'c', 1, 3, "rwm" }, { true, 'c', 1, 5, "r" },
+        { false, 'a', -1, -1, "rwm" },
+        { true, 'c', -1, -1, "m" },
+        { true, 'c', 1, 3, "rwm" },
+        { true, 'c', 1, 5, "r" },
     };
     static const struct attempt attempts[] = {
         { 1, 3, O_RDWR, 0 },       { 1, 5, O_RDONLY, 0 },     { 1, 5, O_WRONLY, EPERM }, { 1, 5, O_RDWR, EPERM },
@@ -106,7 +110,10 @@ static void only_what_is_listed(void **state)
 static void the_last_rule_counts(void **state)
 {
     static const struct cgroup_device_rule rules[] = {
-        { true, 'a', -1, -1, "rwm" }, { false, 'c', 1, -1, "w" }, { true, 'c', 1, 3, "rwm" }, { false, 'b', -1, -1, "rwm" },
+        { true, 'a', -1, -1, "rwm" },
+        { false, 'c', 1, -1, "w" },
+        { true, 'c', 1, 3, "rwm" },
+        { false, 'b', -1, -1, "rwm" },
     };
     static const struct attempt attempts[] = {
         { 1, 3, O_RDWR, 0 }, { 1, 5, O_RDONLY, 0 }, { 1, 5, O_WRONLY, EPERM }, { 1, 5, O_RDWR, EPERM }, { 1, 9, -1, 0 },
@@ -123,7 +130,8 @@ static void nothing_that_fits_is_allowed(void **state)
 
 static void all_or_nothing(void **state)
 {
-    static const struct cgroup_device_rule none[] = { { false, 'a', -1, -1, "rwm" } }, all[] = { { true, 'a', -1, -1, "rwm" } };
+    static const struct cgroup_device_rule none[] = { { false, 'a', -1, -1, "rwm" } },
+                                           all[] = { { true, 'a', -1, -1, "rwm" } };
     static const struct attempt refused[] = { { 1, 3, O_RDONLY, EPERM }, { 1, 3, -1, EPERM } };
     static const struct attempt allowed[] = { { 1, 3, O_RDONLY, 0 }, { 1, 3, -1, 0 } };
     CHECK(none, refused);
