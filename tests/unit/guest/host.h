@@ -273,6 +273,8 @@ struct host_run {
     const char *script; // for sh -c
     const char *const *args; // instead
     bool terminal, init;
+    bool confined; // by the default seccomp profile
+    json_t *sysctl; // taken
     int64_t memory_limit;
     json_t *more; // members that replace those of the document; taken
 };
@@ -313,11 +315,13 @@ static json_t *host_document(const struct host_run *run, size_t layer_len)
         json_array_append_new(layers, json_pack("{s:s, s:i}", "diff_id", "sha256:0", "fd", -1));
     json_t *rootfs = json_pack("{s:s, s:o, s:{s:s, s:i, s:i, s:b}}", "kind", "layers", "layers", layers, "upper",
                                "kind", "disk", "upper_fd", -1, "work_fd", -1, "ephemeral", 0);
-    json_t *section =
-        json_pack("{s:[{s:s}, {s:s}, {s:s}, {s:s}, {s:s}, {s:s}], s:s, s:{s:o, s:{s:I}, s:{s:i}}, s:s}", "namespaces",
-                  "type", "pid", "type", "mount", "type", "ipc", "type", "uts", "type", "cgroup", "type", "network",
-                  "cgroupsPath", "ignored", "resources", "devices", host_devices(), "memory", "limit",
-                  (json_int_t)run->memory_limit, "pids", "limit", 200, "seccompProfile", "unconfined");
+    json_t *section = json_pack("{s:[{s:s}, {s:s}, {s:s}, {s:s}, {s:s}, {s:s}], s:s, s:{s:o, s:{s:I}, s:{s:i}}, s:s}",
+                                "namespaces", "type", "pid", "type", "mount", "type", "ipc", "type", "uts", "type",
+                                "cgroup", "type", "network", "cgroupsPath", "ignored", "resources", "devices",
+                                host_devices(), "memory", "limit", (json_int_t)run->memory_limit, "pids", "limit", 200,
+                                "seccompProfile", run->confined ? "default" : "unconfined");
+    if (run->sysctl)
+        json_object_set_new(section, "sysctl", run->sysctl);
     json_t *document = json_pack("{s:i, s:s, s:s, s:o, s:o, s:s, s:o, s:[{s:s, s:s, s:i}], s:o, s:b}", "version", 1,
                                  "id", CONTAINER_ID, "isolation", "vm", "process", host_process(run), "linux", section,
                                  "hostname", "box", "rootfs", rootfs, "files", "path", "/etc/hosts", "content",

@@ -354,8 +354,12 @@ static void first_boot(struct box *box)
         .script = "cat /both /deep; ls / | grep -c layer; cat /proc/1/comm; echo kept >/kept; ip -o -4 addr show eth0 "
                   "| grep -o 10.0.2.15/24; "
                   "ip route | grep -o 'default via 10.0.2.2'; ls /dev | grep -c vd; "
-                  "mknod /disk b $(tr : ' ' </sys/block/vdb/dev); head -c 1 /disk 2>&1; echo ready; read line; exit 3",
+                  "mknod /disk b $(tr : ' ' </sys/block/vdb/dev); head -c 1 /disk 2>&1; "
+                  "cat /proc/sys/net/ipv4/ip_unprivileged_port_start; grep Seccomp: /proc/self/status; echo ready; "
+                  "read line; exit 3",
         .init = true,
+        .confined = true,
+        .sysctl = json_pack("{s:s}", "net.ipv4.ip_unprivileged_port_start", "7"),
         .more = more
     };
     json_t *created = host_call(host, "create", host_create_arguments(host, &run, LAYERS));
@@ -367,7 +371,7 @@ static void first_boot(struct box *box)
     host_await_text(host, 2, "ready\n");
     host_expect_text(host, 2,
                      "top\nfrom below\n20\ndocker-init\n10.0.2.15/24\ndefault via 10.0.2.2\n0\nhead: /disk: Operation "
-                     "not permitted\nready\n");
+                     "not permitted\n7\nSeccomp:\t2\nready\n");
 
     snprintf(call, sizeof(call), "echo called | nc 10.0.2.2 %u; tty; exit 6", port);
     host_do(host, "exec", host_exec_arguments(host, "e", &(struct host_run){ .script = call, .terminal = true }, 10));
