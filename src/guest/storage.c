@@ -116,7 +116,9 @@ static int mount_upper(struct storage *storage, const struct disk *disk, struct 
     if (file_mkdirs(storage->dir_fd, "upper/upper", 0755, err) < 0 ||
         file_mkdirs(storage->dir_fd, "upper/work", 0700, err) < 0)
         return err_wrap(err, "upper");
-    return 0;
+    // A volatile overlay leaves its mark, so that nobody trusts what may not have been written. Who made this upper
+    // ephemeral does not ask for trust.
+    return storage->ephemeral ? file_remove_tree(storage->dir_fd, "upper/work/work/incompat", err) : 0;
 }
 
 static int mount_overlay_here(const struct storage *storage, struct err *err)
