@@ -5,13 +5,16 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all deps run stop check check-full bench install clean
+.PHONY: help all guest deps run stop check check-full bench install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: ## build the programs into build/bin (the default)
 	@tools/build
+
+guest: ## make what microVMs boot: Debian's cloud kernel and an initramfs, in build/guest (root)
+	@tools/guest
 
 deps: ## install the packages that building, running and testing need (root)
 	@tools/deps build run check

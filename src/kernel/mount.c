@@ -39,7 +39,8 @@ int mount_new(const char *fstype, const struct mount_option *options, size_t opt
     _cleanup_close_ int context = fsopen(fstype, FSOPEN_CLOEXEC);
     if (context < 0)
         return err_errno(err, errno, "mount %s", fstype);
-    fsconfig(context, FSCONFIG_SET_STRING, "source", fstype, 0); // what mount tables show; a name, nothing more
+    if (option_len == 0 || !str_eq(options[0].key, "source"))
+        fsconfig(context, FSCONFIG_SET_STRING, "source", fstype, 0); // what mount tables show; a name, nothing more
     for (size_t i = 0; i < option_len; i++) {
         if (set_option(context, &options[i]) < 0) {
             int number = errno;

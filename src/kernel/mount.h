@@ -11,7 +11,8 @@ struct mount_option {
     int fd; // used instead of `value` when `value` is NULL and fd > 0
 };
 
-// A detached mount of a new file system; `attrs` are MOUNT_ATTR_*. The kernel's own message (fsconfig log) is in the error.
+// A detached mount of a new file system; `attrs` are MOUNT_ATTR_*. A block device is named by the first option, "source"; without
+// one the type's name stands there. The kernel's own message (fsconfig log) is in the error.
 int mount_new(const char *fstype, const struct mount_option *options, size_t option_len, uint64_t attrs, struct err *err);
 // A detached clone of the tree at `fd` (an O_PATH descriptor of a folder or file).
 int mount_clone(int fd, bool recursive, struct err *err);

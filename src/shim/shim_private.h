@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/loop.h"
 #include "kernel/cgroup.h"
+#include "sandbox/document.h"
 #include "sandbox/sandbox.h"
 #include "shim/shim.h"
 #include "task/task.h"
@@ -165,22 +166,6 @@ void relay_set_free(struct relay_set *set); // closes everything
 // Takes the listener on success only.
 int relay_set_add(struct relay_set *set, const struct task_port *port, int listener, struct err *err);
 size_t relay_set_listeners(const struct relay_set *set, int *fds, size_t max); // borrowed, in the order they were added
-
-// ---- the task document (rootfs.c) -----------------------------------------------------------------------------------
-
-struct fd_list {
-    int *fds;
-    size_t len;
-};
-// The descriptor of that index; -1 with invalid_argument when there is none. Stays the list's, or is taken out of it.
-int fd_list_get(const struct fd_list *list, int64_t index, const char *what, struct err *err);
-int fd_list_take(struct fd_list *list, int64_t index, const char *what, struct err *err);
-
-// Fills everything but cgroup and init_fd. Writes the document's files below `container_fd`/files; the descriptors it
-// opens for them are appended to *opened (malloc'ed, closed by the caller after sandbox_create()).
-int rootfs_spec(const struct task_document *document, const struct fd_list *fds, int container_fd, struct arena *arena,
-                struct fd_list *opened, struct sandbox_spec *out, struct err *err);
-void fd_list_done(struct fd_list *list);
 
 // ---- exit record (exit_record.c) ------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "shim/shim_private.h"
+#include "base/file.h"
+#include "sandbox/document.h"
 
 #define FILES_DIR "files"
 
@@ -29,7 +30,7 @@ void fd_list_done(struct fd_list *list)
     *list = (struct fd_list){ 0 };
 }
 
-static void fd_list_add(struct fd_list *list, int fd)
+void fd_list_add(struct fd_list *list, int fd)
 {
     list->fds = mem_grow(list->fds, (list->len + 1) * sizeof(int));
     list->fds[list->len++] = fd;
