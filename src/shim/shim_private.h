@@ -211,12 +211,16 @@ struct unit {
     struct shim *shim;
     char *exec_id; // "" is the container's first process
     enum unit_state state;
-    struct sandbox *sandbox; // NULL once reaped
+    // The process's own, or (the first one of a machine) that of the VMM; NULL once reaped, and for an exec in a guest.
+    struct sandbox *sandbox;
     pid_t pid;
     struct loop_source *exit_source, *grace;
+    int64_t grace_ns; // for output after the process's end
+    bool held; // does not end before unit_release()
     int64_t started_ns, exited_ns;
     int exit_code;
     bool oom;
+    char *message; // why it ended, where the exit code does not tell; may be NULL
     int64_t end_seq; // of the event that tells the end
     struct stdio stdio;
 };
@@ -225,12 +229,11 @@ struct unit *unit_new(struct shim *shim, const char *exec_id);
 void unit_free(struct unit *unit); // kills what still runs
 bool unit_is_init(const struct unit *unit);
 bool unit_is_live(const struct unit *unit);
-// After the sandbox was made: takes it over with the terminal and (on success) the clients, watches its end.
-int unit_adopt(struct unit *unit, struct sandbox *sandbox, int master_fd, const struct task_stdio *wish,
-               struct client *clients, struct err *err);
-int unit_begin(struct unit *unit, struct err *err); // sandbox_start()
+void unit_take_clients(struct unit *unit, struct client **clients);
+void unit_exited(struct unit *unit, int exit_code); // the process is dead; what it wrote may still come
+void unit_release(struct unit *unit); // held no longer
 
-// ---- the whole (shim.c, connection.c, verbs.c) ----------------------------------------------------------------------
+// ---- the whole (shim.c, connection.c, verbs.c, request.c) ----------------------------------------------------------------------
 
 struct connection {
     struct connection *next;
@@ -240,6 +243,9 @@ struct connection {
     struct loop_source *source;
     bool gone;
 };
+
+struct wall_ops;
+struct request;
 
 struct shim {
     const char *daemon_id, *container_id;
@@ -252,6 +258,9 @@ struct shim {
     struct connection *connections;
     struct connection *daemon; // the one that counts, NULL: none
     struct event_queue events;
+    struct request *requests; // that wait for their answer
+    size_t request_len;
+    const struct wall_ops *wall; // NULL before `create`
     struct unit *init; // NULL before `create`
     struct unit *execs;
     size_t exec_len; // living ones
