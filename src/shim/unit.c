@@ -6,6 +6,7 @@
 // so that is at once; a grandchild of an exec may keep them, and then a short grace ends the wait. The first process of a
 // machine is held until the machine itself is gone.
 #include "shim/shim_private.h"
+#include "task/link.h"
 
 static void unit_end(struct unit *unit);
 
@@ -42,6 +43,14 @@ struct unit *unit_new(struct shim *shim, const char *exec_id)
     return unit;
 }
 
+void unit_drop_streams(struct unit *unit)
+{
+    for (size_t i = 0; i < UNIT_STREAM_MAX; i++) {
+        if (unit->streams[i])
+            link_stream_drop(take_ptr(&unit->streams[i]));
+    }
+}
+
 void unit_free(struct unit *unit)
 {
     if (!unit)
@@ -49,6 +58,7 @@ void unit_free(struct unit *unit)
     loop_remove(unit->exit_source);
     loop_remove(unit->grace);
     sandbox_free(unit->sandbox);
+    unit_drop_streams(unit);
     stdio_done(&unit->stdio);
     free(unit->exec_id);
     free(unit->message);

@@ -217,7 +217,7 @@ static int verb_state(struct request *request, struct err *err)
 
 // ---- create and start -----------------------------------------------------------------------------------------------
 
-static const struct wall_ops *const walls[] = { &wall_container };
+static const struct wall_ops *const walls[] = { &wall_container, &wall_vm };
 
 static const struct wall_ops *find_wall(const char *isolation, struct err *err)
 {
@@ -301,6 +301,7 @@ static void forget_task(struct shim *shim)
 static int task_created(struct request *request, int outcome, struct err *err)
 {
     struct shim *shim = request->shim;
+    shim->busy = false;
     if (outcome < 0)
         forget_task(shim);
     else
@@ -312,6 +313,7 @@ static int create_task(struct request *request, const struct task_document *docu
 {
     struct shim *shim = request->shim;
     request->then = task_created;
+    shim->busy = true;
     if (check_document(shim, document, err) < 0)
         return -1;
     shim->relays = relay_set_new(shim->loop, shim->copy);
@@ -325,7 +327,7 @@ static int create_task(struct request *request, const struct task_document *docu
 
 static int verb_create(struct request *request, struct err *err)
 {
-    if (request->shim->init)
+    if (request->shim->init || request->shim->busy)
         return err_set(err, ERR_CONFLICT, "a task was created already");
     struct task_document *document = arena_alloc(&request->arena, sizeof(*document));
     if (json_decode(&task_document_table, json_object_get(request->payload, "document"), document, &request->arena,
@@ -337,6 +339,7 @@ static int verb_create(struct request *request, struct err *err)
 static int task_started(struct request *request, int outcome, struct err *err)
 {
     struct shim *shim = request->shim;
+    shim->busy = false;
     if (outcome < 0) {
         forget_task(shim); // its clients see the end of their stream
         return outcome;
@@ -356,9 +359,10 @@ static int verb_start(struct request *request, struct err *err)
     struct shim *shim = request->shim;
     if (!shim->init || shim->init->state != UNIT_CREATED)
         return err_set(err, ERR_CONFLICT, shim->init ? "the container was started already" : "no task was created");
-    if (shim->requests)
+    if (shim->busy)
         return err_set(err, ERR_CONFLICT, "the container is being created or started");
     request->then = task_started;
+    shim->busy = true;
     return shim->wall->start(request, err);
 }
 

@@ -69,6 +69,6 @@ struct wall_ops {
     // The task is forgotten: what the wall keeps beside the units goes. May be called from anywhere.
     void (*forget)(struct shim *shim);
 };
-extern const struct wall_ops wall_container;
+extern const struct wall_ops wall_container, wall_vm;
 
 #endif

@@ -1,0 +1,97 @@
+// What the machine's files share: the wall itself (wall_vm.c), its console (vm_console.c), what its guest is told
+// (vm_document.c), and the programs that run it (vmm_*.c). Private to the room.
+#ifndef SHIM_VM_H
+#define SHIM_VM_H
+
+#include "kernel/layers_disk.h"
+#include "shim/wall.h"
+#include "task/link.h"
+
+#define VM_VCPUS_MAX 64
+#define VM_MEMORY_MIN (INT64_C(32) << 20)
+#define VM_MEMORY_MAX (INT64_C(1) << 40)
+#define VM_CMDLINE_MAX 1024
+
+// ---- console (vm_console.c) -----------------------------------------------------------------------------------------
+//
+// What the guest's kernel says on its serial port, and the VMM on its own streams: the last of it, for messages.
+
+#define VM_CONSOLE_SIZE (16u << 10)
+
+struct vm_console {
+    int fd; // -1: ended
+    struct loop_source *source;
+    char *ring; // VM_CONSOLE_SIZE bytes
+    size_t total; // written so far
+};
+
+int vm_console_open(struct vm_console *console, struct loop *loop, int *write_end, struct err *err);
+void vm_console_drain(struct vm_console *console); // takes what is there
+void vm_console_done(struct vm_console *console);
+// The last lines in one, " | " between them, without what is not printable; "" when nothing was said.
+void vm_console_tail(const struct vm_console *console, char *out, size_t size);
+
+// ---- the guest's document (vm_document.c) ---------------------------------------------------------------------------
+
+int vm_check_document(const struct task_document *document, struct err *err);
+// What means something inside only: no paths of the host, no log, no ports, no machine, all indices -1.
+json_t *vm_document(const struct task_document *document);
+
+// ---- what runs it (vmm_qemu.c, vmm_kvm.c, vmm_jail.c) -----------------------------------------------------------------
+
+struct vmm_start {
+    const struct task_document *document;
+    const struct fd_list *fds;
+    struct cgroup *cgroup;
+    struct arena *arena;
+    int container_fd;
+    int link_fd, console_fd; // the VMM's ends, borrowed
+};
+
+struct vmm {
+    const char *accel;
+    int64_t boot_ns; // until the guest says hello
+    int (*start)(const struct vmm_start *start, struct sandbox **out, struct err *err);
+};
+extern const struct vmm vmm_qemu;
+
+// Descriptors that the VMM gets: number 3 is the first.
+struct vmm_keep {
+    int fds[SANDBOX_KEEP_MAX];
+    bool owned[SANDBOX_KEEP_MAX];
+    size_t len;
+};
+void vmm_keep_done(struct vmm_keep *keep);
+int vmm_keep(struct vmm_keep *keep, int fd, struct err *err); // the VMM's number of it; stays the caller's
+int vmm_keep_own(struct vmm_keep *keep, int fd, struct err *err); // takes it, also on failure
+// A description of its own of the file behind the document's descriptor, with these open flags.
+int vmm_keep_file(struct vmm_keep *keep, const struct vmm_start *start, int64_t index, int flags, const char *what, struct err *err);
+int vmm_keep_bytes(struct vmm_keep *keep, const char *name, const void *data, size_t size, struct err *err);
+
+struct vmm_bind {
+    int fd; // borrowed
+    const char *target;
+};
+
+// Behind the thin wall: an empty tree with the system's libraries, no capabilities, no network, the container's cgroup.
+// Returns when it runs.
+int vmm_jail(const struct vmm_start *start, const struct strv *args, const struct vmm_keep *keep, const struct vmm_bind *binds,
+             size_t bind_len, struct sandbox **out, struct err *err);
+
+// The words of QEMU's command line for this document, and what it gets. For tests by themselves.
+int qemu_args(const struct vmm_start *start, struct vmm_keep *keep, struct strv *args, struct err *err);
+
+// ---- the machine (wall_vm.c) ----------------------------------------------------------------------------------------
+
+// How long a guest may take.
+struct vm_times {
+    int64_t boot_ns; // to its hello; 0: the VMM's own
+    int64_t answer_ns; // for `create`, for `start`
+    int64_t kill_ns; // to carry out a SIGKILL of the first process
+    int64_t halt_ns; // from that one's exit to the machine's end
+};
+extern const struct vm_times vm_times_usual;
+
+void vm_sweep(struct shim *shim); // frees machines that were forgotten
+
+#endif
