@@ -81,7 +81,37 @@ int vmm_jail(const struct vmm_start *start, const struct strv *args, const struc
 // The words of QEMU's command line for this document, and what it gets. For tests by themselves.
 int qemu_args(const struct vmm_start *start, struct vmm_keep *keep, struct strv *args, struct err *err);
 
-// ---- the machine (wall_vm.c) ----------------------------------------------------------------------------------------
+// ---- the machine (vm_guest.c, wall_vm.c) ------------------------------------------------------------------------------
+
+enum vm_state { VM_BOOTING, VM_CREATING, VM_READY, VM_RUNNING, VM_HALTING, VM_GONE };
+
+// A verb that went to the guest.
+struct vm_call {
+    struct vm_call *next;
+    struct vm *vm;
+    struct request *request; // NULL: finished already
+    bool fatal; // a SIGKILL of the first process
+    void (*answered)(struct request *request, const json_t *result); // before a good outcome is told; may be NULL
+};
+
+struct vm {
+    struct vm *next; // of the forgotten
+    struct shim *shim; // NULL: forgotten
+    enum vm_state state;
+    struct link *link;
+    struct vm_call *calls;
+    struct request *life; // `create`, while it waits for the guest
+    json_t *document;
+    struct stdio_ends ends; // of the first process, until the guest is told
+    struct task_stdio wish;
+    struct vm_console console;
+    struct loop_source *deadline, *kill_deadline;
+    const char *late; // what the deadline is for
+    uint32_t last_stream;
+    char *reason; // why we ended it
+    bool lost; // the VMM has ended
+    char *obituary; // how, for who asks later
+};
 
 // How long a guest may take.
 struct vm_times {
@@ -92,6 +122,21 @@ struct vm_times {
 };
 extern const struct vm_times vm_times_usual;
 
+extern const struct link_handlers vm_link_handlers; // context: struct vm
+void vm_process_exited(void *context, int fd, uint32_t events); // the VMM's pidfd; context: struct vm
+// What is frozen does not die, so it is thawed. The rest follows when the pidfd tells. `reason` may be NULL.
+void vm_kill_machine(struct vm *vm, const char *reason);
+// What the guest has to do by then ("say hello"), or the machine ends; NULL: nothing.
+void vm_expect(struct vm *vm, const char *late, int64_t ns);
+void vm_forget_deadlines(struct vm *vm);
+// A verb that the guest carries out; VERB_LATER. Takes `arguments`.
+int vm_ask(struct request *request, const char *verb, json_t *arguments, bool fatal,
+           void (*answered)(struct request *, const json_t *), struct err *err);
+// The same for what needs no answer of a guest that is frozen: it will hear it first of all.
+int vm_tell(struct request *request, const char *verb, json_t *arguments, bool fatal, struct err *err);
+// Takes the ends that became streams. Nothing is said to the guest here: the numbers travel with the verb.
+int vm_open_streams(struct vm *vm, struct unit *unit, const struct task_stdio *wish, struct stdio_ends *ends,
+                    struct task_streams *out, struct err *err);
 void vm_sweep(struct shim *shim); // frees machines that were forgotten
 
 #endif

@@ -103,6 +103,9 @@ static inline int machine_tear_down(void **state)
     if (!machine)
         return 0;
     struct shim *shim = &machine->shim;
+    for (struct connection *connection = shim->connections; connection; connection = connection->next)
+        connection_close(connection);
+    connection_sweep(shim);
     if (shim->init)
         shim->wall->end(shim);
     requests_abandon(shim, &(struct err){ .class = ERR_UNAVAILABLE });
@@ -113,9 +116,6 @@ static inline int machine_tear_down(void **state)
         unit_free(unit);
     }
     unit_free(shim->init);
-    for (struct connection *connection = shim->connections; connection; connection = connection->next)
-        connection_close(connection);
-    connection_sweep(shim);
     relay_set_free(shim->relays);
     log_file_free(shim->log);
     event_queue_done(&shim->events);
@@ -248,9 +248,10 @@ static inline uint64_t machine_create(struct machine *machine, json_t *document,
 
 static inline char *machine_self(void)
 {
-    char *path = mem_alloc(4096);
-    assert_true(readlink("/proc/self/exe", path, 4095) > 0);
-    return path;
+    char path[4096];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+    assert_true(size > 0);
+    return mem_strndup(path, (size_t)size);
 }
 
 // A created machine with the fake guest in that mode.

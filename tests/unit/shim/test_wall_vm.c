@@ -24,7 +24,10 @@ static void a_life(void **state)
 {
     NEED_MACHINE(state);
     struct machine *machine = *state;
-    run_fake(machine, "", "say hello 7");
+    uint64_t id = machine_fake(machine, "", "say hello 7");
+    machine_good(machine, id);
+    assert_string_equal(json_get_text(machine_answer(machine, id)->payload, "kernel", ""), "fake");
+    machine_good(machine, machine_ask(machine, "start", NULL, NULL, 0));
     expect_exit(machine, 7, NULL);
     assert_true(json_get_int(machine_event(machine, "started"), "pid", 0) > 1);
     _cleanup_free_ char *log = machine_log(machine);
@@ -216,6 +219,15 @@ static void two_exits(void **state)
     expect_exit(machine, 4, NULL);
 }
 
+// A lie, and at once behind it an exit that could be: it is not heard.
+static void who_lied_is_heard_no_more(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    run_fake(machine, "ghost", "exit 4");
+    expect_exit(machine, 137, "an exec's exit that can't be");
+}
+
 static void a_killed_vmm_and_its_execs(void **state)
 {
     NEED_MACHINE(state);
@@ -364,6 +376,7 @@ int main(int argc, char **argv)
         MACHINE_TEST(a_halt_without_an_exit),
         MACHINE_TEST(an_exit_and_then_nothing),
         MACHINE_TEST(two_exits),
+        MACHINE_TEST(who_lied_is_heard_no_more),
         MACHINE_TEST(a_killed_vmm_and_its_execs),
         MACHINE_TEST(an_exec_that_is_never_answered),
         MACHINE_TEST(a_sigkill_that_is_not_carried_out),
