@@ -51,9 +51,10 @@ struct vmm_start {
 struct vmm {
     const char *accel;
     int64_t boot_ns; // until the guest says hello
+    bool dials; // `link_fd` is no byte stream: the guest's connections are asked for over it (vm_dial.c)
     int (*start)(const struct vmm_start *start, struct sandbox **out, struct err *err);
 };
-extern const struct vmm vmm_qemu;
+extern const struct vmm vmm_qemu, vmm_kvm;
 
 // Descriptors that the VMM gets: number 3 is the first.
 struct vmm_keep {
@@ -73,13 +74,39 @@ struct vmm_bind {
     const char *target;
 };
 
+struct vmm_command {
+    struct strv args;
+    struct vmm_keep keep;
+    struct vmm_bind binds[4]; // files that it opens by name
+    size_t bind_len;
+    // It jails the process that the guest can reach by itself, and needs root's rights in its tree for that.
+    bool jails_itself;
+};
+
 // Behind the thin wall: an empty tree with the system's libraries, no capabilities, no network, the container's cgroup.
 // Returns when it runs.
-int vmm_jail(const struct vmm_start *start, const struct strv *args, const struct vmm_keep *keep, const struct vmm_bind *binds,
-             size_t bind_len, struct sandbox **out, struct err *err);
+int vmm_jail(const struct vmm_start *start, const struct vmm_command *command, struct sandbox **out, struct err *err);
 
-// The words of QEMU's command line for this document, and what it gets. For tests by themselves.
-int qemu_args(const struct vmm_start *start, struct vmm_keep *keep, struct strv *args, struct err *err);
+// The command lines for a document, with what each gets. For tests by themselves; the caller ends them with vmm_keep_done().
+int qemu_command(const struct vmm_start *start, struct vmm_command *out, struct err *err);
+int kvm_command(const struct vmm_start *start, struct vmm_command *out, struct err *err);
+
+// ---- a guest that connects (vm_dial.c) ------------------------------------------------------------------------------
+//
+// berth-vmm asks by 8 bytes { u32 host port, u32 guest port } what a connection of its guest shall be, and gets the same 8
+// bytes back, with a stream socket or (refused) without. Each one for LINK_VSOCK_PORT is the guest link, in the last one's
+// place.
+
+struct vm_dial {
+    int fd; // -1: not this way
+    struct loop_source *source;
+    struct link *link; // borrowed
+    uint8_t question[8];
+    size_t size; // of it, so far
+};
+
+int vm_dial_open(struct vm_dial *dial, struct loop *loop, struct link *link, int fd, struct err *err); // takes fd on success
+void vm_dial_done(struct vm_dial *dial);
 
 // ---- the machine (vm_guest.c, wall_vm.c) ------------------------------------------------------------------------------
 
@@ -104,6 +131,8 @@ struct vm {
     json_t *document;
     struct stdio_ends ends; // of the first process, until the guest is told
     struct task_stdio wish;
+    const struct vmm *vmm;
+    struct vm_dial dial;
     struct vm_console console;
     struct loop_source *deadline, *kill_deadline;
     const char *late; // what the deadline is for

@@ -206,6 +206,7 @@ void vm_process_exited(void *context, int fd, uint32_t events)
         exit_code = 255;
     sandbox_free(take_ptr(&init->sandbox));
     vm->lost = true;
+    vm_dial_done(&vm->dial);
     write_obituary(vm, exit_code);
     shim_oom_check(vm->shim);
     machine_lost(vm);
@@ -323,15 +324,17 @@ static void link_ready_came(void *context, const json_t *hello)
         request_finish(take_ptr(&vm->life), -1, &err);
 }
 
+// Where the guest's connection is the VMM's own, that most likely has ended, and its pidfd tells more than we know. A guest that
+// dials may come again; until it does it is silent, no more.
 static void link_closed(void *context, const struct err *why)
 {
     struct vm *vm = context;
     if (!vm->shim || vm->state == VM_GONE)
         return;
-    if (why->class == ERR_UNAVAILABLE) // most likely the VMM has ended, and its own end tells more
-        vm_kill_machine(vm, NULL);
-    else
+    if (why->class != ERR_UNAVAILABLE)
         break_guest(vm, why->message);
+    else if (!vm->vmm->dials)
+        vm_kill_machine(vm, NULL);
 }
 
 const struct link_handlers vm_link_handlers = { .ready = link_ready_came, .event = link_event_came, .closed = link_closed };

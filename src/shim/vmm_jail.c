@@ -8,7 +8,6 @@
 #include "shim/vm.h"
 
 #define TREE_DIR "machine/root"
-#define BINDS_MAX 8
 
 // ---- descriptors ----------------------------------------------------------------------------------------------------
 
@@ -74,7 +73,7 @@ int vmm_keep_bytes(struct vmm_keep *keep, const char *name, const void *data, si
 // ---- the tree -------------------------------------------------------------------------------------------------------
 
 struct tree {
-    struct sandbox_mount mounts[BINDS_MAX + 4];
+    struct sandbox_mount mounts[8];
     struct fd_list opened;
     size_t len;
 };
@@ -102,17 +101,16 @@ static int add_path(struct tree *tree, const char *path, bool must_be, struct er
 }
 
 // Where /lib is a link into /usr, it is the same folder by a second name: the dynamic linker's path is fixed.
-static int fill_tree(struct tree *tree, const char *program, const struct vmm_bind *binds, size_t bind_len, struct err *err)
+static int fill_tree(struct tree *tree, const struct vmm_command *command, struct err *err)
 {
+    const char *program = command->args.items[0];
     if (add_path(tree, "/usr", true, err) < 0 || add_path(tree, "/lib", false, err) < 0 ||
         add_path(tree, "/lib64", false, err) < 0)
         return -1;
     if (!str_starts(program, "/usr/") && add_path(tree, program, true, err) < 0)
         return -1;
-    if (bind_len > BINDS_MAX)
-        return err_set(err, ERR_INVALID_ARGUMENT, "%zu files for a machine", bind_len);
-    for (size_t i = 0; i < bind_len; i++)
-        add_bind(tree, binds[i].fd, binds[i].target);
+    for (size_t i = 0; i < command->bind_len; i++)
+        add_bind(tree, command->binds[i].fd, command->binds[i].target);
     return 0;
 }
 
@@ -127,16 +125,35 @@ static int open_tree_dir(int container_fd, struct err *err)
 
 static const char *const namespace_types[] = { "pid", "network", "mount", "ipc", "uts", "cgroup" };
 
-static void fill_section(struct oci_linux *section, struct oci_namespace *namespaces)
+// What a VMM that jails its own child needs for that: namespaces and a root folder of its own, another user, no rights left.
+static const char *const jailer_caps[] = { "CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP" };
+
+// No core: it would hold the guest's memory.
+static const struct oci_rlimit no_core = { (char *)"RLIMIT_CORE", 0, 0 };
+
+static void fill_section(const struct vmm_command *command, struct oci_namespace *namespaces, struct oci_linux *section)
 {
     for (size_t i = 0; i < ARRAY_LEN(namespace_types); i++)
         namespaces[i] = (struct oci_namespace){ .type = (char *)namespace_types[i] };
     *section = (struct oci_linux){ .namespaces = { .items = namespaces, .len = ARRAY_LEN(namespace_types) },
-                                   .seccomp_profile = (char *)"default" };
+                                   .seccomp_profile = (char *)(command->jails_itself ? "unconfined" : "default") };
 }
 
-// No core: it would hold the guest's memory.
-static const struct oci_rlimit no_core = { (char *)"RLIMIT_CORE", 0, 0 };
+static void fill_process(const struct vmm_start *start, const struct vmm_command *command, struct oci_capabilities *caps,
+                         struct oci_process *process)
+{
+    *process = (struct oci_process){ .user.umask = -1, .args = command->args, .cwd = (char *)"/", .no_new_privileges = true,
+                                     .rlimits = { .items = (void *)&no_core, .len = 1 } };
+    if (!command->jails_itself) {
+        process->user.uid = process->user.gid = start->document->vm->uid;
+        return;
+    }
+    struct strv names = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(jailer_caps); i++)
+        strv_push_arena(&names, start->arena, jailer_caps[i]);
+    *caps = (struct oci_capabilities){ .bounding = names, .effective = names, .permitted = names };
+    process->capabilities = caps;
+}
 
 static int launch(const struct sandbox_spec *spec, int console_fd, struct sandbox **out, struct err *err)
 {
@@ -158,23 +175,22 @@ static int launch(const struct sandbox_spec *spec, int console_fd, struct sandbo
     return 0;
 }
 
-int vmm_jail(const struct vmm_start *start, const struct strv *args, const struct vmm_keep *keep, const struct vmm_bind *binds,
-             size_t bind_len, struct sandbox **out, struct err *err)
+int vmm_jail(const struct vmm_start *start, const struct vmm_command *command, struct sandbox **out, struct err *err)
 {
     _cleanup_(tree_done) struct tree tree = { .len = 0 };
     _cleanup_close_ int tree_fd = open_tree_dir(start->container_fd, err);
-    if (tree_fd < 0 || fill_tree(&tree, args->items[0], binds, bind_len, err) < 0)
+    if (tree_fd < 0 || fill_tree(&tree, command, err) < 0)
         return -1;
-    int64_t uid = start->document->vm->uid;
     struct oci_namespace namespaces[ARRAY_LEN(namespace_types)];
     struct oci_linux section;
-    fill_section(&section, namespaces);
-    struct oci_process process = { .user = { .uid = uid, .gid = uid, .umask = -1 }, .args = *args, .cwd = (char *)"/",
-                                   .rlimits = { .items = (void *)&no_core, .len = 1 }, .no_new_privileges = true };
+    struct oci_capabilities caps;
+    struct oci_process process;
+    fill_section(command, namespaces, &section);
+    fill_process(start, command, &caps, &process);
     struct sandbox_spec spec = { .process = &process, .linux_section = &section, .mounts = tree.mounts, .mount_len = tree.len,
                                  .rootfs = { .kind = SANDBOX_ROOTFS_TREE, .upper_fd = -1, .work_fd = -1, .tree_fd = tree_fd,
                                              .read_only = true },
-                                 .netns_fd = -1, .cgroup = start->cgroup, .init_fd = -1, .keep_fds = keep->fds,
-                                 .keep_len = keep->len, .die_with_parent = true };
-    return launch(&spec, start->console_fd, out, err) < 0 ? err_wrap(err, "start %s", args->items[0]) : 0;
+                                 .netns_fd = -1, .cgroup = start->cgroup, .init_fd = -1, .keep_fds = command->keep.fds,
+                                 .keep_len = command->keep.len, .die_with_parent = true };
+    return launch(&spec, start->console_fd, out, err) < 0 ? err_wrap(err, "start %s", command->args.items[0]) : 0;
 }

@@ -18,8 +18,9 @@
 #define VMDK_SIZE_MAX (64u << 10)
 
 // What costs time in an emulated boot and tells nothing; no_timer_check and lpj spare two calibrations.
-static const char kernel_words[] = "console=ttyS0 berth.link=serial quiet panic=-1 no_timer_check mitigations=off nokaslr audit=0 8250.nr_uarts=1 "
-                                   "random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1 lpj=4000000 nomodeset";
+static const char kernel_words[] =
+    "console=ttyS0 berth.link=serial quiet panic=-1 no_timer_check mitigations=off nokaslr audit=0 8250.nr_uarts=1 "
+    "random.trust_cpu=on cryptomgr.notests rcupdate.rcu_expedited=1 lpj=4000000 nomodeset";
 
 // ---- sets -----------------------------------------------------------------------------------------------------------
 
@@ -194,10 +195,17 @@ static void add_machine(struct sets *sets, const struct task_vm *vm)
                             vm->cmdline ? vm->cmdline : ""));
 }
 
-int qemu_args(const struct vmm_start *start, struct vmm_keep *keep, struct strv *args, struct err *err)
+int qemu_command(const struct vmm_start *start, struct vmm_command *out, struct err *err)
 {
-    struct sets sets = { .keep = keep, .args = args, .arena = start->arena };
-    add_machine(&sets, start->document->vm);
+    const struct task_vm *vm = start->document->vm;
+    struct sets sets = { .keep = &out->keep, .args = &out->args, .arena = start->arena };
+    int kernel = fd_list_get(start->fds, vm->kernel_fd, "vm.kernel_fd", err);
+    int initrd = kernel < 0 ? -1 : fd_list_get(start->fds, vm->initrd_fd, "vm.initrd_fd", err);
+    if (initrd < 0)
+        return -1;
+    out->binds[out->bind_len++] = (struct vmm_bind){ kernel, KERNEL_PATH };
+    out->binds[out->bind_len++] = (struct vmm_bind){ initrd, INITRD_PATH };
+    add_machine(&sets, vm);
     if (add_link(&sets, start, err) < 0 || add_nic(&sets, start, err) < 0 || add_layers(&sets, start, err) < 0)
         return -1;
     return add_upper(&sets, start, err);
@@ -205,14 +213,12 @@ int qemu_args(const struct vmm_start *start, struct vmm_keep *keep, struct strv 
 
 static int qemu_start(const struct vmm_start *start, struct sandbox **out, struct err *err)
 {
-    const struct task_vm *vm = start->document->vm;
-    _cleanup_(vmm_keep_done) struct vmm_keep keep = { .len = 0 };
-    struct strv args = { 0 };
-    struct vmm_bind binds[] = { { fd_list_get(start->fds, vm->kernel_fd, "vm.kernel_fd", err), KERNEL_PATH },
-                                { fd_list_get(start->fds, vm->initrd_fd, "vm.initrd_fd", err), INITRD_PATH } };
-    if (binds[0].fd < 0 || binds[1].fd < 0 || qemu_args(start, &keep, &args, err) < 0)
-        return -1;
-    return vmm_jail(start, &args, &keep, binds, ARRAY_LEN(binds), out, err);
+    struct vmm_command command = { 0 };
+    int result = qemu_command(start, &command, err);
+    if (result == 0)
+        result = vmm_jail(start, &command, out, err);
+    vmm_keep_done(&command.keep);
+    return result;
 }
 
 const struct vmm vmm_qemu = { .accel = "tcg", .boot_ns = 60 * NS_PER_S, .start = qemu_start };

@@ -21,7 +21,7 @@
 
 const struct vm_times vm_times_usual = { .answer_ns = 60 * NS_PER_S, .kill_ns = 5 * NS_PER_S, .halt_ns = 30 * NS_PER_S };
 
-static const struct vmm *const vmms[] = { &vmm_qemu };
+static const struct vmm *const vmms[] = { &vmm_qemu, &vmm_kvm };
 
 // ---- create and start -----------------------------------------------------------------------------------------------
 
@@ -45,7 +45,8 @@ static int vm_check(const struct shim *shim, const struct task_document *documen
 static struct vm *vm_new(struct shim *shim, const struct task_document *document)
 {
     struct vm *vm = mem_new(struct vm);
-    *vm = (struct vm){ .shim = shim, .ends = STDIO_ENDS_NONE, .wish = document->stdio, .console.fd = -1 };
+    *vm = (struct vm){ .shim = shim, .ends = STDIO_ENDS_NONE, .wish = document->stdio, .console.fd = -1,
+                       .dial.fd = -1 };
     vm->document = vm_document(document);
     return vm;
 }
@@ -58,26 +59,32 @@ static uint32_t draw_session(void)
     return session;
 }
 
+static int take_link_end(struct vm *vm, int fd, struct err *err)
+{
+    if (vm->vmm->dials)
+        return vm_dial_open(&vm->dial, vm->shim->loop, vm->link, fd, err);
+    return link_connect(vm->link, fd, err);
+}
+
 static int launch(struct request *request, struct vm *vm, const struct task_document *document, struct err *err)
 {
     struct shim *shim = vm->shim;
-    const struct vmm *vmm = find_vmm(document->vm->accel, err);
+    struct unit *init = shim->init;
     int ends[2];
     _cleanup_close_ int console_fd = -1;
     if (vm_console_open(&vm->console, shim->loop, &console_fd, err) < 0 || fd_socketpair(SOCK_STREAM, ends, err) < 0)
         return -1;
     _cleanup_close_ int far = ends[1];
-    if (link_connect(vm->link, ends[0], err) < 0) {
+    if (take_link_end(vm, ends[0], err) < 0) {
         fd_close(ends[0]);
         return -1;
     }
     struct vmm_start start = { .document = document, .fds = &request->fds, .cgroup = shim->cgroup, .arena = &request->arena,
                                .container_fd = shim->container_fd, .link_fd = far, .console_fd = console_fd };
-    struct unit *init = shim->init;
-    if (vmm->start(&start, &init->sandbox, err) < 0)
+    if (vm->vmm->start(&start, &init->sandbox, err) < 0)
         return -1;
     init->pid = sandbox_pid(init->sandbox);
-    vm_expect(vm, "say hello", shim->vm_times->boot_ns ? shim->vm_times->boot_ns : vmm->boot_ns);
+    vm_expect(vm, "say hello", shim->vm_times->boot_ns ? shim->vm_times->boot_ns : vm->vmm->boot_ns);
     return loop_add_fd(shim->loop, sandbox_pidfd(init->sandbox), EPOLLIN, vm_process_exited, vm, &init->exit_source, err);
 }
 
@@ -86,6 +93,7 @@ static int vm_create(struct request *request, const struct task_document *docume
     struct shim *shim = request->shim;
     struct unit *init = shim->init;
     struct vm *vm = shim->vm = vm_new(shim, document);
+    vm->vmm = find_vmm(document->vm->accel, err);
     shim->own_pid_namespace = true;
     init->grace_ns = DRAIN_NS;
     init->stdio.far = true;
@@ -200,6 +208,7 @@ static void vm_forget(struct shim *shim)
         call->request = NULL; // finished by who forgets
     vm_forget_deadlines(vm);
     vm_console_done(&vm->console);
+    vm_dial_done(&vm->dial);
     vm->shim = NULL;
     vm->next = shim->forgotten;
     shim->forgotten = vm;

@@ -1,5 +1,5 @@
 // A guest that lies as it is told: the test program itself, started in a VMM's place (and in its jail), speaks the guest's
-// side of the link on descriptor 3. "fake=WORD" on the kernel's command line is how it misbehaves; what its process does
+// side of the link on descriptor 3, or dials for it. "fake=WORD" on the kernel's command line is how it misbehaves; what its process does
 // stands in the document: {"exit", "7"}, {"say", "text", "7"}, {"cat"} (until its input ends), {"hang"}.
 #ifndef FAKE_GUEST_H
 #define FAKE_GUEST_H
@@ -252,13 +252,37 @@ static void fake_closed(void *context, const struct err *why)
     _exit(1);
 }
 
+// Under berth-vmm's options the guest's connection is asked for: once for a port that is nobody's, then for the link's.
+static int fake_dial(const char *option)
+{
+    uint64_t number = 0;
+    uint32_t ports[2] = { 99, 5000 };
+    int fd = -1;
+    size_t fd_len = 1;
+    if (!str_starts(option, "3,fd:") || !num_parse_u64(slice_of(option + 5), INT32_MAX, &number))
+        return -1;
+    fd_write_full((int)number, ports, sizeof(ports), NULL);
+    if (fd_recv((int)number, ports, sizeof(ports), &fd, &fd_len, NULL) != sizeof(ports) || fd_len != 0)
+        return -1;
+    ports[0] = LINK_VSOCK_PORT;
+    fd_write_full((int)number, ports, 3, NULL);
+    fd_write_full((int)number, (char *)ports + 3, sizeof(ports) - 3, NULL);
+    fd_len = 1;
+    if (fd_recv((int)number, ports, sizeof(ports), &fd, &fd_len, NULL) != sizeof(ports) || fd_len != 1 || ports[1] != 5000)
+        return -1;
+    return fd;
+}
+
 static int fake_main(int argc, char **argv)
 {
+    int link_fd = 3;
     static const struct link_handlers handlers = { .request = fake_request, .closed = fake_closed };
     struct fake fake = { .mode = "" };
     for (int i = 1; i < argc; i++) {
         const char *word = strstr(argv[i], "fake=");
         fake.mode = word ? word + 5 : fake.mode;
+        if (str_eq(argv[i], "--vsock") && i + 1 < argc)
+            link_fd = fake_dial(argv[i + 1]);
     }
     dprintf(1, "[    0.000000] Linux version fake\nbooting \033[1m%s\n", fake.mode);
     if (fake_is(&fake, "die"))
@@ -269,7 +293,7 @@ static int fake_main(int argc, char **argv)
         pause();
     loop_new(&fake.loop, NULL);
     link_new(fake.loop, LINK_GUEST, 0, NULL, &handlers, &fake, &fake.link, NULL);
-    link_connect(fake.link, 3, NULL);
+    link_connect(fake.link, link_fd, NULL);
     return loop_run(fake.loop, NULL) < 0;
 }
 

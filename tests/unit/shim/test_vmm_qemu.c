@@ -12,8 +12,7 @@ struct line {
     struct arena arena;
     struct task_document document;
     struct fd_list fds;
-    struct vmm_keep keep;
-    struct strv args;
+    struct vmm_command command;
     json_t *json;
 };
 
@@ -27,12 +26,12 @@ static int make_line(struct machine *machine, json_t *document, struct line *lin
     if (json_decode(&task_document_table, document, &line->document, &line->arena, NULL, err) < 0)
         fail_msg("%s", err->message);
     struct vmm_start start = { .document = &line->document, .fds = &line->fds, .arena = &line->arena, .link_fd = 2, .console_fd = 1 };
-    return qemu_args(&start, &line->keep, &line->args, err);
+    return qemu_command(&start, &line->command, err);
 }
 
 static void line_done(struct line *line)
 {
-    vmm_keep_done(&line->keep);
+    vmm_keep_done(&line->command.keep);
     fd_list_done(&line->fds);
     arena_done(&line->arena);
     json_decref(line->json);
@@ -40,9 +39,9 @@ static void line_done(struct line *line)
 
 static const char *value_of(const struct line *line, const char *option, const char *start)
 {
-    for (size_t i = 0; i + 1 < line->args.len; i++) {
-        if (str_eq(line->args.items[i], option) && str_starts(line->args.items[i + 1], start))
-            return line->args.items[i + 1];
+    for (size_t i = 0; i + 1 < line->command.args.len; i++) {
+        if (str_eq(line->command.args.items[i], option) && str_starts(line->command.args.items[i + 1], start))
+            return line->command.args.items[i + 1];
     }
     fail_msg("no %s %s...", option, start);
     return NULL;
@@ -59,7 +58,7 @@ static void the_words(void **state)
                                                     -1, "tap_fd", 5));
     if (make_line(machine, document, &line, &err) < 0)
         fail_msg("%s", err.message);
-    assert_string_equal(line.args.items[0], "/usr/bin/qemu-system-x86_64");
+    assert_string_equal(line.command.args.items[0], "/usr/bin/qemu-system-x86_64");
     assert_string_equal(value_of(&line, "-m", ""), "262144k");
     assert_string_equal(value_of(&line, "-smp", ""), "1");
     assert_non_null(strstr(value_of(&line, "-append", "console="), " berth.link=serial "));
@@ -70,10 +69,10 @@ static void the_words(void **state)
     value_of(&line, "-device", "virtio-blk-pci,drive=layers,serial=layers");
     value_of(&line, "-device", "virtio-blk-pci,drive=upper,serial=upper");
     value_of(&line, "-sandbox", "on,");
-    assert_int_equal(line.keep.len, 8); // link, tap, two layers, tail, head, descriptor, upper
-    for (size_t i = 0; i < line.args.len; i++) {
-        assert_null(strstr(line.args.items[i], machine->dir)); // nothing by a path of the host
-        assert_false(str_eq(line.args.items[i], "-monitor") || str_eq(line.args.items[i], "-qmp"));
+    assert_int_equal(line.command.keep.len, 8); // link, tap, two layers, tail, head, descriptor, upper
+    for (size_t i = 0; i < line.command.args.len; i++) {
+        assert_null(strstr(line.command.args.items[i], machine->dir)); // nothing by a path of the host
+        assert_false(str_eq(line.command.args.items[i], "-monitor") || str_eq(line.command.args.items[i], "-qmp"));
     }
     line_done(&line);
 }

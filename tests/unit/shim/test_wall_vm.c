@@ -355,9 +355,44 @@ static void the_vmm_is_jailed(void **state)
     }
 }
 
+// ---- a guest that dials ---------------------------------------------------------------------------------------------
+
+static void a_life_over_vsock(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    machine_good(machine, machine_fake_kvm(machine, "", "say hello 7"));
+    machine_good(machine, machine_ask(machine, "start", NULL, NULL, 0));
+    expect_exit(machine, 7, NULL);
+    _cleanup_free_ char *log = machine_log(machine);
+    assert_non_null(strstr(log, "{\"log\":\"hello\\n\",\"stream\":\"stdout\""));
+}
+
+static void deaths_over_vsock(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    machine_bad(machine, machine_fake_kvm(machine, "die", "hang"), "unavailable", "exit code 3");
+    machine_bad(machine, machine_fake_kvm(machine, "diecreate", "hang"), "unavailable", "exit code 4");
+    machine_good(machine, machine_fake_kvm(machine, "dierunning", "hang"));
+    machine_good(machine, machine_ask(machine, "start", NULL, NULL, 0));
+    expect_exit(machine, 137, "its VMM ended with exit code 9: ");
+}
+
+static void a_vmm_that_jails_itself(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    machine_good(machine, machine_fake_kvm(machine, "", "hang"));
+    _cleanup_free_ char *caps = status_line(machine->shim.init->pid, "CapEff:");
+    _cleanup_free_ char *bounding = status_line(machine->shim.init->pid, "CapBnd:");
+    assert_string_equal(caps, "CapEff:\t00000000002001c0"); // SETGID SETUID SETPCAP SYS_ADMIN
+    assert_string_equal(bounding, "CapBnd:\t00000000002001c0");
+}
+
 int main(int argc, char **argv)
 {
-    if (argc > 1 && str_eq(argv[1], "-nodefaults"))
+    if (argc > 1 && (str_eq(argv[1], "-nodefaults") || str_eq(argv[1], "--cpus")))
         return fake_main(argc, argv);
     const struct CMUnitTest tests[] = {
         MACHINE_TEST(a_life),
@@ -385,6 +420,9 @@ int main(int argc, char **argv)
         MACHINE_TEST(one_thing_at_a_time),
         MACHINE_TEST(a_delete_meanwhile),
         MACHINE_TEST(the_vmm_is_jailed),
+        MACHINE_TEST(a_life_over_vsock),
+        MACHINE_TEST(deaths_over_vsock),
+        MACHINE_TEST(a_vmm_that_jails_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
