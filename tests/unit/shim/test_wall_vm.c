@@ -1,5 +1,8 @@
 // The machine's wall with a guest that does as it should, and with guests that don't.
 #include "machine.h"
+
+#include <sys/wait.h>
+
 #include "fake_guest.h"
 
 static void expect_exit(struct machine *machine, int code, const char *words)
@@ -355,6 +358,126 @@ static void the_vmm_is_jailed(void **state)
     }
 }
 
+static char state_of(pid_t pid)
+{
+    char path[64], state = 'X';
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file || fscanf(file, "%*d %*s %c", &state) != 1)
+        state = 'X';
+    if (file)
+        fclose(file);
+    return state;
+}
+
+static void the_vmm_dies_with_its_shim(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    int ends[2];
+    fd_pipe(ends, NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        machine_good(machine, machine_fake(machine, "", "hang"));
+        fd_write_full(ends[1], &machine->shim.init->pid, sizeof(pid_t), NULL);
+        _exit(0); // as if killed: nothing is put away
+    }
+    pid_t vmm = 0;
+    assert_int_equal(read(ends[0], &vmm, sizeof(vmm)), sizeof(vmm));
+    waitpid(child, NULL, 0);
+    for (int i = 0; i < 500 && !strchr("XZ", state_of(vmm)); i++)
+        usleep(10000);
+    assert_non_null(strchr("XZ", state_of(vmm)));
+    fd_close(ends[0]);
+    fd_close(ends[1]);
+}
+
+// ---- pausing --------------------------------------------------------------------------------------------------------
+
+struct group {
+    struct cgroup_layout layout;
+    struct cgroup *cgroup;
+    char path[64];
+};
+
+static void group_make(struct group *group)
+{
+    char digits[9];
+    struct err err;
+    random_hex(digits, 8);
+    snprintf(group->path, sizeof(group->path), "berth-test-%s", digits);
+    cgroup_layout_probe(&group->layout);
+    if (cgroup_create(&group->layout, group->path, &group->cgroup, &err) < 0)
+        fail_msg("%s", err.message);
+}
+
+static void group_remove(struct group *group)
+{
+    cgroup_kill(group->cgroup, 5 * NS_PER_S, NULL);
+    cgroup_free(group->cgroup);
+    cgroup_remove(&group->layout, group->path, 5 * NS_PER_S, NULL);
+}
+
+static void run_in_group(struct machine *machine, const struct group *group)
+{
+    _cleanup_free_ char *self = machine_self();
+    json_t *document = machine_document(machine, self, "", "hang");
+    json_object_set_new(json_object_get(document, "linux"), "cgroupsPath", json_string(group->path));
+    machine_good(machine, machine_create(machine, document, NULL, NULL, 0));
+    machine_good(machine, machine_ask(machine, "start", NULL, NULL, 0));
+}
+
+static void a_paused_machine(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    struct group group;
+    group_make(&group);
+    run_in_group(machine, &group);
+    pid_t *pids;
+    size_t len;
+    assert_int_equal(cgroup_pids(group.cgroup, &pids, &len, NULL), 0);
+    assert_int_equal(len, 1);
+    assert_int_equal(pids[0], machine->shim.init->pid);
+    free(pids);
+    machine_good(machine, machine_ask(machine, "pause", NULL, NULL, 0));
+    machine_event(machine, "paused");
+    // Heard when it goes on.
+    machine_good(machine, machine_ask(machine, "kill", json_pack("{s:i}", "signal", 10), NULL, 0));
+    for (int i = 0; i < 20; i++)
+        machine_turn(machine);
+    assert_int_equal(machine->shim.init->state, UNIT_RUNNING);
+    machine_good(machine, machine_ask(machine, "resume", NULL, NULL, 0));
+    expect_exit(machine, 138, NULL);
+    group_remove(&group);
+}
+
+static void a_paused_machine_that_must_go(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    struct group group;
+    machine->times.kill_ns = 100 * NS_PER_MS;
+    group_make(&group);
+    run_in_group(machine, &group);
+    machine_good(machine, machine_ask(machine, "pause", NULL, NULL, 0));
+    machine_good(machine, machine_ask(machine, "kill", json_pack("{s:i}", "signal", 9), NULL, 0));
+    expect_exit(machine, 137, "did not carry out SIGKILL");
+    group_remove(&group);
+}
+
+static void a_paused_machine_is_deleted(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    struct group group;
+    group_make(&group);
+    run_in_group(machine, &group);
+    machine_good(machine, machine_ask(machine, "pause", NULL, NULL, 0));
+    machine_good(machine, machine_ask(machine, "delete", NULL, NULL, 0));
+    group_remove(&group);
+}
+
 // ---- a guest that dials ---------------------------------------------------------------------------------------------
 
 static void a_life_over_vsock(void **state)
@@ -420,6 +543,10 @@ int main(int argc, char **argv)
         MACHINE_TEST(one_thing_at_a_time),
         MACHINE_TEST(a_delete_meanwhile),
         MACHINE_TEST(the_vmm_is_jailed),
+        MACHINE_TEST(the_vmm_dies_with_its_shim),
+        MACHINE_TEST(a_paused_machine),
+        MACHINE_TEST(a_paused_machine_that_must_go),
+        MACHINE_TEST(a_paused_machine_is_deleted),
         MACHINE_TEST(a_life_over_vsock),
         MACHINE_TEST(deaths_over_vsock),
         MACHINE_TEST(a_vmm_that_jails_itself),
