@@ -3,7 +3,7 @@
 
 #define REQUESTS_MAX 2048 // that wait for their answer
 
-struct request *request_new(struct connection *from, struct task_frame *frame)
+struct request *request_open(struct connection *from, struct task_frame *frame)
 {
     struct request *request = mem_new(struct request);
     *request = (struct request){ .shim = from->shim, .from = from, .id = frame->id, .payload = take_ptr(&frame->payload),

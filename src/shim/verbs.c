@@ -562,7 +562,7 @@ bool verbs_serve(struct connection *connection, struct task_frame *frame)
     if (frame->type != TASK_REQUEST || (shim->daemon != connection && !str_eq(name, "hello")))
         return false;
     const struct verb *verb = find_verb(name);
-    struct request *request = request_new(connection, frame);
+    struct request *request = request_open(connection, frame);
     struct err err = { 0 };
     int outcome = run_verb(verb, request, &err);
     return outcome == VERB_LATER ? true : request_finish(request, outcome, &err);

@@ -1,6 +1,6 @@
 // What a wall does for the supervisor, and the requests that it does it for. Private to the room.
 //
-// A verb's life: request_new() takes everything that came with the frame; the verb's function checks it and calls the wall;
+// A verb's life: request_open() takes everything that came with the frame; the verb's function checks it and calls the wall;
 // request_finish() completes the verb, answers, and frees. A wall that knows at once (the container's) returns its outcome. One
 // that must ask first (a guest, over its link) returns VERB_LATER, keeps the request, and calls request_finish() itself:
 // exactly once, whatever becomes of the guest. Meanwhile the connection may go: then nobody is answered, but the verb is
@@ -41,7 +41,7 @@ struct request {
 };
 
 // Takes payload and descriptors out of the frame.
-struct request *request_new(struct connection *from, struct task_frame *frame);
+struct request *request_open(struct connection *from, struct task_frame *frame);
 // False when the answer could not be sent: the connection must be closed (it is, for a verb that was answered later).
 bool request_finish(struct request *request, int outcome, struct err *err);
 // VERB_LATER. resource_exhausted when too many wait already.
