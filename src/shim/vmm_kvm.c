@@ -59,7 +59,7 @@ static int add_upper(struct line *line, struct err *err)
 static int add_nic(struct line *line, struct err *err)
 {
     const struct task_nic *nic = line->start->document->nics.items;
-    if (line->start->document->nics.len == 0)
+    if (line->start->document->nics.len == 0 || nic->tap_fd < 0)
         return 0;
     int tap = fd_list_get(line->start->fds, nic->tap_fd, "nics.tap_fd", err);
     int number = tap < 0 ? -1 : vmm_keep(&line->command->keep, tap, err);

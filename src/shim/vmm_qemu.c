@@ -140,7 +140,7 @@ static int add_link(struct sets *sets, const struct vmm_start *start, struct err
 static int add_nic(struct sets *sets, const struct vmm_start *start, struct err *err)
 {
     const struct task_nic *nic = start->document->nics.items;
-    if (start->document->nics.len == 0)
+    if (start->document->nics.len == 0 || nic->tap_fd < 0)
         return 0;
     int tap = fd_list_get(start->fds, nic->tap_fd, "nics.tap_fd", err);
     int number = tap < 0 ? -1 : vmm_keep(sets->keep, tap, err);

@@ -110,6 +110,21 @@ static void what_is_refused(void **state)
     }
 }
 
+static void without_a_card(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    struct line line;
+    struct err err;
+    json_t *document = machine_document(machine, "/usr/bin/qemu-system-x86_64", "", "true");
+    json_object_set_new(document, "nics", json_pack("[{s:s, s:i, s:i}]", "name", "lo", "netns_fd", -1, "tap_fd", -1));
+    if (make_line(machine, document, &line, &err) < 0 || vm_check_document(&line.document, &err) < 0)
+        fail_msg("%s", err.message);
+    for (size_t i = 0; i < line.command.args.len; i++)
+        assert_false(str_eq(line.command.args.items[i], "-netdev"));
+    line_done(&line);
+}
+
 static void a_layer_that_is_no_disk_image(void **state)
 {
     NEED_MACHINE(state);
@@ -297,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         MACHINE_TEST(the_words),
+        MACHINE_TEST(without_a_card),
         MACHINE_TEST(what_is_refused),
         MACHINE_TEST(a_layer_that_is_no_disk_image),
         MACHINE_TEST(a_container_with_a_machine),
