@@ -59,21 +59,46 @@ int op_cwd(struct child *child, const struct op *op, struct err *err)
     return where[0] == '/' ? 0 : err_set(err, ERR_PERMISSION_DENIED, "working directory %s is outside of the container", op->path);
 }
 
-// What remains: 0, 1, 2, the parent's socket at 3, the init at 4; the last two end with the exec.
+static int move_fd(int from, int to, int flags, struct err *err)
+{
+    return dup3(from, to, flags) < 0 ? err_errno(err, errno, "dup") : 0;
+}
+
+// Above all numbers that are given out, so that no move hits a source; what is left there is closed with the rest.
+static int lift_fd(int *fd, int above, struct err *err)
+{
+    int copy = *fd < 0 ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, above);
+    if (*fd >= 0 && copy < 0)
+        return err_errno(err, errno, "dup");
+    *fd = copy;
+    return 0;
+}
+
+// What remains: 0, 1, 2, what is passed on from 3, then the parent's socket and the init; the last two end with the exec.
 int op_close(struct child *child, const struct op *op, struct err *err)
 {
-    _cleanup_close_ int sock = fcntl(child->sock, F_DUPFD_CLOEXEC, 5);
-    _cleanup_close_ int init = child->plan->init_fd < 0 ? -1 : fcntl(child->plan->init_fd, F_DUPFD_CLOEXEC, 5);
-    if (sock < 0 || (child->plan->init_fd >= 0 && init < 0))
-        return err_errno(err, errno, "dup");
-    if (dup3(sock, 3, O_CLOEXEC) < 0 || (init >= 0 && dup3(init, 4, O_CLOEXEC) < 0))
-        return err_errno(err, errno, "dup");
-    sock = -1; // at 5 or above: closed with the rest
-    child->sock = 3;
-    child->init_fd = init >= 0 ? 4 : -1;
-    init = -1;
+    int next = 3 + (int)child->plan->keep_len, above = next + 2;
+    child->init_fd = child->plan->init_fd;
+    if (lift_fd(&child->sock, above, err) < 0 || lift_fd(&child->init_fd, above, err) < 0)
+        return -1;
+    for (int i = 0; i < next - 3; i++) {
+        if (lift_fd(&child->passed_fds[i], above, err) < 0)
+            return -1;
+    }
+    for (int i = 0; i < next - 3; i++) {
+        if (move_fd(child->passed_fds[i], 3 + i, 0, err) < 0)
+            return -1;
+    }
+    if (move_fd(child->sock, next, O_CLOEXEC, err) < 0)
+        return -1;
+    child->sock = next++;
+    if (child->init_fd >= 0) {
+        if (move_fd(child->init_fd, next, O_CLOEXEC, err) < 0)
+            return -1;
+        child->init_fd = next++;
+    }
     child->root_fd = child->slave_fd = child->slave_fd >= 0 ? 0 : -1; // only "is there one" still matters
-    return close_range(child->init_fd >= 0 ? 5 : 4, ~0U, 0) == 0 ? 0 : err_errno(err, errno, "close_range");
+    return close_range((unsigned)next, ~0U, 0) == 0 ? 0 : err_errno(err, errno, "close_range");
 }
 
 int op_rlimit(struct child *child, const struct op *op, struct err *err)

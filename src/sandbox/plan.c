@@ -193,11 +193,21 @@ static int plan_filter(struct sandbox_plan *plan, const char *profile, struct er
     return seccomp_default_profile(plan->caps.bounding, plan->filter, err);
 }
 
+static void plan_keep(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+{
+    int *fds = arena_alloc(&plan->arena, (spec->keep_len + 1) * sizeof(int));
+    if (spec->keep_len)
+        memcpy(fds, spec->keep_fds, spec->keep_len * sizeof(int));
+    plan->keep_fds = fds;
+    plan->keep_len = spec->keep_len;
+}
+
 static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
 {
     plan->init_fd = spec->init_fd;
     plan->cgroup = spec->cgroup;
     plan->die_with_parent = spec->die_with_parent;
+    plan_keep(plan, spec);
     if (plan_rootfs(plan, &spec->rootfs, err) < 0 || plan_process(plan, spec->process, err) < 0 ||
         plan_filter(plan, spec->linux_section->seccomp_profile, err) < 0)
         return -1;
@@ -231,13 +241,28 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
     return 0;
 }
 
+static int check_kept(const struct sandbox_spec *spec, struct err *err)
+{
+    if (spec->keep_len > SANDBOX_KEEP_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d descriptors for the process", SANDBOX_KEEP_MAX);
+    if (spec->keep_len && spec->init_fd >= 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "the init passes no descriptors on");
+    for (size_t i = 0; i < spec->keep_len; i++) {
+        if (spec->keep_fds[i] < 3)
+            return err_set(err, ERR_INVALID_ARGUMENT, "descriptor %d is the process's own", spec->keep_fds[i]);
+        if (fcntl(spec->keep_fds[i], F_GETFD) < 0)
+            return err_errno(err, errno, "descriptor %zu for the process", i + 3);
+    }
+    return 0;
+}
+
 static int check_spec(const struct sandbox_spec *spec, struct err *err)
 {
     if (!spec->process || !spec->linux_section)
         return err_set(err, ERR_INVALID_ARGUMENT, "a sandbox needs a process and a linux section");
     if (spec->process->oom_score_adj < -1000 || spec->process->oom_score_adj > 1000)
         return err_set(err, ERR_INVALID_ARGUMENT, "oom_score_adj is out of range -1000-1000");
-    return 0;
+    return check_kept(spec, err);
 }
 
 int sandbox_plan_new(const struct sandbox_spec *spec, struct sandbox_plan **out, struct err *err)

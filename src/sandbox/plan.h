@@ -43,7 +43,7 @@ enum op_type {
     OP_MAKE_CWD,
     OP_CWD,
     OP_STDIO,
-    OP_CLOSE, // everything but stdio, the parent's socket and the init
+    OP_CLOSE, // everything but stdio, what is passed on, the parent's socket and the init
     OP_SESSION,
     OP_RLIMIT, // index
     OP_NO_NEW_PRIVS,
@@ -133,6 +133,8 @@ struct sandbox_plan {
     bool terminal, die_with_parent;
     unsigned short rows, columns;
     int init_fd;
+    const int *keep_fds; // borrowed descriptors, our array
+    size_t keep_len;
     struct filter_program *filter; // NULL: unconfined
 };
 
@@ -176,6 +178,7 @@ struct child {
     const int *bind_fds; // detached, one per plan->binds
     int join_fds[CGROUP_HIERARCHY_MAX];
     size_t join_len;
+    int *passed_fds; // the plan's keep_fds, moved as they get their numbers
     int *kept_fds; // what must survive the first close_range, sorted
     size_t kept_len;
 

@@ -31,7 +31,7 @@ struct launch {
     int rootfs_fd;
     int *bind_fds;
     size_t bind_len;
-    int *kept;
+    int *kept, *passed;
     int socks[2];
 };
 
@@ -44,6 +44,7 @@ static void launch_done(struct launch *launch)
     fd_close(launch->socks[1]);
     free(launch->bind_fds);
     free(launch->kept);
+    free(launch->passed);
 }
 
 static int open_rootfs(const struct sandbox_rootfs *rootfs, struct err *err)
@@ -99,7 +100,7 @@ static void keep(struct launch *launch, int fd)
 static void list_kept(const struct sandbox_plan *plan, const struct sandbox_stdio *stdio, struct launch *launch)
 {
     struct child *child = &launch->child;
-    launch->kept = mem_alloc((plan->bind_len + child->join_len + plan->op_len + 16) * sizeof(int));
+    launch->kept = mem_alloc((plan->bind_len + child->join_len + plan->op_len + plan->keep_len + 16) * sizeof(int));
     keep(launch, launch->socks[1]);
     keep(launch, launch->rootfs_fd);
     keep(launch, plan->init_fd);
@@ -108,6 +109,8 @@ static void list_kept(const struct sandbox_plan *plan, const struct sandbox_stdi
         keep(launch, stdio->out);
         keep(launch, stdio->error);
     }
+    for (size_t i = 0; i < plan->keep_len; i++)
+        keep(launch, plan->keep_fds[i]);
     for (size_t i = 0; i < launch->bind_len; i++)
         keep(launch, launch->bind_fds[i]);
     for (size_t i = 0; i < child->join_len; i++)
@@ -138,6 +141,9 @@ static int prepare(const struct sandbox_plan *plan, const struct sandbox_stdio *
     child->root_fd = child->null_fd = child->mask_fd = child->slave_fd = child->init_fd = -1;
     for (int i = 0; i < SLOT_COUNT; i++)
         child->slots[i] = -1;
+    child->passed_fds = launch->passed = mem_alloc((plan->keep_len + 1) * sizeof(int));
+    for (size_t i = 0; i < plan->keep_len; i++)
+        launch->passed[i] = plan->keep_fds[i];
     list_kept(plan, stdio, launch);
     return 0;
 }

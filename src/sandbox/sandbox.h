@@ -47,6 +47,8 @@ struct sandbox_mount {
     const char *data; // TMPFS: "size=64m,mode=1777"
 };
 
+#define SANDBOX_KEEP_MAX 512
+
 struct sandbox_spec {
     const struct oci_process *process;
     const struct oci_linux *linux_section;
@@ -58,6 +60,9 @@ struct sandbox_spec {
     int netns_fd; // join this network namespace; -1: make one when linux_section lists "network", else keep the caller's
     struct cgroup *cgroup; // the child is joined to it; may be NULL
     int init_fd; // sealed memfd of berth-init (executable by all) to run as PID 1 before the process, or -1
+    // Further descriptors that the process sees as 3, 4, 5, ... in this order; everything else is closed. Not beside init_fd.
+    const int *keep_fds;
+    size_t keep_len; // SANDBOX_KEEP_MAX at most
     bool die_with_parent; // SIGKILL when the thread that called sandbox_create() ends
 };
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#include "shim/shim_private.h"
+#include "shim/wall.h"
 
 #define FRAMES_PER_TURN 16
 
@@ -15,6 +15,7 @@ void connection_close(struct connection *connection)
     connection->gone = true;
     loop_remove(take_ptr(&connection->source));
     shutdown(connection->fd, SHUT_RDWR);
+    requests_connection_gone(shim, connection);
     shim_schedule_sweep(shim);
     if (shim->daemon == connection) {
         shim->daemon = NULL;

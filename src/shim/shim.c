@@ -8,7 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "shim/shim_private.h"
+#include "shim/vm.h"
 
 #define SETTLE_NS NS_PER_S // a container that lives so long is worth a cgroup of its own for its shim
 #define HOUSEKEEPING_NS (10 * NS_PER_S)
@@ -77,6 +77,7 @@ static void sweep(void *context)
     struct shim *shim = context;
     shim->sweeping = false;
     connection_sweep(shim);
+    vm_sweep(shim);
     sweep_execs(shim);
     if (shim->init)
         stdio_sweep(&shim->init->stdio);
@@ -211,7 +212,8 @@ static void ignore_signals(void)
 static int shim_init(struct shim *shim, const char *daemon_id, const char *container_id, struct err *err)
 {
     *shim = (struct shim){ .daemon_id = daemon_id, .container_id = container_id, .listener = SHIM_FD_LISTENER,
-                           .state_fd = SHIM_FD_STATE, .container_fd = SHIM_FD_CONTAINER, .netns_fd = -1 };
+                           .state_fd = SHIM_FD_STATE, .container_fd = SHIM_FD_CONTAINER, .netns_fd = -1,
+                           .vm_times = &vm_times_usual };
     shim->init_fd = fcntl(SHIM_FD_INIT, F_GETFD) < 0 ? -1 : SHIM_FD_INIT;
     for (int fd = SHIM_FD_LISTENER; fd <= SHIM_FD_INIT; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -228,6 +230,10 @@ static void shim_done(struct shim *shim)
     for (struct connection *connection = shim->connections; connection; connection = connection->next)
         connection_close(connection);
     connection_sweep(shim);
+    if (shim->wall)
+        shim->wall->end(shim);
+    requests_abandon(shim, &(struct err){ .class = ERR_UNAVAILABLE, .message = "the shim is leaving" });
+    vm_sweep(shim);
     while (shim->execs) {
         struct unit *unit = shim->execs;
         shim->execs = unit->next;

@@ -104,6 +104,7 @@ struct stdio {
     struct log_file *log; // borrowed; NULL: output is not logged
     int64_t stall_ns;
     bool terminal, stdin_once;
+    bool far; // a terminal is behind the wall: its bytes come through pipes like all others
     bool process_dead; // no holding back any more; a terminal ends with its slave
     struct outlet outlets[2];
     int in_fd; // -1: closed, or never open
@@ -127,7 +128,7 @@ void stdio_ends_done(struct stdio_ends *ends);
 // `discard`: nobody will ever look (a detached exec), everything is /dev/null.
 int stdio_open(struct stdio *stdio, const struct task_stdio *wish, bool discard, struct stdio_ends *ends,
                struct err *err);
-// Takes the terminal's master (or -1) and begins to read.
+// Takes the terminal's master (-1 where there is none, or it is far) and begins to read.
 int stdio_begin(struct stdio *stdio, int master_fd, const struct task_stdio *wish, struct err *err);
 void stdio_done(struct stdio *stdio); // clients that are left are closed
 int stdio_resize(struct stdio *stdio, int64_t height, int64_t width, struct err *err);
@@ -189,6 +190,10 @@ void event_queue_done(struct event_queue *queue);
 
 // ---- processes (unit.c) ---------------------------------------------------------------------------------------------
 
+#define UNIT_STREAM_MAX 3
+
+struct link_stream;
+
 enum unit_state { UNIT_CREATED, UNIT_RUNNING, UNIT_DRAINING, UNIT_ENDED };
 
 struct unit {
@@ -196,26 +201,31 @@ struct unit {
     struct shim *shim;
     char *exec_id; // "" is the container's first process
     enum unit_state state;
-    struct sandbox *sandbox; // NULL once reaped
+    // The process's own, or (the first one of a machine) that of the VMM; NULL once reaped, and for an exec in a guest.
+    struct sandbox *sandbox;
     pid_t pid;
     struct loop_source *exit_source, *grace;
+    int64_t grace_ns; // for output after the process's end
+    bool held; // does not end before unit_release()
+    struct link_stream *streams[UNIT_STREAM_MAX]; // behind a machine: the far ends of its stdio
     int64_t started_ns, exited_ns;
     int exit_code;
     bool oom;
+    char *message; // why it ended, where the exit code does not tell; may be NULL
     int64_t end_seq; // of the event that tells the end
     struct stdio stdio;
 };
 
 struct unit *unit_new(struct shim *shim, const char *exec_id);
 void unit_free(struct unit *unit); // kills what still runs
+void unit_drop_streams(struct unit *unit);
 bool unit_is_init(const struct unit *unit);
 bool unit_is_live(const struct unit *unit);
-// After the sandbox was made: takes it over with the terminal and (on success) the clients, watches its end.
-int unit_adopt(struct unit *unit, struct sandbox *sandbox, int master_fd, const struct task_stdio *wish,
-               struct client *clients, struct err *err);
-int unit_begin(struct unit *unit, struct err *err); // sandbox_start()
+void unit_take_clients(struct unit *unit, struct client **clients);
+void unit_exited(struct unit *unit, int exit_code); // the process is dead; what it wrote may still come
+void unit_release(struct unit *unit); // held no longer
 
-// ---- the whole (shim.c, connection.c, verbs.c) ----------------------------------------------------------------------
+// ---- the whole (shim.c, connection.c, verbs.c, request.c) ----------------------------------------------------------------------
 
 struct connection {
     struct connection *next;
@@ -225,6 +235,11 @@ struct connection {
     struct loop_source *source;
     bool gone;
 };
+
+struct wall_ops;
+struct request;
+struct vm;
+struct vm_times;
 
 struct shim {
     const char *daemon_id, *container_id;
@@ -237,6 +252,13 @@ struct shim {
     struct connection *connections;
     struct connection *daemon; // the one that counts, NULL: none
     struct event_queue events;
+    struct request *requests; // that wait for their answer
+    size_t request_len;
+    bool busy; // with `create` or `start`
+    const struct wall_ops *wall; // NULL before `create`
+    struct vm *vm; // the machine; NULL behind the other wall
+    const struct vm_times *vm_times;
+    struct vm *forgotten; // machines that are freed by the next sweep
     struct unit *init; // NULL before `create`
     struct unit *execs;
     size_t exec_len; // living ones

@@ -42,13 +42,21 @@ static int open_pipe(int *ours, int *theirs, bool read_end, struct err *err)
     return fd_set_nonblock(*ours, true, err);
 }
 
+// Two pipes where the master would be, so that the end of one direction is seen without the other's.
+static int open_far_terminal(struct stdio *stdio, const struct task_stdio *wish, struct stdio_ends *ends, struct err *err)
+{
+    if (wish->open_stdin && open_pipe(&stdio->in_fd, &ends->in, false, err) < 0)
+        return -1;
+    return open_pipe(&stdio->outlets[0].fd, &ends->out, true, err);
+}
+
 int stdio_open(struct stdio *stdio, const struct task_stdio *wish, bool discard, struct stdio_ends *ends,
                struct err *err)
 {
     stdio->terminal = wish->terminal;
     stdio->stdin_once = wish->stdin_once;
     if (wish->terminal)
-        return 0;
+        return stdio->far ? open_far_terminal(stdio, wish, ends, err) : 0;
     if (discard)
         return open_null(&ends->in, err) < 0 || open_null(&ends->out, err) < 0 || open_null(&ends->error, err) < 0
                    ? -1 : 0;
@@ -79,7 +87,7 @@ static int watch_outlet(struct outlet *outlet, struct err *err)
 
 int stdio_begin(struct stdio *stdio, int master_fd, const struct task_stdio *wish, struct err *err)
 {
-    if (stdio->terminal && take_terminal(stdio, master_fd, wish, err) < 0)
+    if (stdio->terminal && !stdio->far && take_terminal(stdio, master_fd, wish, err) < 0)
         return -1;
     return watch_outlet(&stdio->outlets[0], err) < 0 || watch_outlet(&stdio->outlets[1], err) < 0 ? -1 : 0;
 }
@@ -160,7 +168,7 @@ static int read_outlet(struct outlet *outlet)
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     // A terminal whose slave nobody has open says EIO, but the living process may open /dev/console again.
-    if (!stdio->terminal || stdio->process_dead)
+    if (!stdio->terminal || stdio->far || stdio->process_dead)
         return -1;
     outlet_pause(outlet);
     if (!outlet->retry)

@@ -1,17 +1,8 @@
-// The verbs: each a row of the table, a function that reads its arguments and fills a result.
-#include <errno.h>
-#include <fcntl.h>
+// The verbs: each a row of the table, a function that reads its arguments and fills a result. What differs between the walls
+// is in wall_container.c and wall_vm.c.
 #include <signal.h>
-#include <sys/syscall.h>
 
-#include "shim/shim_private.h"
-
-struct arguments {
-    int64_t proto_min, proto_max, signal, height, width, seq;
-    char *exec_id;
-    bool all;
-    struct json_list attach; // struct task_attach
-};
+#include "shim/wall.h"
 
 static const struct json_field arguments_fields[] = {
     JSON_FIELD("proto_min", JSON_INT, struct arguments, proto_min),
@@ -25,21 +16,6 @@ static const struct json_field arguments_fields[] = {
     JSON_FIELD("attach", JSON_LIST, struct arguments, attach, .sub = &task_attach_table),
 };
 static const struct json_table arguments_table = JSON_TABLE(struct arguments, arguments_fields);
-
-#define REPLY_FD_MAX 128 // the network namespace and listeners
-
-struct request {
-    struct shim *shim;
-    struct connection *from;
-    json_t *payload;
-    struct fd_list fds; // the frame's; what is taken is -1 afterwards
-    struct arguments arguments;
-    struct arena *arena;
-    json_t *result;
-    int reply_fds[REPLY_FD_MAX]; // borrowed
-    size_t reply_fd_len;
-    void (*after)(struct request *request); // once the answer is sent
-};
 
 typedef int verb_fn(struct request *request, struct err *err);
 
@@ -109,30 +85,21 @@ static int check_client_room(const struct request *request, struct err *err)
 }
 
 // The clients that came with a verb, before anything is made for them.
-static int take_clients(struct request *request, struct client **out, struct err *err)
+static int take_clients(struct request *request, struct err *err)
 {
-    struct client *list = NULL;
     if (check_client_room(request, err) < 0)
         return -1;
     for (size_t i = 0; i < request->arguments.attach.len; i++) {
         const struct task_attach *attach = json_list_at(&request->arguments.attach, &task_attach_table, i);
         struct client *client;
         int fd = fd_list_get(&request->fds, attach->fd, "attach", err);
-        if (fd < 0 || client_new(attach, fd, &client, err) < 0) {
-            client_list_discard(list);
+        if (fd < 0 || client_new(attach, fd, &client, err) < 0)
             return -1;
-        }
         request->fds.fds[attach->fd] = -1;
-        client->next = list;
-        list = client;
+        client->next = request->clients;
+        request->clients = client;
     }
-    *out = list;
     return 0;
-}
-
-static void set_int(struct request *request, const char *key, int64_t value)
-{
-    json_object_set_new(request->result, key, json_integer(value));
 }
 
 // ---- hello and the end ----------------------------------------------------------------------------------------------
@@ -154,8 +121,8 @@ static int verb_hello(struct request *request, struct err *err)
     shim->daemon = request->from;
     if (before && before != request->from)
         connection_close(before);
-    set_int(request, "proto", proto);
-    set_int(request, "pid", getpid());
+    request_set_int(request, "proto", proto);
+    request_set_int(request, "pid", getpid());
     json_object_set_new(request->result, "version", json_string(BERTH_VERSION));
     request->after = replay_events;
     return 0;
@@ -166,17 +133,25 @@ static void leave(struct request *request)
     shim_leave(request->shim);
 }
 
+static void free_execs(struct shim *shim)
+{
+    while (shim->execs) {
+        struct unit *unit = shim->execs;
+        shim->execs = unit->next;
+        unit_free(unit);
+    }
+    shim->exec_len = 0;
+}
+
 // Execs first: the first process is not dead before every process of its namespace has been reaped, and those are our
 // children. What is frozen cannot die.
 static void kill_everything(struct shim *shim)
 {
     if (shim->paused)
         cgroup_freeze(shim->cgroup, false, NULL);
-    while (shim->execs) {
-        struct unit *unit = shim->execs;
-        shim->execs = unit->next;
-        unit_free(unit);
-    }
+    shim->wall->end(shim);
+    requests_abandon(shim, &(struct err){ .class = ERR_UNAVAILABLE, .message = "the task was deleted" });
+    free_execs(shim);
     unit_free(take_ptr(&shim->init));
     if (!shim->own_pid_namespace && shim->cgroup)
         cgroup_kill(shim->cgroup, NS_PER_S, NULL);
@@ -210,7 +185,7 @@ static const char *status_of(const struct shim *shim)
 static void reply_fds(struct request *request)
 {
     struct shim *shim = request->shim;
-    set_int(request, "netns_fd", shim->netns_fd >= 0 ? 0 : -1);
+    request_set_int(request, "netns_fd", shim->netns_fd >= 0 ? 0 : -1);
     if (shim->netns_fd >= 0)
         request->reply_fds[request->reply_fd_len++] = shim->netns_fd;
     if (shim->relays)
@@ -232,7 +207,7 @@ static int verb_state(struct request *request, struct err *err)
     }
     for (const struct unit *unit = shim->execs; unit; unit = unit->next) {
         if (unit->state != UNIT_ENDED)
-            strv_push_arena(&state.execs, request->arena, unit->exec_id);
+            strv_push_arena(&state.execs, &request->arena, unit->exec_id);
     }
     json_decref(request->result);
     request->result = json_encode(&task_state_table, &state);
@@ -242,27 +217,26 @@ static int verb_state(struct request *request, struct err *err)
 
 // ---- create and start -----------------------------------------------------------------------------------------------
 
-static int check_document(const struct shim *shim, const struct task_document *document, struct err *err)
+static const struct wall_ops *const walls[] = { &wall_container, &wall_vm };
+
+static const struct wall_ops *find_wall(const char *isolation, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(walls); i++) {
+        if (str_eq(walls[i]->isolation, str_empty(isolation) ? "container" : isolation))
+            return walls[i];
+    }
+    err_set(err, ERR_NOT_IMPLEMENTED, "isolation: %.64s", isolation);
+    return NULL;
+}
+
+static int check_document(struct shim *shim, const struct task_document *document, struct err *err)
 {
     if (document->version != TASK_DOCUMENT_VERSION)
         return err_set(err, ERR_NOT_IMPLEMENTED, "task document of version %lld", (long long)document->version);
     if (!str_eq(document->id, shim->container_id))
         return err_set(err, ERR_INVALID_ARGUMENT, "task document of another container");
-    if (!str_empty(document->isolation) && !str_eq(document->isolation, "container"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "isolation: %s", document->isolation);
-    if (document->init && shim->init_fd < 0)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "init: this daemon has no berth-init");
-    return 0;
-}
-
-static bool makes_pid_namespace(const struct oci_linux *section)
-{
-    const struct oci_namespace *namespaces = section->namespaces.items;
-    for (size_t i = 0; i < section->namespaces.len; i++) {
-        if (str_eq(namespaces[i].type, "pid") && str_empty(namespaces[i].path))
-            return true;
-    }
-    return false;
+    shim->wall = find_wall(document->isolation, err);
+    return shim->wall ? shim->wall->check(shim, document, err) : -1;
 }
 
 static int open_log(struct shim *shim, const struct task_log *log, struct err *err)
@@ -311,89 +285,73 @@ static int take_network(struct request *request, const struct task_document *doc
     return 0;
 }
 
-static int make_plan(struct request *request, const struct task_document *document, struct fd_list *opened,
-                     struct sandbox_plan **out, struct err *err)
-{
-    struct shim *shim = request->shim;
-    struct sandbox_spec spec;
-    if (rootfs_spec(document, &request->fds, shim->container_fd, request->arena, opened, &spec, err) < 0)
-        return -1;
-    spec.netns_fd = shim->netns_fd;
-    spec.cgroup = shim->cgroup;
-    spec.init_fd = document->init ? shim->init_fd : -1;
-    return sandbox_plan_new(&spec, out, err);
-}
-
-static void plan_cleanup(struct sandbox_plan **plan)
-{
-    if (*plan)
-        sandbox_plan_free(*plan);
-}
-
-// The sandbox with its stdio around it, adopted by `unit`. Clients are taken on success only.
-static int make_sandbox(struct request *request, const struct task_document *document, struct unit *unit,
-                        struct client *clients, struct err *err)
-{
-    _cleanup_(fd_list_done) struct fd_list opened = { 0 };
-    _cleanup_(plan_cleanup) struct sandbox_plan *plan = NULL;
-    _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
-    if (make_plan(request, document, &opened, &plan, err) < 0 ||
-        stdio_open(&unit->stdio, &document->stdio, false, &ends, err) < 0)
-        return -1;
-    struct sandbox_stdio stdio = { document->stdio.terminal, ends.in, ends.out, ends.error };
-    struct sandbox *sandbox;
-    int master_fd = -1;
-    if (sandbox_create(plan, &stdio, &sandbox, &master_fd, err) < 0)
-        return -1;
-    return unit_adopt(unit, sandbox, master_fd, &document->stdio, clients, err);
-}
-
 static void forget_task(struct shim *shim)
 {
+    if (shim->wall)
+        shim->wall->forget(shim);
     unit_free(take_ptr(&shim->init));
     log_file_free(take_ptr(&shim->log));
     relay_set_free(take_ptr(&shim->relays));
     if (shim->cgroup)
         cgroup_free(take_ptr(&shim->cgroup));
     fd_close(take_fd(&shim->netns_fd));
+    shim->wall = NULL;
+}
+
+static int task_created(struct request *request, int outcome, struct err *err)
+{
+    struct shim *shim = request->shim;
+    shim->busy = false;
+    if (outcome < 0)
+        forget_task(shim);
+    else
+        request_set_int(request, "pid", shim->init->pid);
+    return outcome;
 }
 
 static int create_task(struct request *request, const struct task_document *document, struct err *err)
 {
     struct shim *shim = request->shim;
-    shim->own_pid_namespace = makes_pid_namespace(&document->linux_section);
+    request->then = task_created;
+    shim->busy = true;
+    if (check_document(shim, document, err) < 0)
+        return -1;
     shim->relays = relay_set_new(shim->loop, shim->copy);
     if (open_cgroup(shim, document->linux_section.cgroups_path, err) < 0 || open_log(shim, &document->log, err) < 0 ||
-        take_network(request, document, err) < 0)
-        return -1;
-    struct client *clients;
-    if (take_clients(request, &clients, err) < 0)
+        take_network(request, document, err) < 0 || take_clients(request, err) < 0)
         return -1;
     shim->init = unit_new(shim, "");
     shim->init->stdio.log = shim->log;
-    if (make_sandbox(request, document, shim->init, clients, err) == 0)
-        return 0;
-    client_list_discard(clients);
-    return -1;
+    return shim->wall->create(request, document, err);
 }
 
 static int verb_create(struct request *request, struct err *err)
 {
-    struct shim *shim = request->shim;
-    struct task_document document;
-    if (shim->init)
+    if (request->shim->init || request->shim->busy)
         return err_set(err, ERR_CONFLICT, "a task was created already");
-    if (json_decode(&task_document_table, json_object_get(request->payload, "document"), &document, request->arena,
+    struct task_document *document = arena_alloc(&request->arena, sizeof(*document));
+    if (json_decode(&task_document_table, json_object_get(request->payload, "document"), document, &request->arena,
                     NULL, err) < 0)
         return err_wrap(err, "task document");
-    if (check_document(shim, &document, err) < 0)
-        return -1;
-    if (create_task(request, &document, err) < 0) {
-        forget_task(shim);
-        return -1;
+    return create_task(request, document, err);
+}
+
+static int task_started(struct request *request, int outcome, struct err *err)
+{
+    struct shim *shim = request->shim;
+    shim->busy = false;
+    if (outcome < 0) {
+        forget_task(shim); // its clients see the end of their stream
+        return outcome;
     }
-    set_int(request, "pid", shim->init->pid);
-    return 0;
+    struct unit *init = shim->init;
+    init->state = UNIT_RUNNING;
+    init->started_ns = clock_wall_ns();
+    shim_settle(shim);
+    shim_emit(shim, &(struct task_event){ .kind = (char *)"started", .pid = init->pid, .time_ns = init->started_ns }, NULL);
+    request_set_int(request, "pid", init->pid);
+    request_set_int(request, "started_ns", init->started_ns);
+    return outcome;
 }
 
 static int verb_start(struct request *request, struct err *err)
@@ -401,16 +359,11 @@ static int verb_start(struct request *request, struct err *err)
     struct shim *shim = request->shim;
     if (!shim->init || shim->init->state != UNIT_CREATED)
         return err_set(err, ERR_CONFLICT, shim->init ? "the container was started already" : "no task was created");
-    if (unit_begin(shim->init, err) < 0) {
-        forget_task(shim); // its clients see the end of their stream
-        return -1;
-    }
-    shim_settle(shim);
-    shim_emit(shim, &(struct task_event){ .kind = (char *)"started", .pid = shim->init->pid,
-                                          .time_ns = shim->init->started_ns }, NULL);
-    set_int(request, "pid", shim->init->pid);
-    set_int(request, "started_ns", shim->init->started_ns);
-    return 0;
+    if (shim->busy)
+        return err_set(err, ERR_CONFLICT, "the container is being created or started");
+    request->then = task_started;
+    shim->busy = true;
+    return shim->wall->start(request, err);
 }
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
@@ -431,60 +384,41 @@ static int check_exec(struct request *request, struct err *err)
     return 0;
 }
 
-// Ours is inherited, and ours is that of a process which must not be chosen. The child still waits for its start.
-static void lend_oom_score(pid_t pid, int64_t score)
+static void forget_exec(struct shim *shim, struct unit *unit)
 {
-    char path[64], text[32];
-    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-    snprintf(text, sizeof(text), "%lld", (long long)score);
-    file_put(AT_FDCWD, path, text, NULL);
-}
-
-static int run_exec(struct request *request, const struct task_exec *exec, struct unit *unit, struct client *clients,
-                    struct err *err)
-{
-    struct shim *shim = request->shim;
-    _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
-    if (stdio_open(&unit->stdio, &exec->stdio, !clients, &ends, err) < 0)
-        return -1;
-    struct sandbox_exec wish = { &exec->process, !exec->unconfined };
-    struct sandbox_stdio stdio = { exec->stdio.terminal, ends.in, ends.out, ends.error };
-    struct sandbox *sandbox;
-    int master_fd = -1;
-    if (sandbox_exec(sandbox_pidfd(shim->init->sandbox), shim->cgroup, &wish, &stdio, &sandbox, &master_fd, err) < 0)
-        return -1;
-    lend_oom_score(sandbox_pid(sandbox), exec->process.oom_score_adj);
-    // Started before the clients are touched: a failure must leave their connections whole.
-    if (sandbox_start(sandbox, err) < 0) {
-        sandbox_free(sandbox);
-        fd_close(master_fd);
-        return -1;
+    for (struct unit **at = &shim->execs; *at; at = &(*at)->next) {
+        if (*at != unit)
+            continue;
+        *at = unit->next;
+        shim->exec_len--;
+        unit_free(unit);
+        return;
     }
-    unit->state = UNIT_RUNNING;
-    unit->started_ns = clock_wall_ns();
-    return unit_adopt(unit, sandbox, master_fd, &exec->stdio, clients, err);
 }
 
 // A failure goes back to the daemon, which writes it to the client by its own descriptor: ours are just closed.
+static int exec_started(struct request *request, int outcome, struct err *err)
+{
+    if (outcome < 0)
+        forget_exec(request->shim, request->unit);
+    else
+        request_set_int(request, "pid", request->unit->pid);
+    return outcome;
+}
+
 static int verb_exec(struct request *request, struct err *err)
 {
     struct shim *shim = request->shim;
-    struct task_exec exec;
-    struct client *clients;
-    if (json_decode(&task_exec_table, request->payload, &exec, request->arena, NULL, err) < 0 ||
-        check_exec(request, err) < 0 || take_clients(request, &clients, err) < 0)
+    struct task_exec *exec = arena_alloc(&request->arena, sizeof(*exec));
+    if (json_decode(&task_exec_table, request->payload, exec, &request->arena, NULL, err) < 0 ||
+        check_exec(request, err) < 0 || take_clients(request, err) < 0)
         return -1;
-    struct unit *unit = unit_new(shim, exec.exec_id);
-    if (run_exec(request, &exec, unit, clients, err) < 0) {
-        client_list_discard(clients);
-        unit_free(unit);
-        return -1;
-    }
+    struct unit *unit = request->unit = unit_new(shim, exec->exec_id);
     unit->next = shim->execs;
     shim->execs = unit;
     shim->exec_len++;
-    set_int(request, "pid", unit->pid);
-    return 0;
+    request->then = exec_started;
+    return shim->wall->exec(request, exec, err);
 }
 
 // ---- the living -----------------------------------------------------------------------------------------------------
@@ -492,16 +426,9 @@ static int verb_exec(struct request *request, struct err *err)
 static int verb_attach(struct request *request, struct err *err)
 {
     struct unit *unit = find_live_unit(request, err);
-    struct client *clients;
-    if (!unit || check_event_room(request->shim, err) < 0 || take_clients(request, &clients, err) < 0)
+    if (!unit || check_event_room(request->shim, err) < 0 || take_clients(request, err) < 0)
         return -1;
-    while (clients) {
-        struct client *client = clients;
-        clients = client->next;
-        stdio_add_client(&unit->stdio, client);
-        if (client_watch(client, NULL) < 0)
-            client_drop(client);
-    }
+    unit_take_clients(unit, &request->clients);
     return 0;
 }
 
@@ -513,19 +440,23 @@ static int verb_kill(struct request *request, struct err *err)
         return -1;
     if (number < 1 || number > SIGRTMAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "signal %lld", (long long)number);
-    if (request->arguments.all && request->shim->cgroup)
-        return cgroup_signal_all(request->shim->cgroup, (int)number, err);
-    if (syscall(SYS_pidfd_send_signal, sandbox_pidfd(unit->sandbox), (int)number, NULL, 0) == 0)
-        return 0;
-    if (errno == ESRCH)
-        return err_set(err, ERR_CONFLICT, "process already finished");
-    return err_errno(err, errno, "signal %lld", (long long)number);
+    const struct wall_ops *wall = request->shim->wall;
+    if (request->arguments.all)
+        return wall->signal_all(request, (int)number, err);
+    return wall->signal(request, unit, (int)number, err);
 }
 
 static int verb_resize(struct request *request, struct err *err)
 {
     struct unit *unit = find_live_unit(request, err);
-    return unit ? stdio_resize(&unit->stdio, request->arguments.height, request->arguments.width, err) : -1;
+    int64_t height = request->arguments.height, width = request->arguments.width;
+    if (!unit)
+        return -1;
+    if (!unit->stdio.terminal)
+        return 0; // as Docker: no terminal, nothing to do
+    if (height < 0 || height > UINT16_MAX || width < 0 || width > UINT16_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "terminal size %lldx%lld", (long long)height, (long long)width);
+    return request->shim->wall->resize(request, unit, height, width, err);
 }
 
 static int verb_stdin_close(struct request *request, struct err *err)
@@ -616,36 +547,23 @@ static int run_verb(const struct verb *verb, struct request *request, struct err
 {
     if (!verb)
         return err_set(err, ERR_NOT_IMPLEMENTED, "unknown verb %.64s", json_get_text(request->payload, "verb", ""));
+    request->silent = verb->silent;
     if (request->shim->leaving)
         return err_set(err, ERR_UNAVAILABLE, "the task was deleted");
-    if (json_decode(&arguments_table, request->payload, &request->arguments, request->arena, NULL, err) < 0)
+    if (json_decode(&arguments_table, request->payload, &request->arguments, &request->arena, NULL, err) < 0)
         return -1;
     return verb->run(request, err);
-}
-
-static bool answer(struct request *request, uint64_t id, int outcome, const struct err *error)
-{
-    int fd = request->from->fd;
-    if (outcome < 0)
-        return task_send_error(fd, id, error, NULL) == 0;
-    return task_send(fd, TASK_RESPONSE, id, request->result, request->reply_fds, request->reply_fd_len, NULL) == 0;
 }
 
 bool verbs_serve(struct connection *connection, struct task_frame *frame)
 {
     struct shim *shim = connection->shim;
     const char *name = json_get_text(frame->payload, "verb", "");
-    const struct verb *verb = find_verb(name);
     if (frame->type != TASK_REQUEST || (shim->daemon != connection && !str_eq(name, "hello")))
         return false;
-    _cleanup_(arena_done) struct arena arena = ARENA_INIT;
-    struct request request = { .shim = shim, .from = connection, .payload = frame->payload,
-                               .fds = { frame->fds, frame->fd_len }, .arena = &arena, .result = json_object() };
+    const struct verb *verb = find_verb(name);
+    struct request *request = request_open(connection, frame);
     struct err err = { 0 };
-    int outcome = run_verb(verb, &request, &err);
-    bool sent = verb && verb->silent ? true : answer(&request, frame->id, outcome, &err);
-    json_decref(request.result);
-    if (outcome >= 0 && request.after)
-        request.after(&request);
-    return sent;
+    int outcome = run_verb(verb, request, &err);
+    return outcome == VERB_LATER ? true : request_finish(request, outcome, &err);
 }

@@ -116,7 +116,7 @@ extern const struct json_table task_layer_table, task_mount_table, task_nic_tabl
 //
 //   verb         arguments (besides "verb")                          result
 //   hello        proto_min proto_max                                 proto, version, pid
-//   create       document, attach: [task_attach]                     pid
+//   create       document, attach: [task_attach]                     pid; kernel (vm: the guest's release)
 //   start                                                            pid, started_ns
 //   state                                                            task_state; descriptors: netns first, then listeners
 //   delete                                                           (kills what still runs; the shim then ends)

@@ -431,6 +431,39 @@ static void test_plan_prints(void **state)
     box_free(box);
 }
 
+// Exactly those that are listed, in their order, however their own numbers lie.
+static void test_further_descriptors(void **state)
+{
+    NEED_BOX();
+    struct box *box = box_new();
+    int pipes[3][2], keep[4];
+    for (int i = 0; i < 3; i++) {
+        fd_pipe(pipes[i], NULL);
+        dprintf(pipes[i][1], "word %d\n", i);
+        close(pipes[i][1]);
+    }
+    int low = fcntl(pipes[0][0], F_DUPFD_CLOEXEC, 3);
+    keep[0] = pipes[2][0];
+    keep[1] = pipes[1][0];
+    keep[2] = low;
+    keep[3] = pipes[2][0]; // a second time
+    box->spec.keep_fds = keep;
+    box->spec.keep_len = ARRAY_LEN(keep);
+    // Only shells that keep no descriptor of their own open here: ls has one, that of the folder itself.
+    EXPECT(box, 0, SH(box, "cat <&3; cat <&4; cat <&5; cat <&6; exec ls /proc/self/fd"));
+    assert_string_equal(box->out, "word 2\nword 1\nword 0\n0\n1\n2\n3\n4\n5\n6\n7\n");
+    keep[1] = 1;
+    EXPECT(box, -1, RUN(box, "true"));
+    keep[1] = 9999;
+    EXPECT(box, -1, RUN(box, "true"));
+    box->spec.keep_len = SANDBOX_KEEP_MAX + 1;
+    EXPECT(box, -1, RUN(box, "true"));
+    for (int i = 0; i < 3; i++)
+        close(pipes[i][0]);
+    close(low);
+    box_free(box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -441,7 +474,7 @@ int main(void)
         cmocka_unit_test(test_exec_failures),       cmocka_unit_test(test_working_directory),
         cmocka_unit_test(test_terminal),            cmocka_unit_test(test_volumes),
         cmocka_unit_test(test_read_only_root),      cmocka_unit_test(test_rlimits_and_sysctls),
-        cmocka_unit_test(test_no_descriptor_leaks), cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_further_descriptors), cmocka_unit_test(test_no_descriptor_leaks), cmocka_unit_test(test_tree),
         cmocka_unit_test(test_devices),             cmocka_unit_test(test_waits_for_start),
         cmocka_unit_test(test_tmpfs),               cmocka_unit_test(test_hosts_cgroup_namespace),
         cmocka_unit_test(test_plan_prints),         cmocka_unit_test(test_foreign_namespaces),

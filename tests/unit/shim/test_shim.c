@@ -136,7 +136,8 @@ static void refuses_what_is_no_document(void **state)
     static const struct { const char *key, *value; enum err_class class; } cases[] = {
         { "version", "99", ERR_NOT_IMPLEMENTED },
         { "id", "\"another\"", ERR_INVALID_ARGUMENT },
-        { "isolation", "\"vm\"", ERR_NOT_IMPLEMENTED },
+        { "isolation", "\"vm\"", ERR_INVALID_ARGUMENT }, // without its section
+        { "isolation", "\"zone\"", ERR_NOT_IMPLEMENTED },
         { "process", "7", ERR_INVALID_ARGUMENT },
         { "rootfs", "{\"kind\":\"layers\",\"layers\":[{\"fd\":3}],\"upper\":{\"upper_fd\":0,\"work_fd\":0}}", ERR_INVALID_ARGUMENT },
         { "rootfs", "{\"kind\":\"layers\",\"layers\":[{\"fd\":-1}],\"upper\":{\"upper_fd\":0,\"work_fd\":0}}", ERR_INVALID_ARGUMENT },

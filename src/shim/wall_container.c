@@ -1,0 +1,178 @@
+// The thin wall: every process is a sandbox of its own, and a child of ours. All its verbs are answered at once.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "shim/wall.h"
+
+static int container_check(const struct shim *shim, const struct task_document *document, struct err *err)
+{
+    if (document->vm)
+        return err_set(err, ERR_INVALID_ARGUMENT, "vm: the isolation is not vm");
+    if (document->init && shim->init_fd < 0)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "init: this daemon has no berth-init");
+    return 0;
+}
+
+static bool makes_pid_namespace(const struct oci_linux *section)
+{
+    const struct oci_namespace *namespaces = section->namespaces.items;
+    for (size_t i = 0; i < section->namespaces.len; i++) {
+        if (str_eq(namespaces[i].type, "pid") && str_empty(namespaces[i].path))
+            return true;
+    }
+    return false;
+}
+
+// ---- the process ----------------------------------------------------------------------------------------------------
+
+static void process_exited(void *context, int fd, uint32_t events)
+{
+    struct unit *unit = context;
+    struct shim *shim = unit->shim;
+    int exit_code = 255;
+    loop_remove(take_ptr(&unit->exit_source));
+    if (sandbox_wait(unit->sandbox, &exit_code, NULL) < 0)
+        exit_code = 255;
+    sandbox_free(take_ptr(&unit->sandbox));
+    if (unit_is_init(unit) && !shim->own_pid_namespace && shim->cgroup)
+        cgroup_kill(shim->cgroup, NS_PER_S, NULL); // nothing else ends what the first process left behind
+    unit_exited(unit, exit_code);
+}
+
+// The sandbox's with the terminal and (on success) the clients; its end is watched.
+static int adopt(struct request *request, struct unit *unit, struct sandbox *sandbox, int master_fd,
+                 const struct task_stdio *wish, struct err *err)
+{
+    unit->sandbox = sandbox;
+    unit->pid = sandbox_pid(sandbox);
+    if (stdio_begin(&unit->stdio, master_fd, wish, err) < 0)
+        return -1;
+    if (loop_add_fd(unit->shim->loop, sandbox_pidfd(sandbox), EPOLLIN, process_exited, unit, &unit->exit_source, err) < 0)
+        return -1;
+    unit_take_clients(unit, &request->clients);
+    return 0;
+}
+
+// ---- create and start -----------------------------------------------------------------------------------------------
+
+static int make_plan(struct request *request, const struct task_document *document, struct fd_list *opened,
+                     struct sandbox_plan **out, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct sandbox_spec spec;
+    if (rootfs_spec(document, &request->fds, shim->container_fd, &request->arena, opened, &spec, err) < 0)
+        return -1;
+    spec.netns_fd = shim->netns_fd;
+    spec.cgroup = shim->cgroup;
+    spec.init_fd = document->init ? shim->init_fd : -1;
+    return sandbox_plan_new(&spec, out, err);
+}
+
+static void plan_cleanup(struct sandbox_plan **plan)
+{
+    sandbox_plan_free(*plan);
+}
+
+static int container_create(struct request *request, const struct task_document *document, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct unit *unit = shim->init;
+    _cleanup_(fd_list_done) struct fd_list opened = { 0 };
+    _cleanup_(plan_cleanup) struct sandbox_plan *plan = NULL;
+    _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
+    shim->own_pid_namespace = makes_pid_namespace(&document->linux_section);
+    if (make_plan(request, document, &opened, &plan, err) < 0 ||
+        stdio_open(&unit->stdio, &document->stdio, false, &ends, err) < 0)
+        return -1;
+    struct sandbox_stdio stdio = { document->stdio.terminal, ends.in, ends.out, ends.error };
+    struct sandbox *sandbox;
+    int master_fd = -1;
+    if (sandbox_create(plan, &stdio, &sandbox, &master_fd, err) < 0)
+        return -1;
+    return adopt(request, unit, sandbox, master_fd, &document->stdio, err);
+}
+
+static int container_start(struct request *request, struct err *err)
+{
+    return sandbox_start(request->shim->init->sandbox, err);
+}
+
+// ---- exec -----------------------------------------------------------------------------------------------------------
+
+// Ours is inherited, and ours is that of a process which must not be chosen. The child still waits for its start.
+static void lend_oom_score(pid_t pid, int64_t score)
+{
+    char path[64], text[32];
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    snprintf(text, sizeof(text), "%lld", (long long)score);
+    file_put(AT_FDCWD, path, text, NULL);
+}
+
+static int container_exec(struct request *request, const struct task_exec *exec, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct unit *unit = request->unit;
+    _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
+    if (stdio_open(&unit->stdio, &exec->stdio, !request->clients, &ends, err) < 0)
+        return -1;
+    struct sandbox_exec wish = { &exec->process, !exec->unconfined };
+    struct sandbox_stdio stdio = { exec->stdio.terminal, ends.in, ends.out, ends.error };
+    struct sandbox *sandbox;
+    int master_fd = -1;
+    if (sandbox_exec(sandbox_pidfd(shim->init->sandbox), shim->cgroup, &wish, &stdio, &sandbox, &master_fd, err) < 0)
+        return -1;
+    lend_oom_score(sandbox_pid(sandbox), exec->process.oom_score_adj);
+    // Started before the clients are touched: a failure must leave their connections whole.
+    if (sandbox_start(sandbox, err) < 0) {
+        sandbox_free(sandbox);
+        fd_close(master_fd);
+        return -1;
+    }
+    unit->state = UNIT_RUNNING;
+    unit->started_ns = clock_wall_ns();
+    return adopt(request, unit, sandbox, master_fd, &exec->stdio, err);
+}
+
+// ---- the living -----------------------------------------------------------------------------------------------------
+
+static int container_signal(struct request *request, struct unit *unit, int number, struct err *err)
+{
+    if (syscall(SYS_pidfd_send_signal, sandbox_pidfd(unit->sandbox), number, NULL, 0) == 0)
+        return 0;
+    if (errno == ESRCH)
+        return err_set(err, ERR_CONFLICT, "process already finished");
+    return err_errno(err, errno, "signal %d", number);
+}
+
+static int container_signal_all(struct request *request, int number, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (!shim->cgroup)
+        return container_signal(request, shim->init, number, err);
+    return cgroup_signal_all(shim->cgroup, number, err);
+}
+
+static int container_resize(struct request *request, struct unit *unit, int64_t height, int64_t width, struct err *err)
+{
+    return stdio_resize(&unit->stdio, height, width, err);
+}
+
+static void container_end(struct shim *shim)
+{
+    // With each unit goes its process.
+}
+
+const struct wall_ops wall_container = {
+    .isolation = "container",
+    .check = container_check,
+    .create = container_create,
+    .start = container_start,
+    .exec = container_exec,
+    .signal = container_signal,
+    .signal_all = container_signal_all,
+    .resize = container_resize,
+    .end = container_end,
+    .forget = container_end,
+};
