@@ -36,6 +36,10 @@ static void restore_network(struct container *container, const struct task_docum
         endpoint->prefix = (int)nic->prefix;
         endpoint->netns_fd = -1;
     }
+    if (document->vm && !container->accel) {
+        container->accel = mem_strdup(document->vm->accel);
+        container->kernel = mem_strdup(document->vm->kernel);
+    }
     container->ports = mem_alloc((document->ports.len + 1) * sizeof(*container->ports));
     container->port_len = document->ports.len;
     for (size_t i = 0; i < document->ports.len; i++) {
