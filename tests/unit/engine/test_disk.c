@@ -40,7 +40,7 @@ static void test_fresh(void **state)
     _cleanup_close_ int fd = open_disk(&bench, container);
     assert_int_equal(fstat(fd, &info), 0);
     assert_true(info.st_size == DISK_SIZE);
-    assert_true(info.st_blocks * INT64_C(512) < 16 * MIB);
+    assert_true(info.st_blocks * INT64_C(512) < MIB);
     assert_int_equal(disk_allocated(container), info.st_blocks * INT64_C(512));
     assert_int_equal(info.st_mode & 0777, 0600);
     assert_true(info.st_uid == 70000 && info.st_gid == 70000);
