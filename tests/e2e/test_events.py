@@ -2,6 +2,8 @@
 import json
 import time
 
+import pytest
+
 
 def now(offset=0):
     return f'{time.time() + offset:.9f}'
@@ -16,6 +18,7 @@ def actions(events, kind='container'):
     return [event['Action'] for event in events if event['Type'] == kind]
 
 
+@pytest.mark.short_vm
 def test_the_life_of_a_container(docker, name):
     began = now()
     docker('run', '--name', name, '-l', 'tag=this', 'bb', 'sh', '-c', 'exit 3')

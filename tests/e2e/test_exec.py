@@ -4,10 +4,12 @@ import time
 import pytest
 
 
+pytestmark = pytest.mark.short_vm
+
+
 @pytest.fixture
-def box(docker, name):
-    docker.ok('run', '-d', '--name', name, '-e', 'FROM=container', '-w', '/tmp', 'bb', 'sleep', '100')
-    return name
+def box(keeper, name):
+    return keeper.box(name, '-e', 'FROM=container', '-w', '/tmp')
 
 
 @pytest.mark.parametrize('command, code', [

@@ -58,6 +58,7 @@ def test_ps_filters(docker, name):
 
 # ---- inspect --------------------------------------------------------------------------------------------------------
 
+@pytest.mark.short_vm
 def test_inspect_of_a_running_container(docker, name):
     docker.ok('run', '-d', '--name', name, '-e', 'A=1', '-w', '/tmp', '--memory', '50m', 'bb', 'sleep', '100')
     it = docker.inspect(name)
@@ -92,6 +93,7 @@ def test_inspect_of_nothing(docker):
 
 # ---- stop, kill, wait, rm -------------------------------------------------------------------------------------------
 
+@pytest.mark.short_vm
 def test_stop_sends_term_then_kill(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "echo got it; exit 12" TERM; while :; do sleep 0.1; done')
     docker.ok('stop', name)
@@ -133,6 +135,7 @@ def test_kill_with_a_signal(docker, name, signal):
     assert docker.ok('wait', name) == '33'
 
 
+@pytest.mark.short_vm
 def test_kill_is_9(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     docker.ok('kill', name)

@@ -86,6 +86,7 @@ def test_missed_exits_are_events_with_their_own_times(docker, crash, name):
     assert lines == '2'
 
 
+@pytest.mark.short_vm
 def test_an_attached_client_is_still_fed(docker, crash, name):
     with docker.popen('run', '--name', name, 'bb', 'sh', '-c', 'echo before; sleep 2; echo after') as client:
         assert client.stdout.readline() == b'before\n'
@@ -124,6 +125,7 @@ def test_addresses_are_not_given_twice(docker, crash, name):
     assert a != b
 
 
+@pytest.mark.container_only('HostConfig.Binds')
 def test_images_volumes_and_stopped_containers_are_kept(docker, crash, name):
     docker('run', '--name', name, '-v', f'{name}v:/data', 'bb', 'sh', '-c', 'echo kept >/data/file; exit 5')
     before = docker.ok('images', '--no-trunc')
