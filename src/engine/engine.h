@@ -149,6 +149,9 @@ struct engine_machine {
     int64_t vcpus, memory_size, disk_allocated; // bytes of guest RAM; bytes that its disk takes on the host
 };
 int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out, struct err *err);
+// Bytes that it wrote (a container: its files; a guest: what its disk takes on the host), and those with its image's.
+void engine_sizes(struct engine *engine, const struct engine_container *container, struct arena *arena, int64_t *rw,
+                  int64_t *root);
 // Newest first. `all` false: running ones. The api applies the filters.
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
 

@@ -121,6 +121,8 @@ static void copy_machine(struct container *container, struct arena *arena, struc
                                              .vcpus = size.vcpus, .memory_size = size.memory_size };
     mutex_unlock(&container->lock);
     out->machine->disk_allocated = disk_allocated(container);
+    out->upper_dir = container_path(container, arena, DISK_NAME);
+    out->work_dir = NULL;
 }
 
 static int snapshot(struct container *container, struct arena *arena, struct engine_container *out, struct err *err)

@@ -1,5 +1,6 @@
 """ps, inspect, stop, kill, wait, rm, rename-free life of a container as clients see it."""
 import datetime
+import json
 import re
 import time
 
@@ -39,6 +40,17 @@ def test_ps_columns(docker, name):
     docker.ok('run', '-d', '--name', name, '-l', 'x=y', 'bb', 'sleep', '100')
     row = docker.ok('ps', '--format', '{{.Image}}|{{.Command}}|{{.Labels}}|{{.State}}|{{.Networks}}')
     assert row == 'bb|"sleep 100"|x=y|running|bridge'
+
+
+@pytest.mark.short_vm
+def test_sizes(docker, name):
+    docker.ok('run', '--name', name, 'bb', 'sh', '-c', 'head -c 3000000 /dev/urandom >/tmp/file; ln /tmp/file /tmp/again; ln -s / /tmp/all')
+    it = json.loads(docker.ok('inspect', '-s', name))[0]
+    image = json.loads(docker.ok('image', 'inspect', 'bb'))[0]['Size']
+    assert 3_000_000 <= it['SizeRw'] < (300_000_000 if docker.vm else 3_100_000)
+    assert it['SizeRootFs'] == it['SizeRw'] + image
+    assert 'SizeRw' not in docker.inspect(name)
+    assert re.search(r'\d MB|\dMB', docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}'))
 
 
 def test_ps_filters(docker, name):
