@@ -280,8 +280,8 @@ class Keeper:
         for name in self.shared.values():
             self.api.delete(f'/containers/{name}?force=1&v=1')
         kept.ids.clear()
-        left = engines.settle(lambda: kept.things & set(self.docker.engine.footprint_of_containers()))
         kept.things.clear()
+        left = engines.settle(lambda: set(self.docker.engine.footprint_of_containers()) - accused)
         assert not left, 'left on the host:\n' + '\n'.join(sorted(left))
 
 
