@@ -31,6 +31,11 @@ def wait_until(condition, seconds=10, what='condition', step=0.02):
         time.sleep(step)
 
 
+def is_up(docker, name):
+    """Waits until the container's process has said "up": before it has its handlers, a signal to PID 1 is lost."""
+    wait_until(lambda: docker.ok('logs', name).startswith('up'), 20, 'the process is up')
+
+
 def settle(left, seconds=10):
     """Waits until left() is empty; returns what is still there at the end."""
     end = time.monotonic() + seconds

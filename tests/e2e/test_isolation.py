@@ -8,7 +8,7 @@ import time
 import pytest
 
 import isolation
-from engines import ROOT, read, wait_until
+from engines import ROOT, is_up, read, wait_until
 
 pytestmark = [pytest.mark.berth, pytest.mark.short_vm]
 VM = ['--isolation', 'vm']
@@ -202,6 +202,7 @@ def test_two_of_each_wall_are_adopted(docker, engine, name):
     for key, wall in walls.items():
         docker.ok('run', '-d', '--isolation', wall, '--name', name + key, 'bb', 'sh', '-c',
                   'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done')
+        is_up(docker, name + key)
     before = {key: docker.inspect(name + key) for key in walls}
     engine.kill9()
     time.sleep(1)

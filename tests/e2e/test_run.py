@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from engines import is_up
+
 
 def inside(docker, *options, script):
     """The output lines of a shell script in a fresh container."""
@@ -286,7 +288,8 @@ def test_init_reaps(docker):
 @pytest.mark.short_vm
 def test_init_passes_signals_and_codes(docker, name):
     assert docker('run', '--rm', '--init', 'bb', 'sh', '-c', 'exit 9').code == 9
-    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sh', '-c', 'echo up; exec sleep 100')
+    is_up(docker, name)
     docker.ok('kill', '-s', 'TERM', name)
     assert docker.ok('wait', name) == '143'
 

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from engines import is_up
+
 
 def stamp(text):
     return datetime.datetime.fromisoformat(re.sub(r'\.(\d{1,6})\d*', lambda m: '.' + m[1].ljust(6, '0'), text).replace('Z', '+00:00'))
@@ -107,14 +109,17 @@ def test_inspect_of_nothing(docker):
 
 @pytest.mark.short_vm
 def test_stop_sends_term_then_kill(docker, name):
-    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "echo got it; exit 12" TERM; while :; do sleep 0.1; done')
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "echo got it; exit 12" TERM; echo up; '
+              'while :; do sleep 0.1; done')
+    is_up(docker, name)
     docker.ok('stop', name)
     assert docker.inspect(name)['State']['ExitCode'] == 12
-    assert docker.ok('logs', name) == 'got it'
+    assert docker.ok('logs', name).split('\n') == ['up', 'got it']
 
 
 def test_stop_kills_after_its_time(docker, name):
-    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done')
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.1; done')
+    is_up(docker, name)
     began = time.monotonic()
     docker.ok('stop', '-t', '1', name)
     assert 0.9 < time.monotonic() - began < 8
@@ -123,13 +128,15 @@ def test_stop_kills_after_its_time(docker, name):
 
 def test_stop_signal_of_the_container(docker, name):
     docker.ok('run', '-d', '--name', name, '--stop-signal', 'USR1', 'bb', 'sh', '-c',
-              'trap "exit 21" USR1; while :; do sleep 0.1; done')
+              'trap "exit 21" USR1; echo up; while :; do sleep 0.1; done')
+    is_up(docker, name)
     docker.ok('stop', name)
     assert docker.inspect(name)['State']['ExitCode'] == 21
 
 
 def test_a_signal_that_ends_it_is_128_and_its_number(docker, name):
-    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sh', '-c', 'echo up; exec sleep 100')
+    is_up(docker, name)
     docker.ok('stop', name)
     assert docker.inspect(name)['State']['ExitCode'] == 143
 
@@ -141,8 +148,9 @@ def test_stop_of_a_stopped_container_is_fine(docker, name):
 
 @pytest.mark.parametrize('signal', ['USR1', 'SIGUSR1', '10'])
 def test_kill_with_a_signal(docker, name, signal):
-    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "exit 33" USR1; while :; do sleep 0.1; done')
-    time.sleep(0.2)
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "exit 33" USR1; echo up; '
+              'while :; do sleep 0.1; done')
+    is_up(docker, name)
     docker.ok('kill', '-s', signal, name)
     assert docker.ok('wait', name) == '33'
 
