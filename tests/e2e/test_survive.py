@@ -128,9 +128,9 @@ def test_addresses_are_not_given_twice(docker, crash, name):
 @pytest.mark.container_only('HostConfig.Binds')
 def test_images_volumes_and_stopped_containers_are_kept(docker, crash, name):
     docker('run', '--name', name, '-v', f'{name}v:/data', 'bb', 'sh', '-c', 'echo kept >/data/file; exit 5')
-    before = docker.ok('images', '--no-trunc')
+    before = docker.ok('images', '--no-trunc', '--format', '{{.ID}} {{.Repository}}:{{.Tag}}')
     crash()
-    assert docker.ok('images', '--no-trunc') == before
+    assert docker.ok('images', '--no-trunc', '--format', '{{.ID}} {{.Repository}}:{{.Tag}}') == before
     assert docker.inspect(name)['State']['ExitCode'] == 5
     assert docker.ok('run', '--rm', '-v', f'{name}v:/data', 'bb', 'cat', '/data/file') == 'kept'
 
