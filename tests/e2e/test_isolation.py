@@ -217,3 +217,8 @@ def test_two_of_each_wall_are_adopted(docker, engine, name):
         docker.ok('stop', name + key)
         assert docker.inspect(name + key)['State']['ExitCode'] == 7
         assert docker.ok('logs', name + key).split() == ['up', 'bye']
+    engine.terminate()
+    engine.start()
+    engine.restarted = True
+    machine = docker.inspect(name + 'va')['Machine']  # of the last run
+    assert [machine[key] for key in ('Accel', 'Kernel')] == [before['va']['Machine'][key] for key in ('Accel', 'Kernel')]
