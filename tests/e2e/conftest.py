@@ -25,7 +25,7 @@ from terminal import Terminal
 ENGINE = os.environ.get('BERTH_E2E_ENGINE', 'berthd')
 PEER_ROOT = os.environ.get('BERTH_PEER_ROOT')
 IMAGE = 'bb:latest'
-TEST_SECONDS = 90 * isolation.SLOWER
+TEST_SECONDS = 90 * engines.SLOWER
 
 
 def pytest_configure(config):
@@ -79,7 +79,7 @@ class Docker:
 
     def command(self, *arguments, seconds=60):
         # A hung client ignores TERM.
-        return ['timeout', '-s', 'KILL', str(seconds * isolation.SLOWER), self.cli, '-H', 'unix://' + self.engine.socket,
+        return ['timeout', '-s', 'KILL', str(seconds * engines.SLOWER), self.cli, '-H', 'unix://' + self.engine.socket,
                 *isolation.arguments(arguments)]
 
     def environment(self):
@@ -134,7 +134,7 @@ class Api:
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
             headers.setdefault('Content-Type', 'application/json')
-        connection = engines.UnixHTTP(self.engine.socket, timeout=30 * isolation.SLOWER)
+        connection = engines.UnixHTTP(self.engine.socket, timeout=30 * engines.SLOWER)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()

@@ -13,7 +13,6 @@ import engines
 
 VM = os.environ.get('BERTH_E2E_ISOLATION', 'container') == 'vm'
 SHORT = VM and bool(os.environ.get('BERTH_E2E_SHORT'))
-SLOWER = 3 if VM else 1  # of every bound: emulated processors
 BOOTS_MAX = 40  # of a short pass
 
 

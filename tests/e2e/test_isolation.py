@@ -8,7 +8,7 @@ import time
 import pytest
 
 import isolation
-from engines import ROOT, is_up, read, wait_until
+from engines import is_up, read, ROOT, SLOWER, wait_until
 
 pytestmark = [pytest.mark.berth, pytest.mark.short_vm]
 VM = ['--isolation', 'vm']
@@ -173,7 +173,7 @@ def test_stop_calls_a_boot_off(docker, name):
     began = time.monotonic()
     docker.ok('stop', '-t', '60', name)
     assert time.monotonic() - began < 30
-    client.communicate(timeout=60)
+    client.communicate(timeout=60 * SLOWER)
     state = docker.inspect(name)['State']
     assert not state['Running'] and state['ExitCode'] in (137, 143)
 

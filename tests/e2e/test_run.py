@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engines import is_up
+from engines import is_up, SLOWER
 
 
 def inside(docker, *options, script):
@@ -322,7 +322,7 @@ def test_twenty_at_once(docker):
     many = 4 if docker.vm else 20
     running = [docker.popen('run', '--rm', 'bb', 'sh', '-c', f'echo {i}; exit {i}') for i in range(many)]
     for i, process in enumerate(running):
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=60 * SLOWER)
         assert (process.returncode, out) == (i, b'%d\n' % i), err
 
 

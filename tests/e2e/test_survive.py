@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from engines import wait_until
+from engines import SLOWER, wait_until
 from test_net import fetch, free_port
 from test_state import stamp
 
@@ -63,7 +63,7 @@ def test_the_end_while_nobody_looked(docker, crash, name):
     state = docker.inspect(name)['State']
     assert (state['Status'], state['ExitCode'], state['Error']) == ('exited', 17, '')
     lived = stamp(state['FinishedAt']) - stamp(state['StartedAt'])
-    assert datetime.timedelta(seconds=0.9) < lived < datetime.timedelta(seconds=1.7)
+    assert datetime.timedelta(seconds=0.9) < lived < datetime.timedelta(seconds=1.7 * SLOWER)
     assert docker.ok('logs', name) == 'bye'
 
 
@@ -163,7 +163,7 @@ def test_kills_at_any_moment(docker, engine, crash, name):
         crash()
         for client in clients:
             try:
-                client.communicate(timeout=30)
+                client.communicate(timeout=30 * SLOWER)
             finally:
                 client.kill()
         for line in docker.ok('ps', '-a', '--format', '{{.Names}}').splitlines():
