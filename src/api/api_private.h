@@ -132,6 +132,7 @@ void shape_process(json_t *object, const struct oci_image_process *process);
 json_t *shape_container(const struct call *call, const struct engine_container *container); // GET /containers/{id}/json
 json_t *shape_container_row(const struct engine_container *container, const char *image); // of GET /containers/json
 json_t *shape_host_config(const char *body_text, const struct host_config *effective);
+void shape_wall(json_t *host_config); // of a guest
 json_t *shape_networks(const struct engine_container *container, const char *network_id);
 json_t *shape_event(const struct engine_event *event);
 json_t *shape_exec(const struct engine_exec *exec);

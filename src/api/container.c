@@ -92,6 +92,17 @@ static void name_network(struct call *call, struct engine_container *container)
     container->network_id = arena_strdup(call->arena, id);
 }
 
+// Looked up only for who asks: it may be a walk over many files.
+static void add_sizes(struct call *call, const struct engine_container *container, json_t *row)
+{
+    int64_t rw, root;
+    if (!httpd_query_flag(call->request, "size", false))
+        return;
+    engine_sizes(call->engine, container, call->arena, &rw, &root);
+    json_object_set_new(row, "SizeRw", json_integer(rw));
+    json_object_set_new(row, "SizeRootFs", json_integer(root));
+}
+
 int handle_container_list(struct call *call, struct err *err)
 {
     struct filters filters;
@@ -111,9 +122,11 @@ int handle_container_list(struct call *call, struct err *err)
         name_network(call, &containers[i]);
         if (container_fits(&query, &containers[i], &fits, err) < 0)
             return -1;
-        if (fits)
-            json_array_append_new(
-                rows, shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena)));
+        if (!fits)
+            continue;
+        json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena));
+        add_sizes(call, &containers[i], row);
+        json_array_append_new(rows, row);
     }
     return reply_json(call, 200, json_incref(rows));
 }
@@ -123,7 +136,9 @@ int handle_container_inspect(struct call *call, struct err *err)
     struct engine_container container;
     if (engine_inspect(call->engine, call->values[0], call->arena, &container, err) < 0)
         return -1;
-    return reply_json(call, 200, shape_container(call, &container));
+    json_t *object = shape_container(call, &container);
+    add_sizes(call, &container, object);
+    return reply_json(call, 200, object);
 }
 
 // ---- verbs ----------------------------------------------------------------------------------------------------------

@@ -139,6 +139,14 @@ static json_t *shape_graph_driver(const struct engine_container *container)
     return json_pack("{s:o, s:o}", "Data", data, "Name", shape_text(container->driver));
 }
 
+// Berth's own member, of guests alone.
+static json_t *shape_machine(const struct engine_machine *machine)
+{
+    return json_pack("{s:o, s:o, s:I, s:I, s:I}", "Accel", shape_text(machine->accel), "Kernel", shape_text(machine->kernel),
+                     "VCPUs", (json_int_t)machine->vcpus, "Memory", (json_int_t)machine->memory_size, "DiskAllocated",
+                     (json_int_t)machine->disk_allocated);
+}
+
 json_t *shape_container(const struct call *call, const struct engine_container *container)
 {
     json_t *object = json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o}", "Id", container->id, "Created",
@@ -157,6 +165,10 @@ json_t *shape_container(const struct call *call, const struct engine_container *
                   "NetworkSettings", shape_network_settings(call, container));
     json_object_update(object, rest);
     json_decref(rest);
+    if (container->machine) {
+        json_object_set_new(object, "Machine", shape_machine(container->machine));
+        shape_wall(json_object_get(object, "HostConfig"));
+    }
     return object;
 }
 

@@ -129,8 +129,17 @@ static void adjust(json_t *object, const struct host_config *effective)
         json_object_set_new(object, "MemorySwap", json_integer(2 * effective->memory));
     if (json_integer_value(json_object_get(object, "MemorySwappiness")) == -1)
         json_object_set_new(object, "MemorySwappiness", json_null());
-    fill_paths(object, "MaskedPaths", engine_masked_paths);
-    fill_paths(object, "ReadonlyPaths", engine_readonly_paths);
+    if (!effective->privileged) { // else none, and null says so
+        fill_paths(object, "MaskedPaths", engine_masked_paths);
+        fill_paths(object, "ReadonlyPaths", engine_readonly_paths);
+    }
+}
+
+// Both words, whichever the client said.
+void shape_wall(json_t *host_config)
+{
+    json_object_set_new(host_config, "Isolation", json_string("vm"));
+    json_object_set_new(host_config, "Runtime", json_string("berth-vm"));
 }
 
 json_t *shape_host_config(const char *body_text, const struct host_config *effective)

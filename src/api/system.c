@@ -83,7 +83,7 @@ static json_t *info_constants(void)
     static const char text[] =
         "{\"Plugins\":{\"Volume\":[\"local\"],\"Network\":[\"bridge\",\"null\"],\"Authorization\":null,"
         "\"Log\":[\"json-file\",\"none\"]},"
-        "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"}},\"DefaultRuntime\":\"berth\",\"LiveRestoreEnabled\":true,"
+        "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"},\"berth-vm\":{\"path\":\"berth-shim\"}},\"DefaultRuntime\":\"berth\",\"LiveRestoreEnabled\":true,"
         "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"
         "\"Error\":\"\",\"RemoteManagers\":null},"
         "\"RegistryConfig\":{\"IndexConfigs\":{},\"InsecureRegistryCIDRs\":[],\"Mirrors\":null},"

@@ -158,7 +158,7 @@ void process_done(struct process *process)
 
 // ---- running a tool -------------------------------------------------------------------------------------------------
 
-static char *find_in_path(const char *name)
+char *process_find(const char *name)
 {
     const char *path = getenv("PATH");
     struct slice rest = slice_of(path ? path : "/usr/sbin:/usr/bin:/sbin:/bin"), folder;
@@ -257,7 +257,7 @@ static int run_found(const char *path, char *const argv[], const char *input, st
 
 int process_run(char *const argv[], const char *input, struct buf *output, struct err *err)
 {
-    _cleanup_free_ char *path = find_in_path(argv[0]);
+    _cleanup_free_ char *path = process_find(argv[0]);
     _cleanup_buf_ struct buf unwanted = BUF_INIT(4096);
     if (!path)
         return err_set(err, ERR_NOT_FOUND, "%s: not found in PATH", argv[0]);

@@ -38,6 +38,7 @@ void process_done(struct process *process); // kills and reaps what still runs
 // Runs a tool with `input` on its standard input (may be NULL), appending its output (stdout and stderr) to `output` (may
 // be NULL). Fails with the tool's own first line when it exits non-zero (internal), and when its output is larger than the
 // ceiling of `output` (resource_exhausted, after it ended by itself). Searches PATH; a missing tool is not_found.
+char *process_find(const char *name); // where PATH has it, malloc'ed; NULL when nowhere
 int process_run(char *const argv[], const char *input, struct buf *output, struct err *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include <signal.h>
 
 #include "engine_private.h"
+#include "vm.h"
 
 #define CALL_TIMEOUT_NS (10 * NS_PER_S)
 
@@ -18,6 +19,14 @@ static int connect_task(struct container *container, struct task_client **out, s
     _cleanup_close_ int folder = file_open_dir(engine->tasks_fd, container->id, err);
     int sock = folder < 0 ? -1 : fd_unix_connect_at(folder, TASK_SOCKET_NAME, err);
     return sock < 0 ? -1 : task_client_new(sock, engine->loop, container_on_event, container_on_closed, container, out, err);
+}
+
+static void note_machine(struct container *container, const struct task_vm *vm) REQUIRES(container->lock)
+{
+    if (!vm || container->accel)
+        return;
+    container->accel = mem_strdup(vm->accel);
+    container->kernel = mem_strdup(vm->kernel);
 }
 
 // The run's ports and addresses come back from the task document: inspect must say the same as before.
@@ -35,6 +44,7 @@ static void restore_network(struct container *container, const struct task_docum
         endpoint->prefix = (int)nic->prefix;
         endpoint->netns_fd = -1;
     }
+    note_machine(container, document->vm);
     container->ports = mem_alloc((document->ports.len + 1) * sizeof(*container->ports));
     container->port_len = document->ports.len;
     for (size_t i = 0; i < document->ports.len; i++) {
@@ -55,6 +65,18 @@ static int read_document(struct container *container, struct arena *arena, struc
     if (file_read_at(container->engine->containers_fd, path, &text, err) < 0)
         return -1;
     return json_decode_text(&task_document_table, buf_text(&text), text.size, out, arena, NULL, err);
+}
+
+// What ran a guest last, for inspect; before its first start there is no document.
+static void recall_machine(struct container *container)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct task_document document;
+    if (!vm_wanted(&container->config.host_config) || read_document(container, &arena, &document, NULL) < 0)
+        return;
+    mutex_lock(&container->lock);
+    note_machine(container, document.vm);
+    mutex_unlock(&container->lock);
 }
 
 // What only the document knows; a document that cannot be read costs the ports in inspect, not the container.
@@ -235,6 +257,8 @@ int engine_adopt(struct engine *engine, struct err *err)
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], NULL);
         if (container && is_live(engine, ids.items[i]))
             take_over(container);
+        else if (container)
+            recall_machine(container);
     }
     // Orphans before removals: a start that was cut off has a shim that only its socket in the task folder leads to.
     clear_orphans(engine);

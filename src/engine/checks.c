@@ -4,6 +4,7 @@
 #include <sys/sysinfo.h>
 
 #include "engine_private.h"
+#include "vm.h"
 
 enum { HOSTNAME_MAX = 64 }; // of sethostname(2)
 
@@ -270,10 +271,10 @@ static int check_sizes(const struct container_config *config, struct err *err)
 
 static int check_host_config(const struct host_config *host, struct err *err)
 {
-    if (!str_empty(host->runtime) && !str_eq(host->runtime, "berth"))
-        return err_set(err, ERR_INVALID_ARGUMENT, "unknown or invalid runtime name: %s", host->runtime);
-    if (!str_empty(host->isolation) && !str_eq(host->isolation, "default") && !str_eq(host->isolation, "container"))
-        return not_yet(err, "HostConfig.Isolation", host->isolation);
+    if (vm_check_words(host, err) < 0)
+        return -1;
+    if (host->privileged && !vm_wanted(host))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Privileged: not supported yet");
     if (!str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no")) {
         if (host->auto_remove)
             return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");

@@ -9,6 +9,7 @@ struct container *container_new(struct engine *engine, const char *id)
     container->engine = engine;
     container->refs = 1;
     container->netns_fd = -1;
+    container->tap_fd = -1;
     container->endpoint.netns_fd = -1;
     memcpy(container->id, id, sizeof(container->id) - 1);
     mutex_init(&container->lock, RANK_CONTAINER);
@@ -66,6 +67,9 @@ UNCHECKED void container_unref(struct container *container)
     drop_events(container);
     json_decref(container->body);
     fd_close(container->netns_fd);
+    fd_close(container->tap_fd);
+    free(container->accel);
+    free(container->kernel);
     free(container->ports);
     free(container->name);
     free(container->state.error);

@@ -94,7 +94,7 @@ static const struct json_field host_config_fields[] = {
     JSON_REFUSED("Links"),
     ROW("OomScoreAdj", JSON_INT, host_config, oom_score_adj),
     JSON_REFUSED("PidMode", .flags = JSON_NOOP_PRIVATE_WORD),
-    JSON_REFUSED("Privileged"),
+    ROW("Privileged", JSON_FLAG, host_config, privileged), // behind the VM wall
     ROW("PublishAllPorts", JSON_FLAG, host_config, publish_all_ports),
     ROW("ReadonlyRootfs", JSON_FLAG, host_config, read_only_rootfs),
     ROW("SecurityOpt", JSON_TEXTS, host_config, security_opt),

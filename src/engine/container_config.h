@@ -57,8 +57,9 @@ struct host_config {
     int64_t oom_score_adj;
     struct kvs sysctls;
     json_t *console_size_raw; // [height, width]
-    char *runtime; // "" or "berth"
-    char *isolation; // "" "default" "container"
+    char *runtime; // "" "berth" "runc" "berth-vm"
+    char *isolation; // "" "default" "container" "vm"
+    bool privileged; // behind the VM wall: root of the guest
     char *cgroupns_mode; // "" "private" "host"
 };
 

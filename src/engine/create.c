@@ -4,6 +4,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "vm.h"
 
 // ---- names ----------------------------------------------------------------------------------------------------------
 
@@ -145,7 +146,8 @@ static int build(struct container *container, json_t *body, struct image *image,
     if (parse_body(container, body, err) < 0 || check_config(&container->config, err) < 0 ||
         capabilities_from_config(host, &container->arena, &ignored, err) < 0 ||
         features_check(&container->engine->features, host, arena, warnings, err) < 0 ||
-        fill_from_image(container, image, arena, warnings, err) < 0)
+        fill_from_image(container, image, arena, warnings, err) < 0 ||
+        vm_check(container->engine, &container->config, err) < 0)
         return -1;
     return 0;
 }

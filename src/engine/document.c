@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine_private.h"
+#include "vm.h"
 
 // ---- files ----------------------------------------------------------------------------------------------------------
 
@@ -121,9 +122,10 @@ static bool no_new_privileges(const struct strv *options)
     return false;
 }
 
-static bool seccomp_off(const struct strv *options)
+static bool seccomp_off(const struct host_config *host)
 {
-    return strv_has(options, "seccomp=unconfined") || strv_has(options, "seccomp:unconfined");
+    const struct strv *options = &host->security_opt;
+    return host->privileged || strv_has(options, "seccomp=unconfined") || strv_has(options, "seccomp:unconfined");
 }
 
 static void fill_rlimits(const struct json_list *ulimits, struct arena *arena, struct json_list *out)
@@ -214,6 +216,9 @@ static const struct oci_device_rule device_rules[] = {
     { true, (char *)"c", 5, 2, (char *)"rwm" },    { true, (char *)"c", 136, -1, (char *)"rwm" },
 };
 
+static const struct oci_device_rule every_device[] = { { true, (char *)"a", -1, -1, (char *)"rwm" } };
+static const char *const no_paths[] = { NULL };
+
 static void fill_linux(struct container *container, struct arena *arena, struct oci_linux *out)
 {
     static const char *const namespaces[] = { "mount", "pid", "ipc", "uts", "network", "cgroup" };
@@ -222,13 +227,15 @@ static void fill_linux(struct container *container, struct arena *arena, struct 
     out->namespaces.len = ARRAY_LEN(namespaces) - str_eq(host->cgroupns_mode, "host");
     for (size_t i = 0; i < out->namespaces.len; i++)
         ((struct oci_namespace *)out->namespaces.items)[i].type = (char *)namespaces[i];
-    fill_paths(host->masked_paths_raw, engine_masked_paths, arena, &out->masked_paths);
-    fill_paths(host->readonly_paths_raw, engine_readonly_paths, arena, &out->readonly_paths);
+    fill_paths(host->masked_paths_raw, host->privileged ? no_paths : engine_masked_paths, arena, &out->masked_paths);
+    fill_paths(host->readonly_paths_raw, host->privileged ? no_paths : engine_readonly_paths, arena, &out->readonly_paths);
     fill_sysctls(&host->sysctls, arena, &out->sysctl);
     out->cgroups_path = arena_printf(arena, "berth-%s/%s", container->engine->id, container->id);
     limits_from_config(host, &out->resources);
     out->resources.devices = (struct json_list){ .items = (void *)device_rules, .len = ARRAY_LEN(device_rules) };
-    out->seccomp_profile = (char *)(seccomp_off(&host->security_opt) ? "unconfined" : "default");
+    if (host->privileged)
+        out->resources.devices = (struct json_list){ .items = (void *)every_device, .len = ARRAY_LEN(every_device) };
+    out->seccomp_profile = (char *)(seccomp_off(host) ? "unconfined" : "default");
     out->shm_size = host->shm_size;
 }
 
@@ -297,7 +304,7 @@ int document_build(struct container *container, struct arena *arena, struct task
     fill_network(container, arena, out);
     fill_files(container, arena, out);
     mutex_unlock(&container->lock);
-    return 0;
+    return vm_wanted(&config->host_config) ? vm_complete(container, arena, out, err) : 0;
 }
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
@@ -307,7 +314,7 @@ int document_exec(struct container *container, const struct exec *exec, struct a
 {
     const struct container_config *config = &container->config;
     struct oci_process *process = &out->process;
-    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = seccomp_off(&config->host_config.security_opt) };
+    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = seccomp_off(&config->host_config) };
     process->args = exec->config.cmd;
     process->terminal = exec->config.tty;
     base_env(config, arena, exec->config.tty, &process->env);

@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "engine_private.h"
+#include "machine.h"
 
 #define STOP_GRACE_NS (5 * NS_PER_S)
 
@@ -105,6 +106,7 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->program_dir = mem_strdup(options->program_dir);
     engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = -1;
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
+    mutex_init(&engine->disk_lock, 0);
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
     mutex_init(&engine->worker_lock, RANK_WORKERS);
@@ -113,12 +115,19 @@ static struct engine *engine_new(const struct engine_options *options)
     return engine;
 }
 
+static int know_machines(struct engine *engine, const struct engine_options *options, struct err *err)
+{
+    const struct machines_config config = { .program_dir = engine->program_dir, .data_root = engine->data_root,
+                                            .guest_dir = options->guest_dir, .accel = options->accel };
+    return machines_new(&config, &engine->machines, err);
+}
+
 int engine_open(const struct engine_options *options, struct engine **out, struct err *err)
 {
     struct engine *engine = engine_new(options);
     cgroup_layout_probe(&engine->cgroups);
     features_probe(&engine->cgroups, &engine->features);
-    if (check_kernel(err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
+    if (check_kernel(err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
         open_rooms(engine, options->bip, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
         engine_close(engine);
         return -1;
@@ -181,6 +190,8 @@ void engine_close(struct engine *engine)
     free(engine->data_root);
     free(engine->exec_root);
     free(engine->program_dir);
+    machines_free(engine->machines);
+    mutex_done(&engine->disk_lock);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);
     mutex_done(&engine->worker_lock);

@@ -25,7 +25,9 @@ struct engine;
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
     const char *bip; // the default bridge's address, NULL: chosen
-    const char *program_dir; // where berth-shim, berth-image and berth-init stand
+    const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
+    const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
+    const char *accel; // what runs guests: "auto" "kvm" "tcg"; NULL is "auto"
 };
 
 // Locks both roots, opens the store, draws or reads the daemon id, adopts what runs. One line of error when another daemon
@@ -46,7 +48,7 @@ struct engine_info {
     char *cgroup_driver, *cgroup_version; // "cgroupfs", "1" | "2"
     int64_t cpus, memory;
     bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, ipv4_forwarding;
-    struct strv security_options, warnings;
+    struct strv security_options, warnings; // how guests run is among both
     int64_t now_ns;
 };
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err);
@@ -139,8 +141,17 @@ struct engine_container {
     int64_t prefix;
     struct engine_port *ports;
     size_t port_len;
+    struct engine_machine *machine; // NULL: a container
+};
+// The machine around a guest: of this run, or of the last one; before the first one accel and kernel are "".
+struct engine_machine {
+    char *accel, *kernel; // "kvm" "tcg"; the kernel's release
+    int64_t vcpus, memory_size, disk_allocated; // bytes of guest RAM; bytes that its disk takes on the host
 };
 int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out, struct err *err);
+// Bytes that it wrote (a container: its files; a guest: what its disk takes on the host), and those with its image's.
+void engine_sizes(struct engine *engine, const struct engine_container *container, struct arena *arena, int64_t *rw,
+                  int64_t *root);
 // Newest first. `all` false: running ones. The api applies the filters.
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
 

@@ -92,6 +92,9 @@ struct container {
     struct container_state state GUARDED_BY(lock);
     struct task_client *client GUARDED_BY(lock); // only while a shim lives
     int netns_fd GUARDED_BY(lock); // until the shim holds it
+    int tap_fd GUARDED_BY(lock); // a guest's, until its start has handed it over
+    char *accel GUARDED_BY(lock), *kernel GUARDED_BY(lock); // of a guest's last run, malloc'ed; NULL before
+    bool booting GUARDED_BY(lock), boot_aborted GUARDED_BY(lock); // see vm_boot_begin()
     bool has_endpoint GUARDED_BY(lock);
     struct net_endpoint endpoint GUARDED_BY(lock);
     struct net_port *ports GUARDED_BY(lock);
@@ -145,6 +148,8 @@ struct engine {
     struct net *net;
     struct cgroup_layout cgroups;
     struct host_features features;
+    struct machines *machines;
+    struct mutex disk_lock; // unranked: held while the guests' disk template is made
     struct loop *loop;
     pthread_t watcher;
     bool watcher_runs;

@@ -47,6 +47,7 @@ static void release_network(struct container *container)
     free(take_ptr(&container->ports));
     container->port_len = 0;
     fd_close(take_fd(&container->netns_fd));
+    fd_close(take_fd(&container->tap_fd));
     bool attached = container->has_endpoint;
     container->has_endpoint = false;
     mutex_unlock(&container->lock);

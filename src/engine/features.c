@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "engine_private.h"
+#include "vm.h"
 
 // ---- probing --------------------------------------------------------------------------------------------------------
 
@@ -122,17 +123,18 @@ static void check_ulimits(const struct json_list *ulimits, struct arena *arena, 
 int features_check(const struct host_features *features, const struct host_config *host, struct arena *arena,
                    struct strv *warnings, struct err *err)
 {
+    bool guest = vm_wanted(host); // its own kernel keeps these limits
     const struct {
         bool asked, held;
         const char *text;
     } table[] = {
-        { host->memory > 0, features->memory,
+        { host->memory > 0, guest || features->memory,
           "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded." },
-        { host->memory > 0 && host->memory_swap != -1 && features->memory, features->swap,
+        { host->memory > 0 && host->memory_swap != -1 && features->memory, guest || features->swap,
           "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap." },
-        { host->memory_reservation > 0, features->reservation,
+        { host->memory_reservation > 0, guest || features->reservation,
           "Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded." },
-        { host->pids_limit > 0, features->pids,
+        { host->pids_limit > 0, guest || features->pids,
           "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded." },
         { host->cpu_shares > 0, features->cpu_shares,
           "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded." },
@@ -147,7 +149,9 @@ int features_check(const struct host_features *features, const struct host_confi
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].asked && !table[i].held)
             strv_push_arena(warnings, arena, table[i].text);
-    check_ulimits(&host->ulimits, arena, warnings);
-    check_oom_score(host->oom_score_adj, arena, warnings);
+    if (!guest) {
+        check_ulimits(&host->ulimits, arena, warnings);
+        check_oom_score(host->oom_score_adj, arena, warnings);
+    }
     return 0;
 }

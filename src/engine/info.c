@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 
 #include "engine_private.h"
+#include "machine.h"
 
 // A value of /etc/os-release, unquoted.
 static char *os_release(const char *key, struct arena *arena)
@@ -60,6 +61,17 @@ static void describe_cgroups(const struct engine *engine, struct engine_info *ou
     out->pids_limit = features->pids;
 }
 
+// What clients print of it: the wall among the security options, and a line of warning where guests are emulated.
+static void describe_guests(struct engine *engine, struct arena *arena, struct engine_info *out)
+{
+    struct machine_choice choice = { .accel = "unavailable" };
+    machines_choose(engine->machines, arena, &choice, NULL);
+    strv_push_arena(&out->security_options, arena, arena_printf(arena, "name=isolation-vm,profile=%s", choice.accel));
+    if (!str_empty(choice.why))
+        strv_push_arena(&out->warnings, arena,
+                        arena_printf(arena, "WARNING: --isolation vm emulates its processors and is slow: %s", choice.why));
+}
+
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err)
 {
     struct utsname host;
@@ -85,6 +97,7 @@ int engine_info(struct engine *engine, struct arena *arena, struct engine_info *
     out->ipv4_forwarding = forwarding();
     strv_push_arena(&out->security_options, arena, "name=seccomp,profile=builtin");
     strv_push_arena(&out->security_options, arena, "name=cgroupns");
+    describe_guests(engine, arena, out);
     _cleanup_free_ char *drop = net_foreign_drop(engine->net);
     if (drop)
         strv_push_arena(&out->warnings, arena, drop);

@@ -1,5 +1,6 @@
 // Snapshots of containers for inspect and ps, in the caller's arena.
 #include "engine_private.h"
+#include "vm.h"
 
 static const char *const status_words[] = { "created", "running", "paused", "exited", "removing" };
 
@@ -107,6 +108,23 @@ static int copy_config(struct container *container, struct arena *arena, struct 
     return 0;
 }
 
+static void copy_machine(struct container *container, struct arena *arena, struct engine_container *out)
+{
+    struct vm_size size = { 0 };
+    if (!vm_wanted(&container->config.host_config))
+        return;
+    vm_size(&container->config.host_config, &size, NULL); // it was checked at create
+    out->machine = arena_alloc(arena, sizeof(*out->machine));
+    mutex_lock(&container->lock);
+    *out->machine = (struct engine_machine){ .accel = arena_strdup(arena, container->accel ? container->accel : ""),
+                                             .kernel = arena_strdup(arena, container->kernel ? container->kernel : ""),
+                                             .vcpus = size.vcpus, .memory_size = size.memory_size };
+    mutex_unlock(&container->lock);
+    out->machine->disk_allocated = disk_allocated(container);
+    out->upper_dir = container_path(container, arena, DISK_NAME);
+    out->work_dir = NULL;
+}
+
 static int snapshot(struct container *container, struct arena *arena, struct engine_container *out, struct err *err)
 {
     *out = (struct engine_container){ .id = arena_strdup(arena, container->id), .name = container_name(container, arena),
@@ -124,6 +142,7 @@ static int snapshot(struct container *container, struct arena *arena, struct eng
     out->work_dir = container_path(container, arena, "work");
     copy_command(container, arena, out);
     copy_mounts(container, arena, out);
+    copy_machine(container, arena, out);
     mutex_lock(&container->lock);
     copy_state(container, arena, out);
     copy_ports(container, arena, out);

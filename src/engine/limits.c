@@ -121,7 +121,7 @@ int capabilities_from_config(const struct host_config *host, struct arena *arena
         caps_mask(&host->cap_drop, "CapDrop", &drop, &drop_all, err) < 0)
         return -1;
     // Docker: ALL on either side is the base, the names on the other side are the exceptions.
-    uint64_t mask = add_all ? caps_all() & ~drop : drop_all ? add : (caps_docker_default() | add) & ~drop;
+    uint64_t mask = host->privileged ? caps_all() : add_all ? caps_all() & ~drop : drop_all ? add : (caps_docker_default() | add) & ~drop;
 
     struct oci_capabilities *caps = arena_alloc(arena, sizeof(*caps));
     for (int number = 0; number <= caps_last(); number++)

@@ -1,44 +1,17 @@
 // start: from a record to a running process, in named stages. Each stage that makes something on the host is undone by
 // container_release() when a later one fails.
 //
-//     ports bound -> network -> cgroup -> shim up -> create (document and descriptors) -> start -> record
+//     ports bound -> network -> cgroup -> shim up -> create (document and descriptors; a guest boots) -> start -> record
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "engine_private.h"
-#include "mounts.h"
+#include "cargo.h"
+#include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
 #define SHIM_TIMEOUT_NS (30 * NS_PER_S) // until its first process has handed over to the one that stays
-
-// Descriptors that travel with `create`, in the order of their indices.
-struct cargo {
-    int fds[TASK_FD_MAX];
-    size_t len;
-    uint8_t owned[TASK_FD_MAX];
-};
-
-static void cargo_done(struct cargo *cargo)
-{
-    for (size_t i = 0; i < cargo->len; i++)
-        if (cargo->owned[i])
-            fd_close(cargo->fds[i]);
-    cargo->len = 0;
-}
-
-static int cargo_add(struct cargo *cargo, int fd, bool owned, int64_t *index, struct err *err)
-{
-    if (cargo->len == TASK_FD_MAX) {
-        if (owned)
-            fd_close(fd);
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d descriptors for one container", TASK_FD_MAX);
-    }
-    *index = (int64_t)cargo->len;
-    cargo->owned[cargo->len] = owned;
-    cargo->fds[cargo->len++] = fd;
-    return 0;
-}
+#define BOOT_TIMEOUT_NS (120 * NS_PER_S) // a guest's boot under emulation, on a host that has much to do
 
 // ---- network ----------------------------------------------------------------------------------------------------
 
@@ -51,21 +24,25 @@ static int setup_network(struct container *container, struct err *err)
         .endpoint = arena_printf(&arena, "%s (%s)", container_name(container, &arena), container->id)
     };
     struct net_endpoint endpoint = { .netns_fd = -1 };
-    int netns_fd = -1, result = 0;
+    int netns_fd = -1, tap_fd = -1, result = 0;
+    bool guest = vm_wanted(&config->host_config);
     bool bridge = str_eq(config->host_config.network_mode, "bridge") && !config->network_disabled;
 
     if (!bridge && !str_eq(config->host_config.network_mode, "none") && !config->network_disabled)
         return err_set(err, ERR_NOT_FOUND, "network %s not found", config->host_config.network_mode);
     if (!bridge)
-        result = net_none(&netns_fd, err);
-    else if (net_bridge_up(engine->net, err) < 0 || ports_bind(container, &plan, err) < 0 ||
-             net_attach(engine->net, container->id, plan.ports, plan.len, &endpoint, err) < 0)
+        result = guest ? 0 : net_none(&netns_fd, err);
+    else if (net_bridge_up(engine->net, err) < 0 || ports_bind(container, &plan, err) < 0)
         result = -1;
+    else
+        result = guest ? net_attach_tap(engine->net, container->id, plan.ports, plan.len, &endpoint, &tap_fd, err)
+                       : net_attach(engine->net, container->id, plan.ports, plan.len, &endpoint, err);
     if (bridge)
         netns_fd = endpoint.netns_fd;
 
     mutex_lock(&container->lock);
     container->netns_fd = netns_fd;
+    container->tap_fd = tap_fd;
     container->has_endpoint = bridge && result == 0;
     container->endpoint = endpoint;
     container->ports = plan.ports;
@@ -76,9 +53,9 @@ static int setup_network(struct container *container, struct err *err)
 
 // ---- cgroup ---------------------------------------------------------------------------------------------------------
 
-static int setup_cgroup(struct container *container, const struct oci_linux *linux_section, struct err *err)
+static int setup_cgroup(struct container *container, const char *path, const struct oci_resources *resources,
+                        struct err *err)
 {
-    const struct oci_resources *resources = &linux_section->resources;
     struct cgroup_device_rule rules[32];
     size_t rule_len = MIN_OF(resources->devices.len, ARRAY_LEN(rules));
     _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL; // a descriptor for each hierarchy: nobody needs them for long
@@ -96,7 +73,7 @@ static int setup_cgroup(struct container *container, const struct oci_linux *lin
         .cpu_quota = resources->cpu_quota, .cpu_period = resources->cpu_period, .cpuset_cpus = resources->cpuset_cpus,
         .cpuset_mems = resources->cpuset_mems, .pids_limit = resources->pids_limit, .devices = rules, .device_len = rule_len,
     };
-    if (cgroup_create(&container->engine->cgroups, linux_section->cgroups_path, &cgroup, err) < 0)
+    if (cgroup_create(&container->engine->cgroups, path, &cgroup, err) < 0)
         return -1;
     if (cgroup_limit(cgroup, &limits, &missing, err) < 0)
         return -1;
@@ -106,12 +83,6 @@ static int setup_cgroup(struct container *container, const struct oci_linux *lin
 }
 
 // ---- the shim -------------------------------------------------------------------------------------------------------
-
-static int open_folder(int dirfd, const char *name, struct err *err)
-{
-    int fd = openat(dirfd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? err_errno(err, errno, "%s", name) : fd;
-}
 
 // Spawned from the sealed memfd with its listening socket already open, so that connecting needs no waiting.
 static int spawn_shim(struct container *container, struct process *process, struct err *err)
@@ -143,91 +114,6 @@ static int connect_shim(struct container *container, struct task_client **out, s
 
 // ---- create and start over the seam ---------------------------------------------------------------------------------
 
-// The folders that the driver opened are what the document says: an image that holds one layer twice has it once here.
-static void name_layers(const struct image_layers *layers, struct arena *arena, struct task_document *document)
-{
-    for (size_t i = 0; i < layers->len; i++) {
-        struct task_layer *layer = json_list_add(&document->rootfs.layers, &task_layer_table, arena);
-        *layer = (struct task_layer){ .diff_id = layers->diff_ids.items[i], .dir = layers->paths.items[i], .fd = -1 };
-    }
-}
-
-static int load_layers(const struct image_layers *layers, struct task_document *document, struct cargo *cargo,
-                       struct err *err)
-{
-    for (size_t i = 0; i < layers->len; i++) {
-        struct task_layer *layer = json_list_at(&document->rootfs.layers, &task_layer_table, i);
-        if (cargo_add(cargo, layers->fds[i], false, &layer->fd, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int load_mounts(struct task_document *document, struct cargo *cargo, struct err *err)
-{
-    for (size_t i = 0; i < document->mounts.len; i++) {
-        struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
-        if (str_eq(mount->kind, "tmpfs"))
-            continue;
-        int fd = open(mount->source, O_PATH | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT)
-            return err_set(err, ERR_INVALID_ARGUMENT,
-                           "invalid mount config for type \"%s\": bind source path does not exist: %s", mount->kind,
-                           mount->source);
-        if (fd < 0)
-            return err_errno(err, errno, "mount source %s", mount->source);
-        if (cargo_add(cargo, fd, true, &mount->fd, err) < 0 || mounts_check_propagation(mount, fd, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int load_upper(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
-{
-    _cleanup_close_ int folder = open_folder(container->engine->containers_fd, container->id, err);
-    int upper = folder < 0 ? -1 : open_folder(folder, "diff", err);
-    if (upper < 0 || cargo_add(cargo, upper, true, &document->rootfs.upper.upper_fd, err) < 0)
-        return -1;
-    int work = open_folder(folder, "work", err);
-    return work < 0 ? -1 : cargo_add(cargo, work, true, &document->rootfs.upper.work_fd, err);
-}
-
-static int load_network(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
-{
-    struct task_nic *nic = json_list_at(&document->nics, &task_nic_table, 0);
-    int result = 0;
-    mutex_lock(&container->lock);
-    result = cargo_add(cargo, container->netns_fd, false, &nic->netns_fd, err);
-    for (size_t i = 0; i < document->ports.len && result == 0; i++) {
-        struct task_port *port = json_list_at(&document->ports, &task_port_table, i);
-        result = cargo_add(cargo, container->ports[i].listener_fd, false, &port->listener_fd, err);
-    }
-    mutex_unlock(&container->lock);
-    return result;
-}
-
-// Attaches that came before the start; their descriptors belong to the cargo from here on.
-static int load_attaches(struct container *container, struct arena *arena, struct json_list *attaches,
-                         struct cargo *cargo, struct err *err)
-{
-    mutex_lock(&container->lock);
-    struct pending_attach *pending = container->pending;
-    container->pending = NULL;
-    mutex_unlock(&container->lock);
-    int result = 0;
-    for (struct pending_attach *next; pending; pending = next) {
-        next = pending->next;
-        struct task_attach *attach = json_list_add(attaches, &task_attach_table, arena);
-        *attach = (struct task_attach){ .in = pending->in, .out = pending->out, .error = pending->error,
-                                        .framed = pending->framed, .detach_keys = arena_strdup(arena, pending->detach_keys) };
-        if (cargo_add(cargo, pending->fd, true, &attach->fd, err) < 0)
-            result = -1;
-        free(pending->detach_keys);
-        free(pending);
-    }
-    return result;
-}
-
 // The next daemon learns the run's ports and addresses from it.
 static int keep_document(struct container *container, const struct task_document *document, struct err *err)
 {
@@ -243,18 +129,14 @@ static int call_create(struct container *container, struct task_client *client, 
     _cleanup_(cargo_done) struct cargo cargo = { .len = 0 };
     _cleanup_(image_layers_done) struct image_layers layers = { 0 };
     struct json_list attaches = { 0 };
-    if (image_layers_open(container->engine->images, image, arena, &layers, err) < 0)
-        return -1;
-    name_layers(&layers, arena, document);
-    if (keep_document(container, document, err) < 0 || load_layers(&layers, document, &cargo, err) < 0 ||
-        load_upper(container, document, &cargo, err) < 0 || load_mounts(document, &cargo, err) < 0 ||
-        load_network(container, document, &cargo, err) < 0 ||
-        load_attaches(container, arena, &attaches, &cargo, err) < 0)
+    int64_t timeout_ns = document->vm ? BOOT_TIMEOUT_NS : CALL_TIMEOUT_NS;
+    if (cargo_layers(container, image, arena, document, &layers, err) < 0 || keep_document(container, document, err) < 0 ||
+        cargo_load(container, &layers, arena, document, &attaches, &cargo, err) < 0 || vm_boot_check(container, err) < 0)
         return -1;
     _cleanup_json_ json_t *arguments = json_object();
     json_object_set_new(arguments, "document", json_encode(&task_document_table, document));
     json_object_set_new(arguments, "attach", json_encode_list(&task_attach_table, &attaches));
-    return task_call(client, "create", arguments, cargo.fds, cargo.len, CALL_TIMEOUT_NS, NULL, NULL, NULL, err);
+    return task_call(client, "create", arguments, cargo.fds, cargo.len, timeout_ns, NULL, NULL, NULL, err);
 }
 
 static int call_start(struct container *container, struct task_client *client, struct err *err)
@@ -268,7 +150,8 @@ static int call_start(struct container *container, struct task_client *client, s
                                                  .pid = json_get_int(result, "pid", 0),
                                                  .started_ns = json_get_int(result, "started_ns", clock_wall_ns()),
                                                  .finished_ns = container->state.finished_ns };
-    // The listening sockets and the namespace live in the shim from here on.
+    // The listening sockets, the namespace or the tap live in the shim from here on.
+    fd_close(take_fd(&container->tap_fd));
     for (size_t i = 0; i < container->port_len; i++)
         fd_close(take_fd(&container->ports[i].listener_fd));
     fd_close(take_fd(&container->netns_fd));
@@ -300,7 +183,21 @@ static int prepare_host(struct container *container, struct arena *arena, struct
 {
     if (setup_network(container, err) < 0 || document_build(container, arena, document, err) < 0)
         return -1;
-    return setup_cgroup(container, &document->linux_section, err);
+    struct oci_resources resources = document->linux_section.resources;
+    if (document->vm)
+        vm_host_limits(&container->config.host_config, document->vm, &resources);
+    return setup_cgroup(container, document->linux_section.cgroups_path, &resources, err);
+}
+
+// For inspect.
+static void note_machine(struct container *container, const struct task_vm *vm)
+{
+    mutex_lock(&container->lock);
+    free(container->accel);
+    free(container->kernel);
+    container->accel = mem_strdup(vm->accel);
+    container->kernel = mem_strdup(vm->kernel);
+    mutex_unlock(&container->lock);
 }
 
 static int reach_shim(struct container *container, struct process *shim, struct err *err)
@@ -320,7 +217,8 @@ static int reach_shim(struct container *container, struct process *shim, struct 
     return 0;
 }
 
-static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+// Up to the exec: a guest is booted then.
+static int create(struct container *container, struct process *shim, struct arena *arena, struct err *err)
 {
     struct image image;
     struct task_document document;
@@ -335,8 +233,17 @@ static int launch(struct container *container, struct process *shim, struct aren
         return -1;
     if (reached < 0)
         return err_set(err, unreachable.class, "%s", unreachable.message);
+    if (document.vm)
+        note_machine(container, document.vm);
     clear_volatile_marker(container);
-    if (call_create(container, container->client, &image, &document, arena, err) < 0)
+    return call_create(container, container->client, &image, &document, arena, err);
+}
+
+static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+{
+    vm_boot_begin(container, vm_wanted(&container->config.host_config));
+    int created = create(container, shim, arena, err);
+    if (vm_boot_end(container, err) < 0 || created < 0)
         return -1;
     return call_start(container, container->client, err);
 }
@@ -353,6 +260,8 @@ static int64_t code_of_failure(struct err *err)
         { "permission denied", 126 },
         { "is a directory", 126 },
     };
+    if (err->number == ECANCELED)
+        return 137; // a boot that was called off
     if (!strstr(err->message, "exec: "))
         return 128;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)

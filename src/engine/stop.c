@@ -5,6 +5,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "vm.h"
 
 #define CALL_TIMEOUT_NS (30 * NS_PER_S)
 #define KILL_WAIT_NS (30 * NS_PER_S)
@@ -138,6 +139,8 @@ int engine_stop(struct engine *engine, const char *ref, const char *signal, int6
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
         return -1;
+    if (vm_boot_abort(container))
+        return 0;
     if (!is_live(container))
         return err_set(err, ERR_NOT_MODIFIED, "container is already stopped");
     return stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
@@ -310,8 +313,8 @@ static int kill_for_removal(struct container *container, struct err *err)
 int container_remove(struct container *container, bool force, bool volumes, struct err *err)
 {
     for (;;) {
-        bool killed = force && is_live(container);
-        if (killed && kill_for_removal(container, err) < 0)
+        bool aborted = force && vm_boot_abort(container), killed = aborted || (force && is_live(container));
+        if (killed && !aborted && kill_for_removal(container, err) < 0)
             return -1;
         if (container_begin(container, err) < 0)
             return container->config.host_config.auto_remove && killed ? 0 : -1; // --rm was quicker

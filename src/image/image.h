@@ -7,6 +7,7 @@
 //
 //     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
 //     <root>/layers/<chain hex>/     diff of one layer, whiteouts as overlayfs wants them
+//     <root>/layers/<chain hex>.erofs  the same layer as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
 //
 // Thread-safe: records live in the store; files are made complete before a record names them, and removed after. A layer
@@ -118,6 +119,10 @@ struct image_layers {
 int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
                       struct image_layers *out, struct err *err);
 void image_layers_done(struct image_layers *layers);
+// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. What is missing is made by
+// mkfs.erofs, once for a layer: of two callers the second waits. unavailable: no mkfs.erofs on this host.
+int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
+                     struct err *err);
 const char *image_driver_name(const struct image_store *images); // "overlay2": what Docker's clients know
 
 #endif

@@ -14,6 +14,9 @@ struct image_store {
     char *root_path;
     int layers_fd, blobs_fd, staging_fd;
     struct mutex lock; // unranked: taken before every engine lock that image_in_use_fn takes
+    struct mutex erofs_lock; // unranked: nothing is taken or waited for inside it but `erofs_made`
+    struct cond erofs_made;
+    struct erofs_making *making GUARDED_BY(erofs_lock); // layers whose EROFS image is being made, by whom
 };
 
 extern const char *const image_migrations[];
@@ -53,11 +56,19 @@ char *image_ref_key(const struct image_ref *ref, struct arena *arena);
 
 // ---- layers.c: the overlay driver -----------------------------------------------------------------------------------
 
+// The folders of an image's layers, top first, and their diff IDs, in the arena.
+int image_layer_folders(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out,
+                        struct strv *diff_ids, struct err *err);
 int image_set_opaque(int layer_fd, const struct strv *folders, struct err *err);
 // Puts a staged layer in its place, or gives an error; a folder without a record that is in the way is moved out.
 int image_publish_layer(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err);
 // Takes a folder out of the layers at once; what it was is in *trash (a name in staging, malloc'ed) to be removed later.
 int image_trash_layer(struct image_store *images, const char *folder, char **trash, struct err *err);
+
+// ---- erofs.c: the same layers as images for guests --------------------------------------------------------------------
+
+char *image_erofs_name(const char *folder); // "<folder>.erofs", malloc'ed
+void image_erofs_remove(struct image_store *images, const char *folder); // missing is fine
 
 // ---- sweep.c --------------------------------------------------------------------------------------------------------
 

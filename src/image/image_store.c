@@ -37,6 +37,8 @@ int image_store_open(struct store *store, int root_fd, struct image_store **out,
     images->store = store;
     images->layers_fd = images->blobs_fd = images->staging_fd = -1;
     mutex_init(&images->lock, 0);
+    mutex_init(&images->erofs_lock, 0);
+    cond_init(&images->erofs_made);
     if (store_migrate(store, "image", image_migrations, image_migration_len, err) < 0 ||
         open_folders(images, root_fd, err) < 0 || image_sweep(images, err) < 0) {
         image_store_close(images);
@@ -54,6 +56,8 @@ void image_store_close(struct image_store *images)
     fd_close(images->blobs_fd);
     fd_close(images->staging_fd);
     mutex_done(&images->lock);
+    mutex_done(&images->erofs_lock);
+    cond_done(&images->erofs_made);
     free(images->root_path);
     free(images);
 }

@@ -18,8 +18,8 @@ const char *image_driver_name(const struct image_store *images)
 
 // Top first. An image that has the same diff twice names its folder twice, and overlayfs refuses that; the lower one can
 // be left out, because whatever it does the upper one does again.
-static int folders_of(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out,
-                      struct strv *diff_ids, struct err *err)
+int image_layer_folders(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out,
+                        struct strv *diff_ids, struct err *err)
 {
     for (size_t i = image->chain_ids.len; i-- > 0;) {
         struct strv folder = { 0 };
@@ -42,7 +42,7 @@ int image_layers_open(struct image_store *images, const struct image *image, str
 {
     struct strv folders = { 0 };
     struct image_layers layers = { 0 };
-    if (folders_of(images, image, arena, &folders, &layers.diff_ids, err) < 0)
+    if (image_layer_folders(images, image, arena, &folders, &layers.diff_ids, err) < 0)
         return -1;
     layers.fds = mem_alloc((folders.len + 1) * sizeof(*layers.fds));
     for (size_t i = 0; i < folders.len; i++) {
@@ -95,6 +95,7 @@ int image_trash_layer(struct image_store *images, const char *folder, char **tra
     _cleanup_free_ char *name = mem_printf("trash-%s", random);
     if (renameat(images->layers_fd, folder, images->staging_fd, name) < 0)
         return err_errno(err, errno, "layer %s", folder);
+    image_erofs_remove(images, folder);
     *trash = take_ptr(&name);
     return 0;
 }

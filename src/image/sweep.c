@@ -22,6 +22,15 @@ static int list_names(int dirfd, struct strv *out, struct err *err)
     return 0;
 }
 
+// A layer's EROFS image stays as long as the layer: both have a folder's name in front.
+static void keep_images(struct strv *keep, struct arena *arena)
+{
+    for (size_t i = 0, len = keep->len; i < len; i++) {
+        _cleanup_free_ char *name = image_erofs_name(keep->items[i]);
+        strv_push_arena(keep, arena, name);
+    }
+}
+
 // Removes every entry that is not in `keep`. One that can't be removed is not worth refusing to start: it is tried again at
 // the next.
 static int remove_others(int dirfd, const struct strv *keep, struct err *err)
@@ -103,6 +112,7 @@ int image_sweep(struct image_store *images, struct err *err)
         store_rollback(images->store);
         return -1;
     }
+    keep_images(&folders, &arena);
     if (store_commit(images->store, err) < 0 || remove_others(images->staging_fd, &none, err) < 0 ||
         remove_others(images->layers_fd, &folders, err) < 0)
         return -1;

@@ -107,6 +107,22 @@ static void describe(const struct attach *attach, struct net_endpoint *out)
     address_text(attach->subnet.gateway, out->gateway);
 }
 
+// In the namespace of the calling thread, which is the room's.
+static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) REQUIRES(attach->net->lock)
+{
+    struct net *net = attach->net;
+    char name[IFNAMSIZ], alias[ALIAS_SIZE];
+    if (!net->bridge_index)
+        return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", net->bridge);
+    link_name(net, attach->link_index, name);
+    snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->container_id);
+    _cleanup_close_ int fd = tap_open(name, err);
+    if (fd < 0 || tap_quiet_ipv6(name, err) < 0 || tap_join(&net->link, name, alias, net->bridge_index, err) < 0)
+        return -1;
+    *tap_fd = take_fd(&fd);
+    return 0;
+}
+
 static int make_record(struct attach *attach, const struct net_port *ports, size_t port_len, struct err *err)
 {
     struct net *net = attach->net;
@@ -147,6 +163,33 @@ int net_attach(struct net *net, const char *container_id, const struct net_port 
     }
     describe(&attach, out);
     out->netns_fd = netns_fd;
+    return 0;
+}
+
+static int connect_guest(struct attach *attach, size_t port_len, int *tap_fd, struct err *err)
+{
+    _cleanup_close_ int fd = -1;
+    mutex_lock(&attach->net->lock);
+    int result = make_tap(attach, &fd, err);
+    if (result == 0 && port_len)
+        result = forward_ports(attach->net, attach->container_id, err);
+    mutex_unlock(&attach->net->lock);
+    if (result == 0)
+        *tap_fd = take_fd(&fd);
+    return result;
+}
+
+int net_attach_tap(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
+                   struct net_endpoint *out, int *tap_fd, struct err *err)
+{
+    struct attach attach = { .net = net, .container_id = container_id };
+    if (net_detach(net, container_id, err) < 0 || make_record(&attach, ports, port_len, err) < 0)
+        return err_wrap(err, "attach to %s", net->bridge);
+    if (connect_guest(&attach, port_len, tap_fd, err) < 0) {
+        net_detach(net, container_id, NULL);
+        return err_wrap(err, "attach to %s", net->bridge);
+    }
+    describe(&attach, out);
     return 0;
 }
 

@@ -76,11 +76,15 @@ struct net_endpoint {
 // detached first. resource_exhausted: no address left, or the bridge is full (1,023 ports). On failure nothing stays.
 int net_attach(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
                struct net_endpoint *out, struct err *err);
+// The same for a guest: a tap (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) on the bridge instead of the veth pair and the namespace, and
+// the address is for the guest to take. The tap goes with the last descriptor of it; netns_fd is -1.
+int net_attach_tap(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
+                   struct net_endpoint *out, int *tap_fd, struct err *err);
 // A namespace with only lo, for --network none.
 int net_none(int *netns_fd, struct err *err);
 // Removes the DNAT elements, shuts the bridge port and frees the address. The veth itself goes with the last reference
-// to the namespace, and nothing waits for that; whoever still holds the namespace has no network from here on. Missing
-// is fine.
+// to the namespace, a tap with its last descriptor, and nothing waits for that; whoever still holds one has no network from
+// here on. Missing is fine.
 int net_detach(struct net *net, const char *container_id, struct err *err);
 // At start: forgets endpoints whose container `alive` does not know.
 int net_sweep(struct net *net, bool (*alive)(void *context, const char *container_id), void *context, struct err *err);

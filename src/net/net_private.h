@@ -70,6 +70,12 @@ typedef int namespace_fn(void *context, int netns_fd, struct err *err);
 int namespace_make(namespace_fn *fn, void *context, int *netns_fd, struct err *err); // lo is up when fn runs
 int namespace_visit(int netns_fd, namespace_fn *fn, void *context, struct err *err);
 
+// ---- taps (tap.c) ---------------------------------------------------------------------------------------------------
+
+int tap_open(const char *name, struct err *err); // a new one in the caller's namespace, not persistent; its descriptor
+int tap_quiet_ipv6(const char *name, struct err *err);
+int tap_join(struct link_socket *socket, const char *name, const char *alias, int bridge, struct err *err); // and up
+
 // ---- records (record.c) ---------------------------------------------------------------------------------------------
 
 struct record_port {

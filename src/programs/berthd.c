@@ -40,12 +40,15 @@ static const char usage[] =
     "\n"
     "The Berth daemon: serves the Docker Engine API.\n"
     "\n"
+    "      --accel WORD          What runs microVMs: kvm, tcg (emulation), or auto: KVM where it can (default auto)\n"
     "      --bip ADDRESS         Address of the default bridge, as 172.17.0.1/16 (default: the first free one)\n"
     "      --data-root DIR       Images, containers, volumes (default /var/lib/berth)\n"
     "  -D, --debug               The same as --log-level debug\n"
     "      --exec-root DIR       State that a reboot clears (default /run/berth)\n"
     "  -G, --group NAME          Group that may use the unix socket (default: root alone)\n"
     "  -H, --host unix://PATH    Socket to listen on; may be repeated (default " DEFAULT_HOST ")\n"
+    "      --guest DIR           The microVMs' kernel and initramfs (default: ../guest of this program's folder, then\n"
+    "                            guest in the data root)\n"
     "      --help                This text\n"
     "      --log-format FORMAT   text or json (default text)\n"
     "  -l, --log-level LEVEL     debug, info, warn, error or fatal (default info)\n"
@@ -54,14 +57,16 @@ static const char usage[] =
     "                            a running daemon of the same roots is ended first. Images and volumes stay\n"
     "  -v, --version             The version\n";
 
-enum { OPT_BIP = 256, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_HELP, OPT_LOG_FORMAT };
+enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT };
 
 static const struct option long_options[] = {
+    { "accel", required_argument, NULL, OPT_ACCEL },
     { "bip", required_argument, NULL, OPT_BIP },
     { "data-root", required_argument, NULL, OPT_DATA_ROOT },
     { "debug", no_argument, NULL, 'D' },
     { "exec-root", required_argument, NULL, OPT_EXEC_ROOT },
     { "group", required_argument, NULL, 'G' },
+    { "guest", required_argument, NULL, OPT_GUEST },
     { "host", required_argument, NULL, 'H' },
     { "help", no_argument, NULL, OPT_HELP },
     { "log-format", required_argument, NULL, OPT_LOG_FORMAT },
@@ -87,6 +92,12 @@ static _Noreturn void fail(const char *fmt, ...)
 static void set_option(struct options *options, int option, const char *value)
 {
     switch (option) {
+    case OPT_ACCEL:
+        options->engine.accel = value;
+        break;
+    case OPT_GUEST:
+        options->engine.guest_dir = value;
+        break;
     case OPT_BIP:
         options->engine.bip = value;
         break;
@@ -308,6 +319,8 @@ int main(int argc, char *argv[])
     options.engine.program_dir = own_folder();
     options.engine.data_root = absolute(options.engine.data_root);
     options.engine.exec_root = absolute(options.engine.exec_root);
+    if (options.engine.guest_dir)
+        options.engine.guest_dir = absolute(options.engine.guest_dir);
     umask(022);
     int signal_fd = setup_signals();
     json_object_seed(0);

@@ -89,6 +89,7 @@ static const struct json_field vm_fields[] = {
     JSON_FIELD("accel", JSON_TEXT, struct task_vm, accel, .required = true),
     JSON_FIELD("vmm", JSON_TEXT, struct task_vm, vmm),
     JSON_FIELD("cmdline", JSON_TEXT, struct task_vm, cmdline),
+    JSON_FIELD("kernel", JSON_TEXT, struct task_vm, kernel),
     JSON_FIELD("vcpus", JSON_INT, struct task_vm, vcpus, .required = true),
     JSON_FIELD("memory_size", JSON_INT, struct task_vm, memory_size, .required = true),
     JSON_FIELD("kernel_fd", JSON_INT, struct task_vm, kernel_fd, .required = true),

@@ -89,6 +89,7 @@ struct task_vm {
     char *accel; // "kvm": berth-vmm; "tcg": QEMU's software emulation
     char *vmm; // the program's path on the host
     char *cmdline; // words added to the kernel's command line, may be ""
+    char *kernel; // its release, for people
     int64_t vcpus, memory_size; // bytes of guest RAM
     int64_t kernel_fd, initrd_fd;
     int64_t kvm_fd, vmm_fd; // kvm: /dev/kvm and the program; else -1

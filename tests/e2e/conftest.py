@@ -1,12 +1,15 @@
 """One engine for the whole session, the real client in front of it, and after every test a look for what was left behind.
 
     BERTH_E2E_ENGINE   berthd (default) or dockerd, the reference: tests marked `berth` are left out there
+    BERTH_E2E_ISOLATION  container (default) or vm: the same suite behind the other wall; see isolation.py
+    BERTH_E2E_SHORT    with vm: only the tests marked `short_vm`, in at most 40 boots
     BERTH_PEER_ROOT    a Debian root with a newer docker.io: that dockerd instead of Debian 12's
     BERTH_E2E_CLI      the docker client; default: the one on PATH, else Debian's, unpacked
     BERTH_E2E_KILLS    how often the kill loop kills (default 3)
 """
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,21 +19,26 @@ import pytest
 
 import engines
 import images
+import isolation
 from terminal import Terminal
 
 ENGINE = os.environ.get('BERTH_E2E_ENGINE', 'berthd')
 PEER_ROOT = os.environ.get('BERTH_PEER_ROOT')
 IMAGE = 'bb:latest'
-TEST_SECONDS = 90
+TEST_SECONDS = 90 * engines.SLOWER
 
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'berth: about Berth itself, not run against the reference engine')
     config.addinivalue_line('markers', 'long: has ten times the time of another test')
+    config.addinivalue_line('markers', 'container_only(path): asks for what the VM wall refuses, by its path in the list of it')
+    config.addinivalue_line('markers', 'vm_only: about a machine; left out of the container pass')
+    config.addinivalue_line('markers', 'short_vm: belongs to the short VM pass')
     config.addinivalue_line('markers', 'differs(why): Berth deliberately differs from dockerd 20.10')
 
 
 def pytest_collection_modifyitems(config, items):
+    isolation.choose(config, items)
     if ENGINE == 'berthd':
         return
     for item in items:
@@ -67,10 +75,12 @@ class Docker:
         self.engine = engine
         self.cli = cli
         self.folder = folder  # HOME: no configuration of the machine's user plays in
+        self.vm = isolation.VM
 
     def command(self, *arguments, seconds=60):
         # A hung client ignores TERM.
-        return ['timeout', '-s', 'KILL', str(seconds), self.cli, '-H', 'unix://' + self.engine.socket, *arguments]
+        return ['timeout', '-s', 'KILL', str(seconds * engines.SLOWER), self.cli, '-H', 'unix://' + self.engine.socket,
+                *isolation.arguments(arguments)]
 
     def environment(self):
         return {'HOME': self.folder, 'PATH': os.environ['PATH'], 'TERM': 'xterm', 'LANG': 'C.UTF-8'}
@@ -119,10 +129,12 @@ class Api:
 
     def request(self, method, path, body=None, headers=None):
         headers = dict(headers or {})
+        if method == 'POST' and re.match(r'(/v[\d.]+)?/containers/create', path):
+            body = isolation.create_body(body)
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
             headers.setdefault('Content-Type', 'application/json')
-        connection = engines.UnixHTTP(self.engine.socket)
+        connection = engines.UnixHTTP(self.engine.socket, timeout=30 * engines.SLOWER)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -149,6 +161,8 @@ class Api:
 
     def remove_all(self):
         for container in self.get('/containers/json?all=1').json:
+            if container['Id'] in kept.ids:
+                continue
             self.delete(f'/containers/{container["Id"]}?force=1&v=1')
 
 
@@ -184,7 +198,9 @@ def busybox():
 def docker(engine, busybox, tmp_path_factory):
     docker = Docker(engine, engines.default_cli(), str(tmp_path_factory.mktemp('home')))
     docker.ok('load', input=busybox)
-    return docker
+    boots = isolation.Boots(engine)
+    yield docker
+    boots.end()
 
 
 @pytest.fixture(scope='session')
@@ -229,7 +245,51 @@ def sealed(tmp_path):
     assert (tmp_path / 'witness').read_text() == 'untouched'
 
 
+class Kept:
+    """Containers that live longer than a test, and what they have on the host."""
+
+    def __init__(self):
+        self.ids, self.things = set(), set()
+
+
+kept = Kept()
 accused = set()
+
+
+class Keeper:
+    """box(name, ...) is a container that sleeps. Behind the VM wall a module's tests share it, so that one boot serves them all;
+    one that a test has stopped is made anew."""
+
+    def __init__(self, docker, api):
+        self.docker, self.api, self.shared = docker, api, {}
+
+    def box(self, name, *options):
+        if not self.docker.vm:
+            self.docker.ok('run', '-d', '--name', name, *options, IMAGE, 'sleep', '1000')
+            return name
+        old = self.shared.get(options)
+        if old and self.docker('inspect', '-f', '{{.State.Running}}', old).out.strip() == 'true':
+            return old
+        before = set(self.docker.engine.footprint_of_containers())
+        kept.ids.add(self.docker.ok('run', '-d', '--name', name, *options, IMAGE, 'sleep', '1000'))
+        kept.things |= set(self.docker.engine.footprint_of_containers()) - before
+        self.shared[options] = name
+        return name
+
+    def end(self):
+        for name in self.shared.values():
+            self.api.delete(f'/containers/{name}?force=1&v=1')
+        kept.ids.clear()
+        kept.things.clear()
+        left = engines.settle(lambda: set(self.docker.engine.footprint_of_containers()) - accused)
+        assert not left, 'left on the host:\n' + '\n'.join(sorted(left))
+
+
+@pytest.fixture(scope='module')
+def keeper(docker, api):
+    keeper = Keeper(docker, api)
+    yield keeper
+    keeper.end()
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +303,6 @@ def nothing_left(docker, api):
         assert engine.process.pid == daemon
     engine.restarted = False
     api.remove_all()
-    left = set(engines.settle(lambda: set(engine.footprint_of_containers()) - accused))
+    left = set(engines.settle(lambda: set(engine.footprint_of_containers()) - accused - kept.things))
     accused.update(left)  # one test fails for it, not all that follow
     assert not left, 'left on the host:\n' + '\n'.join(sorted(left))

@@ -19,8 +19,13 @@ BIN = os.environ.get('BERTH_BIN', os.path.join(ROOT, 'build/bin'))
 PEERS = os.path.join(ROOT, 'build/peers')
 
 
+# Of every bound, where the tests' processors are emulated.
+SLOWER = 3 if os.environ.get('BERTH_E2E_ISOLATION') == 'vm' else 1
+
+
 def wait_until(condition, seconds=10, what='condition', step=0.02):
     """Polls until condition() is true; its last value is returned."""
+    seconds *= SLOWER
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -31,9 +36,14 @@ def wait_until(condition, seconds=10, what='condition', step=0.02):
         time.sleep(step)
 
 
+def is_up(docker, name):
+    """Waits until the container's process has said "up": before it has its handlers, a signal to PID 1 is lost."""
+    wait_until(lambda: docker.ok('logs', name).startswith('up'), 20, 'the process is up')
+
+
 def settle(left, seconds=10):
     """Waits until left() is empty; returns what is still there at the end."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOWER
     while True:
         value = left()
         if not value or time.monotonic() > end:

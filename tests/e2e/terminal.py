@@ -10,6 +10,8 @@ import subprocess
 import termios
 import time
 
+from engines import SLOWER
+
 
 class Terminal:
     def __init__(self, command, rows=24, columns=80):
@@ -30,7 +32,7 @@ class Terminal:
 
     def expect(self, pattern, seconds=10):
         """Reads until the pattern appears in what came since the last expect; returns the match."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOWER
         while True:
             match = re.search(pattern, self.output)
             if match:
@@ -41,7 +43,7 @@ class Terminal:
 
     def wait(self, seconds=10):
         """The exit code; what is still printed is collected in .output."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOWER
         while self._read(max(0, end - time.monotonic())):
             pass
         return self.process.wait(max(0.1, end - time.monotonic()))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engines import read, wait_until
+from engines import read, SLOWER, wait_until
 
 
 def test_attach_sees_output_and_code(docker, name):
@@ -21,6 +21,7 @@ def test_attach_to_what_does_not_run(docker, name):
     assert docker('attach', 'nosuch').code == 1
 
 
+@pytest.mark.short_vm
 def test_attach_gives_stdin(docker, name):
     docker.ok('run', '-d', '-i', '--name', name, 'bb', 'sh', '-c', 'read line; echo got $line; exit 2')
     # stdin stays open: its end would end this attach before the answer.
@@ -28,9 +29,10 @@ def test_attach_gives_stdin(docker, name):
         client.stdin.write(b'a word\n')
         client.stdin.flush()
         assert client.stdout.readline() == b'got a word\n'
-        assert client.wait(10) == 2
+        assert client.wait(10 * SLOWER) == 2
 
 
+@pytest.mark.short_vm
 def test_detach_keys_leave_the_container_running(docker, name, terminal):
     shell = terminal('run', '-it', '--name', name, 'bb', 'sh')
     shell.expect('#')
@@ -68,7 +70,7 @@ def test_two_attached_see_the_same(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'sleep 1.5; seq 1000')
     both = [docker.popen('attach', name) for _ in range(2)]
     expected = ''.join(f'{i}\n' for i in range(1, 1001)).encode()
-    assert [one.communicate(timeout=30)[0] for one in both] == [expected, expected]
+    assert [one.communicate(timeout=30 * SLOWER)[0] for one in both] == [expected, expected]
 
 
 @pytest.mark.differs('lets a stopped reader hold the container')

@@ -2,6 +2,10 @@
 import json
 import time
 
+import pytest
+
+from engines import is_up
+
 
 def now(offset=0):
     return f'{time.time() + offset:.9f}'
@@ -16,6 +20,7 @@ def actions(events, kind='container'):
     return [event['Action'] for event in events if event['Type'] == kind]
 
 
+@pytest.mark.short_vm
 def test_the_life_of_a_container(docker, name):
     began = now()
     docker('run', '--name', name, '-l', 'tag=this', 'bb', 'sh', '-c', 'exit 3')
@@ -28,7 +33,8 @@ def test_the_life_of_a_container(docker, name):
 
 
 def test_stop_is_kill_die_stop(docker, name):
-    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sh', '-c', 'echo up; exec sleep 100')
+    is_up(docker, name)
     began = now()
     docker.ok('stop', name)
     events = since(docker, began, '--filter', f'container={name}')

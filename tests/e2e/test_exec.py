@@ -3,11 +3,15 @@ import time
 
 import pytest
 
+from engines import SLOWER
+
+
+pytestmark = pytest.mark.short_vm
+
 
 @pytest.fixture
-def box(docker, name):
-    docker.ok('run', '-d', '--name', name, '-e', 'FROM=container', '-w', '/tmp', 'bb', 'sleep', '100')
-    return name
+def box(keeper, name):
+    return keeper.box(name, '-e', 'FROM=container', '-w', '/tmp')
 
 
 @pytest.mark.parametrize('command, code', [
@@ -97,5 +101,5 @@ def test_exec_of_nothing(api, box):
 def test_twenty_execs_at_once(docker, box):
     running = [docker.popen('exec', box, 'sh', '-c', f'echo {i}; exit {i}') for i in range(20)]
     for i, process in enumerate(running):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60 * SLOWER)
         assert (process.returncode, out) == (i, b'%d\n' % i), err

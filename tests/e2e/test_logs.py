@@ -2,6 +2,8 @@
 import re
 import time
 
+import pytest
+
 
 def test_logs_of_a_finished_container(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'echo out; echo err >&2; printf unended')
@@ -30,6 +32,7 @@ def test_since_and_until(docker, name):
     assert docker.ok('logs', '--until', middle[:19] + '.000000000Z', name) == 'early'
 
 
+@pytest.mark.short_vm
 def test_follow_until_the_end(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'for i in 1 2 3 4 5; do echo $i; sleep 0.2; done')
     began = time.monotonic()

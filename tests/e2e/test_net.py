@@ -30,6 +30,7 @@ def address(docker, name):
     return docker.ok('inspect', '-f', '{{.NetworkSettings.Networks.bridge.IPAddress}}', name)
 
 
+@pytest.mark.short_vm
 def test_the_host_reaches_a_container(docker, name):
     web(docker, name)
     assert fetch(f'http://{address(docker, name)}/') == 'hello from the image\n'
@@ -72,6 +73,7 @@ def test_a_published_port(docker, name, host):
     assert f'{host}:{port}->80/tcp' in docker.ok('ps', '--format', '{{.Ports}}').translate(plain)
 
 
+@pytest.mark.short_vm
 def test_published_without_an_address(docker, name):
     port = free_port()
     web(docker, name, '-p', f'{port}:80')
@@ -130,6 +132,7 @@ def test_a_large_body_through_a_published_port(docker, name):
     assert len(fetch(f'http://127.0.0.1:{port}/big', 20)) == 30_000_000
 
 
+@pytest.mark.short_vm
 def test_network_none(docker, name):
     docker.ok('run', '-d', '--network', 'none', '--name', name, 'bb', 'sleep', '100')
     assert [line.split()[1] for line in docker.ok('exec', name, 'ip', '-o', 'link').splitlines()] == ['lo:']

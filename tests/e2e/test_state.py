@@ -1,9 +1,12 @@
 """ps, inspect, stop, kill, wait, rm, rename-free life of a container as clients see it."""
 import datetime
+import json
 import re
 import time
 
 import pytest
+
+from engines import is_up
 
 
 def stamp(text):
@@ -41,6 +44,17 @@ def test_ps_columns(docker, name):
     assert row == 'bb|"sleep 100"|x=y|running|bridge'
 
 
+@pytest.mark.short_vm
+def test_sizes(docker, name):
+    docker.ok('run', '--name', name, 'bb', 'sh', '-c', 'head -c 3000000 /dev/urandom >/tmp/file; ln /tmp/file /tmp/again; ln -s / /tmp/all')
+    it = json.loads(docker.ok('inspect', '-s', name))[0]
+    image = json.loads(docker.ok('image', 'inspect', 'bb'))[0]['Size']
+    assert 3_000_000 <= it['SizeRw'] < (300_000_000 if docker.vm else 3_100_000)
+    assert it['SizeRootFs'] == it['SizeRw'] + image
+    assert 'SizeRw' not in docker.inspect(name)
+    assert re.search(r'\d MB|\dMB', docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}'))
+
+
 def test_ps_filters(docker, name):
     first = docker.ok('run', '-d', '--name', name + 'one', '-l', 'kind=a', 'bb', 'sleep', '100')
     docker('run', '--name', name + 'two', '-l', 'kind=b', 'bb', 'sh', '-c', 'exit 4')
@@ -58,6 +72,7 @@ def test_ps_filters(docker, name):
 
 # ---- inspect --------------------------------------------------------------------------------------------------------
 
+@pytest.mark.short_vm
 def test_inspect_of_a_running_container(docker, name):
     docker.ok('run', '-d', '--name', name, '-e', 'A=1', '-w', '/tmp', '--memory', '50m', 'bb', 'sleep', '100')
     it = docker.inspect(name)
@@ -92,15 +107,19 @@ def test_inspect_of_nothing(docker):
 
 # ---- stop, kill, wait, rm -------------------------------------------------------------------------------------------
 
+@pytest.mark.short_vm
 def test_stop_sends_term_then_kill(docker, name):
-    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "echo got it; exit 12" TERM; while :; do sleep 0.1; done')
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "echo got it; exit 12" TERM; echo up; '
+              'while :; do sleep 0.1; done')
+    is_up(docker, name)
     docker.ok('stop', name)
     assert docker.inspect(name)['State']['ExitCode'] == 12
-    assert docker.ok('logs', name) == 'got it'
+    assert docker.ok('logs', name).split('\n') == ['up', 'got it']
 
 
 def test_stop_kills_after_its_time(docker, name):
-    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done')
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.1; done')
+    is_up(docker, name)
     began = time.monotonic()
     docker.ok('stop', '-t', '1', name)
     assert 0.9 < time.monotonic() - began < 8
@@ -109,13 +128,15 @@ def test_stop_kills_after_its_time(docker, name):
 
 def test_stop_signal_of_the_container(docker, name):
     docker.ok('run', '-d', '--name', name, '--stop-signal', 'USR1', 'bb', 'sh', '-c',
-              'trap "exit 21" USR1; while :; do sleep 0.1; done')
+              'trap "exit 21" USR1; echo up; while :; do sleep 0.1; done')
+    is_up(docker, name)
     docker.ok('stop', name)
     assert docker.inspect(name)['State']['ExitCode'] == 21
 
 
 def test_a_signal_that_ends_it_is_128_and_its_number(docker, name):
-    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sh', '-c', 'echo up; exec sleep 100')
+    is_up(docker, name)
     docker.ok('stop', name)
     assert docker.inspect(name)['State']['ExitCode'] == 143
 
@@ -127,12 +148,14 @@ def test_stop_of_a_stopped_container_is_fine(docker, name):
 
 @pytest.mark.parametrize('signal', ['USR1', 'SIGUSR1', '10'])
 def test_kill_with_a_signal(docker, name, signal):
-    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "exit 33" USR1; while :; do sleep 0.1; done')
-    time.sleep(0.2)
+    docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'trap "exit 33" USR1; echo up; '
+              'while :; do sleep 0.1; done')
+    is_up(docker, name)
     docker.ok('kill', '-s', signal, name)
     assert docker.ok('wait', name) == '33'
 
 
+@pytest.mark.short_vm
 def test_kill_is_9(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     docker.ok('kill', name)

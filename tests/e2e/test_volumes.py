@@ -3,6 +3,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.container_only('HostConfig.Binds')
+
 import images
 
 

@@ -1,0 +1,147 @@
+// Layers as EROFS images, for walls that hand a layer over as a disk. Made when a guest first needs it, because most images
+// never see one.
+//
+// Blocks of 4 KiB, nothing compressed, no file's tail beside its inode: each page of each file stands alone in the image, so a
+// guest can map it from persistent memory (DAX) without a copy of its own. The bytes depend on the layer alone: no UUID and no
+// time of the making.
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/num.h"
+#include "base/process.h"
+#include "image_private.h"
+
+#define TOOL "mkfs.erofs"
+#define TOOL_OUTPUT_MAX (64u << 10)
+
+// One that makes an image; on the maker's stack.
+struct erofs_making {
+    struct erofs_making *next;
+    const char *folder;
+};
+
+char *image_erofs_name(const char *folder)
+{
+    return mem_printf("%s.erofs", folder);
+}
+
+void image_erofs_remove(struct image_store *images, const char *folder)
+{
+    _cleanup_free_ char *name = image_erofs_name(folder);
+    unlinkat(images->layers_fd, name, 0);
+}
+
+// ---- one at a time for a layer --------------------------------------------------------------------------------------
+
+static bool is_making(const struct image_store *images, const char *folder)
+{
+    for (const struct erofs_making *one = images->making; one; one = one->next)
+        if (str_eq(one->folder, folder))
+            return true;
+    return false;
+}
+
+static void begin(struct image_store *images, struct erofs_making *mine)
+{
+    mutex_lock(&images->erofs_lock);
+    while (is_making(images, mine->folder))
+        cond_wait(&images->erofs_made, &images->erofs_lock);
+    mine->next = images->making;
+    images->making = mine;
+    mutex_unlock(&images->erofs_lock);
+}
+
+static void end(struct image_store *images, const struct erofs_making *mine)
+{
+    mutex_lock(&images->erofs_lock);
+    struct erofs_making **at = &images->making;
+    while (*at != mine)
+        at = &(*at)->next;
+    *at = mine->next;
+    cond_wake_all(&images->erofs_made);
+    mutex_unlock(&images->erofs_lock);
+}
+
+// ---- making ---------------------------------------------------------------------------------------------------------
+
+// The time of the making stands in the superblock and can be set only as an upper bound of the files' times as well: one that
+// no file has.
+static int run_tool(const struct image_store *images, const char *folder, const char *name, struct err *err)
+{
+    _cleanup_buf_ struct buf output = BUF_INIT(TOOL_OUTPUT_MAX);
+    _cleanup_free_ char *tool = process_find(TOOL);
+    _cleanup_free_ char *target = mem_printf("%s/staging/%s", images->root_path, name);
+    _cleanup_free_ char *source = mem_printf("%s/layers/%s", images->root_path, folder);
+    if (!tool)
+        return err_set(err, ERR_UNAVAILABLE, TOOL " is missing on this host: install the package erofs-utils");
+    char *const argv[] = { (char *)"env", (char *)"SOURCE_DATE_EPOCH=253402300799", tool, (char *)"--quiet",
+                           (char *)"-Enoinline_data,force-inode-extended",
+                           (char *)"-U00000000-0000-0000-0000-000000000000", target, source, NULL };
+    return process_run(argv, NULL, &output, err);
+}
+
+// Whole or not at all, also over a power cut: synced before it gets its name.
+static int publish(const struct image_store *images, const char *made, const char *name, struct err *err)
+{
+    _cleanup_close_ int fd = openat(images->staging_fd, made, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fchmod(fd, 0600) < 0 || fsync(fd) < 0 ||
+        renameat(images->staging_fd, made, images->layers_fd, name) < 0)
+        return err_errno(err, errno, "%s", name);
+    return 0;
+}
+
+// In the staging folder, which a start empties: a crash leaves no half image among the layers.
+static int make(const struct image_store *images, const char *folder, const char *name, struct err *err)
+{
+    char random[17];
+    random_hex(random, 16);
+    _cleanup_free_ char *made = mem_printf("erofs-%s", random);
+    if (run_tool(images, folder, made, err) == 0 && publish(images, made, name, err) == 0)
+        return 0;
+    unlinkat(images->staging_fd, made, 0);
+    return -1;
+}
+
+static int open_image(const struct image_store *images, const char *name)
+{
+    return openat(images->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int open_or_make(struct image_store *images, const char *folder, struct err *err)
+{
+    _cleanup_free_ char *name = image_erofs_name(folder);
+    struct erofs_making mine = { .folder = folder };
+    int result = 0;
+    int fd = open_image(images, name);
+    if (fd < 0 && errno == ENOENT) {
+        begin(images, &mine);
+        fd = open_image(images, name); // another may have made it meanwhile
+        if (fd < 0 && errno == ENOENT && (result = make(images, folder, name, err)) == 0)
+            fd = open_image(images, name);
+        end(images, &mine);
+    }
+    if (result < 0)
+        return err_wrap(err, "layer %.12s as an EROFS image", folder);
+    return fd < 0 ? err_errno(err, errno, "open layer %s", name) : fd;
+}
+
+int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
+                     struct err *err)
+{
+    struct strv folders = { 0 };
+    struct image_layers layers = { 0 };
+    if (image_layer_folders(images, image, arena, &folders, &layers.diff_ids, err) < 0)
+        return -1;
+    layers.fds = mem_alloc((folders.len + 1) * sizeof(*layers.fds));
+    for (size_t i = 0; i < folders.len; i++) {
+        int fd = open_or_make(images, folders.items[i], err);
+        if (fd < 0) {
+            image_layers_done(&layers);
+            return -1;
+        }
+        layers.fds[layers.len++] = fd;
+        strv_push_arena(&layers.paths, arena, arena_printf(arena, "%s/layers/%s.erofs", images->root_path, folders.items[i]));
+    }
+    *out = layers;
+    return 0;
+}
