@@ -193,10 +193,7 @@ void engine_close(struct engine *engine)
 static void signal_all(struct engine *engine)
 {
     _cleanup_strv_ struct strv ids = { 0 };
-    mutex_lock(&engine->list_lock);
-    for (struct container *c = engine->containers; c; c = c->next)
-        strv_add(&ids, c->id);
-    mutex_unlock(&engine->list_lock);
+    container_list_ids(engine, &ids);
     for (size_t i = 0; i < ids.len; i++) {
         struct err ignored = { 0 };
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], &ignored);
@@ -210,10 +207,7 @@ static int stop_each(struct engine *engine, struct err *err)
 {
     int64_t deadline = clock_mono_ns() + STOP_GRACE_NS;
     _cleanup_strv_ struct strv ids = { 0 };
-    mutex_lock(&engine->list_lock);
-    for (struct container *c = engine->containers; c; c = c->next)
-        strv_add(&ids, c->id);
-    mutex_unlock(&engine->list_lock);
+    container_list_ids(engine, &ids);
     for (size_t i = 0; i < ids.len; i++) {
         struct err ignored = { 0 };
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], &ignored);

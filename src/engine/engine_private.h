@@ -181,6 +181,7 @@ static inline void container_unref_cleanup(struct container **container)
 // Resolves a client's name for it; NULL with the error filled. A reference.
 struct container *container_find(struct engine *engine, const char *ref, struct err *err);
 struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err);
+void container_list_ids(struct engine *engine, struct strv *out); // of all, newest first; appended
 bool container_name_valid(const char *name);
 bool container_is_live(const struct container *container) REQUIRES(container->lock); // running or paused
 // Exclusive use for a verb that waits: blocks until nobody else has it. Fails when the container is gone.
