@@ -92,6 +92,16 @@ static void name_network(struct call *call, struct engine_container *container)
     container->network_id = arena_strdup(call->arena, id);
 }
 
+// One that went meanwhile has no size, and is shown as it was.
+static void add_sizes(struct call *call, const char *id, json_t *object)
+{
+    int64_t rw, root_fs;
+    if (engine_size(call->engine, id, &rw, &root_fs, NULL) < 0)
+        return;
+    json_object_set_new(object, "SizeRw", json_integer(rw));
+    json_object_set_new(object, "SizeRootFs", json_integer(root_fs));
+}
+
 int handle_container_list(struct call *call, struct err *err)
 {
     struct filters filters;
@@ -111,9 +121,12 @@ int handle_container_list(struct call *call, struct err *err)
         name_network(call, &containers[i]);
         if (container_fits(&query, &containers[i], &fits, err) < 0)
             return -1;
-        if (fits)
-            json_array_append_new(
-                rows, shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena)));
+        if (!fits)
+            continue;
+        json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena));
+        json_array_append_new(rows, row);
+        if (httpd_query_flag(call->request, "size", false))
+            add_sizes(call, containers[i].id, row);
     }
     return reply_json(call, 200, json_incref(rows));
 }
@@ -123,7 +136,10 @@ int handle_container_inspect(struct call *call, struct err *err)
     struct engine_container container;
     if (engine_inspect(call->engine, call->values[0], call->arena, &container, err) < 0)
         return -1;
-    return reply_json(call, 200, shape_container(call, &container));
+    json_t *object = shape_container(call, &container);
+    if (httpd_query_flag(call->request, "size", false))
+        add_sizes(call, container.id, object);
+    return reply_json(call, 200, object);
 }
 
 // ---- verbs ----------------------------------------------------------------------------------------------------------

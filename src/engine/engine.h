@@ -141,6 +141,9 @@ struct engine_container {
     size_t port_len;
 };
 int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out, struct err *err);
+// Bytes of the container's own layer, measured now, and together with its image's. As Docker has it, what can't be measured
+// is -1, and the image alone counts. not_found when the container is gone.
+int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err);
 // Newest first. `all` false: running ones. The api applies the filters.
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
 

@@ -139,6 +139,21 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
     return container ? snapshot(container, arena, out, err) : -1;
 }
 
+int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    struct err failed = { 0 };
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container || image_get(engine->images, container->image_id, &arena, &image, err) < 0)
+        return -1;
+    *rw = -1;
+    if (file_tree_size(engine->containers_fd, arena_printf(&arena, "%s/diff", container->id), rw, &failed) < 0)
+        log_warn("container %.12s: %s", container->id, failed.message);
+    *root_fs = image.size + MAX_OF(*rw, INT64_C(0));
+    return 0;
+}
+
 // References to all listed containers, so that the list lock is not held while each is copied.
 static size_t take_all(struct engine *engine, struct arena *arena, struct container ***out)
 {

@@ -1,9 +1,12 @@
 """ps, inspect, stop, kill, wait, rm, rename-free life of a container as clients see it."""
 import datetime
+import json
 import re
 import time
 
 import pytest
+
+from engines import wait_until
 
 
 def stamp(text):
@@ -167,3 +170,26 @@ def test_a_prefix_that_fits_two_is_refused(docker):
     first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
     result = docker('inspect', '--type', 'container', first)
     assert result.code == 1
+
+
+def test_sizes_of_a_container(docker, name):
+    script = ('head -c 5000 /dev/zero >/f; ln /f /again; mkdir /d; ln -s /etc/passwd /d/link; head -c 700 /dev/zero >/d/x; '
+              'mkdir -p /tmp/out; rm /etc/group; echo done; sleep 100')
+    docker.ok('run', '-d', '--name', name, '-v', '/volume', 'bb', 'sh', '-c', script)
+    wait_until(lambda: docker.ok('logs', name) == 'done', what='the files')
+    docker.ok('exec', name, 'sh', '-c', 'head -c 100000 /dev/zero >/volume/not-counted')
+    image = docker.inspect('bb')['Size']
+    written = 5000 + len('/etc/passwd') + 700
+    for _ in 'running', 'stopped':
+        sizes = json.loads(docker.ok('inspect', '--size', '-f', '[{{.SizeRw}}, {{.SizeRootFs}}]', name))
+        assert sizes == [written, image + written]
+        listed = docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}')
+        assert listed.startswith('5.71kB (virtual ')
+        docker.ok('kill', name) if docker.inspect(name)['State']['Running'] else None
+    assert 'SizeRw' not in docker.inspect(name)
+
+
+def test_a_fresh_container_takes_nothing(docker, api, name):
+    docker.ok('create', '--name', name, 'bb')
+    assert api.get(f'/containers/{name}/json?size=1').json['SizeRw'] == 0
+    assert docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}').startswith('0B (virtual ')
