@@ -88,7 +88,7 @@ static int prepare_query(struct call *call, struct filters *filters, struct cont
 static void name_network(struct call *call, struct engine_container *container)
 {
     char id[65];
-    builtin_network_id(engine_id(call->engine), container->network, id);
+    engine_network_id(call->engine, container->network, id);
     container->network_id = arena_strdup(call->arena, id);
 }
 

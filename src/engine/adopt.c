@@ -27,6 +27,7 @@ static void restore_network(struct container *container, const struct task_docum
     mutex_lock(&container->lock);
     container->netns_fd = netns_fd;
     container->has_endpoint = nic && !str_empty(nic->address);
+    container->connected = !container->config.network_disabled;
     if (container->has_endpoint) {
         struct net_endpoint *endpoint = &container->endpoint;
         snprintf(endpoint->endpoint_id, sizeof(endpoint->endpoint_id), "%s", container->id);

@@ -69,7 +69,7 @@ static int open_rooms(struct engine *engine, const char *bip, struct err *err)
     _cleanup_free_ char *database = mem_printf("%s/berth.db", engine->data_root);
     if (store_open(database, &engine->store, err) < 0 ||
         store_migrate(engine->store, "engine", engine_migrations, engine_migration_len, err) < 0 ||
-        record_daemon_id(engine->store, engine->id, err) < 0 ||
+        record_daemon_id(engine->store, engine->id, &engine->created_ns, err) < 0 ||
         image_store_open(engine->store, engine->root_fd, &engine->images, err) < 0 ||
         volume_store_open(engine->store, engine->root_fd, engine->data_root, &engine->volumes, err) < 0)
         return -1;

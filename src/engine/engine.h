@@ -147,6 +147,17 @@ int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *ro
 // Newest first. `all` false: running ones. The api applies the filters.
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
 
+// ---- networks -------------------------------------------------------------------------------------------------------
+
+struct engine_network {
+    char id[65];
+    const char *name, *driver; // "bridge" "bridge"; "none" "null"
+    int64_t created_ns;
+    char *link, *subnet, *gateway; // of the bridge, "" when no subnet is free; else NULL
+};
+void engine_networks(const struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len);
+void engine_network_id(const struct engine *engine, const char *name, char out[65]); // also of one that is not there
+
 // ---- exec -----------------------------------------------------------------------------------------------------------
 
 struct exec_config {

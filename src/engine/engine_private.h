@@ -93,6 +93,7 @@ struct container {
     struct task_client *client GUARDED_BY(lock); // only while a shim lives
     struct cgroup *cgroup GUARDED_BY(lock);
     int netns_fd GUARDED_BY(lock);
+    bool connected GUARDED_BY(lock); // the network's connect event is out, and its disconnect is not
     bool has_endpoint GUARDED_BY(lock);
     struct net_endpoint endpoint GUARDED_BY(lock);
     struct net_port *ports GUARDED_BY(lock);
@@ -136,6 +137,7 @@ struct subscriber {
 
 struct engine {
     char id[9];
+    int64_t created_ns; // when the data root's first daemon drew the id
     char *data_root, *exec_root, *program_dir;
     int root_fd, state_fd, containers_fd, tasks_fd; // <root>, <state>, <root>/containers, <state>/t
     int root_lock, state_lock;
@@ -205,7 +207,8 @@ int record_rename(struct container *container, const char *name, struct err *err
 int record_delete(struct container *container, struct err *err);
 // Fills the engine's list from the store. Containers whose record cannot be read are an error that names them.
 int record_load_all(struct engine *engine, struct err *err);
-int record_daemon_id(struct store *store, char id[9], struct err *err);
+// The daemon's id and when it was drawn; drawn here at the first start.
+int record_daemon_id(struct store *store, char id[9], int64_t *created_ns, struct err *err);
 
 // ---- what a client may say (checks.c) -------------------------------------------------------------------------------
 
@@ -270,6 +273,12 @@ void container_adopt(struct container *container);
 void container_declare_lost(struct container *container);
 void container_declare_ended(struct container *container, int64_t exit_code, int64_t time_ns, bool oom);
 
+// ---- networks.c -----------------------------------------------------------------------------------------------------
+
+// The events of a run's network; the second only when the first is out.
+void network_connected(struct container *container) EXCLUDES(container->lock);
+void network_disconnected(struct container *container) EXCLUDES(container->lock);
+
 // ---- machinery ------------------------------------------------------------------------------------------------------
 
 int workers_start(struct engine *engine, struct err *err);
@@ -280,6 +289,8 @@ void worker_queue(struct container *container, job_fn *fn); // the job has a ref
 // Publishes a container event; `extra` are further attributes, alternating key and value, NULL-terminated.
 void event_container(struct container *container, const char *action, ...) __attribute__((sentinel));
 void event_publish(struct engine *engine, const char *type, const char *action, const char *actor_id, ...) __attribute__((sentinel));
+// An image event: the image's labels, and a name. Of one that is gone there are no labels.
+void event_image(struct engine *engine, const char *image_id, const char *action, const char *name);
 void events_done(struct engine *engine);
 
 int waiter_new(struct container *container, enum engine_condition condition, struct engine_waiter **out, struct err *err);

@@ -59,6 +59,25 @@ static bool labels_fit(const struct kvs *labels)
     return size <= LABELS_MAX;
 }
 
+static void publish_with(struct engine *engine, const char *type, const char *action, const char *actor_id,
+                         const struct kvs *labels, ...)
+{
+    va_list extra;
+    va_start(extra, labels);
+    publish(engine, type, action, actor_id, labels, extra);
+    va_end(extra);
+}
+
+void event_image(struct engine *engine, const char *image_id, const char *action, const char *name)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    const struct kvs none = { 0 }, *labels = &none;
+    if (image_get(engine->images, image_id, &arena, &image, NULL) == 0 && labels_fit(&image.config.config.labels))
+        labels = &image.config.config.labels;
+    publish_with(engine, "image", action, image_id, labels, "name", name, NULL);
+}
+
 // Docker's attributes of every container event: its labels (none when they are more than 64 KiB), image, name, then the
 // extra ones.
 void event_container(struct container *container, const char *action, ...)

@@ -69,6 +69,8 @@ static int setup_network(struct container *container, struct err *err)
     container->ports = plan.ports;
     container->port_len = plan.len;
     mutex_unlock(&container->lock);
+    if (result == 0 && !config->network_disabled)
+        network_connected(container);
     return result;
 }
 

@@ -1,10 +1,15 @@
 """The default bridge, published ports, --network none."""
+import ipaddress
+import json
 import socket
+import subprocess
+import time
 import urllib.request
 
 import pytest
 
 from engines import wait_until
+from test_state import stamp
 
 
 def free_port(family=socket.AF_INET):
@@ -152,3 +157,51 @@ def test_localhost_of_the_host_is_not_the_containers(docker):
         listener.listen()
         port = listener.getsockname()[1]
         assert docker('run', '--rm', 'bb', 'nc', '-w', '2', '127.0.0.1', str(port)).code != 0
+
+
+# ---- networks as objects --------------------------------------------------------------------------------------------
+
+def network(docker, name):
+    return json.loads(docker.ok('network', 'inspect', name))[0]
+
+
+def test_inspect_of_the_bridge(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    bridge, settings = network(docker, 'bridge'), docker.inspect(name)['NetworkSettings']['Networks']['bridge']
+    subnet = ipaddress.ip_network(bridge['IPAM']['Config'][0]['Subnet'])
+    assert bridge['Driver'] == 'bridge' and bridge['Scope'] == 'local' and bridge['IPAM']['Driver'] == 'default'
+    assert ipaddress.ip_address(settings['IPAddress']) in subnet and settings['NetworkID'] == bridge['Id']
+    assert bridge['Containers'][docker.inspect(name)['Id']] == {
+        'Name': name, 'EndpointID': settings['EndpointID'], 'MacAddress': settings['MacAddress'],
+        'IPv4Address': f'{settings["IPAddress"]}/{subnet.prefixlen}', 'IPv6Address': ''}
+    options = bridge['Options']
+    assert options['com.docker.network.bridge.default_bridge'] == 'true'
+    assert options['com.docker.network.bridge.name'] in subprocess.check_output(['ip', '-o', 'link'], text=True)
+    mtu = docker.ok('exec', name, 'cat', '/sys/class/net/eth0/mtu')
+    assert options['com.docker.network.driver.mtu'] == mtu
+    assert abs(time.time() - stamp(bridge['Created']).timestamp()) < 3600
+    docker.ok('kill', name)
+    assert network(docker, 'bridge')['Containers'] == {}
+
+
+@pytest.mark.differs('says only since 26 which address the gateway has')
+def test_the_bridges_gateway(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    gateway = docker.inspect(name)['NetworkSettings']['Networks']['bridge']['Gateway']
+    assert network(docker, 'bridge')['IPAM']['Config'][0]['Gateway'] == gateway
+
+
+def test_inspect_of_none(docker, name):
+    docker.ok('run', '-d', '--network', 'none', '--name', name, 'bb', 'sleep', '100')
+    none = network(docker, 'none')
+    assert none['Driver'] == 'null' and none['IPAM']['Config'] == [] and none['Options'] == {}
+    assert [it['Name'] for it in none['Containers'].values()] == [name]
+
+
+def test_network_ls(docker):
+    lines = docker.ok('network', 'ls', '--format', '{{.Name}} {{.Driver}} {{.Scope}}').splitlines()
+    assert {'bridge bridge local', 'none null local'} <= set(lines)
+    assert docker.ok('network', 'ls', '-q', '--no-trunc', '-f', 'name=bridge') == network(docker, 'bridge')['Id']
+    assert docker.ok('network', 'ls', '--format', '{{.Name}}', '-f', 'driver=null') == 'none'
+    assert docker.ok('network', 'ls', '-q', '-f', 'type=custom') == ''
+    assert docker('network', 'inspect', 'nosuch').code == 1
