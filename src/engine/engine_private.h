@@ -215,6 +215,7 @@ int record_daemon_id(struct store *store, char id[9], int64_t *created_ns, struc
 int check_config(const struct container_config *config, struct err *err);
 int check_process(const struct oci_image_process *process, struct err *err); // after the image's was merged in
 int check_ports(const struct host_config *host, struct err *err); // ports.c
+int check_names(const struct host_config *host, struct err *err); // names.c
 void features_probe(const struct cgroup_layout *layout, struct host_features *out); // features.c
 // A limit that this kernel lacks is left out with a warning in dockerd's words, or (--cpus) refused; so is told what a
 // ulimit is clamped to.
@@ -234,12 +235,17 @@ int document_exec(struct container *container, const struct exec *exec, struct a
 void limits_from_config(const struct host_config *host, struct oci_resources *out);
 int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
                              struct err *err);
-// Appends the lines of a resolv.conf that mean something inside a container: no server that only the host can reach. True
-// when a server was among them.
-bool resolv_filter(const char *text, bool want_servers, bool want_search, struct buf *out);
 int ulimit_resource(const char *name); // "nofile": RLIMIT_NOFILE; -1 for an unknown one
 int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 const char *container_stop_signal(const struct container *container);
+
+// ---- names (names.c) ------------------------------------------------------------------------------------------------
+
+char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock);
+char *resolv_content(const struct host_config *host, struct arena *arena);
+// The container's file made of the host's `text`, which came from `source`. `ipv6`: a server there can be reached.
+void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out);
+bool resolv_is_stub(const char *text); // its only server is systemd's local one
 
 // ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------
 

@@ -169,7 +169,7 @@ static const struct checked checked[] = {
     { "{'HostConfig':{'RestartPolicy':{'Name':'always'}}}", ERR_NOT_IMPLEMENTED, "HostConfig.RestartPolicy" },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostPort':'8000-8010'}]}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'PortBindings':{'80':null}}}", ERR_NONE, NULL },
-    { "{'HostConfig':{'PortBindings':{'0/tcp':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid port specification: \"0/tcp\"" },
+    { "{'HostConfig':{'PortBindings':{'0/tcp':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid port specification: \"0\"" },
     { "{'HostConfig':{'PortBindings':{'80/nosuch':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid proto" },
     { "{'HostConfig':{'PortBindings':{'80/sctp':[{}]}}}", ERR_NOT_IMPLEMENTED, "HostConfig.PortBindings.80/sctp" },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostPort':'70000'}]}}}", ERR_INVALID_ARGUMENT, "\"70000\"" },
