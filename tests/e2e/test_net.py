@@ -226,6 +226,34 @@ def test_a_port_that_is_taken(docker, name, by):
     assert docker.inspect(name)['State']['Status'] == 'created'
 
 
+ECHO = ('use Socket; socket(S, PF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in(53, INADDR_ANY));'
+        'while ($peer = recv(S, $data, 100, 0)) { send(S, $data, 0, $peer) }')
+
+
+def test_a_datagram_flow_finds_its_container_again(docker, debian, name):
+    """A client that keeps its socket, over a restart in which the container's old address goes to another one."""
+    port = free_port()
+    docker.ok('run', '-d', '--name', name, '-p', f'{port}:53/udp', debian, 'perl', '-e', ECHO)
+    gateway = docker.ok('inspect', '-f', '{{.NetworkSettings.Networks.bridge.Gateway}}', name)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.2)
+
+        def echo():
+            client.sendto(b'hello\n', (gateway, port))
+            try:
+                return client.recv(100)
+            except OSError:
+                return None
+        assert wait_until(echo, what='an answer') == b'hello\n'
+        before = address(docker, name)
+        docker.ok('stop', '-t', '0', name)
+        docker.ok('run', '-d', '--name', name + 'b', 'bb', 'sleep', '100')
+        assert address(docker, name + 'b') == before
+        docker.ok('start', name)
+        assert address(docker, name) != before
+        assert wait_until(echo, what='an answer') == b'hello\n'
+
+
 def test_a_large_body_through_a_published_port(docker, name):
     port = free_port()
     docker.ok('run', '-d', '--name', name, '-p', f'127.0.0.1:{port}:80', 'bb', 'sh', '-c',
