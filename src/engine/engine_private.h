@@ -297,6 +297,7 @@ void event_container(struct container *container, const char *action, ...) __att
 void event_publish(struct engine *engine, const char *type, const char *action, const char *actor_id, ...) __attribute__((sentinel));
 // An image event: the image's labels, and a name. Of one that is gone there are no labels.
 void event_image(struct engine *engine, const char *image_id, const char *action, const char *name);
+void event_volumes(struct container *container, bool mounted); // of each volume of a run that begins or ended
 void events_done(struct engine *engine);
 
 int waiter_new(struct container *container, enum engine_condition condition, struct engine_waiter **out, struct err *err);

@@ -98,6 +98,22 @@ void event_container(struct container *container, const char *action, ...)
     va_end(extra);
 }
 
+void event_volumes(struct container *container, bool mounted)
+{
+    for (size_t i = 0; i < container->mount_len; i++) {
+        const struct engine_mount *mount = &container->mounts[i];
+        if (!str_eq(mount->type, "volume"))
+            continue;
+        if (mounted)
+            event_publish(container->engine, "volume", "mount", mount->name, "container", container->id, "destination",
+                          mount->destination, "driver", "local", "propagation", mount->propagation ? mount->propagation : "",
+                          "read/write", mount->rw ? "true" : "false", NULL);
+        else
+            event_publish(container->engine, "volume", "unmount", mount->name, "container", container->id, "driver", "local",
+                          NULL);
+    }
+}
+
 void events_done(struct engine *engine)
 {
     mutex_lock(&engine->bus_lock);

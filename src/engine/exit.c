@@ -115,6 +115,7 @@ static void publish_end(struct container *container, const struct ending *ending
     snprintf(seconds, sizeof(seconds), "%lld", (long long)(duration_ns / NS_PER_S));
     event_container(container, "die", "execDuration", seconds, "exitCode", code, NULL);
     network_disconnected(container); // before the waiters: a stop's own event comes last
+    event_volumes(container, false);
 }
 
 // Needs container_begin(). `seq` of the event to acknowledge, 0 for none. The waiters come after the event, so that what a

@@ -3,13 +3,27 @@
 
 static const char *const status_words[] = { "created", "running", "paused", "exited", "removing" };
 
+// The client's spelling may end with a slash.
+static bool is_plain_tmpfs(const struct host_config *host, const char *destination)
+{
+    size_t size = strlen(destination);
+    for (size_t i = 0; i < host->tmpfs.len; i++) {
+        const char *key = host->tmpfs.items[i].key;
+        if (str_starts(key, destination) && strspn(key + size, "/") == strlen(key) - size)
+            return true;
+    }
+    return false;
+}
+
+// What --tmpfs asked for stands in HostConfig.Tmpfs alone, as Docker has it.
 static void copy_mounts(const struct container *container, struct arena *arena, struct engine_container *out)
 {
     out->mounts = arena_alloc(arena, (container->mount_len + 1) * sizeof(*out->mounts));
-    out->mount_len = container->mount_len;
     for (size_t i = 0; i < container->mount_len; i++) {
         const struct engine_mount *from = &container->mounts[i];
-        out->mounts[i] = (struct engine_mount){
+        if (str_eq(from->type, "tmpfs") && is_plain_tmpfs(&container->config.host_config, from->destination))
+            continue;
+        out->mounts[out->mount_len++] = (struct engine_mount){
             arena_strdup(arena, from->type),   arena_strdup(arena, from->name), arena_strdup(arena, from->source),
             arena_strdup(arena, from->destination), arena_strdup(arena, from->driver), arena_strdup(arena, from->mode),
             arena_strdup(arena, from->propagation), from->rw

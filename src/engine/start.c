@@ -408,6 +408,7 @@ static int start_held(struct container *container, struct err *err)
         return -1;
     }
     record_note_state(container);
+    event_volumes(container, true);
     event_container(container, "start", NULL);
     return 0;
 }

@@ -2,6 +2,8 @@
 import json
 import time
 
+import pytest
+
 from images import entry, tar
 
 
@@ -101,6 +103,31 @@ def test_images(docker):
     assert events[2]['Actor']['Attributes']['colour'] == 'blue' and 'colour' not in events[-1]['Actor']['Attributes']
     assert actions(since(docker, began, '--filter', 'label=colour=blue', '--filter', 'event=tag'), 'image') == ['tag'] * 3
     assert actions(since(docker, began, '--filter', 'image=events:3'), 'image') == ['tag']
+
+
+def test_volumes(docker, name):
+    began = now()
+    docker.ok('run', '-d', '--name', name, '-v', name + ':/named:ro', '-v', '/anonymous', '--tmpfs', '/t', 'bb', 'sleep', '100')
+    docker.ok('rm', '-fv', name)
+    events = since(docker, began, '--filter', 'type=volume')
+    first, second = events[0]['Actor']['ID'], events[1]['Actor']['ID']
+    assert first == name and len(second) == 64
+    assert [(event['Action'], event['Actor']['ID']) for event in events] == [
+        ('create', first), ('create', second), ('mount', first), ('mount', second), ('unmount', first), ('unmount', second),
+        ('destroy', second)]
+    attributes = dict(events[2]['Actor']['Attributes'])
+    assert len(attributes.pop('container')) == 64
+    assert attributes == {'driver': 'local', 'destination': '/named', 'propagation': '', 'read/write': 'false'}
+    assert {event['Action'] for event in since(docker, began, '--filter', f'volume={second[:12]}')} == {
+        'create', 'mount', 'unmount', 'destroy'}
+
+
+@pytest.mark.differs('says "create" of one that is there as well')
+def test_a_volume_that_is_there_is_not_created(docker, name):
+    docker.ok('create', '-v', name + ':/named', 'bb')
+    began = now()
+    docker.ok('run', '--rm', '-v', name + ':/named', 'bb', 'true')
+    assert actions(since(docker, began, '--filter', f'volume={name}'), 'volume') == ['mount', 'unmount']
 
 
 def test_names_are_filtered_by_their_beginning(docker, name):

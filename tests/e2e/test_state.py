@@ -193,3 +193,12 @@ def test_a_fresh_container_takes_nothing(docker, api, name):
     docker.ok('create', '--name', name, 'bb')
     assert api.get(f'/containers/{name}/json?size=1').json['SizeRw'] == 0
     assert docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}').startswith('0B (virtual ')
+
+
+def test_a_plain_tmpfs_is_no_mount_of_the_record(docker, name):
+    docker.ok('create', '--name', name, '--tmpfs', '/plain/', '--mount', 'type=tmpfs,target=/asked', '-v', '/volume', 'bb')
+    container = docker.inspect(name)
+    assert sorted((mount['Type'], mount['Destination']) for mount in container['Mounts']) == [
+        ('tmpfs', '/asked'), ('volume', '/volume')]
+    assert container['HostConfig']['Tmpfs'] == {'/plain/': ''}
+    assert container['NetworkSettings']['Networks']['bridge']['NetworkID'] == ''
