@@ -202,3 +202,10 @@ def test_a_plain_tmpfs_is_no_mount_of_the_record(docker, name):
         ('tmpfs', '/asked'), ('volume', '/volume')]
     assert container['HostConfig']['Tmpfs'] == {'/plain/': ''}
     assert container['NetworkSettings']['Networks']['bridge']['NetworkID'] == ''
+
+
+def test_kill_says_what_it_could_not_do(docker):
+    result = docker('kill', 'nosuch')
+    assert result.code == 1 and 'cannot kill container: nosuch: no such container: nosuch' in result.err.lower()
+    result = docker('kill', '-s', 'NOSUCH', 'nosuch')
+    assert result.code == 1 and 'invalid signal: nosuch' in result.err.lower()
