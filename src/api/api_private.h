@@ -143,10 +143,6 @@ char *status_words(const struct engine_container *container, int64_t now_ns, str
 // The name a container's image is shown by: as typed, or its id once that name means another image.
 char *image_shown(struct engine *engine, const struct engine_container *container, struct arena *arena);
 
-// ---- networks (network.c) -------------------------------------------------------------------------------------------
-
-void builtin_network_id(const char *daemon_id, const char *name, char out[65]); // of the built-in ones
-
 // ---- handlers -------------------------------------------------------------------------------------------------------
 
 api_handler handle_system_ping, handle_system_version, handle_system_info, handle_system_events;

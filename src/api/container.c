@@ -88,19 +88,18 @@ static int prepare_query(struct call *call, struct filters *filters, struct cont
 static void name_network(struct call *call, struct engine_container *container)
 {
     char id[65];
-    builtin_network_id(engine_id(call->engine), container->network, id);
+    engine_network_id(call->engine, container->network, id);
     container->network_id = arena_strdup(call->arena, id);
 }
 
-// Looked up only for who asks: it may be a walk over many files.
-static void add_sizes(struct call *call, const struct engine_container *container, json_t *row)
+// One that went meanwhile has no size, and is shown as it was.
+static void add_sizes(struct call *call, const char *id, json_t *object)
 {
-    int64_t rw, root;
-    if (!httpd_query_flag(call->request, "size", false))
+    int64_t rw, root_fs;
+    if (engine_size(call->engine, id, &rw, &root_fs, NULL) < 0)
         return;
-    engine_sizes(call->engine, container, call->arena, &rw, &root);
-    json_object_set_new(row, "SizeRw", json_integer(rw));
-    json_object_set_new(row, "SizeRootFs", json_integer(root));
+    json_object_set_new(object, "SizeRw", json_integer(rw));
+    json_object_set_new(object, "SizeRootFs", json_integer(root_fs));
 }
 
 int handle_container_list(struct call *call, struct err *err)
@@ -125,8 +124,9 @@ int handle_container_list(struct call *call, struct err *err)
         if (!fits)
             continue;
         json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena));
-        add_sizes(call, &containers[i], row);
         json_array_append_new(rows, row);
+        if (httpd_query_flag(call->request, "size", false))
+            add_sizes(call, containers[i].id, row);
     }
     return reply_json(call, 200, json_incref(rows));
 }
@@ -137,7 +137,8 @@ int handle_container_inspect(struct call *call, struct err *err)
     if (engine_inspect(call->engine, call->values[0], call->arena, &container, err) < 0)
         return -1;
     json_t *object = shape_container(call, &container);
-    add_sizes(call, &container, object);
+    if (httpd_query_flag(call->request, "size", false))
+        add_sizes(call, container.id, object);
     return reply_json(call, 200, object);
 }
 

@@ -155,13 +155,13 @@ static bool fits_action(const struct filters *filters, const char *action)
     return filters_equal(filters, "event", action) || filters_equal(filters, "event", head);
 }
 
-// By id, by a prefix of it, or by name; an event of another type does not fit.
+// By a prefix of its id or of its name; an event of another type does not fit.
 static bool fits_object(const struct filters *filters, const char *type, const struct engine_event *event)
 {
     const struct strv *values = filters_get(filters, type);
     const char *name = kvs_get(&event->attributes, "name");
     for (size_t i = 0; values && str_eq(event->type, type) && i < values->len; i++)
-        if (str_starts(event->actor_id, values->items[i]) || str_eq(name, values->items[i]))
+        if (str_starts(event->actor_id, values->items[i]) || (name && str_starts(name, values->items[i])))
             return true;
     return !values;
 }

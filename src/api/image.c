@@ -113,26 +113,37 @@ int handle_image_inspect(struct call *call, struct err *err)
     return reply_json(call, 200, shape_image(&image, image_driver_name(images), call->version));
 }
 
-// The config's history, newest first. Only the size of all layers together is recorded.
+static json_t *shape_step(const struct oci_history *step, int64_t size)
+{
+    int64_t created_ns = 0;
+    clock_parse(slice_of(step->created ? step->created : ""), &created_ns);
+    return json_pack("{s:s, s:I, s:o, s:n, s:I, s:o}", "Id", "<missing>", "Created", (json_int_t)(created_ns / NS_PER_S),
+                     "CreatedBy", shape_text(step->created_by), "Tags", "Size", (json_int_t)size, "Comment",
+                     shape_text(step->comment));
+}
+
+// The configuration's history, newest first; it is empty where the image's maker wrote none. Each step that is not empty
+// made the next layer. Steps below the first have no image of their own.
 int handle_image_history(struct call *call, struct err *err)
 {
     struct image image;
+    size_t layer = 0; // steps that made one
     if (image_get(engine_images(call->engine), call->values[0], call->arena, &image, err) < 0)
         return -1;
-    if (image.config.rootfs.diff_ids.len > 1)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "the history of an image with several layers is not supported yet");
     const struct json_list *history = &image.config.history;
+    for (size_t i = 0; i < history->len; i++)
+        layer += !((const struct oci_history *)json_list_at(history, &oci_history_table, i))->empty_layer;
+    if (layer > image.chain_ids.len)
+        return err_set(err, ERR_INTERNAL, "too many non-empty layers in History section");
     json_t *rows = json_array();
     for (size_t i = history->len; i-- > 0;) {
         const struct oci_history *step = json_list_at(history, &oci_history_table, i);
-        bool top = i == history->len - 1;
-        int64_t created_ns = 0;
-        clock_parse(slice_of(step->created ? step->created : ""), &created_ns);
-        json_array_append_new(
-            rows, json_pack("{s:s, s:I, s:o, s:o, s:I, s:o}", "Id", top ? image.id : "<missing>", "Created",
-                            (json_int_t)(created_ns / NS_PER_S), "CreatedBy", shape_text(step->created_by), "Tags",
-                            top ? shape_texts_or_null(&image.tags) : json_null(), "Size",
-                            (json_int_t)(step->empty_layer ? 0 : image.size), "Comment", shape_text(step->comment)));
+        json_array_append_new(rows, shape_step(step, step->empty_layer ? 0 : image.layer_sizes[--layer]));
+    }
+    json_t *top = json_array_get(rows, 0);
+    if (top) {
+        json_object_set_new(top, "Id", json_string(image.id));
+        json_object_set_new(top, "Tags", shape_texts_or_null(&image.tags));
     }
     return reply_json(call, 200, rows);
 }

@@ -66,8 +66,9 @@ static json_t *shape_port_list(const struct engine_container *container)
 // The members beside Networks say the same of the default bridge: what clients read before there were several networks.
 static json_t *shape_network_settings(const struct call *call, const struct engine_container *container)
 {
-    char network_id[65];
-    builtin_network_id(engine_id(call->engine), network_name(container), network_id);
+    char network_id[65] = "";
+    if (container->started_ns || container->running) // Docker's containers meet their network when they start
+        engine_network_id(call->engine, network_name(container), network_id);
     json_t *settings =
         json_pack("{s:s, s:o, s:s, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:s, s:i, s:o, s:I, s:s, s:o}", "Bridge", "",
                   "SandboxID", shape_text(container->sandbox_id), "SandboxKey", "", "Ports", shape_port_map(container),

@@ -94,6 +94,23 @@ int file_put(int dirfd, const char *path, const char *text, struct err *err)
     return 0;
 }
 
+int file_list_names(int dirfd, const char *path, struct strv *out, struct err *err)
+{
+    int fd = file_open_dir(dirfd, path, err);
+    if (fd < 0)
+        return -1;
+    _cleanup_dir_ DIR *dir = fdopendir(fd);
+    struct dirent *entry;
+    if (!dir) {
+        fd_close(fd);
+        return err_errno(err, errno, "read folder");
+    }
+    while ((entry = readdir(dir)))
+        if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
+            strv_add(out, entry->d_name);
+    return 0;
+}
+
 // ---- removing a tree ------------------------------------------------------------------------------------------------
 //
 // Recursion goes DEPTH_MAX folders down. What is deeper is moved up into the top folder and met again in its next pass:

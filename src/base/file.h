@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/strv.h"
 
 int file_open_dir(int dirfd, const char *path, struct err *err); // O_DIRECTORY | O_CLOEXEC
 int file_mkdirs(int dirfd, const char *path, mode_t mode, struct err *err); // like mkdir -p; the umask applies
@@ -19,6 +20,12 @@ int file_put(int dirfd, const char *path, const char *text, struct err *err);
 // Removes a whole tree, never following links, never entering another mount, of whatever file system: conflict, with what
 // is mounted left as it is. Memory, stack and descriptors stay bounded however deep the tree. Missing is success.
 int file_remove_tree(int dirfd, const char *path, struct err *err);
+// Appends the names of a folder's entries, without "." and "..", in no order.
+int file_list_names(int dirfd, const char *path, struct strv *out, struct err *err);
+// Bytes of everything below a folder but folders themselves, a file of several names once. Follows no link and enters no
+// other file system; what goes or comes meanwhile counts or not. Stack and descriptors stay bounded however deep the tree;
+// conflict when folders keep moving under the walk, resource_exhausted above ten million entries.
+int file_tree_size(int dirfd, const char *path, int64_t *out, struct err *err);
 // An advisory lock that dies with the descriptor (open-file-description lock); conflict when another holds it.
 int file_lock_at(int dirfd, const char *name, struct err *err);
 

@@ -35,6 +35,7 @@ static void restore_network(struct container *container, const struct task_docum
     const struct task_nic *nic = document->nics.len ? json_list_at(&document->nics, &task_nic_table, 0) : NULL;
     mutex_lock(&container->lock);
     container->has_endpoint = nic && !str_empty(nic->address);
+    container->connected = !container->config.network_disabled;
     if (container->has_endpoint) {
         struct net_endpoint *endpoint = &container->endpoint;
         snprintf(endpoint->endpoint_id, sizeof(endpoint->endpoint_id), "%s", container->id);
@@ -186,31 +187,22 @@ static bool endpoint_alive(void *context, const char *id)
     return is_live(context, id);
 }
 
-// Names of the entries of a folder that look like container ids.
-static int list_ids(int dirfd, struct strv *out, struct err *err)
+static bool is_container_id(const char *name)
 {
-    int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_dir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-    struct dirent *entry;
-    if (!dir) {
-        fd_close(copy);
-        return err_errno(err, errno, "read folder");
-    }
-    while ((entry = readdir(dir)))
-        if (strlen(entry->d_name) == 64 && hex_valid(slice_of(entry->d_name)))
-            strv_add(out, entry->d_name);
-    return 0;
+    return strlen(name) == 64 && hex_valid(slice_of(name));
 }
 
 static void clear_orphans(struct engine *engine)
 {
     _cleanup_strv_ struct strv tasks = { 0 }, folders = { 0 };
-    if (list_ids(engine->tasks_fd, &tasks, NULL) == 0)
+    if (file_list_names(engine->tasks_fd, ".", &tasks, NULL) == 0)
         for (size_t i = 0; i < tasks.len; i++)
-            if (!is_live(engine, tasks.items[i]))
+            if (is_container_id(tasks.items[i]) && !is_live(engine, tasks.items[i]))
                 clear_orphan(engine, tasks.items[i]);
-    if (list_ids(engine->containers_fd, &folders, NULL) == 0)
+    if (file_list_names(engine->containers_fd, ".", &folders, NULL) == 0)
         for (size_t i = 0; i < folders.len; i++) {
+            if (!is_container_id(folders.items[i]))
+                continue;
             struct container *known = container_find(engine, folders.items[i], NULL);
             if (!known)
                 file_remove_tree(engine->containers_fd, folders.items[i], NULL);
@@ -249,10 +241,7 @@ int engine_adopt(struct engine *engine, struct err *err)
     if (record_load_all(engine, err) < 0)
         return -1;
     _cleanup_strv_ struct strv ids = { 0 };
-    mutex_lock(&engine->list_lock);
-    for (struct container *c = engine->containers; c; c = c->next)
-        strv_add(&ids, c->id);
-    mutex_unlock(&engine->list_lock);
+    container_list_ids(engine, &ids);
     for (size_t i = 0; i < ids.len; i++) {
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], NULL);
         if (container && is_live(engine, ids.items[i]))

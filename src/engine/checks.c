@@ -1,5 +1,4 @@
 // What a client's configuration may say. Refusals carry Docker's words where Docker has them.
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/sysinfo.h>
 
@@ -182,34 +181,7 @@ static int check_sysctls(const struct kvs *sysctls, struct err *err)
     return 0;
 }
 
-// ---- names and addresses --------------------------------------------------------------------------------------------
-
-static bool is_address(const char *text)
-{
-    unsigned char ignored[16];
-    return inet_pton(AF_INET, text, ignored) == 1 || inet_pton(AF_INET6, text, ignored) == 1;
-}
-
-// Lines of the container's own files are made of them.
-static int check_names(const struct host_config *host, struct err *err)
-{
-    for (size_t i = 0; i < host->extra_hosts.len; i++) {
-        const char *text = host->extra_hosts.items[i], *colon = strchr(text, ':');
-        if (!colon || colon == text || strpbrk(text, "\n\r"))
-            return err_set(err, ERR_INVALID_ARGUMENT, "bad format for add-host: \"%s\"", text);
-        if (!str_eq(colon + 1, "host-gateway") && !is_address(colon + 1))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address in add-host: \"%s\"", colon + 1);
-    }
-    for (size_t i = 0; i < host->dns.len; i++)
-        if (!is_address(host->dns.items[i]))
-            return err_set(err, ERR_INVALID_ARGUMENT, "bad nameserver address: \"%s\"", host->dns.items[i]);
-    const struct strv *lists[] = { &host->dns_search, &host->dns_options };
-    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
-        for (size_t i = 0; i < lists[l]->len; i++)
-            if (strpbrk(lists[l]->items[i], "\n\r"))
-                return err_set(err, ERR_INVALID_ARGUMENT, "a DNS option has a line break");
-    return 0;
-}
+// ---- names ----------------------------------------------------------------------------------------------------------
 
 static int check_hostname(const struct container_config *config, struct err *err)
 {

@@ -128,6 +128,14 @@ struct container *container_find(struct engine *engine, const char *ref, struct 
     return found;
 }
 
+void container_list_ids(struct engine *engine, struct strv *out)
+{
+    mutex_lock(&engine->list_lock);
+    for (struct container *c = engine->containers; c; c = c->next)
+        strv_add(out, c->id);
+    mutex_unlock(&engine->list_lock);
+}
+
 struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err)
 {
     struct container *found = NULL;

@@ -1,9 +1,5 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "engine_private.h"
 #include "vm.h"
 
@@ -19,79 +15,6 @@ static void add_file(struct task_document *document, struct arena *arena, const 
     }
     struct task_file *file = json_list_add(&document->files, &task_file_table, arena);
     *file = (struct task_file){ arena_strdup(arena, path), content, 0644 };
-}
-
-static char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock)
-{
-    const struct container_config *config = &container->config;
-    _cleanup_buf_ struct buf text = BUF_INIT(1 << 20);
-    buf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
-                    "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
-    for (size_t i = 0; i < config->host_config.extra_hosts.len; i++) {
-        struct slice rest = slice_of(config->host_config.extra_hosts.items[i]), name;
-        slice_cut(&rest, ':', &name);
-        const char *address = rest.data ? rest.data : "";
-        if (str_eq(address, "host-gateway"))
-            address = container->has_endpoint ? container->endpoint.gateway : "";
-        if (str_empty(address))
-            continue; // without a network there is no gateway
-        buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
-    }
-    if (container->has_endpoint && !str_empty(config->domainname))
-        buf_addf(&text, "%s\t%s.%s %s\n", container->endpoint.address, config->hostname, config->domainname,
-                 config->hostname);
-    else if (container->has_endpoint)
-        buf_addf(&text, "%s\t%s\n", container->endpoint.address, config->hostname);
-    return arena_strdup(arena, buf_text(&text));
-}
-
-static bool is_loopback(struct slice address)
-{
-    return slice_starts(address, "127.") || slice_eq(address, "::1");
-}
-
-bool resolv_filter(const char *text, bool want_servers, bool want_search, struct buf *out)
-{
-    bool servers = false;
-    struct slice rest = slice_of(text), line;
-    while (slice_cut(&rest, '\n', &line)) {
-        bool server = slice_starts(line, "nameserver"), search = slice_starts(line, "search");
-        if (server && is_loopback(slice_trim((struct slice){ line.data + 10, line.size - 10 })))
-            continue;
-        servers = servers || server;
-        if ((server && want_servers) || (search && want_search) || slice_starts(line, "options"))
-            buf_addf(out, "%.*s\n", (int)line.size, line.data);
-    }
-    return servers;
-}
-
-// Behind a local stub resolver the real servers stand in systemd's own file.
-static void host_resolv_conf(struct buf *out, bool want_servers, bool want_search)
-{
-    static const char *const sources[] = { "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf" };
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
-        _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
-        if (file_read_at(AT_FDCWD, sources[i], &text, NULL) < 0)
-            continue;
-        buf_clear(out);
-        if (resolv_filter(buf_text(&text), want_servers, want_search, out))
-            return;
-    }
-}
-
-static char *resolv_content(const struct host_config *host, struct arena *arena)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
-    host_resolv_conf(&text, host->dns.len == 0, host->dns_search.len == 0);
-    for (size_t i = 0; i < host->dns.len; i++)
-        buf_addf(&text, "nameserver %s\n", host->dns.items[i]);
-    for (size_t i = 0; i < host->dns_search.len; i++)
-        buf_addf(&text, i ? " %s" : "search %s", host->dns_search.items[i]);
-    buf_adds(&text, host->dns_search.len ? "\n" : "");
-    for (size_t i = 0; i < host->dns_options.len; i++)
-        buf_addf(&text, i ? " %s" : "options %s", host->dns_options.items[i]);
-    buf_adds(&text, host->dns_options.len ? "\n" : "");
-    return arena_strdup(arena, buf_text(&text));
 }
 
 static void fill_files(struct container *container, struct arena *arena, struct task_document *out)

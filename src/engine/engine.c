@@ -70,7 +70,7 @@ static int open_rooms(struct engine *engine, const char *bip, struct err *err)
     _cleanup_free_ char *database = mem_printf("%s/berth.db", engine->data_root);
     if (store_open(database, &engine->store, err) < 0 ||
         store_migrate(engine->store, "engine", engine_migrations, engine_migration_len, err) < 0 ||
-        record_daemon_id(engine->store, engine->id, err) < 0 ||
+        record_daemon_id(engine->store, engine->id, &engine->created_ns, err) < 0 ||
         image_store_open(engine->store, engine->root_fd, &engine->images, err) < 0 ||
         volume_store_open(engine->store, engine->root_fd, engine->data_root, &engine->volumes, err) < 0)
         return -1;
@@ -204,10 +204,7 @@ void engine_close(struct engine *engine)
 static void signal_all(struct engine *engine)
 {
     _cleanup_strv_ struct strv ids = { 0 };
-    mutex_lock(&engine->list_lock);
-    for (struct container *c = engine->containers; c; c = c->next)
-        strv_add(&ids, c->id);
-    mutex_unlock(&engine->list_lock);
+    container_list_ids(engine, &ids);
     for (size_t i = 0; i < ids.len; i++) {
         struct err ignored = { 0 };
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], &ignored);
@@ -221,10 +218,7 @@ static int stop_each(struct engine *engine, struct err *err)
 {
     int64_t deadline = clock_mono_ns() + STOP_GRACE_NS;
     _cleanup_strv_ struct strv ids = { 0 };
-    mutex_lock(&engine->list_lock);
-    for (struct container *c = engine->containers; c; c = c->next)
-        strv_add(&ids, c->id);
-    mutex_unlock(&engine->list_lock);
+    container_list_ids(engine, &ids);
     for (size_t i = 0; i < ids.len; i++) {
         struct err ignored = { 0 };
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], &ignored);

@@ -149,11 +149,22 @@ struct engine_machine {
     int64_t vcpus, memory_size, disk_allocated; // bytes of guest RAM; bytes that its disk takes on the host
 };
 int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out, struct err *err);
-// Bytes that it wrote (a container: its files; a guest: what its disk takes on the host), and those with its image's.
-void engine_sizes(struct engine *engine, const struct engine_container *container, struct arena *arena, int64_t *rw,
-                  int64_t *root);
+// Bytes of the container's own layer (a guest: what its disk takes on the host), measured now, and together with its image's. As Docker has it, what can't be measured
+// is -1, and the image alone counts. not_found when the container is gone.
+int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err);
 // Newest first. `all` false: running ones. The api applies the filters.
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
+
+// ---- networks -------------------------------------------------------------------------------------------------------
+
+struct engine_network {
+    char id[65];
+    const char *name, *driver; // "bridge" "bridge"; "none" "null"
+    int64_t created_ns;
+    char *link, *subnet, *gateway; // of the bridge, "" when no subnet is free; else NULL
+};
+void engine_networks(const struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len);
+void engine_network_id(const struct engine *engine, const char *name, char out[65]); // also of one that is not there
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
 

@@ -95,6 +95,7 @@ struct container {
     int tap_fd GUARDED_BY(lock); // a guest's, until its start has handed it over
     char *accel GUARDED_BY(lock), *kernel GUARDED_BY(lock); // of a guest's last run, malloc'ed; NULL before
     bool booting GUARDED_BY(lock), boot_aborted GUARDED_BY(lock); // see vm_boot_begin()
+    bool connected GUARDED_BY(lock); // the network's connect event is out, and its disconnect is not
     bool has_endpoint GUARDED_BY(lock);
     struct net_endpoint endpoint GUARDED_BY(lock);
     struct net_port *ports GUARDED_BY(lock);
@@ -138,6 +139,7 @@ struct subscriber {
 
 struct engine {
     char id[9];
+    int64_t created_ns; // when the data root's first daemon drew the id
     char *data_root, *exec_root, *program_dir;
     int root_fd, state_fd, containers_fd, tasks_fd; // <root>, <state>, <root>/containers, <state>/t
     int root_lock, state_lock;
@@ -185,6 +187,7 @@ static inline void container_unref_cleanup(struct container **container)
 // Resolves a client's name for it; NULL with the error filled. A reference.
 struct container *container_find(struct engine *engine, const char *ref, struct err *err);
 struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err);
+void container_list_ids(struct engine *engine, struct strv *out); // of all, newest first; appended
 bool container_name_valid(const char *name);
 bool container_is_live(const struct container *container) REQUIRES(container->lock); // running or paused
 // Exclusive use for a verb that waits: blocks until nobody else has it. Fails when the container is gone.
@@ -208,13 +211,15 @@ int record_rename(struct container *container, const char *name, struct err *err
 int record_delete(struct container *container, struct err *err);
 // Fills the engine's list from the store. Containers whose record cannot be read are an error that names them.
 int record_load_all(struct engine *engine, struct err *err);
-int record_daemon_id(struct store *store, char id[9], struct err *err);
+// The daemon's id and when it was drawn; drawn here at the first start.
+int record_daemon_id(struct store *store, char id[9], int64_t *created_ns, struct err *err);
 
 // ---- what a client may say (checks.c) -------------------------------------------------------------------------------
 
 int check_config(const struct container_config *config, struct err *err);
 int check_process(const struct oci_image_process *process, struct err *err); // after the image's was merged in
 int check_ports(const struct host_config *host, struct err *err); // ports.c
+int check_names(const struct host_config *host, struct err *err); // names.c
 void features_probe(const struct cgroup_layout *layout, struct host_features *out); // features.c
 // A limit that this kernel lacks is left out with a warning in dockerd's words, or (--cpus) refused; so is told what a
 // ulimit is clamped to.
@@ -235,12 +240,17 @@ void limits_from_config(const struct host_config *host, struct oci_resources *ou
 bool health_is_off(const struct oci_healthcheck *health); // checks.c: "NONE"
 int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
                              struct err *err);
-// Appends the lines of a resolv.conf that mean something inside a container: no server that only the host can reach. True
-// when a server was among them.
-bool resolv_filter(const char *text, bool want_servers, bool want_search, struct buf *out);
 int ulimit_resource(const char *name); // "nofile": RLIMIT_NOFILE; -1 for an unknown one
 int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 const char *container_stop_signal(const struct container *container);
+
+// ---- names (names.c) ------------------------------------------------------------------------------------------------
+
+char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock);
+char *resolv_content(const struct host_config *host, struct arena *arena);
+// The container's file made of the host's `text`, which came from `source`. `ipv6`: a server there can be reached.
+void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out);
+bool resolv_is_stub(const char *text); // its only server is systemd's local one
 
 // ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------
 
@@ -274,6 +284,12 @@ void container_adopt(struct container *container);
 void container_declare_lost(struct container *container);
 void container_declare_ended(struct container *container, int64_t exit_code, int64_t time_ns, bool oom);
 
+// ---- networks.c -----------------------------------------------------------------------------------------------------
+
+// The events of a run's network; the second only when the first is out.
+void network_connected(struct container *container) EXCLUDES(container->lock);
+void network_disconnected(struct container *container) EXCLUDES(container->lock);
+
 // ---- machinery ------------------------------------------------------------------------------------------------------
 
 int workers_start(struct engine *engine, struct err *err);
@@ -284,6 +300,9 @@ void worker_queue(struct container *container, job_fn *fn); // the job has a ref
 // Publishes a container event; `extra` are further attributes, alternating key and value, NULL-terminated.
 void event_container(struct container *container, const char *action, ...) __attribute__((sentinel));
 void event_publish(struct engine *engine, const char *type, const char *action, const char *actor_id, ...) __attribute__((sentinel));
+// An image event: the image's labels, and a name. Of one that is gone there are no labels.
+void event_image(struct engine *engine, const char *image_id, const char *action, const char *name);
+void event_volumes(struct container *container, bool mounted); // of each volume of a run that begins or ended
 void events_done(struct engine *engine);
 
 int waiter_new(struct container *container, enum engine_condition condition, struct engine_waiter **out, struct err *err);

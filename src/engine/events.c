@@ -59,6 +59,25 @@ static bool labels_fit(const struct kvs *labels)
     return size <= LABELS_MAX;
 }
 
+static void publish_with(struct engine *engine, const char *type, const char *action, const char *actor_id,
+                         const struct kvs *labels, ...)
+{
+    va_list extra;
+    va_start(extra, labels);
+    publish(engine, type, action, actor_id, labels, extra);
+    va_end(extra);
+}
+
+void event_image(struct engine *engine, const char *image_id, const char *action, const char *name)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    const struct kvs none = { 0 }, *labels = &none;
+    if (image_get(engine->images, image_id, &arena, &image, NULL) == 0 && labels_fit(&image.config.config.labels))
+        labels = &image.config.config.labels;
+    publish_with(engine, "image", action, image_id, labels, "name", name, NULL);
+}
+
 // Docker's attributes of every container event: its labels (none when they are more than 64 KiB), image, name, then the
 // extra ones.
 void event_container(struct container *container, const char *action, ...)
@@ -77,6 +96,22 @@ void event_container(struct container *container, const char *action, ...)
     va_start(extra, action);
     publish(container->engine, "container", action, container->id, &attributes, extra);
     va_end(extra);
+}
+
+void event_volumes(struct container *container, bool mounted)
+{
+    for (size_t i = 0; i < container->mount_len; i++) {
+        const struct engine_mount *mount = &container->mounts[i];
+        if (!str_eq(mount->type, "volume"))
+            continue;
+        if (mounted)
+            event_publish(container->engine, "volume", "mount", mount->name, "container", container->id, "destination",
+                          mount->destination, "driver", "local", "propagation", mount->propagation ? mount->propagation : "",
+                          "read/write", mount->rw ? "true" : "false", NULL);
+        else
+            event_publish(container->engine, "volume", "unmount", mount->name, "container", container->id, "driver", "local",
+                          NULL);
+    }
 }
 
 void events_done(struct engine *engine)

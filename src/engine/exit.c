@@ -51,6 +51,7 @@ static void release_network(struct container *container)
     bool attached = container->has_endpoint;
     container->has_endpoint = false;
     mutex_unlock(&container->lock);
+    network_disconnected(container);
     if (attached && net_detach(container->engine->net, container->id, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
 }
@@ -110,6 +111,8 @@ static void publish_end(struct container *container, const struct ending *ending
     snprintf(code, sizeof(code), "%lld", (long long)ending->exit_code);
     snprintf(seconds, sizeof(seconds), "%lld", (long long)(duration_ns / NS_PER_S));
     event_container(container, "die", "execDuration", seconds, "exitCode", code, NULL);
+    network_disconnected(container); // before the waiters: a stop's own event comes last
+    event_volumes(container, false);
 }
 
 // Needs container_begin(). `seq` of the event to acknowledge, 0 for none. The waiters come after the event, so that what a

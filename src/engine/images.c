@@ -54,6 +54,35 @@ static void tell(const struct worker *worker, json_t *object)
     json_decref(object);
 }
 
+static int tell_imported(struct worker *worker, const struct image_staged *staged, const char *id, struct arena *arena,
+                         struct err *err)
+{
+    struct image_ref ref;
+    for (size_t i = 0; i < staged->references.len; i++) {
+        if (image_ref_parse(staged->references.items[i], true, arena, &ref, err) < 0)
+            return -1;
+        event_image(worker->engine, id, "tag", ref.familiar);
+    }
+    event_image(worker->engine, id, "import", id);
+    tell(worker, json_pack("{s:s}", "status", id));
+    return 0;
+}
+
+static int tell_loaded(struct worker *worker, const struct image_staged *staged, const char *id, struct arena *arena,
+                       struct err *err)
+{
+    struct image_ref ref;
+    event_image(worker->engine, id, "load", id);
+    for (size_t i = 0; i < staged->references.len; i++) {
+        if (image_ref_parse(staged->references.items[i], true, arena, &ref, err) < 0)
+            return -1;
+        tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image: %s\n", ref.familiar)));
+    }
+    if (staged->references.len == 0)
+        tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image ID: %s\n", id)));
+    return 0;
+}
+
 static int take_image(struct worker *worker, json_t *form, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -63,22 +92,7 @@ static int take_image(struct worker *worker, json_t *form, struct err *err)
         image_commit_staged(worker->engine->images, worker->staging, &staged, &arena, &id, err) < 0)
         return -1;
     worker->image_len++;
-    if (!worker->load) {
-        tell(worker, json_pack("{s:s}", "status", id));
-        event_publish(worker->engine, "image", "import", id, "name", staged.references.len ? staged.references.items[0] : id,
-                      NULL);
-        return 0;
-    }
-    event_publish(worker->engine, "image", "load", id, "name", id, NULL);
-    for (size_t i = 0; i < staged.references.len; i++) {
-        struct image_ref ref;
-        if (image_ref_parse(staged.references.items[i], true, &arena, &ref, err) < 0)
-            return -1;
-        tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image: %s\n", ref.familiar)));
-    }
-    if (staged.references.len == 0)
-        tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image ID: %s\n", id)));
-    return 0;
+    return worker->load ? tell_loaded(worker, &staged, id, &arena, err) : tell_imported(worker, &staged, id, &arena, err);
 }
 
 static int handle_line(struct worker *worker, const char *line, size_t size, struct err *err)
@@ -211,9 +225,9 @@ int engine_image_remove(struct engine *engine, const char *name, bool force, str
         image_remove(engine->images, name, force, image_in_use, engine, arena, out, err) < 0)
         return -1;
     for (size_t i = 0; i < out->untagged.len; i++)
-        event_publish(engine, "image", "untag", image.id, "name", image.id, NULL);
+        event_image(engine, image.id, "untag", image.id);
     if (out->deleted.len > 0)
-        event_publish(engine, "image", "delete", image.id, "name", image.id, NULL);
+        event_image(engine, image.id, "delete", image.id);
     return 0;
 }
 
@@ -221,9 +235,10 @@ int engine_image_tag(struct engine *engine, const char *name, const char *refere
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct image image;
+    struct image_ref ref;
     if (image_get(engine->images, name, &arena, &image, err) < 0 ||
-        image_tag(engine->images, name, reference, err) < 0)
+        image_tag(engine->images, name, reference, err) < 0 || image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;
-    event_publish(engine, "image", "tag", image.id, "name", reference, NULL);
+    event_image(engine, image.id, "tag", ref.familiar);
     return 0;
 }

@@ -4,13 +4,27 @@
 
 static const char *const status_words[] = { "created", "running", "paused", "exited", "removing" };
 
+// The client's spelling may end with a slash.
+static bool is_plain_tmpfs(const struct host_config *host, const char *destination)
+{
+    size_t size = strlen(destination);
+    for (size_t i = 0; i < host->tmpfs.len; i++) {
+        const char *key = host->tmpfs.items[i].key;
+        if (str_starts(key, destination) && strspn(key + size, "/") == strlen(key) - size)
+            return true;
+    }
+    return false;
+}
+
+// What --tmpfs asked for stands in HostConfig.Tmpfs alone, as Docker has it.
 static void copy_mounts(const struct container *container, struct arena *arena, struct engine_container *out)
 {
     out->mounts = arena_alloc(arena, (container->mount_len + 1) * sizeof(*out->mounts));
-    out->mount_len = container->mount_len;
     for (size_t i = 0; i < container->mount_len; i++) {
         const struct engine_mount *from = &container->mounts[i];
-        out->mounts[i] = (struct engine_mount){
+        if (str_eq(from->type, "tmpfs") && is_plain_tmpfs(&container->config.host_config, from->destination))
+            continue;
+        out->mounts[out->mount_len++] = (struct engine_mount){
             arena_strdup(arena, from->type),   arena_strdup(arena, from->name), arena_strdup(arena, from->source),
             arena_strdup(arena, from->destination), arena_strdup(arena, from->driver), arena_strdup(arena, from->mode),
             arena_strdup(arena, from->propagation), from->rw
@@ -156,6 +170,23 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     return container ? snapshot(container, arena, out, err) : -1;
+}
+
+int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    struct err failed = { 0 };
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container || image_get(engine->images, container->image_id, &arena, &image, err) < 0)
+        return -1;
+    *rw = -1;
+    if (vm_wanted(&container->config.host_config))
+        *rw = disk_allocated(container);
+    else if (file_tree_size(engine->containers_fd, arena_printf(&arena, "%s/diff", container->id), rw, &failed) < 0)
+        log_warn("container %.12s: %s", container->id, failed.message);
+    *root_fs = image.size + MAX_OF(*rw, INT64_C(0));
+    return 0;
 }
 
 // References to all listed containers, so that the list lock is not held while each is copied.

@@ -134,6 +134,8 @@ static int add_volume(struct mounting *mounting, const struct volume_wish *wish,
     bool created;
     if (volume_ensure(container->engine->volumes, wish->name, &container->arena, &volume, &created, err) < 0)
         return -1;
+    if (created)
+        event_publish(container->engine, "volume", "create", volume.name, "driver", "local", NULL);
     struct engine_mount *mount = add(container, destination);
     mount->type = (char *)"volume";
     mount->name = volume.name;
@@ -375,7 +377,8 @@ void mounts_remove_anonymous(struct container *container)
         struct err ignored = { 0 };
         if (str_eq(mount->type, "volume") &&
             volume_get(container->engine->volumes, mount->name, &arena, &volume, &ignored) == 0 && volume.anonymous &&
-            !another_has(container, mount->name))
-            volume_remove(container->engine->volumes, mount->name, &ignored);
+            !another_has(container, mount->name) &&
+            volume_remove(container->engine->volumes, mount->name, &ignored) == 0)
+            event_publish(container->engine, "volume", "destroy", mount->name, "driver", "local", NULL);
     }
 }

@@ -14,7 +14,7 @@ static int parse_exposed(const char *text, int *proto, uint16_t *port, struct er
     uint64_t value;
     slice_cut(&rest, '/', &number);
     if (!num_parse_u64(number, 65535, &value) || value == 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: \"%s\"", text);
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid port specification: \"%.*s\"", (int)number.size, number.data);
     *port = (uint16_t)value;
     if (!rest.data || slice_eq(rest, "tcp"))
         *proto = IPPROTO_TCP;
@@ -128,6 +128,9 @@ static int bind_range(struct engine *engine, struct port_plan *plan, int proto, 
         if (failed.number != EADDRINUSE)
             break;
     }
+    if (failed.number == EADDRINUSE && range.last > range.first)
+        return err_set(err, ERR_INTERNAL,
+                       "driver failed programming external connectivity on endpoint %s: all ports are allocated", plan->endpoint);
     if (err)
         *err = failed;
     return -1;

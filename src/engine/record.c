@@ -201,25 +201,47 @@ int record_load_all(struct engine *engine, struct err *err)
 
 // ---- the daemon id --------------------------------------------------------------------------------------------------
 
-static int take_id(void *context, const struct store_row *row, struct err *err)
+struct identity {
+    char *id;
+    int64_t created_ns;
+};
+
+static int take_identity(void *context, const struct store_row *row, struct err *err)
 {
-    const char *text = store_text(row, 0);
-    if (!text || strlen(text) != 8 || !hex_valid(slice_of(text)))
+    struct identity *identity = context;
+    const char *key = store_text(row, 0), *text = store_text(row, 1);
+    if (str_eq(key, "created_ns"))
+        return num_parse_i64(slice_of(text), &identity->created_ns)
+                   ? 0
+                   : err_set(err, ERR_INTERNAL, "the store holds a malformed time of its making");
+    if (strlen(text) != 8 || !hex_valid(slice_of(text)))
         return err_set(err, ERR_INTERNAL, "the store holds a malformed daemon id");
-    memcpy(context, text, 9);
+    memcpy(identity->id, text, 9);
     return 0;
 }
 
-int record_daemon_id(struct store *store, char id[9], struct err *err)
+static int put_meta(struct store *store, const char *key, const char *value, struct err *err)
 {
+    return store_exec(store, err, "INSERT OR REPLACE INTO engine_meta(key, value) VALUES(?, ?)", "tt", key, value);
+}
+
+// A store of an older version has no time.
+int record_daemon_id(struct store *store, char id[9], int64_t *created_ns, struct err *err)
+{
+    struct identity identity = { id, 0 };
+    char now[24];
     id[0] = 0;
-    if (store_query(store, err, take_id, id, "SELECT value FROM engine_meta WHERE key = 'daemon_id'", "") < 0)
+    if (store_query(store, err, take_identity, &identity,
+                    "SELECT key, value FROM engine_meta WHERE key IN ('daemon_id', 'created_ns')", "") < 0)
         return -1;
-    if (id[0])
+    *created_ns = identity.created_ns ? identity.created_ns : clock_wall_ns();
+    if (id[0] && identity.created_ns)
         return 0;
-    random_hex(id, 8);
+    if (!id[0])
+        random_hex(id, 8);
+    snprintf(now, sizeof(now), "%lld", (long long)*created_ns);
     if (store_begin(store, err) < 0)
         return -1;
-    return in_transaction(
-        store, store_exec(store, err, "INSERT INTO engine_meta(key, value) VALUES('daemon_id', ?)", "t", id), err);
+    int result = put_meta(store, "daemon_id", id, err);
+    return in_transaction(store, result < 0 ? -1 : put_meta(store, "created_ns", now, err), err);
 }

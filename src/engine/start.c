@@ -48,6 +48,8 @@ static int setup_network(struct container *container, struct err *err)
     container->ports = plan.ports;
     container->port_len = plan.len;
     mutex_unlock(&container->lock);
+    if (result == 0 && !config->network_disabled)
+        network_connected(container);
     return result;
 }
 
@@ -320,6 +322,7 @@ static int start_held(struct container *container, struct err *err)
         return -1;
     }
     record_note_state(container);
+    event_volumes(container, true);
     event_container(container, "start", NULL);
     return 0;
 }

@@ -77,14 +77,20 @@ int container_signal(struct container *container, const char *signal, struct err
     return result;
 }
 
+static int kill_by_name(struct engine *engine, const char *ref, const char *signal, struct err *err)
+{
+    int ignored;
+    if (signal_parse(signal, &ignored, err) < 0)
+        return -1;
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    return container ? container_signal(container, signal, err) : -1;
+}
+
 int engine_kill(struct engine *engine, const char *ref, const char *signal, struct err *err)
 {
-    _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    if (!container)
-        return -1;
-    if (container_signal(container, str_empty(signal) ? "SIGKILL" : signal, err) < 0)
-        return err && err->class == ERR_CONFLICT ? err_wrap(err, "cannot kill container: %s", ref) : -1;
-    return 0;
+    return kill_by_name(engine, ref, str_empty(signal) ? "SIGKILL" : signal, err) < 0
+               ? err_wrap(err, "cannot kill container: %s", ref)
+               : 0;
 }
 
 // 0 also when there is nobody to take the signal: the end is under way, seen by the supervisor, by its loss, or by --rm.

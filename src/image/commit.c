@@ -131,6 +131,17 @@ static int check_layers(struct commit *commit, struct err *err)
     return 0;
 }
 
+static int check_history(const struct commit *commit, struct err *err)
+{
+    const struct json_list *history = &commit->config.history;
+    size_t layers = 0;
+    for (size_t i = 0; i < history->len; i++)
+        layers += !((const struct oci_history *)json_list_at(history, &oci_history_table, i))->empty_layer;
+    return layers > commit->layer_len
+               ? err_set(err, ERR_INVALID_ARGUMENT, "too many non-empty layers in History section")
+               : 0;
+}
+
 // ---- making the staged folders complete -----------------------------------------------------------------------------
 
 static int prepare_layer(struct commit *commit, struct layer *layer, struct err *err)
@@ -298,7 +309,7 @@ int image_commit_staged(struct image_store *images, const char *staging, const s
     _cleanup_(commit_done) struct commit commit = { .images = images, .arena = arena, .staged = staged, .staging_fd = -1,
                                                     .layers_fd = -1 };
     if (open_staging(&commit, staging, err) < 0 || read_config(&commit, err) < 0 || check_references(&commit, err) < 0 ||
-        check_layers(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
+        check_layers(&commit, err) < 0 || check_history(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
         return -1;
     mutex_lock(&images->lock);
     int result = take_over(&commit, err);

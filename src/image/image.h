@@ -52,6 +52,7 @@ struct image {
     struct oci_image_config config;
     char *config_text; // the exact bytes, for fields the struct does not know
     struct strv chain_ids; // bottom first, one per diff ID
+    int64_t *layer_sizes; // bytes, one per chain ID
 };
 
 // Docker's resolution: full reference, familiar name (tag latest), full ID with or without sha256:, unique ID prefix
@@ -101,8 +102,8 @@ extern const struct json_table image_staged_table;
 int image_staging_new(struct image_store *images, char **name, struct err *err);
 void image_staging_remove(struct image_store *images, const char *name);
 // Takes the image's layers out of the staging folder, except those that exist already. One transaction. *id is arena memory.
-// invalid_argument: the configuration's bytes are not its digest's, its diff IDs are not the layers', a reference is none,
-// or a layer is neither staged nor known.
+// invalid_argument: the configuration's bytes are not its digest's, its diff IDs are not the layers', its history has more
+// layers than there are, a reference is none, or a layer is neither staged nor known.
 int image_commit_staged(struct image_store *images, const char *staging, const struct image_staged *staged,
                         struct arena *arena, char **id, struct err *err);
 

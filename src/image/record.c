@@ -190,7 +190,28 @@ static int take_image(void *context, const struct store_row *row, struct err *er
     struct image *image = context;
     image->created_ns = store_int(row, 0);
     image->tagged_ns = store_int(row, 1);
-    image->size = store_int(row, 2);
+    return 0;
+}
+
+struct layer_rows {
+    struct image *image;
+    struct arena *arena;
+};
+
+static int take_layer(void *context, const struct store_row *row, struct err *err)
+{
+    const struct layer_rows *rows = context;
+    struct image *image = rows->image;
+    size_t len = image->chain_ids.len;
+    if ((len & (len - 1)) == 0) {
+        int64_t *grown = arena_alloc(rows->arena, MAX_OF(2 * len, (size_t)1) * sizeof(*grown));
+        if (len)
+            memcpy(grown, image->layer_sizes, len * sizeof(*grown));
+        image->layer_sizes = grown;
+    }
+    image->layer_sizes[len] = store_int(row, 1);
+    image->size += store_int(row, 1);
+    strv_push_arena(&image->chain_ids, rows->arena, store_text(row, 0));
     return 0;
 }
 
@@ -198,14 +219,14 @@ static int take_image(void *context, const struct store_row *row, struct err *er
 static int load_rows(struct image_store *images, char *id, struct arena *arena, struct image *out, struct err *err)
 {
     struct image_references references;
+    struct layer_rows layers = { out, arena };
     *out = (struct image){ .id = id };
     if (store_query(images->store, err, take_image, out,
-                    "SELECT created_ns, tagged_ns, (SELECT COALESCE(SUM(size), 0) FROM image_layers"
-                    " JOIN image_chains ON image_chains.id = chain_id WHERE image_id = images.id)"
-                    " FROM images WHERE id = ?",
+                    "SELECT created_ns, tagged_ns FROM images WHERE id = ?", "t", id) < 0 ||
+        store_query(images->store, err, take_layer, &layers,
+                    "SELECT chain_id, size FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
+                    " WHERE image_id = ? ORDER BY position",
                     "t", id) < 0 ||
-        image_query_texts(images, &out->chain_ids, arena, err,
-                          "SELECT chain_id FROM image_layers WHERE image_id = ? ORDER BY position", id) < 0 ||
         image_references_of(images, id, arena, &references, err) < 0)
         return -1;
     for (size_t i = 0; i < references.len; i++)

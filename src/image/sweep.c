@@ -1,26 +1,8 @@
 // At start: what a crash left behind goes. Folders and blobs that no record names are removed; an image whose files are not
 // whole is forgotten, because it could neither run nor be told from a good one.
-#include <errno.h>
 #include <fcntl.h>
 
 #include "image_private.h"
-
-static int list_names(int dirfd, struct strv *out, struct err *err)
-{
-    int fd = file_open_dir(dirfd, ".", err);
-    if (fd < 0)
-        return -1;
-    _cleanup_dir_ DIR *dir = fdopendir(fd);
-    struct dirent *entry;
-    if (!dir) {
-        fd_close(fd);
-        return err_errno(err, errno, "read folder");
-    }
-    while ((entry = readdir(dir)))
-        if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
-            strv_add(out, entry->d_name);
-    return 0;
-}
 
 // A layer's EROFS image stays as long as the layer: both have a folder's name in front.
 static void keep_images(struct strv *keep, struct arena *arena)
@@ -36,7 +18,7 @@ static void keep_images(struct strv *keep, struct arena *arena)
 static int remove_others(int dirfd, const struct strv *keep, struct err *err)
 {
     _cleanup_strv_ struct strv names = { 0 };
-    if (list_names(dirfd, &names, err) < 0)
+    if (file_list_names(dirfd, ".", &names, err) < 0)
         return -1;
     for (size_t i = 0; i < names.len; i++)
         if (!strv_has(keep, names.items[i]))

@@ -14,7 +14,7 @@ typedef ssize_t layer_read_fn(void *context, void *data, size_t size, struct err
 
 struct layer_result {
     char diff_id[72]; // "sha256:<hex>" of the plain tar, padding after its end included
-    int64_t size; // bytes of regular files
+    int64_t size; // bytes of files and of links' targets, as Docker counts
     struct strv opaque; // folders that hide what lower layers have there, relative ("." is the root), to be marked by
                         // the daemon: each is a folder of the layer, none twice
 };

@@ -248,11 +248,14 @@ static int unpack_folder(struct tree *tree, const char *path, struct archive_ent
     return tree_folder_time(tree, path, entry_time(entry), err);
 }
 
-static int unpack_symlink(struct tree *tree, const char *path, struct archive_entry *entry, struct err *err)
+static int unpack_symlink(struct tree *tree, const char *path, struct archive_entry *entry, struct layer_result *out,
+                          struct err *err)
 {
     const char *target = archive_entry_symlink(entry);
     if (str_empty(target))
         return err_set(err, ERR_INVALID_ARGUMENT, "symlink without a target");
+    if (__builtin_add_overflow(out->size, (int64_t)strlen(target), &out->size))
+        return err_set(err, ERR_INVALID_ARGUMENT, "size is out of range");
     return tree_symlink(tree, path, target, err) < 0 ? -1 : set_attributes_at(tree, path, entry, err);
 }
 
@@ -307,7 +310,7 @@ static int unpack_entry(struct source *source, struct tree *tree, const char *ra
     case AE_IFDIR:
         return unpack_folder(tree, path, entry, err);
     case AE_IFLNK:
-        return unpack_symlink(tree, path, entry, err);
+        return unpack_symlink(tree, path, entry, out, err);
     case AE_IFCHR:
     case AE_IFBLK:
     case AE_IFIFO:

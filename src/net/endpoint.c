@@ -80,20 +80,22 @@ static int fill_namespace(void *context, int netns_fd, struct err *err)
     return result < 0 || quiet_ipv6(err) < 0 ? -1 : configure_eth0(attach, err);
 }
 
-// A table that is gone since net_bridge_up() comes back with all forwards, these included.
+// A table that is gone since net_bridge_up() comes back with all forwards, these included. A client that was sending before
+// the port was there is forwarded from here on.
 static int forward_ports(struct net *net, const char *container_id, struct err *err) REQUIRES(net->lock)
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
     struct err failed = { 0 };
     if (record_ports(net->store, container_id, &ports, err) < 0)
         return -1;
-    if (nft_add_elements(&net->nft, net->table, &ports, &failed) == 0)
-        return 0;
-    if (failed.class == ERR_NOT_FOUND)
-        return bridge_make_table(net, err);
-    if (err)
+    int result = nft_add_elements(&net->nft, net->table, &ports, &failed);
+    if (result < 0 && failed.class == ERR_NOT_FOUND)
+        result = bridge_make_table(net, &failed);
+    if (result < 0 && err)
         *err = failed;
-    return -1;
+    if (result == 0)
+        conntrack_forget_ports(&net->nft, &ports);
+    return result;
 }
 
 static void describe(const struct attach *attach, struct net_endpoint *out)
@@ -246,6 +248,8 @@ static int detach(struct net *net, const char *container_id, struct err *err) RE
         nft_remove_elements(&net->nft, net->table, &ports, err) < 0)
         return -1;
     silence(net, link_index);
+    if (ports.len)
+        conntrack_forget_target(&net->nft, ports.items[0].target);
     return record_endpoint_remove(net->store, container_id, err);
 }
 

@@ -128,6 +128,13 @@ int nft_delete_table(struct nft_socket *nft, const char *table, struct err *err)
 int nft_add_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
 int nft_remove_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
 
+// The pieces of a request, also for conntrack.c: a header with nfnetlink's own behind it; and the answers to the messages
+// from `first` on, up to the ACK or the end of the dump, each given to `fn` (MNL_CB_*). 0 or the negative errno.
+struct nlmsghdr;
+typedef int nft_answer_fn(const struct nlmsghdr *header, void *context);
+struct nlmsghdr *nft_put_header(char *where, uint16_t type, uint16_t flags, uint32_t seq, uint8_t family, uint16_t id);
+int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, void *context);
+
 size_t nft_rule_count(void); // of a whole table
 // The whole table in one transaction, old one replaced, elements of `ports` included.
 int nft_make_table(const char *table, const char *bridge, const struct subnet *subnet, const struct record_ports *ports,
@@ -135,6 +142,14 @@ int nft_make_table(const char *table, const char *bridge, const struct subnet *s
 
 // Whether kernel DNAT serves this port: IPv4 and not a loopback address. *address is 0 for "every address".
 bool port_has_element(const struct net_port *port, uint32_t *address);
+
+// ---- connection tracking (conntrack.c) --------------------------------------------------------------------------------
+
+// What the kernel remembers of flows outlives the forward that they came by, for as long as packets come. Both forget on a
+// best effort: where there is no tracking there is nothing to forget.
+void conntrack_forget_target(struct nft_socket *nft, uint32_t target); // flows that were sent to this container
+// Datagram flows to the host's own addresses at these ports: the first packet came when nothing forwarded it.
+void conntrack_forget_ports(struct nft_socket *nft, const struct record_ports *ports);
 
 // ---- foreign firewalls (foreign.c) ------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ void nft_close(struct nft_socket *nft)
     nft->sock = NULL;
 }
 
-static struct nlmsghdr *put_header(char *where, uint16_t type, uint16_t flags, uint32_t seq, uint8_t family, uint16_t id)
+struct nlmsghdr *nft_put_header(char *where, uint16_t type, uint16_t flags, uint32_t seq, uint8_t family, uint16_t id)
 {
     struct nlmsghdr *header = mnl_nlmsg_put_header(where);
     header->nlmsg_type = type;
@@ -49,11 +49,10 @@ static struct nlmsghdr *put_header(char *where, uint16_t type, uint16_t flags, u
 
 static struct nlmsghdr *put_request(char *where, uint16_t type, uint16_t flags, uint32_t seq)
 {
-    return put_header(where, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, seq, NFPROTO_IPV4, 0);
+    return nft_put_header(where, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, seq, NFPROTO_IPV4, 0);
 }
 
-// Reads the answers to the messages from `first` on, up to the ACK or the end of the dump. Returns 0 or the negative errno.
-static int read_answers(struct nft_socket *nft, uint32_t first, mnl_cb_t fn, void *context)
+int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, void *context)
 {
     char answer[ANSWER_SIZE] __attribute__((aligned(8)));
     for (;;) {
@@ -79,14 +78,14 @@ static int send_batch(struct nft_socket *nft, uint16_t type, uint16_t flags, fil
 {
     char batch[BATCH_SIZE] __attribute__((aligned(8)));
     uint32_t first = nft->seq;
-    size_t size = put_header(batch, NFNL_MSG_BATCH_BEGIN, 0, nft->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
+    size_t size = nft_put_header(batch, NFNL_MSG_BATCH_BEGIN, 0, nft->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
     struct nlmsghdr *header = put_request(batch + size, type, (uint16_t)(flags | NLM_F_ACK), nft->seq++);
     fill(header, context);
     size += header->nlmsg_len;
-    size += put_header(batch + size, NFNL_MSG_BATCH_END, 0, nft->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
+    size += nft_put_header(batch + size, NFNL_MSG_BATCH_END, 0, nft->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
     if (mnl_socket_sendto(nft->sock, batch, size) < 0)
         return -errno;
-    return read_answers(nft, first, NULL, NULL);
+    return nft_read_answers(nft, first, NULL, NULL);
 }
 
 // ---- tables ---------------------------------------------------------------------------------------------------------
@@ -108,7 +107,7 @@ int nft_count_rules(struct nft_socket *nft, const char *table, size_t *out, stru
         *out = 0;
         if (mnl_socket_sendto(nft->sock, header, header->nlmsg_len) < 0)
             return err_errno(err, errno, "read table %s", table);
-        result = read_answers(nft, seq, count_one, out);
+        result = nft_read_answers(nft, seq, count_one, out);
     }
     if (result < 0 && result != -ENOENT)
         return err_errno(err, -result, "read table %s", table);

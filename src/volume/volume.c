@@ -157,23 +157,16 @@ static int settle_entry(struct volume_store *volumes, const struct strv *known, 
 
 static int settle(struct volume_store *volumes, struct err *err)
 {
-    _cleanup_strv_ struct strv known = { 0 };
+    _cleanup_strv_ struct strv known = { 0 }, names = { 0 };
     if (store_query(volumes->store, err, take_name, &known, "SELECT name FROM volumes", "") < 0)
         return -1;
     for (size_t i = 0; i < known.len; i++)
         if (!has_folder(volumes, known.items[i]) && delete_record(volumes, known.items[i], err) < 0)
             return -1;
-    int fd = file_open_dir(volumes->volumes_fd, ".", err);
-    if (fd < 0)
+    if (file_list_names(volumes->volumes_fd, ".", &names, err) < 0)
         return -1;
-    _cleanup_dir_ DIR *dir = fdopendir(fd);
-    struct dirent *entry;
-    if (!dir) {
-        fd_close(fd);
-        return err_errno(err, errno, "read folder");
-    }
-    while ((entry = readdir(dir)))
-        if (settle_entry(volumes, &known, entry->d_name, err) < 0)
+    for (size_t i = 0; i < names.len; i++)
+        if (settle_entry(volumes, &known, names.items[i], err) < 0)
             return -1;
     return 0;
 }

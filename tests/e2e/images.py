@@ -56,13 +56,14 @@ def digest(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def config(layers, **settings):
+def config(layers, history=None, **settings):
     """An image config over uncompressed layer tars."""
     run = {'Env': ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'], 'Cmd': ['sh'], **settings}
     return json.dumps({
         'architecture': 'amd64', 'os': 'linux', 'created': '2023-11-14T22:13:20Z', 'config': run,
         'rootfs': {'type': 'layers', 'diff_ids': ['sha256:' + digest(layer) for layer in layers]},
-        'history': [{'created': '2023-11-14T22:13:20Z', 'created_by': 'made for tests'} for _ in layers],
+        'history': [{'created': '2023-11-14T22:13:20Z', 'created_by': 'made for tests'} for _ in layers]
+        if history is None else history,
     }).encode()
 
 

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from engines import is_up
+from images import entry, tar
 
 
 def now(offset=0):
@@ -55,6 +56,88 @@ def test_exec(docker, name):
     events = since(docker, began, '--filter', f'container={name}')
     assert actions(events) == ['exec_create: sh -c exit 2', 'exec_start: sh -c exit 2', 'exec_die']
     assert events[2]['Actor']['Attributes']['exitCode'] == '2'
+
+
+def test_a_container_comes_to_its_network_and_leaves_it(docker, name):
+    began = now()
+    docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
+    docker.ok('stop', name)
+    identity, network = docker.inspect(name)['Id'], json.loads(docker.ok('network', 'inspect', 'bridge'))[0]['Id']
+    events = [event for event in since(docker, began) if identity in (event['Actor']['ID'],
+                                                                       event['Actor']['Attributes'].get('container'))]
+    assert [f'{event["Type"]} {event["Action"]}' for event in events if event['Action'] != 'kill'] == [
+        'container create', 'network connect', 'container start', 'container die', 'network disconnect', 'container stop']
+    for event in events:
+        if event['Type'] == 'network':
+            assert event['Actor'] == {'ID': network, 'Attributes': {'container': identity, 'name': 'bridge', 'type': 'bridge'}}
+            assert 'status' not in event and 'id' not in event
+    assert actions(since(docker, began, '--filter', f'network={network[:12]}'), 'network') == ['connect', 'disconnect']
+    assert actions(since(docker, began, '--filter', 'network=bridge', '--filter', 'event=connect'), 'network') == ['connect']
+    assert since(docker, began, '--filter', 'network=none') == []
+    assert {event['Type'] for event in since(docker, began, '--filter', 'type=network')} == {'network'}
+
+
+def test_a_container_without_a_network_is_on_none(docker, name):
+    began = now()
+    docker.ok('run', '--network', 'none', '--name', name, 'bb', 'true')
+    events = since(docker, began, '--filter', 'type=network')
+    assert [(event['Action'], event['Actor']['Attributes']['name'], event['Actor']['Attributes']['type'])
+            for event in events] == [('connect', 'none', 'null'), ('disconnect', 'none', 'null')]
+
+
+def test_a_start_that_fails_leaves_the_network(docker, name):
+    began = now()
+    docker('run', '--name', name, 'bb', '/no/such/program')
+    assert actions(since(docker, began, '--filter', 'type=network'), 'network') == ['connect', 'disconnect']
+
+
+def test_images(docker):
+    root = tar([entry('a', data=b'events')])
+    began = now()
+    identity = docker.ok('import', '-c', 'LABEL colour=blue', '-', 'events:1', input=root)
+    docker.ok('tag', 'events:1', 'events')
+    docker.ok('tag', 'events', 'docker.io/library/events:3')
+    docker.ok('rmi', 'events:3', 'events:latest', 'events:1')
+    events = since(docker, began, '--filter', 'type=image')
+    assert {event['Actor']['ID'] for event in events} == {identity}
+    assert [(event['Action'], event['Actor']['Attributes']['name']) for event in events] == [
+        ('tag', 'events:1'), ('import', identity), ('tag', 'events:latest'), ('tag', 'events:3'), ('untag', identity),
+        ('untag', identity), ('untag', identity), ('delete', identity)]
+    assert events[2]['Actor']['Attributes']['colour'] == 'blue' and 'colour' not in events[-1]['Actor']['Attributes']
+    assert actions(since(docker, began, '--filter', 'label=colour=blue', '--filter', 'event=tag'), 'image') == ['tag'] * 3
+    assert actions(since(docker, began, '--filter', 'image=events:3'), 'image') == ['tag']
+
+
+def test_volumes(docker, name):
+    began = now()
+    docker.ok('run', '-d', '--name', name, '-v', name + ':/named:ro', '-v', '/anonymous', '--tmpfs', '/t', 'bb', 'sleep', '100')
+    docker.ok('rm', '-fv', name)
+    events = since(docker, began, '--filter', 'type=volume')
+    first, second = events[0]['Actor']['ID'], events[1]['Actor']['ID']
+    assert first == name and len(second) == 64
+    assert [(event['Action'], event['Actor']['ID']) for event in events] == [
+        ('create', first), ('create', second), ('mount', first), ('mount', second), ('unmount', first), ('unmount', second),
+        ('destroy', second)]
+    attributes = dict(events[2]['Actor']['Attributes'])
+    assert len(attributes.pop('container')) == 64
+    assert attributes == {'driver': 'local', 'destination': '/named', 'propagation': '', 'read/write': 'false'}
+    assert {event['Action'] for event in since(docker, began, '--filter', f'volume={second[:12]}')} == {
+        'create', 'mount', 'unmount', 'destroy'}
+
+
+@pytest.mark.differs('says "create" of one that is there as well')
+def test_a_volume_that_is_there_is_not_created(docker, name):
+    docker.ok('create', '-v', name + ':/named', 'bb')
+    began = now()
+    docker.ok('run', '--rm', '-v', name + ':/named', 'bb', 'true')
+    assert actions(since(docker, began, '--filter', f'volume={name}'), 'volume') == ['mount', 'unmount']
+
+
+def test_names_are_filtered_by_their_beginning(docker, name):
+    began = now()
+    docker.ok('run', '--name', name + 'long', 'bb', 'true')
+    assert actions(since(docker, began, '--filter', f'container={name}'))[0] == 'create'
+    assert since(docker, began, '--filter', f'container={name[1:]}') == []
 
 
 def test_filters(docker, name):

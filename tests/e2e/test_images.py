@@ -175,6 +175,61 @@ def test_rmi_of_an_unknown_image(docker):
     assert result.code == 1 and 'No such image: nosuch' in result.err
 
 
+# ---- sizes and history ----------------------------------------------------------------------------------------------
+
+def step(created_by, **more):
+    return {'created': '2023-11-14T22:13:20Z', 'created_by': created_by, **more}
+
+
+def history(docker, name):
+    rows = docker.ok('history', '--no-trunc', '--human=false', '--format', '{{json .}}', name).splitlines()
+    return [(row['ID'], row['CreatedBy'], row['Size'], row['Comment']) for row in map(json.loads, rows)]
+
+
+def test_an_image_is_as_large_as_its_files_and_links(docker):
+    below = tar([folder('d'), entry('d/file', data=b'x' * 1000), entry('link', tarfile.SYMTYPE, link='d/file'),
+                 entry('hard', tarfile.LNKTYPE, link='d/file')])
+    above = tar([entry('d/file', data=b'y' * 300), entry('.wh.hard')])
+    docker.ok('load', input=docker_archive('sized:1', [below, above])[0])
+    assert docker.inspect('sized:1')['Size'] == 1000 + 6 + 300
+    assert docker.ok('images', '--format', '{{.Size}}', 'sized:1') == '1.31kB'
+    remove(docker, 'sized:1')
+
+
+def test_history_tells_each_step_and_its_layer(docker):
+    layers = [tar([entry('a', data=b'a' * 10)]), tar([entry('b', data=b'b' * 20)])]
+    steps = [step('ADD a'), step('ENV X=1', empty_layer=True), step('COPY b', comment='by hand'), step('CMD', empty_layer=True)]
+    archive, identity = docker_archive('steps:1', layers, history=steps)
+    docker.ok('load', input=archive)
+    docker.ok('tag', 'steps:1', 'steps:2')
+    assert history(docker, 'steps:1') == [
+        (identity, 'CMD', '0', ''), ('<missing>', 'COPY b', '20', 'by hand'), ('<missing>', 'ENV X=1', '0', ''),
+        ('<missing>', 'ADD a', '10', '')]
+    docker.ok('rmi', 'steps:1', 'steps:2')
+
+
+def test_history_over_the_wire(docker, api):
+    archive, identity = docker_archive('steps:3', [tar([entry('a', data=b'a')])])
+    docker.ok('load', input=archive)
+    docker.ok('tag', 'steps:3', 'steps:4')
+    rows = api.get('/images/steps:3/history').json
+    assert [row['Id'] for row in rows] == [identity] and sorted(rows[0]['Tags']) == ['steps:3', 'steps:4']
+    assert rows[0]['Created'] == 1_700_000_000 and rows[0]['Size'] == 1
+    docker.ok('rmi', 'steps:3', 'steps:4')
+
+
+def test_an_image_without_a_history(docker):
+    docker.ok('load', input=docker_archive('mute:1', [tar([entry('a', data=b'a')])], history=[])[0])
+    assert docker.ok('history', '-q', 'mute:1') == ''
+    remove(docker, 'mute:1')
+
+
+def test_a_history_that_is_longer_than_the_layers(docker):
+    result = docker('load', input=docker_archive('boast:1', [tar([entry('a')])], history=[step('one'), step('two')])[0])
+    assert result.code == 1 and 'too many non-empty layers in History section' in result.err
+    assert docker('image', 'inspect', 'boast:1').code == 1
+
+
 # ---- archives that lie ----------------------------------------------------------------------------------------------
 
 def climbing(outside):

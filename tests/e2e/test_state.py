@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engines import is_up
+from engines import is_up, wait_until
 
 
 def stamp(text):
@@ -190,3 +190,42 @@ def test_a_prefix_that_fits_two_is_refused(docker):
     first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
     result = docker('inspect', '--type', 'container', first)
     assert result.code == 1
+
+
+def test_sizes_of_a_container(docker, name):
+    script = ('head -c 5000 /dev/zero >/f; ln /f /again; mkdir /d; ln -s /etc/passwd /d/link; head -c 700 /dev/zero >/d/x; '
+              'mkdir -p /tmp/out; rm /etc/group; echo done; sleep 100')
+    docker.ok('run', '-d', '--name', name, '-v', '/volume', 'bb', 'sh', '-c', script)
+    wait_until(lambda: docker.ok('logs', name) == 'done', what='the files')
+    docker.ok('exec', name, 'sh', '-c', 'head -c 100000 /dev/zero >/volume/not-counted')
+    image = docker.inspect('bb')['Size']
+    written = 5000 + len('/etc/passwd') + 700
+    for _ in 'running', 'stopped':
+        sizes = json.loads(docker.ok('inspect', '--size', '-f', '[{{.SizeRw}}, {{.SizeRootFs}}]', name))
+        assert sizes == [written, image + written]
+        listed = docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}')
+        assert listed.startswith('5.71kB (virtual ')
+        docker.ok('kill', name) if docker.inspect(name)['State']['Running'] else None
+    assert 'SizeRw' not in docker.inspect(name)
+
+
+def test_a_fresh_container_takes_nothing(docker, api, name):
+    docker.ok('create', '--name', name, 'bb')
+    assert api.get(f'/containers/{name}/json?size=1').json['SizeRw'] == 0
+    assert docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}').startswith('0B (virtual ')
+
+
+def test_a_plain_tmpfs_is_no_mount_of_the_record(docker, name):
+    docker.ok('create', '--name', name, '--tmpfs', '/plain/', '--mount', 'type=tmpfs,target=/asked', '-v', '/volume', 'bb')
+    container = docker.inspect(name)
+    assert sorted((mount['Type'], mount['Destination']) for mount in container['Mounts']) == [
+        ('tmpfs', '/asked'), ('volume', '/volume')]
+    assert container['HostConfig']['Tmpfs'] == {'/plain/': ''}
+    assert container['NetworkSettings']['Networks']['bridge']['NetworkID'] == ''
+
+
+def test_kill_says_what_it_could_not_do(docker):
+    result = docker('kill', 'nosuch')
+    assert result.code == 1 and 'cannot kill container: nosuch: no such container: nosuch' in result.err.lower()
+    result = docker('kill', '-s', 'NOSUCH', 'nosuch')
+    assert result.code == 1 and 'invalid signal: nosuch' in result.err.lower()

@@ -186,7 +186,8 @@ static void test_events(void **state)
         { "{\"event\":[\"start\"]}", false },
         { "{\"container\":[\"web1\"]}", true },
         { "{\"container\":[\"abc\"]}", true },
-        { "{\"container\":[\"web\"]}", false },
+        { "{\"container\":[\"web\"]}", true }, // the beginning of its name
+        { "{\"container\":[\"eb1\"]}", false },
         { "{\"network\":[\"bridge\"]}", false },
         { "{\"image\":[\"bb\"]}", true },
         { "{\"image\":[\"bb:1\"]}", true },

@@ -336,6 +336,131 @@ static void lock_dies_with_its_descriptor(void **state)
     assert_int_equal(file_lock_at(fixture->dir, "link", &err), -1);
 }
 
+// ---- listing and measuring ------------------------------------------------------------------------------------------
+
+static void names_are_listed(void **state)
+{
+    const struct fixture *fixture = *state;
+    _cleanup_strv_ struct strv names = { 0 };
+    struct err err;
+    assert_int_equal(file_mkdirs(fixture->dir, "list/folder", 0700, NULL), 0);
+    put_file(fixture->dir, "list/.hidden", "x");
+    assert_int_equal(symlinkat("/nowhere", fixture->dir, "list/link"), 0);
+    assert_int_equal(file_list_names(fixture->dir, "list", &names, NULL), 0);
+    assert_int_equal(names.len, 3);
+    assert_true(strv_has(&names, ".hidden") && strv_has(&names, "folder") && strv_has(&names, "link"));
+    assert_int_equal(file_list_names(fixture->dir, "nowhere", &names, &err), -1);
+    assert_int_equal(err.class, ERR_NOT_FOUND);
+}
+
+static int64_t size_of(int dir, const char *path)
+{
+    struct err err = { 0 };
+    int64_t size = -1;
+    if (file_tree_size(dir, path, &size, &err) < 0)
+        fail_msg("%s", err.message);
+    return size;
+}
+
+static void a_tree_is_measured(void **state)
+{
+    const struct fixture *fixture = *state;
+    int dir = fixture->dir;
+    struct err err;
+    int64_t ignored;
+    assert_int_equal(file_mkdirs(dir, "tree/a/b", 0700, NULL), 0);
+    assert_int_equal(size_of(dir, "tree"), 0); // folders take nothing
+    put_file(dir, "big", "outside the tree");
+    put_file(dir, "tree/one", "12345");
+    put_file(dir, "tree/a/b/two", "123");
+    assert_int_equal(linkat(dir, "tree/one", dir, "tree/a/again", 0), 0);
+    assert_int_equal(linkat(dir, "tree/one", dir, "tree/a/b/again", 0), 0);
+    assert_int_equal(symlinkat("../big", dir, "tree/link"), 0);
+    assert_int_equal(mkfifoat(dir, "tree/fifo", 0600), 0);
+    assert_int_equal(size_of(dir, "tree"), 5 + 3 + 6);
+    assert_int_equal(symlinkat("tree", dir, "way"), 0);
+    assert_int_equal(file_tree_size(dir, "way", &ignored, &err), -1);
+    assert_int_equal(file_tree_size(dir, "nowhere", &ignored, &err), -1);
+    assert_int_equal(err.class, ERR_NOT_FOUND);
+}
+
+static void many_hard_links_count_once(void **state)
+{
+    const struct fixture *fixture = *state;
+    assert_int_equal(mkdirat(fixture->dir, "hard", 0700), 0);
+    for (int i = 0; i < 500; i++) {
+        char from[32], to[32];
+        snprintf(from, sizeof(from), "hard/%d", i);
+        snprintf(to, sizeof(to), "hard/%d-again", i);
+        put_file(fixture->dir, from, "1234");
+        assert_int_equal(linkat(fixture->dir, from, fixture->dir, to, 0), 0);
+    }
+    assert_int_equal(size_of(fixture->dir, "hard"), 500 * 4);
+}
+
+static void *measure_chain(void *context)
+{
+    return (void *)(intptr_t)size_of(*(int *)context, "chain");
+}
+
+static void a_deep_tree_is_measured(void **state)
+{
+    const struct fixture *fixture = *state;
+    int dir = fixture->dir;
+    void *result;
+    pthread_t thread;
+    pthread_attr_t attributes;
+    assert_int_equal(mkdirat(dir, "chain", 0700), 0);
+    int chain = file_open_dir(dir, "chain", NULL);
+    make_chain(chain, 3000);
+    fd_close(chain);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 128 * 1024);
+    assert_int_equal(pthread_create(&thread, &attributes, measure_chain, &dir), 0);
+    pthread_join(thread, &result);
+    pthread_attr_destroy(&attributes);
+    assert_int_equal((intptr_t)result, 300);
+}
+
+struct mover {
+    int dir;
+    atomic_bool stop;
+};
+
+// Carries a folder out of the tree and back again.
+static void *keep_moving(void *context)
+{
+    struct mover *mover = context;
+    while (!atomic_load(&mover->stop)) {
+        renameat(mover->dir, "tree/in/deep", mover->dir, "out");
+        renameat(mover->dir, "out", mover->dir, "tree/in/deep");
+    }
+    return NULL;
+}
+
+// Whatever the walk meets, it never counts what lies outside: the size is one of two, or an error.
+static void a_folder_that_moves_leads_nowhere(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct mover mover = { .dir = fixture->dir };
+    pthread_t thread;
+    assert_int_equal(file_mkdirs(fixture->dir, "tree/in/deep/er", 0700, NULL), 0);
+    put_file(fixture->dir, "tree/in/deep/er/file", "1234567");
+    put_file(fixture->dir, "tree/file", "1");
+    put_file(fixture->dir, "outside", "a thousand times larger than what is counted");
+    assert_int_equal(pthread_create(&thread, NULL, keep_moving, &mover), 0);
+    for (int i = 0; i < 2000; i++) {
+        struct err err = { 0 };
+        int64_t size = -1;
+        if (file_tree_size(fixture->dir, "tree", &size, &err) < 0)
+            assert_int_equal(err.class, ERR_CONFLICT);
+        else if (size != 1 && size != 8)
+            fail_msg("size is %lld", (long long)size);
+    }
+    atomic_store(&mover.stop, true);
+    pthread_join(thread, NULL);
+}
+
 #define FILE_TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -351,6 +476,11 @@ int main(void)
         FILE_TEST(many_entries),
         FILE_TEST(never_enters_a_mount),
         FILE_TEST(lock_dies_with_its_descriptor),
+        FILE_TEST(names_are_listed),
+        FILE_TEST(a_tree_is_measured),
+        FILE_TEST(many_hard_links_count_once),
+        FILE_TEST(a_deep_tree_is_measured),
+        FILE_TEST(a_folder_that_moves_leads_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,7 +178,7 @@ static const struct checked checked[] = {
     { "{'Healthcheck':{'Test':['NONE']}}", ERR_NONE, NULL },
     { "{'Healthcheck':{'Test':['CMD','true']}}", ERR_NOT_IMPLEMENTED, "Healthcheck" },
     { "{'Healthcheck':{'Interval':1000000000}}", ERR_NOT_IMPLEMENTED, "Healthcheck" },
-    { "{'HostConfig':{'PortBindings':{'0/tcp':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid port specification: \"0/tcp\"" },
+    { "{'HostConfig':{'PortBindings':{'0/tcp':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid port specification: \"0\"" },
     { "{'HostConfig':{'PortBindings':{'80/nosuch':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid proto" },
     { "{'HostConfig':{'PortBindings':{'80/sctp':[{}]}}}", ERR_NOT_IMPLEMENTED, "HostConfig.PortBindings.80/sctp" },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostPort':'70000'}]}}}", ERR_INVALID_ARGUMENT, "\"70000\"" },

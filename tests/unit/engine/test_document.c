@@ -212,28 +212,6 @@ static void test_open_paths(void **state)
     bench_close(&bench);
 }
 
-static void test_resolv_filter(void **state)
-{
-    static const struct {
-        const char *text;
-        bool servers, search, found;
-        const char *expected;
-    } table[] = {
-        { "nameserver 10.0.0.1\nsearch a b\n", true, true, true, "nameserver 10.0.0.1\nsearch a b\n" },
-        { "nameserver 127.0.0.53\nnameserver 10.0.0.1\n", true, true, true, "nameserver 10.0.0.1\n" },
-        { "nameserver 127.0.0.53\noptions edns0\n", true, true, false, "options edns0\n" },
-        { "nameserver ::1\nnameserver fd00::1\n", true, true, true, "nameserver fd00::1\n" },
-        { "nameserver 10.0.0.1\nsearch a\n", false, false, true, "" },
-        { "# nameserver 1.1.1.1\ndomain x\n\n", true, true, false, "" },
-        { "", true, true, false, "" },
-    };
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        _cleanup_buf_ struct buf out = BUF_INIT(4096);
-        assert_int_equal(resolv_filter(table[i].text, table[i].servers, table[i].search, &out), table[i].found);
-        assert_string_equal(buf_text(&out), table[i].expected);
-    }
-}
-
 static void test_exec_environment(void **state)
 {
     struct bench bench;
@@ -258,7 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge),           cmocka_unit_test(test_merge_of_the_rest), cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_environment),     cmocka_unit_test(test_files),             cmocka_unit_test(test_without_network),
-        cmocka_unit_test(test_open_paths),      cmocka_unit_test(test_resolv_filter),     cmocka_unit_test(test_exec_environment),
+        cmocka_unit_test(test_open_paths),      cmocka_unit_test(test_exec_environment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,11 +116,14 @@ static void test_daemon_id(void **state)
 {
     struct bench bench;
     char first[9], second[9];
+    int64_t made, again, before = clock_wall_ns();
     open_store(&bench);
-    assert_int_equal(record_daemon_id(bench.engine.store, first, &bench.err), 0);
-    assert_int_equal(record_daemon_id(bench.engine.store, second, &bench.err), 0);
+    assert_int_equal(record_daemon_id(bench.engine.store, first, &made, &bench.err), 0);
+    assert_int_equal(record_daemon_id(bench.engine.store, second, &again, &bench.err), 0);
     assert_string_equal(first, second);
     assert_int_equal(strlen(first), 8);
+    assert_true(made >= before && made <= clock_wall_ns());
+    assert_int_equal(made, again);
     close_store(&bench);
 }
 

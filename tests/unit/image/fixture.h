@@ -2,32 +2,21 @@
 #ifndef TEST_IMAGE_FIXTURE_H
 #define TEST_IMAGE_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include "image/image_private.h"
+#include "unit/data_root.h"
 
 struct box {
-    char root[32];
+    char root[DATA_ROOT_SIZE];
     int root_fd;
     struct store *store;
     struct image_store *images;
     struct arena arena;
     struct err err;
 };
-
-#define OK(box, call)                       \
-    do {                                    \
-        if ((call) < 0)                     \
-            fail_msg("%s", (box)->err.message); \
-    } while (0)
 
 #define LAYERS_OF_A_CASE 8
 
@@ -41,9 +30,7 @@ struct recipe {
 
 static inline void box_open(struct box *box)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "%s/berth.db", box->root);
-    OK(box, store_open(path, &box->store, &box->err));
+    box->store = data_root_store(box->root);
     OK(box, image_store_open(box->store, box->root_fd, &box->images, &box->err));
 }
 
@@ -64,10 +51,7 @@ static inline void box_reopen(struct box *box)
 static inline int setup(void **state)
 {
     struct box *box = mem_new(struct box);
-    snprintf(box->root, sizeof(box->root), "/tmp/berth-image-XXXXXX");
-    assert_non_null(mkdtemp(box->root));
-    box->root_fd = file_open_dir(AT_FDCWD, box->root, &box->err);
-    assert_true(box->root_fd >= 0);
+    box->root_fd = data_root_make(box->root, "image");
     box_open(box);
     *state = box;
     return 0;
@@ -77,8 +61,7 @@ static inline int teardown(void **state)
 {
     struct box *box = *state;
     box_close(box);
-    fd_close(box->root_fd);
-    file_remove_tree(AT_FDCWD, box->root, NULL);
+    data_root_remove(box->root, box->root_fd);
     arena_done(&box->arena);
     free(box);
     return 0;

@@ -25,6 +25,8 @@ static void an_image_comes_in_whole(void **state)
     assert_non_null(strstr(image.config_text, "\"unknown\":\"one\""));
     assert_int_equal(image.chain_ids.len, 2);
     assert_string_equal(image.chain_ids.items[0], diff_of(&box->arena, "base"));
+    assert_int_equal(image.layer_sizes[0], strlen("base"));
+    assert_int_equal(image.layer_sizes[1], strlen("top"));
     OK(box, image_layers_open(box->images, &image, &box->arena, &layers, &box->err));
     assert_int_equal(layers.len, 2); // top first
     int fd = openat(layers.fds[0], "word", O_RDONLY | O_CLOEXEC);

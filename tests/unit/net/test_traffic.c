@@ -208,6 +208,60 @@ static void test_beside_docker(void **state)
     close_all((int[]){ server, outside, port.listener_fd, a.netns_fd }, 4);
 }
 
+// One socket, so that all it sends is one flow. True when `server` has it and the answer came back.
+static bool one_flow(int client, const char *address, uint16_t port, int server, int timeout_ms)
+{
+    struct sockaddr_in target = at(address, port), peer = { 0 };
+    socklen_t size = sizeof(peer);
+    char byte = 0;
+    assert_int_equal(sendto(client, "x", 1, 0, (struct sockaddr *)&target, sizeof(target)), 1);
+    return ready(server, POLLIN, timeout_ms) && recvfrom(server, &byte, 1, 0, (struct sockaddr *)&peer, &size) == 1 &&
+           sendto(server, "y", 1, 0, (struct sockaddr *)&peer, size) == 1 && ready(client, POLLIN, timeout_ms) &&
+           recv(client, &byte, 1, 0) == 1 && byte == 'y';
+}
+
+// A client that never pauses finds the container again, although its old address is another one's.
+static void test_a_flow_follows_its_port(void **state)
+{
+    struct world *world = *state;
+    struct net_port port = bind_port(world->net, IPPROTO_UDP, "0.0.0.0", 5353, 53);
+    struct net_endpoint a = attach(world, 'a', &port, 1);
+    int server = serve_in(a.netns_fd, SOCK_DGRAM, 53), client = socket_in(world->outside, SOCK_DGRAM);
+    int local = socket_in(-1, SOCK_DGRAM);
+    assert_true(one_flow(client, HOST, 5353, server, WAIT_MS));
+    assert_true(one_flow(local, HOST, 5353, server, WAIT_MS));
+    close_all((int[]){ server, a.netns_fd }, 2);
+    OK(net_detach(world->net, id_of('a'), err));
+
+    struct net_endpoint b = attach(world, 'b', NULL, 0);
+    assert_string_equal(b.address, a.address);
+    int stranger = serve_in(b.netns_fd, SOCK_DGRAM, 53);
+    assert_false(one_flow(client, HOST, 5353, stranger, SILENCE_MS));
+    a = attach(world, 'a', &port, 1);
+    assert_string_not_equal(b.address, a.address);
+    server = serve_in(a.netns_fd, SOCK_DGRAM, 53);
+    assert_true(one_flow(client, HOST, 5353, server, WAIT_MS));
+    assert_true(one_flow(local, HOST, 5353, server, WAIT_MS));
+    assert_false(ready(stranger, POLLIN, 0));
+    close_all((int[]){ server, stranger, client, local, port.listener_fd, a.netns_fd, b.netns_fd }, 7);
+}
+
+static void test_a_client_that_was_there_first(void **state)
+{
+    struct world *world = *state;
+    int client = socket_in(world->outside, SOCK_DGRAM), elsewhere = serve_in(world->outside, SOCK_DGRAM, 5353);
+    int query = socket_in(-1, SOCK_DGRAM);
+    struct net_endpoint b = attach(world, 'b', NULL, 0); // the table watches from here on
+    struct net_port port = bind_port(world->net, IPPROTO_UDP, "0.0.0.0", 5353, 53);
+    assert_true(one_flow(query, OUTSIDE, 5353, elsewhere, WAIT_MS));
+    assert_true(one_flow(client, HOST, 5353, port.listener_fd, WAIT_MS));
+    struct net_endpoint a = attach(world, 'a', &port, 1);
+    int server = serve_in(a.netns_fd, SOCK_DGRAM, 53);
+    assert_true(one_flow(client, HOST, 5353, server, WAIT_MS));
+    assert_true(one_flow(query, OUTSIDE, 5353, elsewhere, WAIT_MS)); // what goes elsewhere goes on
+    close_all((int[]){ server, client, query, elsewhere, port.listener_fd, a.netns_fd, b.netns_fd }, 7);
+}
+
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 
 int main(void)
@@ -216,6 +270,8 @@ int main(void)
         WORLD_TEST(test_outbound),
         WORLD_TEST(test_published),
         WORLD_TEST(test_published_udp),
+        WORLD_TEST(test_a_flow_follows_its_port),
+        WORLD_TEST(test_a_client_that_was_there_first),
         WORLD_TEST(test_host_addresses),
         WORLD_TEST(test_isolation),
         WORLD_TEST(test_neighbours),

@@ -1,29 +1,17 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "base/file.h"
-#include "store/store.h"
+#include "unit/data_root.h"
 
 struct box {
-    char folder[32];
-    char path[64];
+    char root[DATA_ROOT_SIZE];
+    char path[DATA_ROOT_SIZE + 16];
+    int root_fd;
     struct store *store;
     struct err err;
 };
-
-#define OK(box, call)                       \
-    do {                                    \
-        if ((call) < 0)                     \
-            fail_msg("%s", (box)->err.message); \
-    } while (0)
 
 static const char *const people[] = {
     "CREATE TABLE people(name TEXT PRIMARY KEY, age INTEGER, photo BLOB, email TEXT UNIQUE)",
@@ -33,10 +21,9 @@ static const char *const people[] = {
 static int setup(void **state)
 {
     struct box *box = mem_new(struct box);
-    snprintf(box->folder, sizeof(box->folder), "/tmp/berth-store-XXXXXX");
-    assert_non_null(mkdtemp(box->folder));
-    snprintf(box->path, sizeof(box->path), "%s/berth.db", box->folder);
-    OK(box, store_open(box->path, &box->store, &box->err));
+    box->root_fd = data_root_make(box->root, "store");
+    data_root_path(box->root, box->path);
+    box->store = data_root_store(box->root);
     OK(box, store_migrate(box->store, "people", people, ARRAY_LEN(people), &box->err));
     *state = box;
     return 0;
@@ -46,7 +33,7 @@ static int teardown(void **state)
 {
     struct box *box = *state;
     store_close(box->store);
-    file_remove_tree(AT_FDCWD, box->folder, NULL);
+    data_root_remove(box->root, box->root_fd);
     free(box);
     return 0;
 }

@@ -1,18 +1,12 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
-#include "base/file.h"
+#include "unit/data_root.h"
 #include "volume/volume.h"
 
 struct box {
-    char root[32];
+    char root[DATA_ROOT_SIZE];
     int root_fd;
     struct store *store;
     struct volume_store *volumes;
@@ -20,17 +14,9 @@ struct box {
     struct err err;
 };
 
-#define OK(box, call)                       \
-    do {                                    \
-        if ((call) < 0)                     \
-            fail_msg("%s", (box)->err.message); \
-    } while (0)
-
 static void open_box(struct box *box)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "%s/berth.db", box->root);
-    OK(box, store_open(path, &box->store, &box->err));
+    box->store = data_root_store(box->root);
     OK(box, volume_store_open(box->store, box->root_fd, box->root, &box->volumes, &box->err));
 }
 
@@ -45,10 +31,7 @@ static void close_box(struct box *box)
 static int setup(void **state)
 {
     struct box *box = mem_new(struct box);
-    snprintf(box->root, sizeof(box->root), "/tmp/berth-volume-XXXXXX");
-    assert_non_null(mkdtemp(box->root));
-    box->root_fd = file_open_dir(AT_FDCWD, box->root, &box->err);
-    assert_true(box->root_fd >= 0);
+    box->root_fd = data_root_make(box->root, "volume");
     open_box(box);
     *state = box;
     return 0;
@@ -58,8 +41,7 @@ static int teardown(void **state)
 {
     struct box *box = *state;
     close_box(box);
-    fd_close(box->root_fd);
-    file_remove_tree(AT_FDCWD, box->root, NULL);
+    data_root_remove(box->root, box->root_fd);
     arena_done(&box->arena);
     free(box);
     return 0;

@@ -1,0 +1,284 @@
+// Names inside a container: its /etc/hosts and /etc/resolv.conf, and what a client may ask of them.
+//
+// resolv.conf is the host's, read as dockerd reads it: what the client says takes the place of nameservers, search and
+// options each as a whole. Of the host's nameservers those go that only the host can reach, and where none is left two
+// public ones stand in. Behind systemd's local stub the real servers are in systemd's own file.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+
+#include "engine_private.h"
+
+#define HOST_FILE "/etc/resolv.conf"
+#define SYSTEMD_FILE "/run/systemd/resolve/resolv.conf"
+#define SYSTEMD_STUB "127.0.0.53"
+
+enum { FILE_MAX = 64 << 10, HOSTS_MAX = 32 << 20, ZONE_MAX = IFNAMSIZ };
+
+// ---- addresses ------------------------------------------------------------------------------------------------------
+
+struct address {
+    bool v6, loopback;
+    char text[INET6_ADDRSTRLEN + ZONE_MAX];
+};
+
+// "10.0.0.1", "2001:db8::1", "fe80::1%eth0".
+static bool parse_address(struct slice text, struct address *out)
+{
+    struct slice rest = text, host;
+    unsigned char bytes[sizeof(struct in6_addr)];
+    char copy[INET6_ADDRSTRLEN];
+    if (!slice_cut(&rest, '%', &host) || host.size >= sizeof(copy) || (rest.data && (rest.size == 0 || rest.size >= ZONE_MAX)))
+        return false;
+    memcpy(copy, host.data, host.size);
+    copy[host.size] = 0;
+    *out = (struct address){ .v6 = memchr(copy, ':', host.size) };
+    int family = out->v6 ? AF_INET6 : AF_INET;
+    if ((rest.data && !out->v6) || inet_pton(family, copy, bytes) != 1 || !inet_ntop(family, bytes, out->text, INET6_ADDRSTRLEN))
+        return false;
+    out->loopback = out->v6 ? IN6_IS_ADDR_LOOPBACK((struct in6_addr *)bytes) : bytes[0] == 127;
+    if (rest.data)
+        snprintf(out->text + strlen(out->text), ZONE_MAX + 1, "%%%.*s", (int)rest.size, rest.data);
+    return true;
+}
+
+// ---- what a client may ask ------------------------------------------------------------------------------------------
+
+static int check_extra_hosts(const struct strv *hosts, struct err *err)
+{
+    struct address ignored;
+    for (size_t i = 0; i < hosts->len; i++) {
+        const char *text = hosts->items[i], *colon = strchr(text, ':');
+        if (!colon || colon == text || strpbrk(text, "\n\r"))
+            return err_set(err, ERR_INVALID_ARGUMENT, "bad format for add-host: \"%s\"", text);
+        if (!str_eq(colon + 1, "host-gateway") && !parse_address(slice_of(colon + 1), &ignored))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address in add-host: \"%s\"", colon + 1);
+    }
+    return 0;
+}
+
+// Lines of the container's own files are made of them.
+int check_names(const struct host_config *host, struct err *err)
+{
+    struct address ignored;
+    if (check_extra_hosts(&host->extra_hosts, err) < 0)
+        return -1;
+    for (size_t i = 0; i < host->dns.len; i++)
+        if (!parse_address(slice_of(host->dns.items[i]), &ignored))
+            return err_set(err, ERR_INVALID_ARGUMENT, "bad nameserver address %s", host->dns.items[i]);
+    const struct strv *lists[] = { &host->dns_search, &host->dns_options };
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++)
+            if (strpbrk(lists[l]->items[i], "\n\r"))
+                return err_set(err, ERR_INVALID_ARGUMENT, "a DNS option has a line break");
+    return 0;
+}
+
+// ---- /etc/hosts -----------------------------------------------------------------------------------------------------
+
+// The bridge's, whatever network the container is on.
+static void find_gateway(const struct container *container, char out[INET_ADDRSTRLEN]) REQUIRES(container->lock)
+{
+    struct net_bridge_info bridge = { .gateway = "" };
+    if (container->has_endpoint)
+        snprintf(out, INET_ADDRSTRLEN, "%s", container->endpoint.gateway);
+    else if (container->engine->net) {
+        net_bridge_info(container->engine->net, &bridge);
+        snprintf(out, INET_ADDRSTRLEN, "%s", bridge.gateway);
+    }
+}
+
+// The whole name, and its first word where it has several.
+static void add_own_name(const struct container_config *config, const char *address, struct buf *text)
+{
+    bool domain = !str_empty(config->domainname);
+    _cleanup_free_ char *name =
+        mem_printf("%s%s%s", config->hostname, domain ? "." : "", domain ? config->domainname : "");
+    size_t first = strcspn(name, ".");
+    buf_addf(text, "%s\t%s%s%.*s\n", address, name, name[first] ? " " : "", name[first] ? (int)first : 0, name);
+}
+
+char *hosts_content(struct container *container, struct arena *arena)
+{
+    const struct container_config *config = &container->config;
+    char gateway[INET_ADDRSTRLEN] = "";
+    _cleanup_buf_ struct buf text = BUF_INIT(HOSTS_MAX);
+    find_gateway(container, gateway);
+    buf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
+                    "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
+    for (size_t i = 0; i < config->host_config.extra_hosts.len; i++) {
+        struct slice rest = slice_of(config->host_config.extra_hosts.items[i]), name;
+        slice_cut(&rest, ':', &name);
+        const char *address = str_eq(rest.data, "host-gateway") ? gateway : rest.data;
+        if (!str_empty(address)) // no subnet is free: there is no gateway
+            buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
+    }
+    if (container->has_endpoint)
+        add_own_name(config, container->endpoint.address, &text);
+    return arena_strdup(arena, buf_text(&text));
+}
+
+// ---- /etc/resolv.conf -----------------------------------------------------------------------------------------------
+
+struct resolv {
+    struct arena *arena;
+    struct strv servers, search, options;
+    struct strv other, invalid;
+    bool defaults; // no server was left
+};
+
+static void push(struct resolv *resolv, struct strv *list, struct slice word)
+{
+    strv_push_arena(list, resolv->arena, arena_strndup(resolv->arena, word.data, word.size));
+}
+
+// Words are parted by blanks; false when there is none left.
+static bool next_word(struct slice *rest, struct slice *word)
+{
+    *rest = slice_trim(*rest);
+    size_t size = 0;
+    while (size < rest->size && !strchr(" \t\r\v\f", rest->data[size]))
+        size++;
+    *word = (struct slice){ rest->data, size };
+    *rest = (struct slice){ rest->data + size, rest->size - size };
+    return size > 0;
+}
+
+static void read_server(struct resolv *resolv, struct slice word)
+{
+    struct address address;
+    if (parse_address(word, &address))
+        strv_push_arena(&resolv->servers, resolv->arena, address.text);
+    else
+        push(resolv, &resolv->invalid, word);
+}
+
+// Only the last "search" counts, "options" add up; "domain" is an old name of "search".
+static void read_line(struct resolv *resolv, struct slice line)
+{
+    struct slice rest = line, key, word;
+    if (!next_word(&rest, &key) || *key.data == '#' || *key.data == ';')
+        return;
+    bool search = slice_eq(key, "search") || slice_eq(key, "domain");
+    if (!search && !slice_eq(key, "options") && !slice_eq(key, "nameserver")) {
+        push(resolv, &resolv->other, line);
+        return;
+    }
+    if (!next_word(&rest, &word))
+        return;
+    if (slice_eq(key, "nameserver")) {
+        read_server(resolv, word);
+        return;
+    }
+    if (search)
+        resolv->search = (struct strv){ 0 };
+    do
+        push(resolv, search ? &resolv->search : &resolv->options, word);
+    while (next_word(&rest, &word));
+}
+
+static void read_text(struct resolv *resolv, const char *text)
+{
+    struct slice rest = slice_of(text), line;
+    while (slice_cut(&rest, '\n', &line))
+        read_line(resolv, line);
+}
+
+// Search "." means none at all.
+static void override(struct resolv *resolv, const struct host_config *host)
+{
+    const struct {
+        const struct strv *from;
+        struct strv *to;
+    } table[] = { { &host->dns, &resolv->servers }, { &host->dns_search, &resolv->search },
+                  { &host->dns_options, &resolv->options } };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (table[i].from->len == 0)
+            continue;
+        *table[i].to = (struct strv){ 0 };
+        for (size_t k = 0; k < table[i].from->len; k++)
+            if (table[i].to != &resolv->search || !str_eq(table[i].from->items[k], "."))
+                strv_push_arena(table[i].to, resolv->arena, table[i].from->items[k]);
+    }
+}
+
+static void drop_unreachable(struct resolv *resolv, bool ipv6)
+{
+    static const char *const defaults[] = { "8.8.8.8", "8.8.4.4", "2001:4860:4860::8888", "2001:4860:4860::8844" };
+    struct strv kept = { 0 };
+    struct address address;
+    for (size_t i = 0; i < resolv->servers.len; i++)
+        if (parse_address(slice_of(resolv->servers.items[i]), &address) && !address.loopback && (ipv6 || !address.v6))
+            strv_push_arena(&kept, resolv->arena, resolv->servers.items[i]);
+    resolv->defaults = kept.len == 0;
+    for (size_t i = 0; resolv->defaults && i < (ipv6 ? ARRAY_LEN(defaults) : 2); i++)
+        strv_push_arena(&kept, resolv->arena, defaults[i]);
+    resolv->servers = kept;
+}
+
+static void write_list(const char *before, const struct strv *list, const char *after, struct buf *out)
+{
+    buf_adds(out, before);
+    for (size_t i = 0; i < list->len; i++)
+        buf_addf(out, i ? " %s" : "%s", list->items[i]);
+    buf_adds(out, after);
+}
+
+static void write_comments(const struct resolv *resolv, const struct host_config *host, const char *source, struct buf *out)
+{
+    struct strv overrides = { 0 };
+    const struct {
+        const struct strv *list;
+        const char *word;
+    } table[] = { { &host->dns, "nameservers" }, { &host->dns_search, "search" }, { &host->dns_options, "options" } };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].list->len)
+            strv_push_arena(&overrides, resolv->arena, table[i].word);
+    buf_addf(out, "\n# Based on host file: '%s' (legacy)\n", source);
+    buf_adds(out, resolv->defaults ? "# Used default nameservers.\n" : "");
+    if (resolv->invalid.len)
+        write_list("# Invalid nameservers: [", &resolv->invalid, "]\n", out);
+    write_list("# Overrides: [", &overrides, "]\n", out);
+}
+
+void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct resolv resolv = { .arena = &arena };
+    read_text(&resolv, text);
+    override(&resolv, host);
+    if (host->dns.len == 0)
+        drop_unreachable(&resolv, ipv6);
+    for (size_t i = 0; i < resolv.servers.len; i++)
+        buf_addf(out, "nameserver %s\n", resolv.servers.items[i]);
+    if (resolv.search.len)
+        write_list("search ", &resolv.search, "\n", out);
+    if (resolv.options.len)
+        write_list("options ", &resolv.options, "\n", out);
+    for (size_t i = 0; i < resolv.other.len; i++)
+        buf_addf(out, "%s\n", resolv.other.items[i]);
+    write_comments(&resolv, host, source, out);
+}
+
+bool resolv_is_stub(const char *text)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct resolv resolv = { .arena = &arena };
+    read_text(&resolv, text);
+    return resolv.servers.len == 1 && str_eq(resolv.servers.items[0], SYSTEMD_STUB);
+}
+
+// The bridge has no IPv6 yet, so a server there cannot be reached.
+char *resolv_content(const struct host_config *host, struct arena *arena)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX), out = BUF_INIT(HOSTS_MAX);
+    const char *source = HOST_FILE;
+    file_read_at(AT_FDCWD, source, &text, NULL); // without one there is nothing to read
+    if (resolv_is_stub(buf_text(&text))) {
+        source = SYSTEMD_FILE;
+        buf_clear(&text);
+        file_read_at(AT_FDCWD, source, &text, NULL);
+    }
+    resolv_build(buf_text(&text), source, host, false, &out);
+    return arena_strdup(arena, buf_text(&out));
+}
