@@ -30,16 +30,16 @@ static void check_found(const struct user_found *found)
 
 static void look(int root, struct slice name, struct slice group)
 {
-    char *text = mem_strndup(name.data, name.size), *extra = mem_strndup(group.data, group.size);
-    const struct user_request request = { .name = text, .groups = &extra, .group_len = 1 };
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    char *extra = arena_strndup(&arena, group.data, group.size);
+    const struct user_request request = { .name = arena_strndup(&arena, name.data, name.size), .groups = &extra,
+                                          .group_len = 1 };
     struct user_found found;
     struct err err = { 0 };
     if (user_find(root, &request, &found, &err) == 0)
         check_found(&found);
     else if (err.class != ERR_NOT_FOUND && err.class != ERR_INVALID_ARGUMENT && err.class != ERR_RESOURCE_EXHAUSTED)
         abort();
-    free(text);
-    free(extra);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
