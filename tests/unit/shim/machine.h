@@ -118,6 +118,8 @@ static inline int machine_tear_down(void **state)
     unit_free(shim->init);
     relay_set_free(shim->relays);
     log_file_free(shim->log);
+    if (shim->cgroup)
+        cgroup_free(shim->cgroup);
     event_queue_done(&shim->events);
     loop_remove(shim->settle);
     loop_remove(shim->housekeeping);
