@@ -62,7 +62,7 @@ static inline int machine_set_up(void **state)
     assert_non_null(mkdtemp(machine->dir));
     machine->dir_fd = file_open_dir(AT_FDCWD, machine->dir, NULL);
     snprintf(machine->log_path, sizeof(machine->log_path), "%s/log", machine->dir);
-    machine->times = (struct vm_times){ 5 * NS_PER_S, 5 * NS_PER_S, 5 * NS_PER_S, 5 * NS_PER_S };
+    machine->times = (struct vm_times){ 20 * NS_PER_S, 20 * NS_PER_S, 20 * NS_PER_S, 20 * NS_PER_S };
     machine->shim = (struct shim){ .daemon_id = "0123abcd", .container_id = MACHINE_ID, .listener = -1, .init_fd = -1,
                                    .state_fd = machine->dir_fd, .container_fd = machine->dir_fd, .netns_fd = -1,
                                    .copy = mem_alloc(SHIM_COPY_SIZE), .vm_times = &machine->times };
@@ -118,6 +118,8 @@ static inline int machine_tear_down(void **state)
     unit_free(shim->init);
     relay_set_free(shim->relays);
     log_file_free(shim->log);
+    if (shim->cgroup)
+        cgroup_free(shim->cgroup);
     event_queue_done(&shim->events);
     loop_remove(shim->settle);
     loop_remove(shim->housekeeping);
@@ -152,7 +154,7 @@ static inline uint64_t machine_ask(struct machine *machine, const char *verb, js
 
 static inline struct task_frame *machine_answer(struct machine *machine, uint64_t id)
 {
-    int64_t deadline = clock_mono_ns() + 20 * NS_PER_S;
+    int64_t deadline = clock_mono_ns() + 40 * NS_PER_S;
     while (clock_mono_ns() < deadline) {
         for (size_t i = 0; i < machine->frame_len; i++) {
             if (machine->frames[i].id == id && machine->frames[i].type != TASK_EVENT)
@@ -166,7 +168,7 @@ static inline struct task_frame *machine_answer(struct machine *machine, uint64_
 
 static inline json_t *machine_event(struct machine *machine, const char *kind)
 {
-    int64_t deadline = clock_mono_ns() + 20 * NS_PER_S;
+    int64_t deadline = clock_mono_ns() + 40 * NS_PER_S;
     while (clock_mono_ns() < deadline) {
         for (size_t i = 0; i < machine->frame_len; i++) {
             json_t *payload = machine->frames[i].payload;
