@@ -118,6 +118,11 @@ void machine_free(struct machine *machine)
     free(machine);
 }
 
+unsigned machine_cpus(const struct machine *machine)
+{
+    return machine->cpus;
+}
+
 int machine_make_vcpus(struct machine *machine, struct err *err)
 {
     for (unsigned i = 0; i < machine->cpus; i++)

@@ -27,7 +27,7 @@ static void on_state(void *context, struct http_call *call)
     const struct control *control = context;
     char json[128];
     snprintf(json, sizeof(json), "{\"state\":\"%s\",\"version\":\"" BERTH_VERSION "\",\"cpus\":%u}",
-             control->paused ? "paused" : "running", control->monitor->cpus);
+             control->paused ? "paused" : "running", machine_cpus(control->machine));
     http_answer(call, 200, json);
 }
 

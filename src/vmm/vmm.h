@@ -59,6 +59,7 @@ struct machine_config {
 // invalid_argument: a size or count that is no machine's, a state file that is none.
 int machine_new(const struct machine_config *config, struct machine **out, struct err *err);
 void machine_free(struct machine *machine); // stops it first; NULL is fine
+unsigned machine_cpus(const struct machine *machine);
 
 // ---- devices: before machine_boot() or machine_restore(), the same in the same order for both ----------------------
 

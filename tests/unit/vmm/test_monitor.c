@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -314,6 +315,111 @@ static void test_devices_by_descriptor(void **state)
         fd_close(all[i]);
 }
 
+// ---- the broker ----------------------------------------------------------------------------------------------------
+
+static void *turn(void *loop)
+{
+    loop_run(loop, NULL);
+    return NULL;
+}
+
+struct brokered {
+    struct loop *loop;
+    struct broker *broker;
+    pthread_t thread;
+    int link; // the machine's end
+    char folder[32], path[64];
+};
+
+static void broker_start(struct brokered *it)
+{
+    struct err err;
+    int pair[2];
+    snprintf(it->folder, sizeof(it->folder), "/tmp/berth-broker-XXXXXX");
+    assert_non_null(mkdtemp(it->folder));
+    snprintf(it->path, sizeof(it->path), "%s/v", it->folder);
+    check(fd_socketpair(SOCK_STREAM, pair, &err), &err);
+    int listener = fd_unix_listen_at(AT_FDCWD, it->path, &err);
+    check(listener, &err);
+    check(loop_new(&it->loop, &err), &err);
+    check(broker_new(it->loop, pair[1], listener, it->path, &it->broker, &err), &err);
+    it->link = pair[0];
+    assert_int_equal(pthread_create(&it->thread, NULL, turn, it->loop), 0);
+}
+
+static void broker_stop(struct brokered *it)
+{
+    loop_stop(it->loop);
+    pthread_join(it->thread, NULL);
+    broker_free(it->broker);
+    loop_free(it->loop);
+    fd_close(it->link);
+    unlink(it->path);
+    rmdir(it->folder);
+}
+
+static const struct {
+    const char *line;
+    bool good;
+} callers[] = {
+    { "CONNECT 77\nhello", true }, { "CONNECT 4294967295\n", true }, { "CONNECT 4294967296\n", false }, { "CONNECT\n", false },
+    { "connect 77\n", false },     { "CONNECT  7\n", false },        { "\n", false }, { "CONNECT 0000000000000000000000000000077", false },
+};
+
+// What follows the line is the guest's: nothing of it is lost.
+static void test_broker_hands_callers_on(void **state)
+{
+    struct brokered it;
+    struct err err;
+    broker_start(&it);
+    for (size_t i = 0; i < ARRAY_LEN(callers); i++) {
+        _cleanup_close_ int caller = fd_unix_connect_at(AT_FDCWD, it.path, &err);
+        uint32_t ports[2];
+        char text[8] = "";
+        int sock = -1;
+        size_t len = 1;
+        check(caller, &err);
+        check(fd_write_full(caller, callers[i].line, strlen(callers[i].line), &err), &err);
+        if (!callers[i].good) {
+            ssize_t got = read(caller, text, sizeof(text));
+            assert_true(got == 0 || (got < 0 && errno == ECONNRESET));
+            continue;
+        }
+        assert_int_equal(fd_recv(it.link, ports, sizeof(ports), &sock, &len, &err), sizeof(ports));
+        assert_true(ports[0] == 0 && len == 1 && ports[1] == (i ? UINT32_MAX : 77));
+        if (i == 0) {
+            assert_int_equal(read(sock, text, 5), 5);
+            assert_string_equal(text, "hello");
+        }
+        fd_close(sock);
+    }
+    broker_stop(&it);
+}
+
+static void test_broker_finds_listeners(void **state)
+{
+    struct brokered it;
+    struct err err;
+    char path[80];
+    broker_start(&it);
+    snprintf(path, sizeof(path), "%s_1024", it.path);
+    _cleanup_close_ int listener = fd_unix_listen_at(AT_FDCWD, path, &err);
+    for (uint32_t port = 1024; port < 1026; port++) {
+        const uint32_t asked[] = { port, 5000 };
+        uint32_t answer[2];
+        int sock = -1;
+        size_t len = 1;
+        assert_int_equal(write(it.link, asked, sizeof(asked)), sizeof(asked));
+        assert_int_equal(fd_recv(it.link, answer, sizeof(answer), &sock, &len, &err), sizeof(answer));
+        assert_memory_equal(answer, asked, sizeof(asked));
+        assert_int_equal(len, port == 1024); // nobody is at the other one
+        if (len)
+            fd_close(sock);
+    }
+    unlink(path);
+    broker_stop(&it);
+}
+
 static void test_what_can_not_be_had(void **state)
 {
     if (!have_kvm())
@@ -346,6 +452,8 @@ int main(void)
         cmocka_unit_test(test_the_power_button_needs_a_guest_that_listens),
         cmocka_unit_test(test_the_machine_dies_with_its_watcher),
         cmocka_unit_test(test_devices_by_descriptor),
+        cmocka_unit_test(test_broker_hands_callers_on),
+        cmocka_unit_test(test_broker_finds_listeners),
         cmocka_unit_test(test_what_can_not_be_had),
     };
     signal(SIGPIPE, SIG_IGN);
