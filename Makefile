@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-full bench install clean
+.PHONY: help all guest deps run stop check check-kvm check-full bench bench-vm install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +28,17 @@ stop: ## end what `make run` started; images stay in build/run/data (root)
 check: ## all tests, with one closing line; T=word picks unit and end-to-end tests by name (root)
 	@tools/check
 
+check-kvm: ## microVMs on a real KVM, made by emulation: Debian's kernel under berth-vmm; needs no /dev/kvm (root)
+	@tools/check-kvm
+
 check-full: ## check, then both clients, a real dockerd beside ours, kill loops; writes docs/test-report.md (root)
 	@tools/check-full
 
 bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)
 	@bench/run-true
+
+bench-vm: ## berth-vmm beside QEMU's microvm, on the same emulated KVM (root)
+	@bench/vm
 
 install: all ## install the programs below $(DESTDIR)$(PREFIX)
 	@tools/install "$(DESTDIR)$(PREFIX)"

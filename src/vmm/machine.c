@@ -19,7 +19,7 @@ static int check_config(unsigned cpus, uint64_t memory_size, struct err *err)
     return 0;
 }
 
-static int make_ram(struct machine *machine, const struct machine_config *config, struct err *err)
+static int get_ram(struct machine *machine, const struct machine_config *config, struct err *err)
 {
     struct saved_header saved = { .cpus = config->cpus, .memory_size = config->memory_size };
     if (config->state_fd >= 0 && saved_header_read(config->state_fd, &saved, err) < 0)
@@ -32,6 +32,14 @@ static int make_ram(struct machine *machine, const struct machine_config *config
     if (config->state_fd < 0)
         return ram_new(&machine->ram, saved.memory_size, config->shared_memory, err);
     return ram_restore(&machine->ram, saved.memory_size, config->shared_memory, config->state_fd, saved.memory_offset, err);
+}
+
+static int make_ram(struct machine *machine, const struct machine_config *config, struct err *err)
+{
+    if (get_ram(machine, config, err) < 0)
+        return -1;
+    machine->ram.pagemap_fd = config->pagemap_fd;
+    return 0;
 }
 
 static int make_platform(struct machine *machine, struct err *err)
@@ -71,6 +79,8 @@ int machine_new(const struct machine_config *config, struct machine **out, struc
     machine->kvm = (struct kvm)KVM_NONE;
     machine->ram.memfd = machine->serial_in_fd = machine->serial_out_fd = machine->end_fd = -1;
     machine->state_fd = config->state_fd;
+    machine->thread_begins = config->thread_begins;
+    machine->context = config->context;
     machine->next_line = LAYOUT_GSI_DEVICES;
     machine->want = WANT_PAUSE;
     for (size_t i = 0; i < LAYOUT_GSI_LEN; i++)
@@ -106,6 +116,11 @@ void machine_free(struct machine *machine)
     cond_done(&machine->changed);
     mutex_done(&machine->lock);
     free(machine);
+}
+
+unsigned machine_cpus(const struct machine *machine)
+{
+    return machine->cpus;
 }
 
 int machine_make_vcpus(struct machine *machine, struct err *err)

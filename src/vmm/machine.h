@@ -26,6 +26,7 @@ struct ram {
     uint64_t size;
     uint8_t *host; // all of it in one piece, though the guest sees a hole
     int memfd; // RAM_SHARED, else -1
+    int pagemap_fd; // the caller's; -1: opened when needed
 };
 
 enum want { WANT_RUN, WANT_PAUSE, WANT_STOP };
@@ -56,12 +57,16 @@ struct machine {
     struct vcpu vcpus[VCPU_MAX];
     pthread_t io_thread;
     bool has_io_thread;
+    machine_thread_fn *thread_begins; // may be NULL
+    void *context;
 
     // Under `lock`; `want` is also read without it, as a hint.
     struct mutex lock;
     struct cond changed;
     enum want want;
     unsigned parked; // processors that wait, settled
+    bool io_parked; // the I/O thread is outside its loop
+    unsigned ready; // threads that have begun well
     unsigned gone; // processors whose loop has ended
     bool ended;
     struct machine_end end;

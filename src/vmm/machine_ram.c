@@ -92,7 +92,8 @@ static int save_private(const struct ram *ram, int fd, uint64_t offset, struct e
 {
     static const uint64_t used = UINT64_C(3) << 62; // present, swapped
     uint64_t entries[CHUNK_PAGES];
-    _cleanup_close_ int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    _cleanup_close_ int own = ram->pagemap_fd < 0 ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
+    int map = ram->pagemap_fd < 0 ? own : ram->pagemap_fd;
     for (uint64_t at = 0; at < ram->size; at += CHUNK_PAGES * PAGE) {
         uint64_t pages = MIN_OF((ram->size - at) / PAGE, (uint64_t)CHUNK_PAGES);
         uint64_t first = ((uintptr_t)ram->host + at) / PAGE;

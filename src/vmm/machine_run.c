@@ -6,7 +6,7 @@
 //
 // A processor that parks first settles: what its last exit began is completed, or a saved machine would do it twice or never.
 //
-// The I/O thread runs while the machine does. Paused, it has ended; sources, timers and posted work wait in its loop.
+// The I/O thread leaves its loop for a pause and waits like the processors; sources, timers and posted work wait in the loop.
 #include <errno.h>
 #include <sys/ioctl.h>
 
@@ -112,6 +112,21 @@ static bool park(struct machine *machine, struct vcpu *vcpu)
     return run;
 }
 
+// False when this thread can't be fenced in: the machine has failed then.
+static bool begin(struct machine *machine, enum machine_thread thread)
+{
+    struct err err;
+    vcpu_thread_signals();
+    bool good = !machine->thread_begins || machine->thread_begins(machine->context, thread, &err) == 0;
+    if (!good)
+        end_machine(machine, MACHINE_FAILED, 0, err.message);
+    mutex_lock(&machine->lock);
+    machine->ready += good;
+    cond_wake_all(&machine->changed);
+    mutex_unlock(&machine->lock);
+    return good;
+}
+
 struct vcpu_start {
     struct machine *machine;
     struct vcpu *vcpu;
@@ -136,8 +151,8 @@ static void *vcpu_main(void *argument)
 {
     struct vcpu_start start = *(struct vcpu_start *)argument;
     free(argument);
-    vcpu_thread_signals();
-    run_processor(start.machine, start.vcpu);
+    if (begin(start.machine, MACHINE_THREAD_PROCESSOR))
+        run_processor(start.machine, start.vcpu);
     mutex_lock(&start.machine->lock);
     start.machine->gone++;
     cond_wake_all(&start.machine->changed);
@@ -145,13 +160,29 @@ static void *vcpu_main(void *argument)
     return NULL;
 }
 
+// Waits until the loop is to turn; false when the thread is to end.
+static bool park_io(struct machine *machine)
+{
+    mutex_lock(&machine->lock);
+    machine->io_parked = true;
+    cond_wake_all(&machine->changed);
+    while (machine->want == WANT_PAUSE)
+        cond_wait(&machine->changed, &machine->lock);
+    machine->io_parked = false;
+    bool run = machine->want == WANT_RUN;
+    mutex_unlock(&machine->lock);
+    return run;
+}
+
 static void *io_main(void *argument)
 {
     struct machine *machine = argument;
     struct err err;
-    vcpu_thread_signals();
-    if (loop_run(machine->loop, &err) < 0)
-        end_machine(machine, MACHINE_FAILED, 0, err.message);
+    if (!begin(machine, MACHINE_THREAD_IO))
+        return NULL;
+    while (park_io(machine))
+        if (loop_run(machine->loop, &err) < 0)
+            end_machine(machine, MACHINE_FAILED, 0, err.message);
     return NULL;
 }
 
@@ -164,15 +195,6 @@ static int start_io(struct machine *machine, struct err *err)
         return err_errno(err, number, "I/O thread");
     machine->has_io_thread = true;
     return 0;
-}
-
-static void stop_io(struct machine *machine)
-{
-    if (!machine->has_io_thread)
-        return;
-    loop_stop(machine->loop);
-    pthread_join(machine->io_thread, NULL);
-    machine->has_io_thread = false;
 }
 
 static int start_processors(struct machine *machine, struct err *err)
@@ -189,6 +211,16 @@ static int start_processors(struct machine *machine, struct err *err)
         vcpu->has_thread = true;
     }
     return 0;
+}
+
+static int wait_for_threads(struct machine *machine, struct err *err)
+{
+    mutex_lock(&machine->lock);
+    while (!machine->ended && machine->ready < machine->cpus + 1)
+        cond_wait(&machine->changed, &machine->lock);
+    bool ended = machine->ended;
+    mutex_unlock(&machine->lock);
+    return ended ? err_set(err, ERR_INTERNAL, "%s", machine->end.why) : 0;
 }
 
 static void wish(struct machine *machine, enum want want)
@@ -209,8 +241,10 @@ int machine_start(struct machine *machine, struct err *err)
         virtio_resume(machine->virtio[i].device);
     if (machine->state_fd >= 0)
         serial_resume(&machine->serial);
-    if (start_io(machine, err) < 0 || start_processors(machine, err) < 0)
+    if (start_io(machine, err) < 0 || start_processors(machine, err) < 0 || wait_for_threads(machine, err) < 0)
         return -1; // the owner frees the machine: what was started ends with it
+    if (machine->thread_begins && machine->thread_begins(machine->context, MACHINE_THREAD_OWNER, err) < 0)
+        return -1;
     machine->phase = PHASE_RUNNING;
     wish(machine, WANT_RUN);
     return 0;
@@ -227,13 +261,13 @@ int machine_pause(struct machine *machine, struct err *err)
         __atomic_store_n(&machine->want, WANT_PAUSE, __ATOMIC_RELAXED);
         kick_all(machine);
     }
-    while (!machine->ended && machine->parked < machine->cpus)
+    loop_stop(machine->loop);
+    while (!machine->ended && (machine->parked < machine->cpus || !machine->io_parked))
         cond_wait(&machine->changed, &machine->lock);
     bool ended = machine->ended;
     mutex_unlock(&machine->lock);
     if (ended)
         return err_set(err, ERR_UNAVAILABLE, "the machine has ended");
-    stop_io(machine);
     for (size_t i = 0; i < machine->virtio_len; i++)
         virtio_pause(machine->virtio[i].device);
     machine->phase = PHASE_PAUSED;
@@ -246,8 +280,6 @@ int machine_resume(struct machine *machine, struct err *err)
         return err_set(err, ERR_CONFLICT, "the machine is not paused");
     for (size_t i = 0; i < machine->virtio_len; i++)
         virtio_resume(machine->virtio[i].device);
-    if (start_io(machine, err) < 0)
-        return -1;
     // A guest with kvmclock is told that it stood still, or its watchdogs bark; others refuse, which is fine.
     for (unsigned i = 0; i < machine->cpus; i++)
         (void)ioctl(machine->vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0UL);
@@ -266,5 +298,9 @@ void machine_threads_done(struct machine *machine)
             pthread_join(machine->vcpus[i].thread, NULL);
             machine->vcpus[i].has_thread = false;
         }
-    stop_io(machine);
+    if (machine->has_io_thread) {
+        loop_stop(machine->loop);
+        pthread_join(machine->io_thread, NULL);
+        machine->has_io_thread = false;
+    }
 }

@@ -98,14 +98,18 @@ int virtio_net_new(const struct gmem *memory, int tap_fd, const uint8_t mac[6], 
 int virtio_rng_new(const struct gmem *memory, struct virtio_device **out, struct err *err);
 
 // Sockets between host (context id 2) and guest (`guest_cid`, 3 or above). virtio_vsock.c
-// Called when the guest connects to `port`: a connected unix stream socket, from then on the device's; negative refuses.
-// Runs in the I/O thread with the device locked: it must not wait. No function refuses all.
-typedef int virtio_vsock_connect_fn(void *context, uint32_t port);
+// Called when the guest connects to `host_port`: a connected unix stream socket, from then on the device's; negative refuses;
+// VIRTIO_VSOCK_LATER: virtio_vsock_answer() will follow. Runs in the I/O thread with the device locked: it must not wait. No
+// function refuses all.
+#define VIRTIO_VSOCK_LATER INT32_MAX
+typedef int virtio_vsock_connect_fn(void *context, uint32_t host_port, uint32_t guest_port);
 int virtio_vsock_new(const struct gmem *memory, uint64_t guest_cid, virtio_vsock_connect_fn *connect, void *context,
                      struct virtio_device **out, struct err *err);
 // Joins `fd`, a unix stream socket whose other end is somebody on the host, with a listener in the guest. Any thread. Taken
 // on success; a guest that refuses closes it. unavailable: no driver yet; resource_exhausted: too many connections.
 int virtio_vsock_dial(struct virtio_device *device, uint32_t port, int fd, struct err *err);
+// `fd` for a connection that waits for it, or -1: refused. Any thread. Taken on success; not_found: the guest has given up.
+int virtio_vsock_answer(struct virtio_device *device, uint32_t host_port, uint32_t guest_port, int fd, struct err *err);
 
 void virtio_free(struct virtio_device *device); // NULL is fine
 

@@ -42,6 +42,7 @@
 
 enum connection_state {
     FREE,
+    ASKED, // from the guest, the host hasn't answered; no socket yet
     DIALLED, // from the host, the guest hasn't answered
     OPEN,
 };
@@ -216,8 +217,13 @@ static void on_data(struct vsock *vsock, struct connection *connection, const st
 static void on_request(struct vsock *vsock, const struct virtio_vsock_hdr *header)
 {
     struct connection *connection = find_free(vsock);
-    int fd = connection && vsock->connect ? vsock->connect(vsock->context, header->dst_port) : -1;
+    int fd = connection && vsock->connect ? vsock->connect(vsock->context, header->dst_port, header->src_port) : -1;
     const struct ports ports = { header->src_port, header->dst_port };
+    if (fd == VIRTIO_VSOCK_LATER) {
+        *connection = (struct connection){ .state = ASKED, .guest_port = ports.guest, .host_port = ports.host, .fd = -1,
+                                           .peer_alloc = header->buf_alloc, .peer_forwarded = header->fwd_cnt };
+        return;
+    }
     if (fd < 0 || open_connection(vsock, connection, OPEN, ports, fd, NULL) < 0) {
         fd_close(fd);
         answer_reset(vsock, header->src_port, header->dst_port);
@@ -573,6 +579,34 @@ int virtio_vsock_dial(struct virtio_device *device, uint32_t port, int fd, struc
 {
     mutex_lock(&device->lock);
     int result = dial((struct vsock *)device, port, fd, err);
+    mutex_unlock(&device->lock);
+    if (result == 0)
+        virtio_notify(device, RXQ);
+    return result;
+}
+
+static int answer(struct vsock *vsock, struct ports ports, int fd, struct err *err)
+{
+    struct connection *connection = find(vsock, ports.guest, ports.host);
+    if (!connection || connection->state != ASKED)
+        return err_set(err, ERR_NOT_FOUND, "vsock: nobody waits for port %u", ports.host);
+    struct connection asked = *connection;
+    if (fd >= 0 && open_connection(vsock, connection, OPEN, ports, fd, err) < 0)
+        return -1;
+    if (fd < 0) {
+        cut_off(vsock, connection);
+        return 0;
+    }
+    connection->peer_alloc = asked.peer_alloc;
+    connection->peer_forwarded = asked.peer_forwarded;
+    ask(connection, VIRTIO_VSOCK_OP_RESPONSE);
+    return 0;
+}
+
+int virtio_vsock_answer(struct virtio_device *device, uint32_t host_port, uint32_t guest_port, int fd, struct err *err)
+{
+    mutex_lock(&device->lock);
+    int result = answer((struct vsock *)device, (struct ports){ guest_port, host_port }, fd, err);
     mutex_unlock(&device->lock);
     if (result == 0)
         virtio_notify(device, RXQ);

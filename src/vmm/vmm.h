@@ -8,7 +8,8 @@
 // kernel, a serial port, hardware-reduced ACPI, virtio devices over MMIO. It boots an ELF kernel or a bzImage by PVH, or by
 // the 64-bit Linux protocol where a kernel has no PVH note.
 //
-// Threads: one for each processor, and one I/O thread with an event loop for the serial port and the devices. All calls here
+// Threads: one for each processor, and one I/O thread with an event loop for the serial port and the devices. All begin with
+// machine_start() and wait while the machine is paused: a process that runs a machine makes no thread. All calls here
 // belong to one thread, the owner's, but for machine_stop(), machine_press_power() and machine_end_fd()'s descriptor. Signal
 // SIGRTMIN+1 is taken for the process by the first machine: it interrupts processors.
 //
@@ -28,6 +29,15 @@ struct machine;
 #define MACHINE_MEMORY_MIN (UINT64_C(4) << 20)
 #define MACHINE_MEMORY_MAX (UINT64_C(1) << 40)
 
+// What a thread is for, so that each can be fenced in for it.
+enum machine_thread {
+    MACHINE_THREAD_OWNER, // who calls machine_start()
+    MACHINE_THREAD_PROCESSOR,
+    MACHINE_THREAD_IO,
+};
+// Runs in each thread before the guest does, and the owner's last: from then on no thread is made. Negative: no start.
+typedef int machine_thread_fn(void *context, enum machine_thread thread, struct err *err);
+
 struct machine_config {
     unsigned cpus;
     uint64_t memory_size; // bytes, a multiple of 2 MiB
@@ -39,13 +49,17 @@ struct machine_config {
     // The serial port's ends; -1: none. Output that is not taken makes the guest's port busy, never a processor wait. Input
     // ends at end of file; a descriptor that can't be waited for gives none.
     int serial_in_fd, serial_out_fd;
+    int pagemap_fd; // this process's open /proc/self/pagemap, by which saving finds the pages in use; -1 opens it then
+    machine_thread_fn *thread_begins; // NULL: nothing
+    void *context;
 };
-#define MACHINE_CONFIG_INIT { .cpus = 1, .state_fd = -1, .kvm_fd = -1, .serial_in_fd = -1, .serial_out_fd = -1 }
+#define MACHINE_CONFIG_INIT { .cpus = 1, .state_fd = -1, .kvm_fd = -1, .serial_in_fd = -1, .serial_out_fd = -1, .pagemap_fd = -1 }
 
 // Descriptors stay the caller's and must outlive the machine. unavailable: no KVM here; not_implemented: KVM lacks something;
 // invalid_argument: a size or count that is no machine's, a state file that is none.
 int machine_new(const struct machine_config *config, struct machine **out, struct err *err);
 void machine_free(struct machine *machine); // stops it first; NULL is fine
+unsigned machine_cpus(const struct machine *machine);
 
 // ---- devices: before machine_boot() or machine_restore(), the same in the same order for both ----------------------
 

@@ -1,6 +1,6 @@
 // rooms: vmm base
 // A conversation: a list of steps, each { u8 what, u8 argument, ... }. The guest sends packets (with few ports, so that they
-// meet, or with a raw header), gives receive buffers; the host writes, reads, closes, dials.
+// meet, or with a raw header), gives receive buffers; the host writes, reads, closes, dials, answers late.
 #include <linux/virtio_vsock.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,6 +9,8 @@
 #define GUEST_SIZE UINT64_C(0x70000)
 #include "../unit/vmm/guest.h"
 #include "base/fd.h"
+
+#define LATER_PORT 4 // the host answers when a step says so
 
 #define CID 3
 #define HOSTS 16
@@ -55,9 +57,9 @@ static int new_pair(struct talk *talk)
     return pair[1];
 }
 
-static int hand_out(void *context, uint32_t port)
+static int hand_out(void *context, uint32_t port, uint32_t guest_port)
 {
-    return port == 3 ? -1 : new_pair(context);
+    return port == 3 ? -1 : port == LATER_PORT ? VIRTIO_VSOCK_LATER : new_pair(context);
 }
 
 static void send_packet(struct talk *talk, uint8_t argument)
@@ -109,7 +111,9 @@ static void host_step(struct talk *talk, uint8_t argument)
 static void dial(struct talk *talk, uint8_t port)
 {
     int fd = new_pair(talk);
-    if (virtio_vsock_dial(talk->mmio.device, port & 3, fd, NULL) < 0)
+    int result = port & 0x80 ? virtio_vsock_answer(talk->mmio.device, LATER_PORT, port & 3, fd, NULL)
+                             : virtio_vsock_dial(talk->mmio.device, port & 3, fd, NULL);
+    if (result < 0)
         fd_close(fd);
 }
 

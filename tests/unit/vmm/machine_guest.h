@@ -99,7 +99,7 @@ static void check(int result, const struct err *err)
 }
 
 // The machine with its devices; neither booted nor restored.
-static void guest_make(struct guest *guest, struct machine_config config)
+_unused_ static void guest_make(struct guest *guest, struct machine_config config)
 {
     struct err err;
     unsigned gsi;
@@ -120,7 +120,7 @@ static void guest_make(struct guest *guest, struct machine_config config)
     assert_int_equal(gsi, 6);
 }
 
-static struct machine_config small_machine(unsigned cpus)
+_unused_ static struct machine_config small_machine(unsigned cpus)
 {
     struct machine_config config = MACHINE_CONFIG_INIT;
     config.cpus = cpus;
@@ -128,7 +128,7 @@ static struct machine_config small_machine(unsigned cpus)
     return config;
 }
 
-static void guest_boot(struct guest *guest, const char *name, const char *command, enum machine_protocol protocol)
+_unused_ static void guest_boot(struct guest *guest, const char *name, const char *command, enum machine_protocol protocol)
 {
     struct err err;
     _cleanup_close_ int kernel = open_guest(name);
@@ -136,7 +136,7 @@ static void guest_boot(struct guest *guest, const char *name, const char *comman
     check(machine_start(guest->machine, &err), &err);
 }
 
-static void guest_done(struct guest *guest)
+_unused_ static void guest_done(struct guest *guest)
 {
     machine_free(guest->machine);
     fd_close(guest->out);
@@ -162,7 +162,7 @@ static bool guest_listen(struct guest *guest, const char *until, int quiet_ms)
     }
 }
 
-static struct machine_end guest_end(struct guest *guest)
+_unused_ static struct machine_end guest_end(struct guest *guest)
 {
     struct machine_end end = { 0 };
     if (machine_wait(guest->machine, clock_mono_ns() + WAIT_NS, &end) != 1)

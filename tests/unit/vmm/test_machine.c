@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "machine_guest.h"
@@ -360,6 +361,30 @@ static void test_virtio_disk(void **state)
     guest_done(&guest);
 }
 
+// Beside each other: one that does everything wrong, and one that works meanwhile. Its disk ends where it ends.
+static void test_hostile_guest_hurts_nobody_else(void **state)
+{
+    if (!have_kvm())
+        skip();
+    struct guest hostile, good;
+    struct stat st;
+    _cleanup_close_ int disk = new_disk(), other = new_disk();
+    guest_make(&hostile, small_machine(1));
+    add_disk(&hostile, disk);
+    guest_make(&good, small_machine(1));
+    add_disk(&good, other);
+    guest_boot(&good, "virtio", "30", MACHINE_BOOT_PVH);
+    guest_boot(&hostile, "virtio", "hostile", MACHINE_BOOT_PVH);
+    struct machine_end end = guest_end(&hostile);
+    if (end.kind != MACHINE_POWERED_OFF || !str_eq(hostile.text, "1\n2\n3\ndisk ok\n"))
+        fail_msg("%s (%s), said \"%s\"", machine_end_name(end.kind), end.why, hostile.text);
+    assert_int_equal(guest_end(&good).kind, MACHINE_POWERED_OFF);
+    assert_non_null(strstr(good.text, "\n30\ndisk ok\n"));
+    assert_true(fstat(disk, &st) == 0 && st.st_size == 64 * 512);
+    guest_done(&hostile);
+    guest_done(&good);
+}
+
 // Paused and saved again and again while requests are on their way: none is lost, none is done twice.
 static void test_virtio_disk_saved(void **state)
 {
@@ -470,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_state_files_that_are_none),
         cmocka_unit_test(test_damaged_sections),
         cmocka_unit_test(test_virtio_disk),
+        cmocka_unit_test(test_hostile_guest_hurts_nobody_else),
         cmocka_unit_test(test_virtio_disk_saved),
         cmocka_unit_test(test_configurations_that_are_none),
         cmocka_unit_test(test_calls_out_of_order),

@@ -20,6 +20,7 @@
 #define EVENTS (GUEST_DATA + 0x90000)
 #define GRANTED (256u << 10)
 #define PORT 1024 // where the host listens
+#define SLOW_PORT 2000 // where it answers later
 #define MINE 5000 // the guest's port
 
 #define OP(name) VIRTIO_VSOCK_OP_##name
@@ -35,10 +36,12 @@ struct fixture {
     uint32_t alloc, forwarded; // what the guest says it has room for
 };
 
-static int hand_out(void *context, uint32_t port)
+static int hand_out(void *context, uint32_t port, uint32_t guest_port)
 {
     struct fixture *fixture = context;
     fixture->connects++;
+    if (port == SLOW_PORT)
+        return VIRTIO_VSOCK_LATER;
     if (fixture->refuse || port != PORT)
         return -1;
     fd_close(fixture->host[0]);
@@ -239,6 +242,53 @@ static void the_host_dials_and_both_talk(void **state)
     assert_int_equal(read(pair[0], text, sizeof(text)), 0);
     fd_close(pair[0]);
     expect_nothing(fixture);
+}
+
+static void the_host_may_answer_later(void **state)
+{
+    struct fixture *fixture = *state;
+    int pair[2];
+    char text[8] = "";
+    struct err err;
+    assert_int_equal(fd_socketpair(SOCK_STREAM, pair, NULL), 0);
+    assert_int_equal(virtio_vsock_answer(fixture->device, SLOW_PORT, MINE, pair[0], &err), -1);
+    assert_int_equal(err.class, ERR_NOT_FOUND);
+    send_op(fixture, OP(REQUEST), SLOW_PORT, 0);
+    expect_nothing(fixture);
+    assert_int_equal(virtio_vsock_answer(fixture->device, SLOW_PORT, MINE + 1, pair[0], &err), -1);
+    assert_int_equal(virtio_vsock_answer(fixture->device, SLOW_PORT, MINE, pair[0], &err), 0);
+    assert_int_equal(virtio_vsock_answer(fixture->device, SLOW_PORT, MINE, pair[1], &err), -1); // it is open already
+    assert_int_equal(expect(fixture, OP(RESPONSE)).src_port, SLOW_PORT);
+    const struct virtio_vsock_hdr header = header_of(fixture, OP(RW), SLOW_PORT, 5);
+    send_raw(fixture, &header, "hello", 5);
+    assert_int_equal(read(pair[1], text, sizeof(text)), 5);
+    assert_string_equal(text, "hello");
+    fd_close(pair[1]);
+}
+
+static void an_answer_may_be_no_or_come_too_late(void **state)
+{
+    struct fixture *fixture = *state;
+    int pair[2];
+    assert_int_equal(fd_socketpair(SOCK_STREAM, pair, NULL), 0);
+    send_op(fixture, OP(REQUEST), SLOW_PORT, 0);
+    assert_int_equal(virtio_vsock_answer(fixture->device, SLOW_PORT, MINE, -1, NULL), 0);
+    assert_int_equal(expect(fixture, OP(RST)).src_port, SLOW_PORT);
+    static const struct {
+        unsigned op, flags;
+        bool reset;
+    } ends[] = { { OP(RST), 0, false }, { OP(RW), 0, true }, { OP(SHUTDOWN), 3, true }, { OP(RESPONSE), 0, true },
+                 { OP(REQUEST), 0, true } };
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        send_op(fixture, OP(REQUEST), SLOW_PORT, 0);
+        send_op(fixture, ends[i].op, SLOW_PORT, ends[i].flags);
+        if (ends[i].reset)
+            expect(fixture, OP(RST));
+        expect_nothing(fixture);
+        assert_int_equal(virtio_vsock_answer(fixture->device, SLOW_PORT, MINE, pair[0], NULL), -1);
+    }
+    fd_close(pair[0]);
+    fd_close(pair[1]);
 }
 
 static void dialling_needs_a_driver(void **state)
@@ -589,6 +639,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH(the_guest_connects_and_both_talk),
         WITH(the_host_dials_and_both_talk),
+        WITH(the_host_may_answer_later),
+        WITH(an_answer_may_be_no_or_come_too_late),
         WITH(dialling_needs_a_driver),
         WITH(refused_connections_are_reset),
         WITH(the_host_waits_for_credit),

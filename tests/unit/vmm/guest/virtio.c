@@ -1,5 +1,6 @@
 // A driver for a virtio disk, first device of the machine (test_machine.c): writes a sector, reads it back, says its number;
-// for ever, or until its command line's count. Interrupt-driven. A failure is said in words and ends it.
+// for ever, or until its command line's count. Interrupt-driven. A failure is said in words and ends it. "hostile" instead does
+// what no driver does, and then the same work once more.
 #include "guest.h"
 
 #define BASE 0xd0000000UL
@@ -69,7 +70,7 @@ static void set_address(u32 reg, const volatile void *address)
     set(reg + 4, 0);
 }
 
-static void start(void)
+static void negotiate(void)
 {
     if (get(MAGIC) != 0x74726976 || get(VERSION) != 2 || get(DEVICE_ID) != 2)
         fail("no disk");
@@ -82,6 +83,11 @@ static void start(void)
     if (!(get(STATUS) & FEATURES_OK) || get(QUEUE_NUM_MAX) < QUEUE_SIZE)
         fail("features");
     set(QUEUE_SEL, 0);
+}
+
+static void start(void)
+{
+    negotiate();
     set(QUEUE_NUM, QUEUE_SIZE);
     set_address(QUEUE_DESC, descriptors);
     set_address(QUEUE_DRIVER, &available);
@@ -123,13 +129,105 @@ static void request(u32 kind, u64 sector)
         fail("status");
 }
 
+// ---- hostile -------------------------------------------------------------------------------------------------------
+
+static u32 chance = 1;
+
+static u32 random(void)
+{
+    chance = chance * 1664525 + 1013904223;
+    return chance >> 8;
+}
+
+// Rings where no memory is, where devices are, at odd places, and over each other.
+static void wild_rings(void)
+{
+    static const u64 places[] = { 0, 1, 0xffffffffffffffff, 0xfffffffffffff000, BASE, 0xfee00000, 0xbffffff0, 0xff0000, 0x1000000,
+                                  0x100000000, 0x7fffffffffffffff };
+    for (u32 i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        for (u32 which = 0; which < 4; which++) {
+            negotiate();
+            set(QUEUE_NUM, which == 3 ? 256 : QUEUE_SIZE);
+            for (u32 part = 0; part < 3; part++) {
+                u64 place = which == 3 || part == which ? places[i] : (u64)descriptors;
+                set(QUEUE_DESC + 0x10 * part, (u32)place);
+                set(QUEUE_DESC + 0x10 * part + 4, (u32)(place >> 32));
+            }
+            set(QUEUE_READY, 1);
+            set(STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+            set(QUEUE_NOTIFY, 0);
+            get(STATUS);
+        }
+}
+
+// A good ring with descriptors that are none: anywhere, of any size, in circles, heads that don't exist, an index that jumps.
+static void wild_chains(void)
+{
+    for (u32 round = 0; round < 40; round++) {
+        start();
+        for (u32 i = 0; i < QUEUE_SIZE; i++) {
+            descriptors[i].address = random() % 3 ? (u64)data : (u64)random() << (random() % 40);
+            descriptors[i].size = random() % 2 ? 16 : random() << 8;
+            descriptors[i].flags = (u16)(random() % 8);
+            descriptors[i].next = (u16)(random() % 4 ? random() % QUEUE_SIZE : random());
+            available.ring[i] = (u16)(random() % 4 ? random() % QUEUE_SIZE : random());
+        }
+        available.index = (u16)(used.index + (random() % 2 ? QUEUE_SIZE : random()));
+        set(QUEUE_NOTIFY, 0);
+        get(STATUS);
+    }
+}
+
+// Kicks, then the device is gone under them.
+static void reset_storm(void)
+{
+    for (u32 i = 0; i < 200; i++) {
+        if (i % 4 == 0)
+            start();
+        set(QUEUE_NOTIFY, random() % 4);
+        set(STATUS, random() % 3 ? 0 : random());
+    }
+}
+
+static void wild_registers(void)
+{
+    for (u32 i = 0; i < 500; i++) {
+        u64 address = BASE + random() % 0x2000;
+        if (random() % 2)
+            *(volatile u8 *)address = (u8)random();
+        else
+            *mmio(address & ~3UL) = random() % 2 ? random() : ~0u;
+        *(volatile u64 *)(address & ~7UL);
+    }
+}
+
+// What a driver finds after all that: a device that is reset works again.
+static void hostile(void)
+{
+    wild_rings();
+    wild_chains();
+    reset_storm();
+    wild_registers();
+    set(STATUS, 0);
+    available.index = used.index = 0;
+    requests = 0;
+    start();
+}
+
 void main(u64 info, u32 protocol)
 {
     u64 count = 0;
-    for (const char *c = command_line(info, protocol); *c; c++)
+    const char *words = command_line(info, protocol);
+    u32 wild = *words == 'h';
+    for (const char *c = words; *c && !wild; c++)
         count = count * 10 + (u64)(*c - '0');
     take_line(LINE);
-    start();
+    if (wild) {
+        hostile();
+        count = 3;
+    } else {
+        start();
+    }
     for (u64 i = 1; count == 0 || i <= count; i++) {
         data[0] = i;
         data[63] = ~i;
