@@ -205,7 +205,8 @@ def test_sizes_of_a_container(docker, name):
         assert sizes == [written, image + written]
         listed = docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}')
         assert listed.startswith('5.71kB (virtual ')
-        docker.ok('kill', name) if docker.inspect(name)['State']['Running'] else None
+        docker('kill', name)
+        docker.ok('wait', name)
     assert 'SizeRw' not in docker.inspect(name)
 
 
