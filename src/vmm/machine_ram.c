@@ -6,22 +6,43 @@
 #include "vmm/machine.h"
 
 #define CHUNK_PAGES 512
+#define LARGE_PAGE (UINT64_C(2) << 20)
+
+// At an address whose 2 MiB steps are the guest's too: only then do large pages of ours become large pages of the guest, and
+// both first touch and walks of its page tables get cheap.
+static int map_ram(struct ram *ram, int flags, int fd, uint64_t offset, struct err *err)
+{
+    uint8_t *room = mmap(NULL, ram->size + LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return err_errno(err, errno, "guest memory of %llu MiB", (unsigned long long)(ram->size >> 20));
+    size_t before = -(uintptr_t)room & (LARGE_PAGE - 1);
+    uint8_t *host = mmap(room + before, ram->size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE | MAP_FIXED, fd, (off_t)offset);
+    if (host == MAP_FAILED) {
+        int number = errno;
+        munmap(room, ram->size + LARGE_PAGE);
+        return err_errno(err, number, "guest memory of %llu MiB", (unsigned long long)(ram->size >> 20));
+    }
+    if (before)
+        munmap(room, before);
+    munmap(host + ram->size, LARGE_PAGE - before);
+    ram->host = host;
+    madvise(host, ram->size, MADV_DONTDUMP); // a crash of ours shows nothing of the guest
+    return 0;
+}
 
 int ram_new(struct ram *ram, uint64_t size, bool shared, struct err *err)
 {
     *ram = (struct ram){ .kind = shared ? RAM_SHARED : RAM_PRIVATE, .size = size, .memfd = -1 };
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     if (shared) {
-        flags = MAP_SHARED | MAP_NORESERVE;
+        flags = MAP_SHARED;
         ram->memfd = memfd_create("guest memory", MFD_CLOEXEC);
         if (ram->memfd < 0 || ftruncate(ram->memfd, (off_t)size) < 0)
             return err_errno(err, errno, "guest memory");
     }
-    void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, ram->memfd, 0);
-    if (host == MAP_FAILED)
-        return err_errno(err, errno, "guest memory of %llu MiB", (unsigned long long)(size >> 20));
-    ram->host = host;
-    madvise(host, size, MADV_DONTDUMP); // a crash of ours shows nothing of the guest
+    if (map_ram(ram, flags, ram->memfd, 0, err) < 0)
+        return -1;
+    madvise(ram->host, size, MADV_HUGEPAGE); // where the host leaves it to us
     return 0;
 }
 
@@ -161,10 +182,5 @@ int ram_restore(struct ram *ram, uint64_t size, bool shared, int fd, uint64_t of
     if (shared)
         return ram_new(ram, size, true, err) < 0 ? -1 : copy_in(ram, fd, offset, err);
     *ram = (struct ram){ .kind = RAM_RESTORED, .size = size, .memfd = -1 };
-    void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)offset);
-    if (host == MAP_FAILED)
-        return err_errno(err, errno, "map guest memory");
-    ram->host = host;
-    madvise(host, size, MADV_DONTDUMP);
-    return 0;
+    return map_ram(ram, MAP_PRIVATE, fd, offset, err);
 }

@@ -13,6 +13,8 @@
 #include "base/fd.h"
 #include "vmm/machine.h"
 
+#define THREAD_STACK (512u << 10)
+
 // ---- the end -------------------------------------------------------------------------------------------------------
 
 static void kick_all(struct machine *machine)
@@ -188,9 +190,20 @@ static void *io_main(void *argument)
 
 // ---- start, pause, resume ------------------------------------------------------------------------------------------
 
+// Small stacks: the default of 8 MiB invites a large page into each.
+static int start_thread(pthread_t *out, void *(*fn)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, THREAD_STACK);
+    int number = pthread_create(out, &attributes, fn, argument);
+    pthread_attr_destroy(&attributes);
+    return number;
+}
+
 static int start_io(struct machine *machine, struct err *err)
 {
-    int number = pthread_create(&machine->io_thread, NULL, io_main, machine);
+    int number = start_thread(&machine->io_thread, io_main, machine);
     if (number)
         return err_errno(err, number, "I/O thread");
     machine->has_io_thread = true;
@@ -203,7 +216,7 @@ static int start_processors(struct machine *machine, struct err *err)
         struct vcpu *vcpu = &machine->vcpus[i];
         struct vcpu_start *start = mem_new(struct vcpu_start);
         *start = (struct vcpu_start){ machine, vcpu };
-        int number = pthread_create(&vcpu->thread, NULL, vcpu_main, start);
+        int number = start_thread(&vcpu->thread, vcpu_main, start);
         if (number) {
             free(start);
             return err_errno(err, number, "thread of vCPU %u", i);
