@@ -39,15 +39,16 @@ static json_t *shape_pools(const struct engine_network *network)
     return json_pack("[{s:s, s:s}]", "Subnet", network->subnet, "Gateway", network->gateway);
 }
 
-static json_t *shape_network(const struct engine_network *network, const struct engine_container *containers, size_t len)
+static json_t *shape_network(const struct engine_network *network, const struct engine_container *containers,
+                             size_t len)
 {
+    json_t *ipam = json_pack("{s:s, s:n, s:o}", "Driver", "default", "Options", "Config", shape_pools(network));
     json_t *options = network->link ? shape_bridge_options(network) : json_object();
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:{s:s, s:n, s:o}, s:b, s:b, s:b, s:{s:s}, s:b, s:o, s:o, s:{}}",
-                     "Name", network->name, "Id", network->id, "Created", shape_time(network->created_ns), "Scope",
-                     "local", "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", 0, "IPAM", "Driver", "default",
-                     "Options", "Config", shape_pools(network), "Internal", 0, "Attachable", 0, "Ingress", 0,
-                     "ConfigFrom", "Network", "", "ConfigOnly", 0, "Containers",
-                     shape_members(containers, len, network->name), "Options", options, "Labels");
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:o, s:o, s:{}}", "Name",
+                     network->name, "Id", network->id, "Created", shape_time(network->created_ns), "Scope", "local",
+                     "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", 0, "IPAM", ipam,
+                     "Internal", 0, "Attachable", 0, "Ingress", 0, "ConfigFrom", "Network", "", "ConfigOnly", 0,
+                     "Containers", shape_members(containers, len, network->name), "Options", options, "Labels");
 }
 
 static const char *const network_filter_keys[] = { "name", "id", "driver", "type", "scope", "label", "dangling", NULL };

@@ -28,13 +28,15 @@ static bool parse_address(struct slice text, struct address *out)
     struct slice rest = text, host;
     unsigned char bytes[sizeof(struct in6_addr)];
     char copy[INET6_ADDRSTRLEN];
-    if (!slice_cut(&rest, '%', &host) || host.size >= sizeof(copy) || (rest.data && (rest.size == 0 || rest.size >= ZONE_MAX)))
+    if (!slice_cut(&rest, '%', &host) || host.size >= sizeof(copy) ||
+        (rest.data && (rest.size == 0 || rest.size >= ZONE_MAX)))
         return false;
     memcpy(copy, host.data, host.size);
     copy[host.size] = 0;
     *out = (struct address){ .v6 = memchr(copy, ':', host.size) };
     int family = out->v6 ? AF_INET6 : AF_INET;
-    if ((rest.data && !out->v6) || inet_pton(family, copy, bytes) != 1 || !inet_ntop(family, bytes, out->text, INET6_ADDRSTRLEN))
+    if ((rest.data && !out->v6) || inet_pton(family, copy, bytes) != 1 ||
+        !inet_ntop(family, bytes, out->text, INET6_ADDRSTRLEN))
         return false;
     out->loopback = out->v6 ? IN6_IS_ADDR_LOOPBACK((struct in6_addr *)bytes) : bytes[0] == 127;
     if (rest.data)
@@ -190,7 +192,8 @@ static void override(struct resolv *resolv, const struct host_config *host)
     const struct {
         const struct strv *from;
         struct strv *to;
-    } table[] = { { &host->dns, &resolv->servers }, { &host->dns_search, &resolv->search },
+    } table[] = { { &host->dns, &resolv->servers },
+                  { &host->dns_search, &resolv->search },
                   { &host->dns_options, &resolv->options } };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (table[i].from->len == 0)
@@ -224,7 +227,8 @@ static void write_list(const char *before, const struct strv *list, const char *
     buf_adds(out, after);
 }
 
-static void write_comments(const struct resolv *resolv, const struct host_config *host, const char *source, struct buf *out)
+static void write_comments(const struct resolv *resolv, const struct host_config *host, const char *source,
+                           struct buf *out)
 {
     struct strv overrides = { 0 };
     const struct {

@@ -32,7 +32,9 @@ void engine_networks(const struct engine *engine, struct arena *arena, struct en
     net_bridge_info(engine->net, &bridge);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct engine_network *network = &(*out)[i];
-        *network = (struct engine_network){ .name = names[i], .driver = driver_of(names[i]), .created_ns = engine->created_ns };
+        *network = (struct engine_network){ .name = names[i],
+                                            .driver = driver_of(names[i]),
+                                            .created_ns = engine->created_ns };
         engine_network_id(engine, names[i], network->id);
         if (str_eq(network->driver, "null"))
             continue;

@@ -51,9 +51,10 @@ static const struct nlattr *find_in(const struct nlattr *nest, uint16_t type, si
 {
     const struct nlattr *attribute;
     if (nest)
-        mnl_attr_for_each_nested(attribute, nest)
-            if (mnl_attr_get_type(attribute) == type)
-                return mnl_attr_get_payload_len(attribute) >= size ? attribute : NULL;
+        mnl_attr_for_each_nested(attribute, nest) if (mnl_attr_get_type(attribute) ==
+                                                      type) return mnl_attr_get_payload_len(attribute) >= size
+            ? attribute
+            : NULL;
     return NULL;
 }
 
@@ -63,8 +64,8 @@ static struct tuple read_tuple(const struct nlattr *nest)
     const struct nlattr *source = find_in(ip, CTA_IP_V4_SRC, 4), *destination = find_in(ip, CTA_IP_V4_DST, 4);
     const struct nlattr *number = find_in(proto, CTA_PROTO_NUM, 1), *port = find_in(proto, CTA_PROTO_DST_PORT, 2);
     return (struct tuple){ source ? ntohl(mnl_attr_get_u32(source)) : 0,
-                           destination ? ntohl(mnl_attr_get_u32(destination)) : 0, port ? ntohs(mnl_attr_get_u16(port)) : 0,
-                           number ? mnl_attr_get_u8(number) : 0 };
+                           destination ? ntohl(mnl_attr_get_u32(destination)) : 0,
+                           port ? ntohs(mnl_attr_get_u16(port)) : 0, number ? mnl_attr_get_u8(number) : 0 };
 }
 
 // Only such an address can be bound.
