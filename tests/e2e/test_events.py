@@ -108,6 +108,7 @@ def test_images(docker):
     assert actions(since(docker, began, '--filter', 'image=events:3'), 'image') == ['tag']
 
 
+@pytest.mark.container_only('HostConfig.Binds')
 def test_volumes(docker, name):
     began = now()
     docker.ok('run', '-d', '--name', name, '-v', name + ':/named:ro', '-v', '/anonymous', '--tmpfs', '/t', 'bb', 'sleep', '100')
@@ -125,6 +126,7 @@ def test_volumes(docker, name):
         'create', 'mount', 'unmount', 'destroy'}
 
 
+@pytest.mark.container_only('HostConfig.Binds')
 @pytest.mark.differs('says "create" of one that is there as well')
 def test_a_volume_that_is_there_is_not_created(docker, name):
     docker.ok('create', '-v', name + ':/named', 'bb')

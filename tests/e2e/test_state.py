@@ -192,6 +192,7 @@ def test_a_prefix_that_fits_two_is_refused(docker):
     assert result.code == 1
 
 
+@pytest.mark.container_only('HostConfig.Binds')
 def test_sizes_of_a_container(docker, name):
     script = ('head -c 5000 /dev/zero >/f; ln /f /again; mkdir /d; ln -s /etc/passwd /d/link; head -c 700 /dev/zero >/d/x; '
               'mkdir -p /tmp/out; rm /etc/group; echo done; sleep 100')
@@ -216,6 +217,7 @@ def test_a_fresh_container_takes_nothing(docker, api, name):
     assert docker.ok('ps', '-a', '-s', '--filter', f'name={name}', '--format', '{{.Size}}').startswith('0B (virtual ')
 
 
+@pytest.mark.container_only('HostConfig.Binds')
 def test_a_plain_tmpfs_is_no_mount_of_the_record(docker, name):
     docker.ok('create', '--name', name, '--tmpfs', '/plain/', '--mount', 'type=tmpfs,target=/asked', '-v', '/volume', 'bb')
     container = docker.inspect(name)
