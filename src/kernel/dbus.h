@@ -21,8 +21,8 @@ typedef bool dbus_signal_fn(const struct dbus_message *signal, void *context);
 // Sends and waits for the answer. *reply (may be NULL) lives until the next call on the connection. An error that the
 // other end answers has its name in the message: "org.freedesktop.systemd1.NoSuchUnit: Unit x not loaded." and a
 // class by it.
-int dbus_call(struct dbus *dbus, const struct dbus_call *call, const struct buf *body, dbus_signal_fn *fn, void *context,
-              struct dbus_message *reply, struct err *err);
+int dbus_call(struct dbus *dbus, const struct dbus_call *call, const struct buf *body, dbus_signal_fn *fn,
+              void *context, struct dbus_message *reply, struct err *err);
 // Waits until fn says true.
 int dbus_wait(struct dbus *dbus, dbus_signal_fn *fn, void *context, struct err *err);
 

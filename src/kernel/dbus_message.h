@@ -31,7 +31,8 @@ struct dbus_call {
     const char *signature; // "" without a body
 };
 // A whole method call, little-endian, appended to `out`.
-int dbus_write_call(const struct dbus_call *call, uint32_t serial, const struct buf *body, struct buf *out, struct err *err);
+int dbus_write_call(const struct dbus_call *call, uint32_t serial, const struct buf *body, struct buf *out,
+                    struct err *err);
 
 // ---- reading --------------------------------------------------------------------------------------------------------
 
