@@ -88,18 +88,19 @@ static int read_line(struct dbus *dbus, int64_t deadline, char line[LINE_MAX_SIZ
     return 0;
 }
 
-// The zero byte first, then SASL's EXTERNAL: the socket itself says who we are.
+// The zero byte first, then SASL's EXTERNAL: the socket itself says who we are. BEGIN goes along, as systemd's own client
+// does it: systemd does not look at a message that it reads in one with BEGIN before more arrives.
 static int greet(struct dbus *dbus, uid_t uid, int64_t deadline, struct err *err)
 {
     char digits[16], hex[40], text[80] = { '\0' }, line[LINE_MAX_SIZE];
     int size = snprintf(digits, sizeof(digits), "%u", (unsigned)uid);
     hex_encode(digits, (size_t)size, hex);
-    size = snprintf(text + 1, sizeof(text) - 1, "AUTH EXTERNAL %s\r\n", hex);
+    size = snprintf(text + 1, sizeof(text) - 1, "AUTH EXTERNAL %s\r\nBEGIN\r\n", hex);
     if (send_all(dbus, text, (size_t)size + 1, deadline, err) < 0 || read_line(dbus, deadline, line, err) < 0)
         return -1;
     if (!slice_starts(slice_of(line), "OK "))
         return err_set(err, ERR_PERMISSION_DENIED, "D-Bus: not let in as user %u: %.100s", (unsigned)uid, line);
-    return send_all(dbus, "BEGIN\r\n", 7, deadline, err);
+    return 0;
 }
 
 // ---- addresses ------------------------------------------------------------------------------------------------------
