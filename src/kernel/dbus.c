@@ -270,7 +270,7 @@ int dbus_call(struct dbus *dbus, const struct dbus_call *call, const struct buf 
 {
     _cleanup_buf_ struct buf out = BUF_INIT(2 * DBUS_MESSAGE_MAX);
     int64_t deadline = clock_mono_ns() + dbus->timeout_ns;
-    struct dbus_message message;
+    struct dbus_message message = { 0 };
     uint32_t serial = ++dbus->serial;
     if (dbus_write_call(call, serial, body, &out, err) < 0 || send_all(dbus, out.data, out.size, deadline, err) < 0)
         return -1;
@@ -294,7 +294,7 @@ int dbus_call(struct dbus *dbus, const struct dbus_call *call, const struct buf 
 int dbus_wait(struct dbus *dbus, dbus_signal_fn *fn, void *context, struct err *err)
 {
     int64_t deadline = clock_mono_ns() + dbus->timeout_ns;
-    struct dbus_message message;
+    struct dbus_message message = { 0 };
     do {
         if (next_message(dbus, deadline, &message, err) < 0)
             return -1;

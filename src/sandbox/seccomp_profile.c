@@ -354,8 +354,8 @@ static int check_notify(const char *name, uint32_t action, struct err *err)
 static int add_call(struct seccomp_rules *rules, const struct scope_host *host, const struct profile_call *call,
                     unsigned *filter_flags, struct err *err)
 {
-    uint32_t action;
-    bool wanted;
+    uint32_t action = 0;
+    bool wanted = false;
     if (call->name && call->names.len)
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'");
@@ -419,7 +419,7 @@ static bool default_is_enosys(const struct profile *profile)
 
 static int compile_profile(const struct profile *profile, uint64_t caps, struct filter_program *out, struct err *err)
 {
-    struct scope_host host;
+    struct scope_host host = { 0 };
     _cleanup_(seccomp_rules_done) struct seccomp_rules rules = { 0 };
     if (host_of(caps, &host, err) < 0 || read_flags(profile, &out->flags, err) < 0 ||
         add_archs(&rules, profile, host.arch, err) < 0 ||
