@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "kernel/mount.h"
@@ -110,12 +111,29 @@ static int set_by_path(int context, const char *key, int fd)
     return fsconfig(context, FSCONFIG_SET_STRING, key, path, 0);
 }
 
-static int lowers_in_one_string(int context, const struct mount_overlay *overlay, struct err *err)
+static int set_upper_by_path(int context, const struct mount_overlay *overlay, struct err *err)
+{
+    if (overlay->upper_fd >= 0 && (set_by_path(context, "upperdir", overlay->upper_fd) < 0 ||
+                                   set_by_path(context, "workdir", overlay->work_fd) < 0))
+        return fs_error(err, context, errno, "overlay");
+    return 0;
+}
+
+static int overlay_by_path(int context, const struct mount_overlay *overlay, struct err *err)
+{
+    for (size_t i = 0; i < overlay->lower_len; i++)
+        if (set_by_path(context, "lowerdir+", overlay->lower_fds[i]) < 0)
+            return fs_error(err, context, errno, "overlay");
+    return set_upper_by_path(context, overlay, err);
+}
+
+// Before 6.8 all layers stand in one option, and that in one string: so by their shortest names, as seen from /proc/self/fd.
+static int overlay_in_one_string(int context, const struct mount_overlay *overlay, struct err *err)
 {
     char all[LOWERDIR_MAX];
     size_t used = 0;
     for (size_t i = 0; i < overlay->lower_len; i++) {
-        int wrote = snprintf(all + used, sizeof(all) - used, "%s/proc/self/fd/%d", i ? ":" : "", overlay->lower_fds[i]);
+        int wrote = snprintf(all + used, sizeof(all) - used, "%s%d", i ? ":" : "", overlay->lower_fds[i]);
         if (wrote < 0 || (size_t)wrote >= sizeof(all) - used)
             return err_set(err, ERR_RESOURCE_EXHAUSTED,
                            "mount overlay: %zu layers do not fit into %d bytes of options (Linux 6.8 has no such limit)",
@@ -124,21 +142,7 @@ static int lowers_in_one_string(int context, const struct mount_overlay *overlay
     }
     if (fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", all, 0) < 0)
         return fs_error(err, context, errno, "overlay");
-    return 0;
-}
-
-static int overlay_by_path(int context, const struct mount_overlay *overlay, struct err *err)
-{
-    bool appends = set_by_path(context, "lowerdir+", overlay->lower_fds[0]) == 0; // 6.8
-    for (size_t i = 1; appends && i < overlay->lower_len; i++)
-        if (set_by_path(context, "lowerdir+", overlay->lower_fds[i]) < 0)
-            return fs_error(err, context, errno, "overlay");
-    if (!appends && lowers_in_one_string(context, overlay, err) < 0)
-        return -1;
-    if (overlay->upper_fd >= 0 && (set_by_path(context, "upperdir", overlay->upper_fd) < 0 ||
-                                   set_by_path(context, "workdir", overlay->work_fd) < 0))
-        return fs_error(err, context, errno, "overlay");
-    return 0;
+    return set_upper_by_path(context, overlay, err);
 }
 
 static int overlay_finish(int context, const struct mount_overlay *overlay, struct err *err)
@@ -153,20 +157,42 @@ static int overlay_finish(int context, const struct mount_overlay *overlay, stru
     return fd >= 0 ? fd : fs_error(err, context, errno, "overlay");
 }
 
-int mount_overlay(const struct mount_overlay *overlay, bool by_path, struct err *err)
+// Which way this kernel goes, asked with the first layer. Before 6.5 a context takes any option and only the mount fails.
+static enum mount_overlay_way probe_overlay(const struct mount_overlay *overlay, int context)
+{
+    if (set_by_fd(context, "lowerdir+", overlay->lower_fds[0]) == 0)
+        return MOUNT_OVERLAY_BY_FD;
+    bool takes_anything = fsconfig(context, FSCONFIG_SET_FLAG, "no-such-option", NULL, 0) == 0;
+    return !takes_anything && set_by_path(context, "lowerdir+", overlay->lower_fds[0]) == 0 ? MOUNT_OVERLAY_BY_PATH
+                                                                                           : MOUNT_OVERLAY_ONE_STRING;
+}
+
+static int overlay_from_fds_folder(int context, const struct mount_overlay *overlay, struct err *err)
+{
+    _cleanup_close_ int before = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (unshare(CLONE_FS) < 0 || chdir("/proc/self/fd") < 0) // this thread's current folder alone
+        return err_errno(err, errno, "mount overlay: /proc/self/fd");
+    _cleanup_close_ int fd = overlay_in_one_string(context, overlay, err) < 0 ? -1 : overlay_finish(context, overlay, err);
+    if (before < 0 || fchdir(before) < 0)
+        return err_errno(err, errno, "mount overlay: back to the current folder");
+    return take_fd(&fd);
+}
+
+int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way way, struct err *err)
 {
     if (overlay->lower_len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
+    _cleanup_close_ int trial = way == MOUNT_OVERLAY_ANY ? fsopen("overlay", FSOPEN_CLOEXEC) : -1;
     _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
     if (context < 0)
         return err_errno(err, errno, "mount overlay");
-    if (!by_path && overlay_by_fd(context, overlay) == 0)
-        return overlay_finish(context, overlay, err);
-    // What the first try has set already would stay: start afresh.
-    _cleanup_close_ int second = fsopen("overlay", FSOPEN_CLOEXEC);
-    if (second < 0)
-        return err_errno(err, errno, "mount overlay");
-    if (overlay_by_path(second, overlay, err) < 0)
+    if (way == MOUNT_OVERLAY_ANY)
+        way = probe_overlay(overlay, trial);
+    if (way == MOUNT_OVERLAY_ONE_STRING)
+        return overlay_from_fds_folder(context, overlay, err);
+    if (way == MOUNT_OVERLAY_BY_FD && overlay_by_fd(context, overlay) < 0)
+        return fs_error(err, context, errno, "overlay");
+    if (way == MOUNT_OVERLAY_BY_PATH && overlay_by_path(context, overlay, err) < 0)
         return -1;
-    return overlay_finish(second, overlay, err);
+    return overlay_finish(context, overlay, err);
 }

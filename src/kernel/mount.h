@@ -27,9 +27,15 @@ struct mount_overlay {
     int upper_fd, work_fd; // both -1: read-only
     bool ephemeral; // "volatile": the upper is thrown away, so nothing is synced
 };
-// A detached overlay, seen by nobody until attached. Lowers go in by descriptor where the kernel can (6.13), else by
-// /proc/self/fd path; `lowerdir` in one string on kernels before 6.8 (then 256 bytes bound the number of layers, and
-// the error says so). Environment for tests: pass `by_path` to force the second way.
-int mount_overlay(const struct mount_overlay *overlay, bool by_path, struct err *err);
+// How layers get into an overlay; which one, depends on the kernel. ANY finds out, the others are for tests.
+enum mount_overlay_way {
+    MOUNT_OVERLAY_ANY,
+    MOUNT_OVERLAY_BY_FD, // 6.13
+    MOUNT_OVERLAY_BY_PATH, // 6.8: one option each
+    MOUNT_OVERLAY_ONE_STRING, // before: 256 bytes for all, some 60 to 80 layers; more are resource_exhausted
+};
+// A detached overlay, seen by nobody until attached. The one-string way looks from /proc/self/fd for a moment: the calling
+// thread then has a current folder of its own (unshare(CLONE_FS)).
+int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way way, struct err *err);
 
 #endif

@@ -63,10 +63,10 @@ static int stack_down(void **state)
             skip();         \
     } while (0)
 
-static void check_overlay(struct stack *stack, bool by_path, bool ephemeral)
+static void check_overlay(struct stack *stack, enum mount_overlay_way way, bool ephemeral)
 {
     struct mount_overlay overlay = { stack->lowers, LAYERS, stack->upper, stack->work, ephemeral };
-    _cleanup_close_ int fd = mount_overlay(&overlay, by_path, &stack->err);
+    _cleanup_close_ int fd = mount_overlay(&overlay, way, &stack->err);
     if (fd < 0)
         fail_msg("%s", stack->err.message);
     _cleanup_buf_ struct buf text = BUF_INIT(100);
@@ -80,13 +80,46 @@ static void check_overlay(struct stack *stack, bool by_path, bool ephemeral)
 static void test_overlay_by_fd(void **state)
 {
     NEED_ROOT();
-    check_overlay(*state, false, false);
+    check_overlay(*state, MOUNT_OVERLAY_ANY, false);
 }
 
 static void test_overlay_by_path(void **state)
 {
     NEED_ROOT();
-    check_overlay(*state, true, false);
+    check_overlay(*state, MOUNT_OVERLAY_BY_PATH, false);
+}
+
+static void test_overlay_in_one_string(void **state)
+{
+    NEED_ROOT();
+    check_overlay(*state, MOUNT_OVERLAY_ONE_STRING, false);
+}
+
+// An image of so many layers still starts on a kernel with one short option, and the current folder is as it was.
+static void test_sixty_layers_fit_into_one_string(void **state)
+{
+    NEED_ROOT();
+    struct stack *stack = *state;
+    int lowers[100];
+    char before[256], after[256];
+    assert_non_null(getcwd(before, sizeof(before)));
+    for (size_t i = 0; i < ARRAY_LEN(lowers); i++) {
+        _cleanup_free_ char *name = mem_printf("many%zu", i);
+        assert_int_equal(mkdirat(stack->base, name, 0755), 0);
+        lowers[i] = openat(stack->base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    struct mount_overlay overlay = { lowers, 60, stack->upper, stack->work, false };
+    int fd = mount_overlay(&overlay, MOUNT_OVERLAY_ONE_STRING, &stack->err);
+    if (fd < 0)
+        fail_msg("%s", stack->err.message);
+    close(fd);
+    overlay.lower_len = 100;
+    assert_int_equal(mount_overlay(&overlay, MOUNT_OVERLAY_ONE_STRING, &stack->err), -1);
+    assert_int_equal(stack->err.class, ERR_RESOURCE_EXHAUSTED);
+    assert_non_null(strstr(stack->err.message, "100 layers"));
+    assert_string_equal(getcwd(after, sizeof(after)), before);
+    for (size_t i = 0; i < ARRAY_LEN(lowers); i++)
+        close(lowers[i]);
 }
 
 // Descriptors that only name a folder do as well.
@@ -100,13 +133,13 @@ static void test_overlay_by_name(void **state)
         close(stack->lowers[i]);
         stack->lowers[i] = openat(stack->base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
-    check_overlay(stack, false, false);
+    check_overlay(stack, MOUNT_OVERLAY_ANY, false);
 }
 
 static void test_overlay_ephemeral(void **state)
 {
     NEED_ROOT();
-    check_overlay(*state, false, true);
+    check_overlay(*state, MOUNT_OVERLAY_ANY, true);
 }
 
 static void test_overlay_read_only(void **state)
@@ -114,11 +147,11 @@ static void test_overlay_read_only(void **state)
     NEED_ROOT();
     struct stack *stack = *state;
     struct mount_overlay overlay = { stack->lowers, LAYERS, -1, -1, false };
-    _cleanup_close_ int fd = mount_overlay(&overlay, false, &stack->err);
+    _cleanup_close_ int fd = mount_overlay(&overlay, MOUNT_OVERLAY_ANY, &stack->err);
     assert_true(fd >= 0);
     assert_int_equal(openat(fd, "x", O_CREAT | O_WRONLY, 0644), -1);
     overlay.lower_len = 0;
-    assert_int_equal(mount_overlay(&overlay, false, &stack->err), -1);
+    assert_int_equal(mount_overlay(&overlay, MOUNT_OVERLAY_ANY, &stack->err), -1);
 }
 
 static void test_errors_name_the_reason(void **state)
@@ -175,6 +208,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_overlay_by_fd, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_by_path, stack_up, stack_down),
+        cmocka_unit_test_setup_teardown(test_overlay_in_one_string, stack_up, stack_down),
+        cmocka_unit_test_setup_teardown(test_sixty_layers_fit_into_one_string, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_by_name, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_ephemeral, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_read_only, stack_up, stack_down),
