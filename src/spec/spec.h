@@ -44,6 +44,27 @@ struct oci_process {
     struct json_list rlimits; // struct oci_rlimit
     bool no_new_privileges;
     int64_t oom_score_adj;
+    bool keep_oom_score; // not in the spec: the document says nothing of oomScoreAdj
+    char *apparmor_profile, *selinux_label;
+    struct oci_scheduler *scheduler;
+    struct oci_io_priority *io_priority;
+    struct oci_cpu_affinity *exec_cpu_affinity;
+};
+
+struct oci_scheduler {
+    char *policy; // "SCHED_OTHER"
+    int64_t nice, priority;
+    struct strv flags; // "SCHED_FLAG_RESET_ON_FORK"
+    int64_t runtime, deadline, period; // ns
+};
+
+struct oci_io_priority {
+    char *class; // "IOPRIO_CLASS_BE"
+    int64_t priority;
+};
+
+struct oci_cpu_affinity {
+    char *initial, *final; // "0-3,7"
 };
 
 extern const struct json_table oci_rlimit_table;
@@ -94,10 +115,78 @@ struct oci_linux {
     char *seccomp_profile; // "default", "unconfined"; the spec's full section comes with the filter compiler
     char *rootfs_propagation;
     int64_t shm_size; // bytes of /dev/shm
+    struct json_list uid_mappings, gid_mappings; // struct oci_id_mapping
+    struct json_map time_offsets; // "boottime", "monotonic": struct oci_time_offset
+    char *mount_label;
+    struct oci_personality *personality;
+    struct oci_intel_rdt *intel_rdt;
+};
+
+struct oci_id_mapping {
+    int64_t container_id, host_id, size;
+};
+
+struct oci_time_offset {
+    int64_t secs, nanosecs;
+};
+
+struct oci_personality {
+    char *domain; // "LINUX", "LINUX32"
+    struct strv flags;
+};
+
+struct oci_intel_rdt {
+    char *clos_id, *l3_cache_schema, *mem_bw_schema;
+    bool enable_cmt, enable_mbm;
 };
 
 extern const struct json_table oci_linux_table;
 extern const struct json_table oci_resources_table;
+extern const struct json_table oci_id_mapping_table;
+extern const struct json_table oci_time_offset_table;
+
+// ---- runtime-spec: the rest of config.json --------------------------------------------------------------------------
+
+struct oci_root {
+    char *path; // absolute, or relative to the bundle
+    bool read_only;
+};
+
+struct oci_mount {
+    char *destination, *type, *source;
+    struct strv options;
+    struct json_list uid_mappings, gid_mappings; // struct oci_id_mapping
+};
+
+struct oci_hook {
+    char *path;
+    struct strv args, env;
+    int64_t timeout; // seconds; 0: none
+};
+
+struct oci_hooks {
+    struct json_list prestart, create_runtime, create_container, start_container, poststart, poststop; // struct oci_hook
+};
+
+struct oci_config {
+    char *version;
+    struct oci_process *process; // NULL when absent, like all below
+    struct oci_root *root;
+    char *hostname, *domainname;
+    struct json_list mounts; // struct oci_mount
+    struct oci_hooks *hooks;
+    struct kvs annotations;
+    struct oci_linux *linux_section;
+};
+
+extern const struct json_table oci_config_table;
+extern const struct json_table oci_hook_table;
+extern const struct json_table oci_mount_table;
+
+// config.json (or, the second, a process.json) from its parsed text, with the values that differ from zero when a field is
+// absent put right. `document` must live as long as *out.
+int oci_config_decode(json_t *document, struct oci_config *out, struct arena *arena, struct err *err);
+int oci_process_decode(json_t *document, struct oci_process *out, struct arena *arena, struct err *err);
 
 // ---- image-spec -----------------------------------------------------------------------------------------------------
 
