@@ -23,7 +23,7 @@ static const struct {
 struct sandbox_plan *plan_alloc(void)
 {
     struct sandbox_plan *plan = mem_new(struct sandbox_plan);
-    plan->pidns_fd = plan->init_pidfd = plan->init_fd = -1;
+    plan->pidns_fd = plan->init_pidfd = plan->init_fd = plan->start_fd = plan->report_fd = -1;
     plan->rootfs.upper_fd = plan->rootfs.work_fd = plan->rootfs.tree_fd = -1;
     return plan;
 }
@@ -187,8 +187,16 @@ void plan_process_ops(struct sandbox_plan *plan, const struct oci_process *proce
     else if (plan->filter)
         plan_add(plan, OP_SECCOMP);
     plan_add(plan, OP_IDENTITY);
+    if (plan->strict)
+        plan_add(plan, OP_FIND_COMMAND);
     if (process->no_new_privileges && plan->filter)
         plan_add(plan, OP_SECCOMP);
     plan_add(plan, OP_READY);
+    for (size_t i = 0; plan->config && i < plan->config->start_container_len; i++) {
+        struct op *op = plan_add(plan, OP_HOOK);
+        op->path = plan->config->start_container[i].path;
+        op->index = i;
+        op->how = 1;
+    }
     plan_add(plan, OP_EXEC);
 }

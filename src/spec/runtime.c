@@ -259,6 +259,18 @@ static void mark_absent(const json_t *document, struct oci_process *process)
     process->user.groups = (struct strv){ 0 };
 }
 
+// A number that is left out of a device rule means any; and in a device it is zero.
+static void mark_any(const json_t *resources, struct json_list *rules)
+{
+    const json_t *list = json_object_get(resources, "devices");
+    struct oci_device_rule *items = rules->items;
+    for (size_t i = 0; i < rules->len; i++) {
+        const json_t *rule = json_array_get(list, i);
+        items[i].major = has(rule, "major") ? items[i].major : -1;
+        items[i].minor = has(rule, "minor") ? items[i].minor : -1;
+    }
+}
+
 int oci_process_decode(json_t *document, struct oci_process *out, struct arena *arena, struct err *err)
 {
     if (json_decode(&oci_process_table, document, out, arena, NULL, err) < 0)
@@ -273,7 +285,9 @@ int oci_config_decode(json_t *document, struct oci_config *out, struct arena *ar
         return -1;
     if (out->process)
         mark_absent(json_object_get(document, "process"), out->process);
-    if (out->linux_section)
+    if (out->linux_section) {
         out->linux_section->seccomp_profile = NULL; // the task document's word, too
+        mark_any(json_object_get(json_object_get(document, "linux"), "resources"), &out->linux_section->resources.devices);
+    }
     return 0;
 }

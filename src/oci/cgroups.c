@@ -1,0 +1,132 @@
+#include "base/slice.h"
+#include "oci/oci_private.h"
+
+// A path below the roots of the hierarchies. What is not absolute counts from there, too.
+int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err)
+{
+    const char *path = str_empty(wanted) ? id : wanted;
+    struct slice rest = slice_of(path), part;
+    char *clean = arena_alloc(arena, strlen(path) + 1);
+    size_t size = 0;
+    while (slice_cut(&rest, '/', &part)) {
+        if (part.size == 0 || slice_eq(part, "."))
+            continue;
+        if (slice_eq(part, ".."))
+            return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s\" leads out of the hierarchy", path);
+        if (size)
+            clean[size++] = '/';
+        memcpy(clean + size, part.data, part.size);
+        size += part.size;
+    }
+    if (size == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s\" is the root", path);
+    *out = clean;
+    return 0;
+}
+
+// What every container may use, after the document's own rules: the devices it is given, and mknod.
+static const struct cgroup_device_rule default_rules[] = {
+    { true, 'c', -1, -1, "m" }, { true, 'b', -1, -1, "m" }, { true, 'c', 1, 3, "rwm" },   { true, 'c', 1, 8, "rwm" },
+    { true, 'c', 1, 7, "rwm" }, { true, 'c', 5, 0, "rwm" }, { true, 'c', 1, 5, "rwm" },   { true, 'c', 1, 9, "rwm" },
+    { true, 'c', 136, -1, "rwm" }, { true, 'c', 5, 2, "rwm" }, { true, 'c', 10, 200, "rwm" },
+};
+
+static int convert_rule(const struct oci_device_rule *in, struct cgroup_device_rule *out, struct err *err)
+{
+    const char *type = str_empty(in->type) ? "a" : in->type;
+    const char *access = str_empty(in->access) ? "rwm" : in->access;
+    if (strlen(type) != 1 || !strchr("acb", type[0]))
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.resources.devices: unknown type \"%.20s\"", type);
+    if (strlen(access) > 3 || access[strspn(access, "rwm")])
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.resources.devices: unknown access \"%.20s\"", access);
+    *out = (struct cgroup_device_rule){ .allow = in->allow, .type = type[0], .major = in->major, .minor = in->minor };
+    memcpy(out->access, access, strlen(access));
+    return 0;
+}
+
+static int device_rules(const struct oci_linux *section, struct arena *arena, struct cgroup_limits *out, struct err *err)
+{
+    const struct json_list *list = &section->resources.devices;
+    const struct oci_device_rule *rules = list->items;
+    const struct oci_device *devices = section->devices.items;
+    if (!list->len)
+        return 0;
+    struct cgroup_device_rule *all = arena_alloc(arena, (list->len + section->devices.len + ARRAY_LEN(default_rules)) * sizeof(*all));
+    size_t len = 0;
+    for (size_t i = 0; i < list->len; i++)
+        if (convert_rule(&rules[i], &all[len++], err) < 0)
+            return -1;
+    for (size_t i = 0; i < ARRAY_LEN(default_rules); i++)
+        all[len++] = default_rules[i];
+    for (size_t i = 0; i < section->devices.len; i++) {
+        char type = str_eq(devices[i].type, "b") ? 'b' : str_eq(devices[i].type, "p") ? 'p' : 'c';
+        if (type != 'p')
+            all[len++] = (struct cgroup_device_rule){ true, type, devices[i].major, devices[i].minor, "rwm" };
+    }
+    out->devices = all;
+    out->device_len = len;
+    return 0;
+}
+
+int cgroups_limits(const struct oci_config *config, struct arena *arena, struct cgroup_limits *out, struct err *err)
+{
+    const struct oci_resources *in = &config->linux_section->resources;
+    *out = (struct cgroup_limits){ .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
+                                   .memory_reservation = in->memory_reservation, .cpu_shares = in->cpu_shares,
+                                   .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
+                                   .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
+    return device_rules(config->linux_section, arena, out, err);
+}
+
+// Limits that a kernel or layout can't keep are an error here: the document is an order, not a wish.
+static const struct {
+    unsigned bit;
+    const char *name;
+} limit_names[] = {
+    { CGROUP_NO_MEMORY, "memory.limit" }, { CGROUP_NO_SWAP, "memory.swap" },   { CGROUP_NO_CPU_QUOTA, "cpu.quota" },
+    { CGROUP_NO_CPU_SHARES, "cpu.shares" }, { CGROUP_NO_PIDS, "pids.limit" },  { CGROUP_NO_CPUSET, "cpu.cpus" },
+    { CGROUP_NO_DEVICES, "devices" },     { CGROUP_NO_RESERVATION, "memory.reservation" },
+};
+
+static int refuse_missing(unsigned missing, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(limit_names); i++)
+        if (missing & limit_names[i].bit)
+            return err_set(err, ERR_NOT_IMPLEMENTED, "linux.resources.%s: this machine has no cgroup controller for it", limit_names[i].name);
+    return 0;
+}
+
+static bool wants_limits(const struct cgroup_limits *limits)
+{
+    return limits->memory_limit || limits->memory_swap || limits->memory_reservation || limits->cpu_shares || limits->cpu_quota ||
+           limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit;
+}
+
+int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err)
+{
+    struct cgroup_layout layout;
+    struct cgroup_limits limits;
+    unsigned missing = 0;
+    cgroup_layout_probe(&layout);
+    if (cgroups_limits(&container->config, &container->arena, &limits, err) < 0)
+        return -1;
+    *out = NULL;
+    if (layout.version == CGROUP_NONE && !wants_limits(&limits)) {
+        container->cgroup = (char *)"";
+        return 0;
+    }
+    struct cgroup *cgroup = NULL;
+    if (cgroup_create(&layout, container->cgroup, &cgroup, err) < 0) {
+        if (!call->rootless || wants_limits(&limits))
+            return -1;
+        err_clear(err); // a user without a delegated group runs without one
+        container->cgroup = (char *)"";
+        return 0;
+    }
+    if (cgroup_limit(cgroup, &limits, &missing, err) < 0 || refuse_missing(missing, err) < 0) {
+        cgroup_free(cgroup);
+        return -1;
+    }
+    *out = cgroup;
+    return 0;
+}
