@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "kernel/caps.h"
 #include "oci/oci_private.h"
 
 int document_read(const char *path, json_t **out, struct err *err)
@@ -91,13 +92,45 @@ static int check_namespaces(const struct oci_config *config, struct err *err)
     if ((section->masked_paths.len || section->readonly_paths.len) && !find_namespace(config, "mount"))
         return err_set(err, ERR_INVALID_ARGUMENT, "unable to restrict sys entries without a private MNT namespace");
     const struct oci_namespace *user = find_namespace(config, "user");
+    if (!str_empty(config->domainname) && kvs_get(&section->sysctl, "kernel.domainname") &&
+        !str_eq(kvs_get(&section->sysctl, "kernel.domainname"), config->domainname))
+        return err_set(err, ERR_INVALID_ARGUMENT, "the sysctl \"kernel.domainname\" conflicts with the OCI \"domainname\" field");
     if (!user && (section->uid_mappings.len || section->gid_mappings.len))
         return err_set(err, ERR_INVALID_ARGUMENT, "User namespace mappings specified, but USER namespace isn't enabled in the config");
-    if (user && str_empty(user->path) && (!section->uid_mappings.len || !section->gid_mappings.len))
-        return err_set(err, ERR_INVALID_ARGUMENT, "User namespaces enabled, but no uid or gid mappings found.");
     if (geteuid() != 0 && !user)
         return err_set(err, ERR_INVALID_ARGUMENT, "rootless container requires user namespaces");
     return 0;
+}
+
+void config_default_maps(struct oci_config *config, struct arena *arena)
+{
+    struct oci_linux *section = config->linux_section;
+    const struct oci_namespace *user = section ? find_namespace(config, "user") : NULL;
+    bool root = geteuid() == 0;
+    if (!user || !str_empty(user->path) || section->uid_mappings.len || section->gid_mappings.len)
+        return;
+    struct oci_id_mapping *uid = json_list_add(&section->uid_mappings, &oci_id_mapping_table, arena);
+    struct oci_id_mapping *gid = json_list_add(&section->gid_mappings, &oci_id_mapping_table, arena);
+    *uid = (struct oci_id_mapping){ 0, root ? 0 : geteuid(), root ? UINT32_MAX : 1 };
+    *gid = (struct oci_id_mapping){ 0, root ? 0 : getegid(), root ? UINT32_MAX : 1 };
+}
+
+static void warn_unknown(const struct strv *names)
+{
+    for (size_t i = 0; i < names->len; i++) {
+        if (caps_number(names->items[i]) >= 0)
+            continue;
+        _cleanup_free_ char *line = mem_printf("ignoring unknown or unavailable capabilities: [%.100s]", names->items[i]);
+        log_warning_line(line);
+    }
+}
+
+void warn_unknown_caps(const struct oci_process *process)
+{
+    const struct oci_capabilities *caps = process->capabilities;
+    if (!caps)
+        return;
+    warn_unknown(&caps->bounding); // the others can't have what this one has not
 }
 
 static int check_propagation(const char *word, struct err *err)

@@ -57,12 +57,14 @@ static char *absolute(struct call *call, const char *path)
     return arena_printf(&call->arena, "%s/%s", where, path);
 }
 
-static int read_bundle(struct container *container, struct err *err)
+static int read_bundle(struct call *call, struct container *container, struct err *err)
 {
-    if (document_read("config.json", &container->document, err) < 0)
+    const char *given = args_text(&call->args, "config"), *name = str_empty(given) ? "config.json" : given;
+    if (document_read(name, &container->document, err) < 0)
         return -1;
     if (oci_config_decode(container->document, &container->config, &container->arena, err) < 0)
-        return err_wrap(err, "config.json");
+        return err_wrap(err, "%s", name);
+    config_default_maps(&container->config, &container->arena);
     return config_check(&container->config, err);
 }
 
@@ -245,14 +247,15 @@ static int build(struct making *making, const char *id, struct err *err)
     struct call *call = making->call;
     struct container loaded = CONTAINER_NONE;
     making->pid_file = absolute(call, args_text(&call->args, "pid-file"));
-    if (enter_bundle(call, bundle, err) < 0 || read_bundle(&loaded, err) < 0 ||
+    if (enter_bundle(call, bundle, err) < 0 || read_bundle(call, &loaded, err) < 0 ||
         check_terminal(loaded.config.process, making->detach, args_text(&call->args, "console-socket"), err) < 0 ||
         container_make(call, id, &making->container, err) < 0) {
         container_done(&loaded);
         return -1;
     }
+    warn_unknown_caps(loaded.config.process);
     container_done(&loaded);
-    if (read_bundle(&making->container, err) < 0 || prepare(making, bundle, err) < 0 || launch(making, err) < 0 ||
+    if (read_bundle(call, &making->container, err) < 0 || prepare(making, bundle, err) < 0 || launch(making, err) < 0 ||
         hand_over(making, err) < 0)
         return -1;
     if (making->run)
@@ -299,7 +302,7 @@ int verb_plan(struct call *call, struct err *err)
     container->id = "plan";
     container->version = (char *)SPEC_VERSION;
     int result = enter_bundle(call, bundle, err);
-    if (result == 0 && (result = read_bundle(container, err)) == 0) {
+    if (result == 0 && (result = read_bundle(call, container, err)) == 0) {
         container->bundle = bundle;
         container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
         result = container->rootfs ? fill_config(&making, err) : -1;

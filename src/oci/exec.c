@@ -167,6 +167,8 @@ static int launch(struct call *call, struct container *container, const struct o
         return -1;
     int result = sandbox_exec(pidfd, cgroup, &exec, &stdio, &sandbox, &master_fd, err);
     cgroup_free(cgroup);
+    if (result < 0)
+        err_wrap(err, "unable to start container process");
     if (result == 0)
         result = finish(call, sandbox, master_fd, detach, args_text(&call->args, "pid-file"), err);
     if (result == 0 && detach)
@@ -203,6 +205,7 @@ int verb_exec(struct call *call, struct err *err)
         result = process_check(&process, err);
     if (result == 0 && (result = check_terminal(&process, args_flag(&call->args, "detach"), args_text(&call->args, "console-socket"), err)) == 0) {
         call->exit_code = 0;
+        warn_unknown_caps(&process);
         if ((result = launch(call, &container, &process, err)) < 0)
             call->exit_code = 255;
     }

@@ -48,7 +48,7 @@ static int let_go(struct container *container, struct err *err)
     return read_report(container, err);
 }
 
-static int start(struct container *container, struct err *err)
+static int start(struct call *call, struct container *container, struct err *err)
 {
     enum status status = container_status(container);
     if (status == STATUS_STOPPED)
@@ -60,7 +60,7 @@ static int start(struct container *container, struct err *err)
     if (let_go(container, err) < 0 || container_load_config(container, err) < 0)
         return -1;
     if (container->config.hooks && hooks_run(container, &container->config.hooks->poststart, "poststart", STATUS_RUNNING, err) < 0) {
-        container_signal(container, SIGKILL, NULL);
+        container_destroy(call, container, &(struct err){ 0 });
         return -1;
     }
     return 0;
@@ -71,7 +71,7 @@ int verb_start(struct call *call, struct err *err)
     struct container container;
     int result = container_load(call, call->args.words.items[0], &container, err);
     if (result == 0 && (result = container_lock(&container, err)) == 0)
-        result = start(&container, err);
+        result = start(call, &container, err);
     container_done(&container);
     return result;
 }

@@ -34,9 +34,9 @@ static const struct flag global_flags[] = {
 #define CONFIG { "config", "f", FLAG_TEXT, "override the config file name" }
 
 static const struct flag no_flags[] = { HELP };
-static const struct flag create_flags[] = { BUNDLE, CONSOLE, PID_FILE, NO_PIVOT, NO_KEYRING, PRESERVE, HELP };
+static const struct flag create_flags[] = { BUNDLE, CONFIG, CONSOLE, PID_FILE, NO_PIVOT, NO_KEYRING, PRESERVE, HELP };
 static const struct flag run_flags[] = {
-    BUNDLE, CONSOLE, DETACH, PID_FILE, NO_PIVOT, NO_KEYRING, PRESERVE,
+    BUNDLE, CONFIG, CONSOLE, DETACH, PID_FILE, NO_PIVOT, NO_KEYRING, PRESERVE,
     { "keep", "", FLAG_BOOL, "do not delete the container after it exits" },
     { "no-subreaper", "", FLAG_BOOL, "disable the use of the subreaper used to reap reparented processes" },
     HELP,

@@ -108,6 +108,9 @@ json_t *container_state(struct container *container, enum status status); // of 
 
 int document_read(const char *path, json_t **out, struct err *err);
 int config_check(const struct oci_config *config, struct err *err);
+// Where a new user namespace has no maps: all ids as they are, or a user as root of it.
+void config_default_maps(struct oci_config *config, struct arena *arena);
+void warn_unknown_caps(const struct oci_process *process);
 int process_check(const struct oci_process *process, struct err *err);
 char *config_rootfs(const struct oci_config *config, const char *bundle, struct arena *arena, struct err *err);
 

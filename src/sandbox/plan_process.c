@@ -39,11 +39,14 @@ struct op *plan_add(struct sandbox_plan *plan, enum op_type type)
     return op;
 }
 
-static int plan_caps_of(const struct strv *names, uint64_t *out, struct err *err)
+// A config.json may name what only a newer kernel knows; its caller has warned.
+static int plan_caps_of(const struct strv *names, bool skip_unknown, uint64_t *out, struct err *err)
 {
     *out = 0;
     for (size_t i = 0; i < names->len; i++) {
         int number = caps_number(names->items[i]);
+        if (number < 0 && skip_unknown)
+            continue;
         if (number < 0)
             return err_set(err, ERR_INVALID_ARGUMENT, "unknown capability \"%s\"", names->items[i]);
         *out |= UINT64_C(1) << number;
@@ -55,12 +58,12 @@ static int plan_caps(struct sandbox_plan *plan, const struct oci_capabilities *c
 {
     if (!caps)
         return 0; // none at all
-    if (plan_caps_of(&caps->bounding, &plan->caps.bounding, err) < 0 ||
-        plan_caps_of(&caps->effective, &plan->caps.effective, err) < 0 ||
-        plan_caps_of(&caps->permitted, &plan->caps.permitted, err) < 0 ||
-        plan_caps_of(&caps->inheritable, &plan->caps.inheritable, err) < 0)
+    if (plan_caps_of(&caps->bounding, plan->strict, &plan->caps.bounding, err) < 0 ||
+        plan_caps_of(&caps->effective, plan->strict, &plan->caps.effective, err) < 0 ||
+        plan_caps_of(&caps->permitted, plan->strict, &plan->caps.permitted, err) < 0 ||
+        plan_caps_of(&caps->inheritable, plan->strict, &plan->caps.inheritable, err) < 0)
         return -1;
-    return plan_caps_of(&caps->ambient, &plan->caps.ambient, err);
+    return plan_caps_of(&caps->ambient, plan->strict, &plan->caps.ambient, err);
 }
 
 static int add_rlimit(struct sandbox_plan *plan, const struct oci_rlimit *limit, struct err *err)
