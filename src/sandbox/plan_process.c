@@ -146,6 +146,17 @@ static int plan_args(struct sandbox_plan *plan, const struct strv *args, struct 
     return 0;
 }
 
+#define AGAIN_MAX 2048 // beyond that nobody compares all with all
+
+static bool set_again(const struct strv *env, size_t index)
+{
+    size_t size = strcspn(env->items[index], "=") + 1;
+    for (size_t i = index + 1; i < env->len && env->len <= AGAIN_MAX; i++)
+        if (strncmp(env->items[i], env->items[index], size) == 0)
+            return true;
+    return false;
+}
+
 static int plan_env(struct sandbox_plan *plan, const struct strv *env, struct err *err)
 {
     if (env->len > ARGS_MAX)
@@ -153,8 +164,8 @@ static int plan_env(struct sandbox_plan *plan, const struct strv *env, struct er
     plan->envp = arena_alloc(&plan->arena, (env->len + 2) * sizeof(char *));
     plan->needs_home = true;
     for (size_t i = 0; i < env->len; i++) {
-        if (str_eq(env->items[i], "HOME="))
-            continue; // an empty one counts as none
+        if (str_eq(env->items[i], "HOME=") || (plan->strict && set_again(env, i)))
+            continue; // an empty one counts as none, and the last of one name wins
         plan->envp[plan->env_len++] = arena_strdup(&plan->arena, env->items[i]);
         if (str_starts(env->items[i], "HOME="))
             plan->needs_home = false;
