@@ -1,92 +1,112 @@
-// Whatever the profile does not know: a number that existed when the table was made is refused (EPERM), a newer one is
-// unknown (ENOSYS), so that a libc which tries a new call first falls back to the old one.
+// Docker's default profile. Whatever it does not know: a number that existed when the table was made is refused
+// (EPERM), a newer one is unknown (ENOSYS), so that a libc which tries a new call first falls back to the old one.
 #include <errno.h>
-#include <linux/audit.h>
 
 #include "seccomp.h"
+#include "seccomp_rules.h"
 
-#define NEWEST_CALL 466 // removexattrat; numbers are the same on all architectures from 424 on
-#define X32_BIT 0x40000000U
-#define X32_FIRST 512
-#define X32_LAST 547
-#define CALLS_MAX 512
-
-enum check { CHECK_SOCKET, CHECK_PERSONALITY, CHECK_CLONE };
+#define EQ(number)                              \
+    {                                           \
+        .compare = FILTER_EQ, .value = (number) \
+    }
+#define LT(number)                              \
+    {                                           \
+        .compare = FILTER_LT, .value = (number) \
+    }
 
 // Address families that stay closed: 12 DECnet, 19 Econet, 20 ATM SVC, 23 IrDA, 25 wanpipe, 34 ISDN, 37 CAIF, 38 the
 // kernel's crypto API, 40 vsock, and all above 45.
-static const struct filter_span socket_families[] = {
-    { 0, 11, SECCOMP_RET_ALLOW },  { 13, 18, SECCOMP_RET_ALLOW }, { 21, 22, SECCOMP_RET_ALLOW },
-    { 24, 24, SECCOMP_RET_ALLOW }, { 26, 33, SECCOMP_RET_ALLOW }, { 35, 36, SECCOMP_RET_ALLOW },
-    { 39, 39, SECCOMP_RET_ALLOW }, { 41, 45, SECCOMP_RET_ALLOW },
+static const struct filter_condition socket_families[] = {
+    LT(12), EQ(13), EQ(14), EQ(15), EQ(16), EQ(17), EQ(18), EQ(21), EQ(22), EQ(24), EQ(26), EQ(27), EQ(28),
+    EQ(29), EQ(30), EQ(31), EQ(32), EQ(33), EQ(35), EQ(36), EQ(39), EQ(41), EQ(42), EQ(43), EQ(44), EQ(45),
 };
 
 // PER_LINUX, PER_LINUX32, both with UNAME26, and the question 0xffffffff.
-static const struct filter_span personalities[] = {
-    { 0, 0, SECCOMP_RET_ALLOW },
-    { 8, 8, SECCOMP_RET_ALLOW },
-    { 0x20000, 0x20000, SECCOMP_RET_ALLOW },
-    { 0x20008, 0x20008, SECCOMP_RET_ALLOW },
-    { 0xffffffff, 0xffffffff, SECCOMP_RET_ALLOW },
-};
+static const struct filter_condition personalities[] = { EQ(0), EQ(8), EQ(0x20000), EQ(0x20008), EQ(0xffffffff) };
 
 // clone may make no namespace: CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET.
 #define NAMESPACE_FLAGS 0x7e020000U
+static const struct filter_condition no_namespaces[] = { { .compare = FILTER_MASKED_EQ, .mask = NAMESPACE_FLAGS } };
+static const struct filter_condition no_namespaces_s390[] = {
+    { .arg = 1, .compare = FILTER_MASKED_EQ, .mask = NAMESPACE_FLAGS } // where clone's first two arguments are swapped
+};
 
-static const struct filter_check checks[] = {
-    [CHECK_SOCKET] = { .spans = socket_families, .span_len = ARRAY_LEN(socket_families), .otherwise = FILTER_ERRNO(EPERM) },
-    [CHECK_PERSONALITY] = { .spans = personalities, .span_len = ARRAY_LEN(personalities), .otherwise = FILTER_ERRNO(EPERM) },
-    [CHECK_CLONE] = { .mask = NAMESPACE_FLAGS, .otherwise = FILTER_ERRNO(EPERM) },
+static const struct {
+    const char *native, *also[2];
+} companions[] = {
+    { "SCMP_ARCH_X86_64", { "SCMP_ARCH_X86", "SCMP_ARCH_X32" } },
+    { "SCMP_ARCH_AARCH64", { "SCMP_ARCH_ARM" } },
+    { "SCMP_ARCH_MIPS64", { "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64N32" } },
+    { "SCMP_ARCH_MIPSEL64", { "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64N32" } },
+    { "SCMP_ARCH_S390X", { "SCMP_ARCH_S390" } },
 };
 
 #define CAP_SYS_ADMIN_BIT (UINT64_C(1) << 21)
 
-static uint32_t action_of(const struct seccomp_call *call, uint64_t caps)
+static int allow_each(struct seccomp_rules *rules, const struct syscall_row *row,
+                      const struct filter_condition *conditions, size_t len, struct err *err)
 {
-    bool granted = call->caps == 0 || (call->caps & caps);
-    switch ((enum seccomp_rule)call->rule) {
-    case SECCOMP_PLAIN: break;
-    case SECCOMP_SOCKET: return FILTER_CHECK(CHECK_SOCKET);
-    case SECCOMP_PERSONALITY: return FILTER_CHECK(CHECK_PERSONALITY);
-    case SECCOMP_CLONE: return caps & CAP_SYS_ADMIN_BIT ? SECCOMP_RET_ALLOW : FILTER_CHECK(CHECK_CLONE);
-    case SECCOMP_ENOSYS: return granted ? SECCOMP_RET_ALLOW : FILTER_ERRNO(ENOSYS);
+    for (size_t i = 0; i < len; i++) {
+        struct filter_rule match = { .conditions = { conditions[i] }, .len = 1, .action = SECCOMP_RET_ALLOW };
+        if (seccomp_rules_add(rules, row, &match, err) < 0)
+            return -1;
     }
-    return granted ? SECCOMP_RET_ALLOW : FILTER_ERRNO(EPERM);
+    return 0;
 }
 
-struct spans {
-    struct filter_span items[CALLS_MAX * 2];
-    size_t len;
-};
-
-static void add_span(struct spans *spans, int64_t first, int64_t last, uint32_t action)
+static bool is_s390x(const struct seccomp_rules *rules)
 {
-    if (first >= 0 && spans->len < ARRAY_LEN(spans->items))
-        spans->items[spans->len++] = (struct filter_span){ (uint32_t)first, (uint32_t)last, action };
+    return rules->archs[0]->column == SYSCALL_S390X;
+}
+
+static int add_call(struct seccomp_rules *rules, const struct seccomp_call *call, uint64_t caps, struct err *err)
+{
+    const struct syscall_row *row = syscall_find(slice_of(call->name));
+    bool granted = call->caps == 0 || (call->caps & caps);
+    struct filter_rule match = { .action = granted ? SECCOMP_RET_ALLOW : rules->default_action };
+    if (!row)
+        return err_set(err, ERR_INTERNAL, "seccomp: no numbers for %s", call->name);
+    switch ((enum seccomp_call_rule)call->rule) {
+    case SECCOMP_PLAIN:
+        break;
+    case SECCOMP_SOCKET:
+        return allow_each(rules, row, socket_families, ARRAY_LEN(socket_families), err);
+    case SECCOMP_PERSONALITY:
+        return allow_each(rules, row, personalities, ARRAY_LEN(personalities), err);
+    case SECCOMP_CLONE:
+        if (!(caps & CAP_SYS_ADMIN_BIT))
+            return allow_each(rules, row, is_s390x(rules) ? no_namespaces_s390 : no_namespaces, 1, err);
+        break;
+    case SECCOMP_ENOSYS:
+        if (!granted)
+            match.action = FILTER_ERRNO(ENOSYS);
+        break;
+    }
+    return seccomp_rules_add(rules, row, &match, err);
+}
+
+static void add_archs(struct seccomp_rules *rules, const struct syscall_arch *native)
+{
+    seccomp_rules_add_arch(rules, native);
+    for (size_t i = 0; i < ARRAY_LEN(companions); i++)
+        for (size_t k = 0; str_eq(companions[i].native, native->name) && k < 2 && companions[i].also[k]; k++)
+            seccomp_rules_add_arch(rules, syscall_arch_find(slice_of(companions[i].also[k])));
 }
 
 int seccomp_default_profile(uint64_t caps, struct filter_program *out, struct err *err)
 {
-#if !defined(__x86_64__)
-    return err_set(err, ERR_NOT_IMPLEMENTED, "the default seccomp profile has no table for this architecture");
-#endif
+    const struct syscall_arch *native = syscall_arch_native();
+    _cleanup_(seccomp_rules_done) struct seccomp_rules rules = { .default_action = FILTER_ERRNO(EPERM),
+                                                                 .newer_is_enosys = true };
+    if (!native)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "the default seccomp profile has no table for this architecture");
+    add_archs(&rules, native);
     size_t len;
     const struct seccomp_call *calls = seccomp_calls(&len);
-    struct spans native = { .len = 0 }, compat = { .len = 0 };
-    for (size_t i = 0; i < len; i++) {
-        uint32_t action = action_of(&calls[i], caps);
-        add_span(&native, calls[i].x86_64, calls[i].x86_64, action);
-        add_span(&native, calls[i].x32, calls[i].x32, action);
-        add_span(&compat, calls[i].i386, calls[i].i386, action);
-    }
-    // x32 has the numbers of x86_64 with a bit set, and 36 of its own, which mean nothing without that bit: one search
-    // serves both.
-    add_span(&native, NEWEST_CALL + 1, X32_FIRST - 1, FILTER_ERRNO(ENOSYS));
-    add_span(&native, X32_LAST + 1, UINT32_MAX, FILTER_ERRNO(ENOSYS));
-    add_span(&compat, NEWEST_CALL + 1, UINT32_MAX, FILTER_ERRNO(ENOSYS));
-    struct filter_arch arches[] = {
-        { AUDIT_ARCH_X86_64, X32_BIT, native.items, native.len, FILTER_ERRNO(EPERM) },
-        { AUDIT_ARCH_I386, 0, compat.items, compat.len, FILTER_ERRNO(EPERM) },
-    };
-    return filter_compile(arches, ARRAY_LEN(arches), checks, ARRAY_LEN(checks), out, err);
+    for (size_t i = 0; i < len; i++)
+        if (add_call(&rules, &calls[i], caps, err) < 0)
+            return -1;
+    // Without SPEC_ALLOW older kernels slow every filtered process down by SSBD.
+    out->flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    return seccomp_rules_compile(&rules, out, err);
 }
