@@ -97,19 +97,18 @@ static const struct {
     { KVM_CHECK_EXTENSION, O },
 };
 
-static int by_first(const void *a, const void *b)
+static struct filter_rule equals(uint8_t arg, uint64_t value)
 {
-    const struct filter_span *left = a, *right = b;
-    return left->first < right->first ? -1 : left->first > right->first;
+    return (struct filter_rule){ .conditions = { { .arg = arg, .compare = FILTER_EQ, .value = value } }, .len = 1,
+                                 .action = SECCOMP_RET_ALLOW };
 }
 
-static size_t ioctls_of(unsigned thread, struct filter_span *out)
+static size_t ioctls_of(unsigned thread, struct filter_rule *out)
 {
     size_t len = 0;
     for (size_t i = 0; i < ARRAY_LEN(ioctls); i++)
         if (ioctls[i].threads & thread)
-            out[len++] = (struct filter_span){ ioctls[i].request, ioctls[i].request, SECCOMP_RET_ALLOW };
-    qsort(out, len, sizeof(*out), by_first);
+            out[len++] = equals(1, ioctls[i].request);
     return len;
 }
 
@@ -126,15 +125,20 @@ static size_t calls_of(unsigned thread, struct filter_span *out)
 
 int jail_filter(enum machine_thread thread, struct filter_program *out, struct err *err)
 {
-    static const struct filter_span modes[] = { { 3 /* F_GETFL */, 4 /* F_SETFL */, SECCOMP_RET_ALLOW } };
-    struct filter_span requests[ARRAY_LEN(ioctls)], spans[ARRAY_LEN(calls)];
+    const struct filter_rule modes[] = { equals(1, 3 /* F_GETFL */), equals(1, 4 /* F_SETFL */) };
+    const struct filter_rule not_executable = {
+        .conditions = { { .arg = 2, .compare = FILTER_MASKED_EQ, .value = 0, .mask = PROT_EXEC } }, .len = 1,
+        .action = SECCOMP_RET_ALLOW };
+    struct filter_rule requests[ARRAY_LEN(ioctls)];
+    struct filter_span spans[ARRAY_LEN(calls)];
     const struct filter_check checks[CHECK_LEN - 1] = {
-        [CHECK_IOCTL - 1] = { .arg = 1, .spans = requests, .span_len = ioctls_of(1u << thread, requests),
-                              .otherwise = SECCOMP_RET_KILL_PROCESS },
-        [CHECK_PROT - 1] = { .arg = 2, .mask = PROT_EXEC, .otherwise = SECCOMP_RET_KILL_PROCESS },
-        [CHECK_FCNTL - 1] = { .arg = 1, .spans = modes, .span_len = 1, .otherwise = SECCOMP_RET_KILL_PROCESS },
+        [CHECK_IOCTL - 1] = { .rules = requests, .rule_len = ioctls_of(1u << thread, requests),
+                              .otherwise = SECCOMP_RET_KILL_PROCESS, .wide = true },
+        [CHECK_PROT - 1] = { .rules = &not_executable, .rule_len = 1, .otherwise = SECCOMP_RET_KILL_PROCESS, .wide = true },
+        [CHECK_FCNTL - 1] = { .rules = modes, .rule_len = ARRAY_LEN(modes), .otherwise = SECCOMP_RET_KILL_PROCESS, .wide = true },
     };
     const struct filter_arch arch = { .audit_arch = AUDIT_ARCH_X86_64, .spans = spans, .span_len = calls_of(1u << thread, spans),
                                       .otherwise = SECCOMP_RET_KILL_PROCESS };
-    return filter_compile(&arch, 1, checks, ARRAY_LEN(checks), out, err);
+    out->flags = 0;
+    return filter_compile(&arch, 1, checks, ARRAY_LEN(checks), SECCOMP_RET_KILL_PROCESS, out, err);
 }
