@@ -102,6 +102,26 @@ static bool wants_limits(const struct cgroup_limits *limits)
            limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit;
 }
 
+// A group that was there before: its processes are warned of, and in a frozen one nothing would ever start. Then it is not
+// ours to remove, either.
+static int check_present(const struct cgroup_layout *layout, struct container *container, struct err *err)
+{
+    struct cgroup *cgroup = NULL;
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t len = 0;
+    if (cgroup_open(layout, container->cgroup, &cgroup, NULL) < 0)
+        return 0;
+    bool frozen = cgroups_frozen(cgroup);
+    if (cgroup_pids(cgroup, &pids, &len, NULL) == 0 && len) {
+        _cleanup_free_ char *line = mem_printf("container's cgroup is not empty: %zu process(es) found", len);
+        log_warning_line(line);
+    }
+    cgroup_free(cgroup);
+    if (frozen)
+        container->cgroup = (char *)"";
+    return frozen ? err_set(err, ERR_CONFLICT, "container's cgroup unexpectedly frozen") : 0;
+}
+
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err)
 {
     struct cgroup_layout layout;
@@ -116,6 +136,8 @@ int cgroups_make(struct call *call, struct container *container, struct cgroup *
         return 0;
     }
     struct cgroup *cgroup = NULL;
+    if (check_present(&layout, container, err) < 0)
+        return -1;
     if (cgroup_create(&layout, container->cgroup, &cgroup, err) < 0) {
         if (!call->rootless || wants_limits(&limits))
             return -1;

@@ -166,19 +166,23 @@ static bool says(int dir_fd, const char *file, const char *words)
     return found;
 }
 
-static bool is_frozen(struct container *container)
+bool cgroups_frozen(const struct cgroup *cgroup)
 {
-    struct cgroup *cgroup = NULL;
-    bool frozen = false;
-    if (container_cgroup(container, &cgroup, NULL) < 0 || !cgroup)
-        return false;
     const struct cgroup_layout *layout = cgroup_layout_of(cgroup);
+    bool frozen = false;
     for (size_t i = 0; i < layout->len && !frozen; i++) {
         if (layout->hierarchies[i].v2)
             frozen = says(cgroup_dir_fd(cgroup, i), "cgroup.events", "frozen 1");
         else if (str_eq(layout->hierarchies[i].controllers, "freezer"))
             frozen = says(cgroup_dir_fd(cgroup, i), "freezer.state", "FROZEN");
     }
+    return frozen;
+}
+
+static bool is_frozen(struct container *container)
+{
+    struct cgroup *cgroup = NULL;
+    bool frozen = container_cgroup(container, &cgroup, NULL) == 0 && cgroup && cgroups_frozen(cgroup);
     cgroup_free(cgroup);
     return frozen;
 }

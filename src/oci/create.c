@@ -130,9 +130,11 @@ static int at_stage(enum sandbox_stage stage, pid_t pid, int fd, void *context, 
         making->container.pid = pid;
         making->container.pid_start = process_start_time(pid);
         return run_stage_hooks(making, err);
-    default:
-        return err_set(err, ERR_NOT_IMPLEMENTED, "seccomp listeners are not supported yet");
+    case SANDBOX_STAGE_LISTENER:
+        making->container.pid = pid;
+        return seccomp_send_listener(&making->container, pid, fd, err);
     }
+    return err_set(err, ERR_INTERNAL, "unknown stage");
 }
 
 static void fill_hooks(struct making *making, struct sandbox_config *out)
@@ -168,6 +170,8 @@ static int fill_config(struct making *making, struct err *err)
                                     .no_new_keyring = args_flag(&call->args, "no-new-keyring"), .rootless = call->rootless,
                                     .at_stage = at_stage, .stage_context = making, .start_fd = making->start_fd,
                                     .report_fd = making->report_fd };
+    if (seccomp_of(in, in->process, &container->arena, &out->filter, err) < 0)
+        return -1;
     fill_hooks(making, out);
     describe_state(container, out);
     return read_preserved(&call->args, &call->arena, &out->keep_fds, &out->keep_len, err);

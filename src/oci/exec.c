@@ -149,6 +149,11 @@ static int finish(struct call *call, struct sandbox *sandbox, int master_fd, boo
     return detach ? 0 : foreground(sandbox, master_fd, &call->exit_code, err);
 }
 
+static int give_listener(int listener_fd, pid_t pid, void *context, struct err *err)
+{
+    return seccomp_send_listener(context, pid, listener_fd, err);
+}
+
 static int launch(struct call *call, struct container *container, const struct oci_process *process, struct err *err)
 {
     bool detach = args_flag(&call->args, "detach");
@@ -160,9 +165,11 @@ static int launch(struct call *call, struct container *container, const struct o
     if (pidfd < 0 || !container_alive(container))
         return err_set(err, ERR_CONFLICT, "cannot exec in a stopped container");
     struct sandbox_exec exec = { .process = process, .exact = true, .join_user = has_own(container, pid, "user"),
-                                 .join_time = has_own(container, pid, "time"), .rootless = call->rootless };
+                                 .join_time = has_own(container, pid, "time"), .rootless = call->rootless,
+                                 .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
-    if (read_preserved(&call->args, &call->arena, &exec.keep_fds, &exec.keep_len, err) < 0 ||
+    if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||
+        read_preserved(&call->args, &call->arena, &exec.keep_fds, &exec.keep_len, err) < 0 ||
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
     int result = sandbox_exec(pidfd, cgroup, &exec, &stdio, &sandbox, &master_fd, err);

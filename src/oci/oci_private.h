@@ -132,10 +132,19 @@ int idmap_namespace(const struct json_list *uids, const struct json_list *gids, 
 
 int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err);
 int cgroups_limits(const struct oci_config *config, struct arena *arena, struct cgroup_limits *out, struct err *err);
+bool cgroups_frozen(const struct cgroup *cgroup);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);
 
 void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);
 int hooks_run(struct container *container, const struct json_list *list, const char *kind, enum status status, struct err *err);
+
+// ---- seccomp.c ------------------------------------------------------------------------------------------------------
+
+// NULL when the document asks for none. Lives in the arena.
+int seccomp_of(const struct oci_config *config, const struct oci_process *process, struct arena *arena,
+               const struct filter_program **out, struct err *err);
+// Hands a listener to the socket that linux.seccomp names, with the container's state.
+int seccomp_send_listener(struct container *container, pid_t pid, int listener_fd, struct err *err);
 
 // ---- create.c, foreground.c -----------------------------------------------------------------------------------------
 

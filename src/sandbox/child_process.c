@@ -128,7 +128,11 @@ int op_no_new_privs(struct child *child, const struct op *op, struct err *err)
 
 int op_seccomp(struct child *child, const struct op *op, struct err *err)
 {
-    return filter_load(child->plan->filter, err);
+    const struct filter_program *filter = child->plan->filter;
+    if (!(filter->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+        return filter_load(filter, err);
+    _cleanup_close_ int listener = filter_load_listener(filter, err);
+    return listener < 0 ? -1 : child_stage(child, SANDBOX_STAGE_LISTENER, listener, err);
 }
 
 static int set_ids(const struct user_found *user, bool keep_groups, struct err *err)

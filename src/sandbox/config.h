@@ -58,7 +58,8 @@ enum sandbox_stage {
     SANDBOX_STAGE_MOUNTED, // everything is mounted, the old root still there: prestart and createRuntime hooks
     SANDBOX_STAGE_LISTENER, // a seccomp listener is handed over
 };
-// `fd` is the listener's (borrowed), else -1.
+// `fd` is the listener's (borrowed), else -1. While the parent sits in the last stage the child is already under its
+// filter.
 typedef int sandbox_stage_fn(enum sandbox_stage stage, pid_t pid, int fd, void *context, struct err *err);
 
 struct sandbox_config {
@@ -71,8 +72,7 @@ struct sandbox_config {
     const struct config_mount *mounts; // in this order
     size_t mount_len;
     struct cgroup *cgroup; // may be NULL
-    const struct filter_program *filter; // NULL: unconfined; copied
-    bool filter_listener; // the filter notifies: SANDBOX_STAGE_LISTENER follows its load
+    const struct filter_program *filter; // NULL: unconfined; copied. One that notifies has SANDBOX_STAGE_LISTENER after it
     const int *keep_fds; // as in struct sandbox_spec
     size_t keep_len;
     bool no_pivot, no_new_keyring;

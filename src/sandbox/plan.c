@@ -340,6 +340,8 @@ int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cg
     plan->cgroup = cgroup;
     plan->init_pidfd = plan->pidns_fd = init_pidfd;
     plan->strict = exec->exact;
+    plan->take_listener = exec->take_listener;
+    plan->stage_context = exec->context;
     plan->keep_fds = exec->keep_fds;
     plan->keep_len = exec->keep_len;
     if (build_exec(plan, exec, init_pidfd, err) < 0) {

@@ -210,6 +210,7 @@ struct sandbox_plan {
     int start_fd, report_fd;
     sandbox_stage_fn *at_stage;
     void *stage_context;
+    int (*take_listener)(int listener_fd, pid_t pid, void *context, struct err *err); // exec
 };
 
 // plan_process.c: what create and exec have in common. Fills the process part and appends the operations from OP_CWD on.

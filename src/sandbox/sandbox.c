@@ -245,6 +245,11 @@ static int adopt(struct sandbox *sandbox, pid_t pid, struct err *err)
 static int stage(const struct sandbox_plan *plan, struct sandbox *sandbox, enum sandbox_stage which, int fd, struct err *err)
 {
     char word = 1;
+    if (which == SANDBOX_STAGE_LISTENER && plan->take_listener) {
+        if (plan->take_listener(fd, sandbox->pid, plan->stage_context, err) < 0)
+            return -1;
+        return fd_write_full(sandbox->sock, &word, 1, err);
+    }
     if (!plan->at_stage)
         return err_set(err, ERR_INTERNAL, "the child stopped for nobody");
     if (plan->at_stage(which, sandbox->pid, fd, plan->stage_context, err) < 0)

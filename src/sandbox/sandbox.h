@@ -112,6 +112,9 @@ struct sandbox_exec {
     bool join_user, join_time; // the container has such namespaces of its own
     bool rootless; // the caller may join them only from inside the user namespace
     bool no_new_keyring;
+    // The filter notifies: called with its listener (borrowed) once it is loaded.
+    int (*take_listener)(int listener_fd, pid_t pid, void *context, struct err *err);
+    void *context;
     bool exact; // the process has what it says and nothing by default; a limit that can't be set is an error
 };
 int sandbox_exec(int init_pidfd, struct cgroup *cgroup, const struct sandbox_exec *exec,

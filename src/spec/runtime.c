@@ -189,6 +189,7 @@ static const struct json_field linux_fields[] = {
     ROW("gidMappings", JSON_LIST, oci_linux, gid_mappings, .sub = &oci_id_mapping_table, .flags = JSON_OMIT_EMPTY),
     ROW("timeOffsets", JSON_MAP, oci_linux, time_offsets, .sub = &oci_time_offset_table, .flags = JSON_OMIT_EMPTY),
     ROW("mountLabel", JSON_TEXT, oci_linux, mount_label, .flags = JSON_OMIT_EMPTY),
+    ROW("seccomp", JSON_RAW, oci_linux, seccomp, .flags = JSON_OMIT_EMPTY),
     ROW("personality", JSON_STRUCT_PTR, oci_linux, personality, .sub = &personality_table, .flags = JSON_OMIT_EMPTY),
     ROW("intelRdt", JSON_STRUCT_PTR, oci_linux, intel_rdt, .sub = &intel_rdt_table, .flags = JSON_OMIT_EMPTY),
 };

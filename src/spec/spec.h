@@ -112,7 +112,8 @@ struct oci_linux {
     struct kvs sysctl;
     char *cgroups_path;
     struct oci_resources resources;
-    char *seccomp_profile; // "default", "unconfined"; the spec's full section comes with the filter compiler
+    char *seccomp_profile; // not in the spec: "default", "unconfined"
+    json_t *seccomp; // as it is; the sandbox compiles it
     char *rootfs_propagation;
     int64_t shm_size; // bytes of /dev/shm
     struct json_list uid_mappings, gid_mappings; // struct oci_id_mapping
