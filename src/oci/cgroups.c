@@ -44,9 +44,8 @@ static int convert_rule(const struct oci_device_rule *in, struct cgroup_device_r
     return 0;
 }
 
-static int device_rules(const struct oci_linux *section, struct arena *arena, struct cgroup_limits *out, struct err *err)
+int cgroups_devices(const struct oci_linux *section, const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err)
 {
-    const struct json_list *list = &section->resources.devices;
     const struct oci_device_rule *rules = list->items;
     const struct oci_device *devices = section->devices.items;
     if (!list->len)
@@ -75,7 +74,7 @@ int cgroups_limits(const struct oci_config *config, struct arena *arena, struct 
                                    .memory_reservation = in->memory_reservation, .cpu_shares = in->cpu_shares,
                                    .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
                                    .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
-    return device_rules(config->linux_section, arena, out, err);
+    return cgroups_devices(config->linux_section, &in->devices, arena, out, err);
 }
 
 // Limits that a kernel or layout can't keep are an error here: the document is an order, not a wish.

@@ -206,12 +206,15 @@ static int launch(struct making *making, struct err *err)
     const struct sandbox_stdio stdio = { .terminal = container->config.process->terminal, .in = 0, .out = 1, .error = 2 };
     if (fill_config(making, err) < 0 || sandbox_plan_config(&making->config, &plan, err) < 0)
         return -1;
+    log_debug_line("nsexec container setup");
     int result = sandbox_create(plan, &stdio, &making->sandbox, &making->master_fd, err);
     sandbox_plan_free(plan);
+    log_debug_line("child process in init()");
     if (result < 0)
         return err_wrap(err, "unable to start container process");
     container->pid = sandbox_pid(making->sandbox);
     container->pid_start = process_start_time((pid_t)container->pid);
+    log_debug_line("init: closing the pipe to signal completion");
     return container_save(container, err);
 }
 

@@ -172,10 +172,13 @@ static int launch(struct call *call, struct container *container, const struct o
         read_preserved(&call->args, &call->arena, &exec.keep_fds, &exec.keep_len, err) < 0 ||
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
+    log_debug_line("nsexec container setup");
     int result = sandbox_exec(pidfd, cgroup, &exec, &stdio, &sandbox, &master_fd, err);
     cgroup_free(cgroup);
     if (result < 0)
         err_wrap(err, "unable to start container process");
+    else
+        log_debug_line("setns_init: about to exec");
     if (result == 0)
         result = finish(call, sandbox, master_fd, detach, args_text(&call->args, "pid-file"), err);
     if (result == 0 && detach)

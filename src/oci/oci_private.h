@@ -131,6 +131,9 @@ int idmap_write(pid_t pid, const struct json_list *uids, const struct json_list 
 int idmap_namespace(const struct json_list *uids, const struct json_list *gids, struct err *err);
 
 int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err);
+// `list` and what every container may use besides.
+int cgroups_devices(const struct oci_linux *section, const struct json_list *list, struct arena *arena, struct cgroup_limits *out,
+                    struct err *err);
 int cgroups_limits(const struct oci_config *config, struct arena *arena, struct cgroup_limits *out, struct err *err);
 bool cgroups_frozen(const struct cgroup *cgroup);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);

@@ -76,7 +76,7 @@ static int from_file(const char *path, struct arena *arena, struct oci_resources
     struct buf text = BUF_INIT(1 << 20);
     int result = file_read_at(AT_FDCWD, str_eq(path, "-") ? "/dev/stdin" : path, &text, err);
     if (result == 0)
-        result = json_decode_text(&oci_resources_table, buf_text(&text), text.size, out, arena, NULL, err);
+        result = oci_resources_decode(buf_text(&text), text.size, out, arena, err);
     buf_done(&text);
     return result;
 }
@@ -84,11 +84,14 @@ static int from_file(const char *path, struct arena *arena, struct oci_resources
 static int apply(struct container *container, const struct oci_resources *in, struct err *err)
 {
     struct cgroup *cgroup = NULL;
-    const struct cgroup_limits limits = { .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
+    struct cgroup_limits limits = { .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
                                           .memory_reservation = in->memory_reservation, .cpu_shares = in->cpu_shares,
                                           .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
                                           .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
     unsigned missing = 0;
+    if (in->devices.len && (container_load_config(container, err) < 0 ||
+                            cgroups_devices(container->config.linux_section, &in->devices, &container->arena, &limits, err) < 0))
+        return -1;
     if (container_cgroup(container, &cgroup, err) < 0)
         return -1;
     if (!cgroup)

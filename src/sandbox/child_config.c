@@ -218,6 +218,8 @@ int op_hook(struct child *child, const struct op *op, struct err *err)
                         (int)getpid(), config->state_tail);
     if (size < 0 || (size_t)size >= sizeof(state))
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "the state for hooks is larger than %d bytes", STATE_MAX);
+    if (!op->how && fchdir(child->root_fd) < 0) // where runc has them
+        return err_errno(err, errno, "fchdir");
     if (config_hook_run(hook, state, (size_t)size, err) < 0)
         return err_wrap(err, "error running %s hook #%zu", op->how ? "startContainer" : "createContainer", op->index);
     return 0;

@@ -54,7 +54,7 @@ int child_system_target(struct child *child, const char *path, struct err *err)
 {
     int fd = path_open_plain(child->root_fd, path, err);
     if (fd < 0 && err->number == ELOOP)
-        return err_set(err, ERR_PERMISSION_DENIED, "is a link in the image, which must not be");
+        return err_set(err, ERR_PERMISSION_DENIED, "must be mounted on ordinary directory, not on a link");
     if (fd >= 0 || err->number != ENOENT)
         return fd;
     err_clear(err);

@@ -96,10 +96,10 @@ static int judge(const siginfo_t *info, struct talk *talk, struct err *err)
     if (info->si_code == CLD_EXITED && info->si_status == 0)
         return 0;
     if (info->si_code == CLD_EXITED && info->si_status == 127)
-        return err_set(err, ERR_INTERNAL, "could not be executed: %s", talk->said);
+        return err_set(err, ERR_INTERNAL, "error running hook: could not be executed: %s", talk->said);
     if (info->si_code == CLD_EXITED)
-        return err_set(err, ERR_INTERNAL, "exit status %d, stdout: , stderr: %s", info->si_status, talk->said);
-    return err_set(err, ERR_INTERNAL, "signal: %d, stdout: , stderr: %s", info->si_status, talk->said);
+        return err_set(err, ERR_INTERNAL, "error running hook: exit status %d, stdout: , stderr: %s", info->si_status, talk->said);
+    return err_set(err, ERR_INTERNAL, "error running hook: signal: %d, stdout: , stderr: %s", info->si_status, talk->said);
 }
 
 static int wait_for(struct talk *talk, int64_t timeout_s, struct err *err)

@@ -272,6 +272,15 @@ static void mark_any(const json_t *resources, struct json_list *rules)
     }
 }
 
+int oci_resources_decode(const char *text, size_t size, struct oci_resources *out, struct arena *arena, struct err *err)
+{
+    _cleanup_json_ json_t *document = NULL;
+    if (json_parse(text, size, &document, err) < 0 || json_decode(&oci_resources_table, document, out, arena, NULL, err) < 0)
+        return -1;
+    mark_any(document, &out->devices);
+    return 0;
+}
+
 int oci_process_decode(json_t *document, struct oci_process *out, struct arena *arena, struct err *err)
 {
     if (json_decode(&oci_process_table, document, out, arena, NULL, err) < 0)

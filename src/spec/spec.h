@@ -187,6 +187,7 @@ extern const struct json_table oci_mount_table;
 // config.json (or, the second, a process.json) from its parsed text, with the values that differ from zero when a field is
 // absent put right. `document` must live as long as *out.
 int oci_config_decode(json_t *document, struct oci_config *out, struct arena *arena, struct err *err);
+int oci_resources_decode(const char *text, size_t size, struct oci_resources *out, struct arena *arena, struct err *err);
 int oci_process_decode(json_t *document, struct oci_process *out, struct arena *arena, struct err *err);
 
 // ---- image-spec -----------------------------------------------------------------------------------------------------
