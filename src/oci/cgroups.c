@@ -24,7 +24,8 @@ int cgroups_path(const char *wanted, const char *id, struct arena *arena, const 
     return 0;
 }
 
-// What every container may use, after the document's own rules: the devices it is given, and mknod.
+// What every container may use, after the document's own rules: the devices that all have, and mknod. A device that the
+// document lists may be used only by a rule of the document.
 static const struct cgroup_device_rule default_rules[] = {
     { true, 'c', -1, -1, "m" }, { true, 'b', -1, -1, "m" }, { true, 'c', 1, 3, "rwm" },   { true, 'c', 1, 8, "rwm" },
     { true, 'c', 1, 7, "rwm" }, { true, 'c', 5, 0, "rwm" }, { true, 'c', 1, 5, "rwm" },   { true, 'c', 1, 9, "rwm" },
@@ -44,24 +45,18 @@ static int convert_rule(const struct oci_device_rule *in, struct cgroup_device_r
     return 0;
 }
 
-int cgroups_devices(const struct oci_linux *section, const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err)
+int cgroups_devices(const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err)
 {
     const struct oci_device_rule *rules = list->items;
-    const struct oci_device *devices = section->devices.items;
     if (!list->len)
         return 0;
-    struct cgroup_device_rule *all = arena_alloc(arena, (list->len + section->devices.len + ARRAY_LEN(default_rules)) * sizeof(*all));
+    struct cgroup_device_rule *all = arena_alloc(arena, (list->len + ARRAY_LEN(default_rules)) * sizeof(*all));
     size_t len = 0;
     for (size_t i = 0; i < list->len; i++)
         if (convert_rule(&rules[i], &all[len++], err) < 0)
             return -1;
     for (size_t i = 0; i < ARRAY_LEN(default_rules); i++)
         all[len++] = default_rules[i];
-    for (size_t i = 0; i < section->devices.len; i++) {
-        char type = str_eq(devices[i].type, "b") ? 'b' : str_eq(devices[i].type, "p") ? 'p' : 'c';
-        if (type != 'p')
-            all[len++] = (struct cgroup_device_rule){ true, type, devices[i].major, devices[i].minor, "rwm" };
-    }
     out->devices = all;
     out->device_len = len;
     return 0;
@@ -74,7 +69,7 @@ int cgroups_limits(const struct oci_config *config, struct arena *arena, struct 
                                    .memory_reservation = in->memory_reservation, .cpu_shares = in->cpu_shares,
                                    .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
                                    .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
-    return cgroups_devices(config->linux_section, &in->devices, arena, out, err);
+    return cgroups_devices(&in->devices, arena, out, err);
 }
 
 // Limits that a kernel or layout can't keep are an error here: the document is an order, not a wish.

@@ -215,7 +215,7 @@ int container_cgroup(struct container *container, struct cgroup **out, struct er
 }
 
 // By pidfd, checked again after it was opened: a pid that has come back is never hit.
-int container_signal(const struct container *container, int sig, struct err *err)
+int container_send(const struct container *container, int sig, struct err *err)
 {
     _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)container->pid, 0);
     if (pidfd < 0 || !container_alive(container))
@@ -267,7 +267,7 @@ static int destroy_cgroup(struct container *container, struct err *err)
 int container_destroy(struct call *call, struct container *container, struct err *err)
 {
     if (container_alive(container))
-        container_signal(container, SIGKILL, NULL);
+        container_send(container, SIGKILL, NULL);
     if (destroy_cgroup(container, err) < 0)
         return -1;
     if (!container->document)

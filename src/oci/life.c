@@ -107,7 +107,7 @@ static int signal_all(struct container *container, int sig, struct err *err)
     if (container_cgroup(container, &cgroup, err) < 0)
         return -1;
     if (!cgroup)
-        return container_signal(container, sig, err);
+        return container_send(container, sig, err);
     int result = sig == SIGKILL ? cgroup_kill(cgroup, 10 * NS_PER_S, err) : cgroup_signal_all(cgroup, sig, err);
     cgroup_free(cgroup);
     return result;
@@ -132,7 +132,7 @@ static int kill_it(struct container *container, int sig, bool all, struct err *e
     // Without a pid namespace of its own the death of the first process does not end the others.
     if (sig == SIGKILL && container_load_config(container, NULL) == 0 && shares_pids(container) && !str_empty(container->cgroup))
         return signal_all(container, sig, err);
-    if (container_signal(container, sig, err) < 0)
+    if (container_send(container, sig, err) < 0)
         return -1;
     if (sig == SIGKILL && status == STATUS_PAUSED) { // on v1 a frozen process does not die
         struct cgroup *cgroup = NULL;

@@ -97,7 +97,7 @@ enum status container_status(struct container *container);
 const char *status_name(enum status status);
 int container_cgroup(struct container *container, struct cgroup **out, struct err *err); // NULL where it has none
 bool container_alive(const struct container *container);
-int container_signal(const struct container *container, int sig, struct err *err);
+int container_send(const struct container *container, int sig, struct err *err);
 void container_done(struct container *container);
 // Everything that is left of it goes: processes, cgroup, folder; poststop hooks run.
 int container_destroy(struct call *call, struct container *container, struct err *err);
@@ -132,8 +132,7 @@ int idmap_namespace(const struct json_list *uids, const struct json_list *gids, 
 
 int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err);
 // `list` and what every container may use besides.
-int cgroups_devices(const struct oci_linux *section, const struct json_list *list, struct arena *arena, struct cgroup_limits *out,
-                    struct err *err);
+int cgroups_devices(const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err);
 int cgroups_limits(const struct oci_config *config, struct arena *arena, struct cgroup_limits *out, struct err *err);
 bool cgroups_frozen(const struct cgroup *cgroup);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);

@@ -89,8 +89,7 @@ static int apply(struct container *container, const struct oci_resources *in, st
                                           .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
                                           .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
     unsigned missing = 0;
-    if (in->devices.len && (container_load_config(container, err) < 0 ||
-                            cgroups_devices(container->config.linux_section, &in->devices, &container->arena, &limits, err) < 0))
+    if (in->devices.len && cgroups_devices(&in->devices, &container->arena, &limits, err) < 0)
         return -1;
     if (container_cgroup(container, &cgroup, err) < 0)
         return -1;
