@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "base/slice.h"
+#include "kernel/abi.h"
 #include "oci/oci_private.h"
 
 // ---- the process ----------------------------------------------------------------------------------------------------
@@ -137,6 +138,20 @@ static bool has_own(const struct container *container, pid_t pid, const char *ki
     return stat(path, &own) == 0 && own.st_ino != other.st_ino;
 }
 
+// A user may join a namespace only from the rights over it; those that are the host's it has already.
+static uint64_t own_namespaces(const struct container *container, pid_t pid)
+{
+    static const struct {
+        const char *kind;
+        uint64_t flag;
+    } kinds[] = { { "mnt", CLONE_NEWNS },   { "ipc", CLONE_NEWIPC },       { "uts", CLONE_NEWUTS },
+                  { "net", CLONE_NEWNET }, { "cgroup", CLONE_NEWCGROUP }, { "time", CLONE_NEWTIME } };
+    uint64_t flags = 0;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        flags |= has_own(container, pid, kinds[i].kind) ? kinds[i].flag : 0;
+    return flags;
+}
+
 static int finish(struct call *call, struct sandbox *sandbox, int master_fd, bool detach, const char *pid_file, struct err *err)
 {
     const char *console = args_text(&call->args, "console-socket");
@@ -166,6 +181,7 @@ static int launch(struct call *call, struct container *container, const struct o
         return err_set(err, ERR_CONFLICT, "cannot exec in a stopped container");
     struct sandbox_exec exec = { .process = process, .exact = true, .join_user = has_own(container, pid, "user"),
                                  .join_time = has_own(container, pid, "time"), .rootless = call->rootless,
+                                 .namespaces = call->rootless ? own_namespaces(container, pid) : 0,
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
     if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||

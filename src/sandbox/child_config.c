@@ -45,7 +45,7 @@ int op_stage(struct child *child, const struct op *op, struct err *err)
 int op_become_root(struct child *child, const struct op *op, struct err *err)
 {
     // Denied where an unprivileged user made the maps; then the groups stay.
-    if (!child->plan->keep_groups && syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)
+    if (syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)
         return err_errno(err, errno, "setgroups");
     if (syscall(SYS_setresgid, 0, 0, 0) < 0)
         return err_errno(err, errno, "setresgid");

@@ -138,7 +138,7 @@ int op_seccomp(struct child *child, const struct op *op, struct err *err)
 static int set_ids(const struct user_found *user, bool keep_groups, struct err *err)
 {
     // By system call: glibc's wrappers would look for other threads of a process that has been cloned without them.
-    if (!keep_groups && syscall(SYS_setgroups, user->group_len, user->groups) < 0)
+    if (syscall(SYS_setgroups, user->group_len, user->groups) < 0 && !(keep_groups && errno == EPERM))
         return err_errno(err, errno, "setgroups");
     if (syscall(SYS_setresgid, user->gid, user->gid, user->gid) < 0)
         return err_errno(err, errno, "set gid %u", user->gid);

@@ -283,6 +283,8 @@ static void exec_namespaces(struct sandbox_plan *plan, const struct sandbox_exec
 {
     uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP |
                      (exec->join_time ? CLONE_NEWTIME : 0);
+    if (exec->namespaces)
+        flags &= exec->namespaces;
     if (exec->join_user && exec->rootless) {
         plan->pidns_fd = -1;
         plan->before = (struct plan_before){ .needed = true, .join_fds = { init_pidfd, init_pidfd }, .join_len = 2,
@@ -311,6 +313,7 @@ static int build_exec(struct sandbox_plan *plan, const struct sandbox_exec *exec
     const struct oci_process *process = exec->process;
     if (plan_process(plan, process, err) < 0 || exec_filter(plan, exec, err) < 0)
         return -1;
+    plan->keep_groups = exec->rootless && plan->user.extra_len == 0;
     if (plan->cgroup)
         plan_add(plan, OP_JOIN_CGROUP);
     exec_namespaces(plan, exec, init_pidfd);

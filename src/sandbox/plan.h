@@ -201,7 +201,7 @@ struct sandbox_plan {
     // Of a config.json only.
     const struct sandbox_config *config; // borrowed; NULL: Docker's
     bool strict; // a limit that can't be set is an error
-    bool keep_groups; // setgroups is denied in the user namespace
+    bool keep_groups; // where setgroups is denied, the groups stay: none were asked for
     bool maps_need_dumpable;
     bool join_users; // exec: the container's user namespace is not ours
     struct plan_before before;

@@ -220,6 +220,7 @@ static int build(struct sandbox_plan *plan, const struct sandbox_config *config,
     if (namespaces(plan, config, err) < 0)
         return -1;
     plan->maps_need_dumpable = config->rootless;
+    plan->keep_groups = config->rootless && plan->user.extra_len == 0;
     before_mounts(plan, config, late);
     if (plan_names_of(plan, config->hostname, config->domainname, err) < 0 ||
         plan_config_mounts(plan, config, users, err) < 0)

@@ -194,6 +194,14 @@ static void add_remount(struct sandbox_plan *plan, const struct config_mount *mo
     op->how = mount->rec_set || mount->rec_clear ? OP_RECURSIVE : 0;
 }
 
+static void hide(struct sandbox_plan *plan, const char *path)
+{
+    struct op *op = plan_add(plan, OP_FILESYSTEM);
+    op->path = path;
+    op->text = "tmpfs";
+    op->flags = RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+}
+
 static int add_mount(struct sandbox_plan *plan, const struct sandbox_config *config, const struct config_mount *mount,
                      size_t *bind, struct err *err)
 {
@@ -211,7 +219,11 @@ static int add_mount(struct sandbox_plan *plan, const struct sandbox_config *con
         add_remount(plan, mount);
         break;
     case CONFIG_MOUNT_CGROUP:
-        plan_cgroups(plan, config->cgroup, mount->target, mount->set);
+        // Without a group of its own a container is shown none: what a bind of /sys brought along is hidden.
+        if (config->cgroup)
+            plan_cgroups(plan, config->cgroup, mount->target, mount->set);
+        else
+            hide(plan, mount->target);
         return 0;
     }
     for (size_t i = 0; i < mount->propagation_len; i++) {

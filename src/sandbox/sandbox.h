@@ -111,6 +111,7 @@ struct sandbox_exec {
     size_t keep_len;
     bool join_user, join_time; // the container has such namespaces of its own
     bool rootless; // the caller may join them only from inside the user namespace
+    uint64_t namespaces; // CLONE_NEW*: only these of its others are joined (a user may not join the host's own); 0: all
     bool no_new_keyring;
     // The filter notifies: called with its listener (borrowed) once it is loaded.
     int (*take_listener)(int listener_fd, pid_t pid, void *context, struct err *err);
