@@ -24,7 +24,7 @@
 
 int cgroup_put(int dir_fd, const char *file, struct err *err, const char *fmt, ...)
 {
-    char text[256];
+    char text[4096];
     va_list args;
     va_start(args, fmt);
     int size = vsnprintf(text, sizeof(text), fmt, args);
@@ -35,8 +35,13 @@ int cgroup_put(int dir_fd, const char *file, struct err *err, const char *fmt, .
     if (fd < 0)
         return err_errno(err, errno, "cgroup %s", file);
     if (write(fd, text, (size_t)size) != size)
-        return err_errno(err, errno, "cgroup: write \"%s\" to %s", text, file);
+        return err_errno(err, errno, "cgroup: write \"%.100s\" to %s", text, file);
     return 0;
+}
+
+bool cgroup_has_file(int dir_fd, const char *file)
+{
+    return dir_fd >= 0 && faccessat(dir_fd, file, F_OK, 0) == 0;
 }
 
 int cgroup_read(int dir_fd, const char *file, struct buf *out, struct err *err)
@@ -219,16 +224,6 @@ int cgroup_v2_dir(const struct cgroup *cgroup)
 
 // ---- members --------------------------------------------------------------------------------------------------------
 
-int cgroup_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
-{
-    unsigned ignored = 0;
-    missing = missing ? missing : &ignored;
-    *missing = 0;
-    if (cgroup->layout.version == CGROUP_V2)
-        return cgroup_v2_limit(cgroup, limits, missing, err);
-    return cgroup_v1_limit(cgroup, limits, missing, err);
-}
-
 int cgroup_join(struct cgroup *cgroup, pid_t pid, struct err *err)
 {
     for (size_t i = 0; i < cgroup->layout.len; i++)
@@ -393,6 +388,14 @@ int cgroup_kill(struct cgroup *cgroup, int64_t timeout_ns, struct err *err)
 int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct err *err)
 {
     return cgroup_v2_dir(cgroup) >= 0 ? cgroup_v2_freeze(cgroup, frozen, err) : cgroup_v1_freeze(cgroup, frozen, err);
+}
+
+bool cgroup_is_frozen(struct cgroup *cgroup)
+{
+    int dir = cgroup_v2_dir(cgroup);
+    if (dir >= 0)
+        return cgroup_keyed(dir, "cgroup.events", "frozen", 0) == 1;
+    return cgroup_v1_is_frozen(cgroup);
 }
 
 int64_t cgroup_oom_kills(struct cgroup *cgroup)

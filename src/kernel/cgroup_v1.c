@@ -36,7 +36,8 @@ int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, struct
     if (!has_word(controllers, "cpuset"))
         return 0;
     struct err missed = { 0 };
-    if (inherit(parent_fd, dir_fd, "cpuset.cpus", &missed) == 0 && inherit(parent_fd, dir_fd, "cpuset.mems", &missed) == 0)
+    if (inherit(parent_fd, dir_fd, "cpuset.cpus", &missed) == 0 &&
+        inherit(parent_fd, dir_fd, "cpuset.mems", &missed) == 0)
         return 0;
     if (missed.number == ENOENT)
         return 0; // a made-up tree
@@ -45,61 +46,67 @@ int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, struct
     return -1;
 }
 
-// Writes a limit; a controller or file that is not there is noted in *missing.
-static int set(int dir_fd, const char *file, const char *value, unsigned what, unsigned *missing, struct err *err)
-{
-    struct err failed = { 0 };
-    if (dir_fd >= 0 && cgroup_put(dir_fd, file, &failed, "%s", value) == 0)
-        return 0;
-    if (dir_fd < 0 || failed.number == ENOENT || failed.number == EOPNOTSUPP) {
-        *missing |= what;
-        return 0;
+#define ROW(controller, name, kind, member, bit)                            \
+    {                                                                       \
+        controller, name, kind, offsetof(struct cgroup_limits, member), bit \
     }
-    if (err)
-        *err = failed;
-    return -1;
+
+static const struct cgroup_limit_file files[] = {
+    ROW("cpu", "cpu.shares", CGROUP_NUMBER, cpu_shares, CGROUP_NO_CPU_SHARES),
+    ROW("cpu", "cpu.cfs_period_us", CGROUP_NUMBER, cpu_period, CGROUP_NO_CPU_QUOTA),
+    ROW("cpu", "cpu.cfs_burst_us", CGROUP_SET_NUMBER, cpu_burst, CGROUP_NO_CPU_BURST),
+    ROW("cpu", "cpu.cfs_quota_us", CGROUP_NUMBER, cpu_quota, CGROUP_NO_CPU_QUOTA),
+    ROW("cpu", "cpu.idle", CGROUP_SET_NUMBER, cpu_idle, CGROUP_NO_CPU_IDLE),
+    ROW("cpu", "cpu.rt_period_us", CGROUP_NUMBER, cpu_rt_period, CGROUP_NO_CPU_RT),
+    ROW("cpu", "cpu.rt_runtime_us", CGROUP_NUMBER, cpu_rt_runtime, CGROUP_NO_CPU_RT),
+    ROW("cpuset", "cpuset.cpus", CGROUP_WORD, cpuset_cpus, CGROUP_NO_CPUSET),
+    ROW("cpuset", "cpuset.mems", CGROUP_WORD, cpuset_mems, CGROUP_NO_CPUSET),
+    ROW("memory", "memory.limit_in_bytes", CGROUP_NUMBER, memory_limit, CGROUP_NO_MEMORY),
+    ROW("memory", "memory.memsw.limit_in_bytes", CGROUP_NUMBER, memory_swap, CGROUP_NO_SWAP),
+    ROW("memory", "memory.soft_limit_in_bytes", CGROUP_NUMBER, memory_reservation, CGROUP_NO_RESERVATION),
+    ROW("memory", "memory.kmem.limit_in_bytes", CGROUP_NUMBER, memory_kernel, CGROUP_NO_KERNEL_MEMORY),
+    ROW("memory", "memory.kmem.tcp.limit_in_bytes", CGROUP_NUMBER, memory_kernel_tcp, CGROUP_NO_KERNEL_MEMORY),
+    ROW("memory", "memory.oom_control", CGROUP_FLAG, oom_kill_disable, CGROUP_NO_OOM_CONTROL),
+    ROW("memory", "memory.swappiness", CGROUP_SET_NUMBER, memory_swappiness, CGROUP_NO_SWAPPINESS),
+    ROW("pids", "pids.max", CGROUP_NUMBER_MAX, pids_limit, CGROUP_NO_PIDS),
+    ROW("blkio", "blkio.leaf_weight", CGROUP_NUMBER, io_leaf_weight, CGROUP_NO_IO_WEIGHT),
+    ROW("net_cls", "net_cls.classid", CGROUP_NUMBER, net_class, CGROUP_NO_NET),
+};
+
+static void add_weights(struct cgroup_changes *changes, int dir, const struct cgroup_limits *limits)
+{
+    // BFQ's own names where the scheduler that had the plain ones is gone (Linux 5.0).
+    bool plain = cgroup_has_file(dir, "blkio.weight");
+    if (limits->io_weight)
+        cgroup_change_add(changes, dir, plain ? "blkio.weight" : "blkio.bfq.weight", CGROUP_NO_IO_WEIGHT, "%lld",
+                          (long long)limits->io_weight);
+    for (size_t i = 0; i < limits->io_weight_len; i++) {
+        const struct cgroup_device_weight *item = &limits->io_weights[i];
+        if (item->weight)
+            cgroup_change_add(changes, dir, plain ? "blkio.weight_device" : "blkio.bfq.weight_device",
+                              CGROUP_NO_IO_WEIGHT, "%lld:%lld %lld", (long long)item->major, (long long)item->minor,
+                              (long long)item->weight);
+        if (item->leaf_weight)
+            cgroup_change_add(changes, dir, "blkio.leaf_weight_device", CGROUP_NO_IO_WEIGHT, "%lld:%lld %lld",
+                              (long long)item->major, (long long)item->minor, (long long)item->leaf_weight);
+    }
 }
 
-static int set_number(int dir_fd, const char *file, int64_t value, unsigned what, unsigned *missing, struct err *err)
+static void add_rates(struct cgroup_changes *changes, int dir, const char *file, const struct cgroup_device_rate *rates,
+                      size_t len)
 {
-    if (value == 0)
-        return 0;
-    char text[32];
-    snprintf(text, sizeof(text), "%lld", (long long)value);
-    return set(dir_fd, file, text, what, missing, err);
+    for (size_t i = 0; i < len; i++)
+        cgroup_change_add(changes, dir, file, CGROUP_NO_IO_LIMIT, "%lld:%lld %llu", (long long)rates[i].major,
+                          (long long)rates[i].minor, (unsigned long long)rates[i].rate);
 }
 
-static int limit_memory(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
+static void add_io(struct cgroup_changes *changes, int dir, const struct cgroup_limits *limits)
 {
-    int dir = cgroup_v1_dir(cgroup, "memory");
-    // The kernel holds memory <= memory+swap at every moment: raised, the sum goes first; lowered or new, last.
-    int64_t sum_now = cgroup_number(dir, "memory.memsw.limit_in_bytes", 0);
-    bool sum_first = limits->memory_limit > 0 && sum_now > 0 && limits->memory_limit > sum_now;
-    if (sum_first &&
-        set_number(dir, "memory.memsw.limit_in_bytes", limits->memory_swap, CGROUP_NO_SWAP, missing, err) < 0)
-        return -1;
-    if (set_number(dir, "memory.limit_in_bytes", limits->memory_limit, CGROUP_NO_MEMORY, missing, err) < 0)
-        return -1;
-    if (!sum_first &&
-        set_number(dir, "memory.memsw.limit_in_bytes", limits->memory_swap, CGROUP_NO_SWAP, missing, err) < 0)
-        return -1;
-    return set_number(dir, "memory.soft_limit_in_bytes", limits->memory_reservation, CGROUP_NO_RESERVATION, missing, err);
-}
-
-static int limit_cpu(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
-{
-    int cpu = cgroup_v1_dir(cgroup, "cpu"), sets = cgroup_v1_dir(cgroup, "cpuset");
-    if (set_number(cpu, "cpu.shares", limits->cpu_shares, CGROUP_NO_CPU_SHARES, missing, err) < 0 ||
-        set_number(cpu, "cpu.cfs_period_us", limits->cpu_period, CGROUP_NO_CPU_QUOTA, missing, err) < 0 ||
-        set_number(cpu, "cpu.cfs_quota_us", limits->cpu_quota, CGROUP_NO_CPU_QUOTA, missing, err) < 0)
-        return -1;
-    if (!str_empty(limits->cpuset_cpus) &&
-        set(sets, "cpuset.cpus", limits->cpuset_cpus, CGROUP_NO_CPUSET, missing, err) < 0)
-        return -1;
-    if (!str_empty(limits->cpuset_mems) &&
-        set(sets, "cpuset.mems", limits->cpuset_mems, CGROUP_NO_CPUSET, missing, err) < 0)
-        return -1;
-    return 0;
+    add_weights(changes, dir, limits);
+    add_rates(changes, dir, "blkio.throttle.read_bps_device", limits->io_read_bps, limits->io_read_bps_len);
+    add_rates(changes, dir, "blkio.throttle.write_bps_device", limits->io_write_bps, limits->io_write_bps_len);
+    add_rates(changes, dir, "blkio.throttle.read_iops_device", limits->io_read_iops, limits->io_read_iops_len);
+    add_rates(changes, dir, "blkio.throttle.write_iops_device", limits->io_write_iops, limits->io_write_iops_len);
 }
 
 static void device_number(char out[24], int64_t number)
@@ -110,36 +117,62 @@ static void device_number(char out[24], int64_t number)
         snprintf(out, 24, "%lld", (long long)number);
 }
 
-static int limit_devices(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
+static void add_devices(struct cgroup_changes *changes, int dir, const struct cgroup_limits *limits)
 {
-    int dir = cgroup_v1_dir(cgroup, "devices");
     for (size_t i = 0; i < limits->device_len; i++) {
         const struct cgroup_device_rule *rule = &limits->devices[i];
-        char text[80], major[24], minor[24];
+        const char *file = rule->allow ? "devices.allow" : "devices.deny";
+        char major[24], minor[24];
         device_number(major, rule->major);
         device_number(minor, rule->minor);
         // "a" speaks of all devices and takes no numbers.
         if (rule->type == 'a')
-            snprintf(text, sizeof(text), "a");
+            cgroup_change_add(changes, dir, file, CGROUP_NO_DEVICES, "a");
         else
-            snprintf(text, sizeof(text), "%c %s:%s %.3s", rule->type, major, minor, rule->access);
-        if (set(dir, rule->allow ? "devices.allow" : "devices.deny", text, CGROUP_NO_DEVICES, missing, err) < 0)
-            return -1;
+            cgroup_change_add(changes, dir, file, CGROUP_NO_DEVICES, "%c %s:%s %.3s", rule->type, major, minor,
+                              rule->access);
     }
+}
+
+static void add_others(struct cgroup *cgroup, struct cgroup_changes *changes, const struct cgroup_limits *limits)
+{
+    cgroup_change_add_huge_pages(changes, cgroup_v1_dir(cgroup, "hugetlb"), "limit_in_bytes", limits);
+    cgroup_change_add_rdma(changes, cgroup_v1_dir(cgroup, "rdma"), limits);
+    for (size_t i = 0; i < limits->net_priority_len; i++)
+        cgroup_change_add(changes, cgroup_v1_dir(cgroup, "net_prio"), "net_prio.ifpriomap", CGROUP_NO_NET, "%s %u",
+                          limits->net_priorities[i].interface, limits->net_priorities[i].priority);
+}
+
+int cgroup_v1_changes(struct cgroup *cgroup, const struct cgroup_limits *limits, struct cgroup_changes *changes,
+                      unsigned *missing, struct err *err)
+{
+    struct cgroup_limits whole = *limits;
+    if (limits->unified_len)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid configuration: cannot use unified on cgroup v1");
+    if (limits->memory_swappiness.set && (limits->memory_swappiness.value < 0 || limits->memory_swappiness.value > 100))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid memory swappiness value: %lld (valid range is 0-100)",
+                       (long long)limits->memory_swappiness.value);
+    // Unlimited memory under an old limit of both would stay limited.
+    if (limits->memory_limit < 0 && limits->memory_swap == 0 &&
+        cgroup_has_file(cgroup_v1_dir(cgroup, "memory"), "memory.memsw.limit_in_bytes"))
+        whole.memory_swap = -1;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        cgroup_change_add_row(changes, cgroup_v1_dir(cgroup, files[i].controller), &files[i], &whole, missing);
+    add_io(changes, cgroup_v1_dir(cgroup, "blkio"), limits);
+    add_others(cgroup, changes, limits);
+    add_devices(changes, cgroup_v1_dir(cgroup, "devices"), limits);
     return 0;
 }
 
-int cgroup_v1_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
+// The kernel bounds shares silently.
+int cgroup_v1_after(struct cgroup *cgroup, const struct cgroup_limits *limits, struct err *err)
 {
-    if (limit_memory(cgroup, limits, missing, err) < 0 || limit_cpu(cgroup, limits, missing, err) < 0)
-        return -1;
-    char pids[32] = "max";
-    if (limits->pids_limit > 0)
-        snprintf(pids, sizeof(pids), "%lld", (long long)limits->pids_limit);
-    if (limits->pids_limit != 0 &&
-        set(cgroup_v1_dir(cgroup, "pids"), "pids.max", pids, CGROUP_NO_PIDS, missing, err) < 0)
-        return -1;
-    return limit_devices(cgroup, limits, missing, err);
+    int64_t got =
+        limits->cpu_shares ? cgroup_number(cgroup_v1_dir(cgroup, "cpu"), "cpu.shares", limits->cpu_shares) : 0;
+    if (limits->cpu_shares && got != limits->cpu_shares)
+        return err_set(err, ERR_INVALID_ARGUMENT, "the %s allowed cpu-shares is %lld",
+                       limits->cpu_shares > got ? "maximum" : "minimum", (long long)got);
+    return 0;
 }
 
 static bool state_is(int dir_fd, const char *word)
@@ -147,6 +180,12 @@ static bool state_is(int dir_fd, const char *word)
     _cleanup_buf_ struct buf text = BUF_INIT(64);
     return cgroup_read(dir_fd, "freezer.state", &text, NULL) == 0 &&
            slice_eq(slice_trim(slice_of(buf_text(&text))), word);
+}
+
+bool cgroup_v1_is_frozen(struct cgroup *cgroup)
+{
+    int dir = cgroup_v1_dir(cgroup, "freezer");
+    return dir >= 0 && state_is(dir, "FROZEN");
 }
 
 int cgroup_v1_freeze(struct cgroup *cgroup, bool frozen, struct err *err)
