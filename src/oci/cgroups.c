@@ -62,38 +62,19 @@ int cgroups_devices(const struct json_list *list, struct arena *arena, struct cg
     return 0;
 }
 
-int cgroups_limits(const struct oci_config *config, struct arena *arena, struct cgroup_limits *out, struct err *err)
+int cgroups_limits(struct container *container, struct arena *arena, struct cgroup_limits *out, struct err *err)
 {
-    const struct oci_resources *in = &config->linux_section->resources;
-    *out = (struct cgroup_limits){ .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
-                                   .memory_reservation = in->memory_reservation, .cpu_shares = in->cpu_shares,
-                                   .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
-                                   .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
+    const struct oci_resources *in = &container->config.linux_section->resources;
+    json_t *document = json_object_get(json_object_get(container->document, "linux"), "resources");
+    if (resources_limits(document, in, arena, out, err) < 0)
+        return err_wrap(err, "linux");
     return cgroups_devices(&in->devices, arena, out, err);
-}
-
-// Limits that a kernel or layout can't keep are an error here: the document is an order, not a wish.
-static const struct {
-    unsigned bit;
-    const char *name;
-} limit_names[] = {
-    { CGROUP_NO_MEMORY, "memory.limit" }, { CGROUP_NO_SWAP, "memory.swap" },   { CGROUP_NO_CPU_QUOTA, "cpu.quota" },
-    { CGROUP_NO_CPU_SHARES, "cpu.shares" }, { CGROUP_NO_PIDS, "pids.limit" },  { CGROUP_NO_CPUSET, "cpu.cpus" },
-    { CGROUP_NO_DEVICES, "devices" },     { CGROUP_NO_RESERVATION, "memory.reservation" },
-};
-
-static int refuse_missing(unsigned missing, struct err *err)
-{
-    for (size_t i = 0; i < ARRAY_LEN(limit_names); i++)
-        if (missing & limit_names[i].bit)
-            return err_set(err, ERR_NOT_IMPLEMENTED, "linux.resources.%s: this machine has no cgroup controller for it", limit_names[i].name);
-    return 0;
 }
 
 static bool wants_limits(const struct cgroup_limits *limits)
 {
     return limits->memory_limit || limits->memory_swap || limits->memory_reservation || limits->cpu_shares || limits->cpu_quota ||
-           limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit;
+           limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit || limits->io_weight || limits->huge_page_len || limits->unified_len;
 }
 
 // A group that was there before: its processes are warned of, and in a frozen one nothing would ever start. Then it is not
@@ -105,7 +86,7 @@ static int check_present(const struct cgroup_layout *layout, struct container *c
     size_t len = 0;
     if (cgroup_open(layout, container->cgroup, &cgroup, NULL) < 0)
         return 0;
-    bool frozen = cgroups_frozen(cgroup);
+    bool frozen = cgroup_is_frozen(cgroup);
     if (cgroup_pids(cgroup, &pids, &len, NULL) == 0 && len) {
         _cleanup_free_ char *line = mem_printf("container's cgroup is not empty: %zu process(es) found", len);
         log_warning_line(line);
@@ -120,9 +101,8 @@ int cgroups_make(struct call *call, struct container *container, struct cgroup *
 {
     struct cgroup_layout layout;
     struct cgroup_limits limits;
-    unsigned missing = 0;
     cgroup_layout_probe(&layout);
-    if (cgroups_limits(&container->config, &container->arena, &limits, err) < 0)
+    if (cgroups_limits(container, &container->arena, &limits, err) < 0)
         return -1;
     *out = NULL;
     if (layout.version == CGROUP_NONE && !wants_limits(&limits)) {
@@ -139,7 +119,7 @@ int cgroups_make(struct call *call, struct container *container, struct cgroup *
         container->cgroup = (char *)"";
         return 0;
     }
-    if (cgroup_limit(cgroup, &limits, &missing, err) < 0 || refuse_missing(missing, err) < 0) {
+    if (resources_apply(cgroup, &limits, err) < 0) {
         cgroup_free(cgroup);
         return -1;
     }

@@ -189,6 +189,7 @@ static int launch(struct call *call, struct container *container, const struct o
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
     log_debug_line("nsexec container setup");
+    log_debug_line("child process in init()");
     int result = sandbox_exec(pidfd, cgroup, &exec, &stdio, &sandbox, &master_fd, err);
     cgroup_free(cgroup);
     if (result < 0)

@@ -133,8 +133,10 @@ int idmap_namespace(const struct json_list *uids, const struct json_list *gids, 
 int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err);
 // `list` and what every container may use besides.
 int cgroups_devices(const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err);
-int cgroups_limits(const struct oci_config *config, struct arena *arena, struct cgroup_limits *out, struct err *err);
-bool cgroups_frozen(const struct cgroup *cgroup);
+// resources.c: `document` is the resources object that `in` was read from (NULL: only `in` counts) and must outlive *out.
+int resources_limits(json_t *document, const struct oci_resources *in, struct arena *arena, struct cgroup_limits *out, struct err *err);
+int resources_apply(struct cgroup *cgroup, const struct cgroup_limits *limits, struct err *err);
+int cgroups_limits(struct container *container, struct arena *arena, struct cgroup_limits *out, struct err *err);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);
 
 void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);

@@ -42,7 +42,7 @@ static int parse_number(const char *flag, const char *text, int64_t *out, struct
     return 0;
 }
 
-static int from_flags(const struct args *args, struct oci_resources *out, struct err *err)
+static int from_flags(const struct args *args, struct cgroup_limits *out, struct err *err)
 {
     const struct {
         const char *flag;
@@ -55,9 +55,12 @@ static int from_flags(const struct args *args, struct oci_resources *out, struct
         { "cpu-period", &out->cpu_period, parse_number },
         { "cpu-quota", &out->cpu_quota, parse_number },
         { "cpu-share", &out->cpu_shares, parse_number },
+        { "cpu-rt-period", &out->cpu_rt_period, parse_number },
+        { "cpu-rt-runtime", &out->cpu_rt_runtime, parse_number },
+        { "blkio-weight", &out->io_weight, parse_number },
         { "pids-limit", &out->pids_limit, parse_number },
     };
-    static const char *const refused[] = { "blkio-weight", "cpu-rt-period", "cpu-rt-runtime", "l3-cache-schema", "mem-bw-schema" };
+    static const char *const refused[] = { "l3-cache-schema", "mem-bw-schema" };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         const char *text = args_text(args, numbers[i].flag);
         if (!str_empty(text) && numbers[i].parse(numbers[i].flag, text, numbers[i].value, err) < 0)
@@ -65,39 +68,32 @@ static int from_flags(const struct args *args, struct oci_resources *out, struct
     }
     for (size_t i = 0; i < ARRAY_LEN(refused); i++)
         if (!str_empty(args_text(args, refused[i])))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "--%s is not supported yet", refused[i]);
-    out->cpuset_cpus = (char *)args_text(args, "cpuset-cpus");
-    out->cpuset_mems = (char *)args_text(args, "cpuset-mems");
+            return err_set(err, ERR_NOT_IMPLEMENTED, "--%s: Intel RDT is not supported", refused[i]);
+    out->cpuset_cpus = args_text(args, "cpuset-cpus");
+    out->cpuset_mems = args_text(args, "cpuset-mems");
     return 0;
 }
 
-static int from_file(const char *path, struct arena *arena, struct oci_resources *out, struct err *err)
+static int from_file(const char *path, struct arena *arena, json_t **document, struct cgroup_limits *out, struct err *err)
 {
     struct buf text = BUF_INIT(1 << 20);
+    struct oci_resources resources;
     int result = file_read_at(AT_FDCWD, str_eq(path, "-") ? "/dev/stdin" : path, &text, err);
     if (result == 0)
-        result = oci_resources_decode(buf_text(&text), text.size, out, arena, err);
+        result = json_parse(buf_text(&text), text.size, document, err);
     buf_done(&text);
-    return result;
+    if (result < 0 || oci_resources_decode(*document, &resources, arena, err) < 0 ||
+        resources_limits(*document, &resources, arena, out, err) < 0)
+        return -1;
+    return resources.devices.len ? cgroups_devices(&resources.devices, arena, out, err) : 0;
 }
 
-static int apply(struct container *container, const struct oci_resources *in, struct err *err)
+static int apply(struct container *container, const struct cgroup_limits *limits, struct err *err)
 {
     struct cgroup *cgroup = NULL;
-    struct cgroup_limits limits = { .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
-                                          .memory_reservation = in->memory_reservation, .cpu_shares = in->cpu_shares,
-                                          .cpu_quota = in->cpu_quota, .cpu_period = in->cpu_period, .cpuset_cpus = in->cpuset_cpus,
-                                          .cpuset_mems = in->cpuset_mems, .pids_limit = in->pids_limit };
-    unsigned missing = 0;
-    if (in->devices.len && cgroups_devices(&in->devices, &container->arena, &limits, err) < 0)
-        return -1;
     if (container_cgroup(container, &cgroup, err) < 0)
         return -1;
-    if (!cgroup)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
-    int result = cgroup_limit(cgroup, &limits, &missing, err);
-    if (result == 0 && missing)
-        result = err_set(err, ERR_NOT_IMPLEMENTED, "a limit needs a cgroup controller that this machine has not");
+    int result = cgroup ? resources_apply(cgroup, limits, err) : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
     cgroup_free(cgroup);
     return result;
 }
@@ -105,15 +101,16 @@ static int apply(struct container *container, const struct oci_resources *in, st
 int verb_update(struct call *call, struct err *err)
 {
     struct container container;
-    struct oci_resources resources = { 0 };
+    struct cgroup_limits limits = { 0 };
+    _cleanup_json_ json_t *document = NULL;
     const char *file = args_text(&call->args, "resources");
     int result = container_load(call, call->args.words.items[0], &container, err);
     if (result == 0)
-        result = str_empty(file) ? from_flags(&call->args, &resources, err) : from_file(file, &call->arena, &resources, err);
+        result = str_empty(file) ? from_flags(&call->args, &limits, err) : from_file(file, &call->arena, &document, &limits, err);
     if (result == 0 && container_status(&container) == STATUS_STOPPED)
         result = err_set(err, ERR_CONFLICT, "container not running");
     if (result == 0)
-        result = apply(&container, &resources, err);
+        result = apply(&container, &limits, err);
     container_done(&container);
     return result;
 }

@@ -99,7 +99,10 @@ static int judge(const siginfo_t *info, struct talk *talk, struct err *err)
         return err_set(err, ERR_INTERNAL, "error running hook: could not be executed: %s", talk->said);
     if (info->si_code == CLD_EXITED)
         return err_set(err, ERR_INTERNAL, "error running hook: exit status %d, stdout: , stderr: %s", info->si_status, talk->said);
-    return err_set(err, ERR_INTERNAL, "error running hook: signal: %d, stdout: , stderr: %s", info->si_status, talk->said);
+    const char *name = sigdescr_np(info->si_status);
+    if (!name)
+        return err_set(err, ERR_INTERNAL, "error running hook: signal: %d, stdout: , stderr: %s", info->si_status, talk->said);
+    return err_set(err, ERR_INTERNAL, "error running hook: signal: %c%s, stdout: , stderr: %s", name[0] | 0x20, name + 1, talk->said);
 }
 
 static int wait_for(struct talk *talk, int64_t timeout_s, struct err *err)

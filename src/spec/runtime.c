@@ -272,10 +272,9 @@ static void mark_any(const json_t *resources, struct json_list *rules)
     }
 }
 
-int oci_resources_decode(const char *text, size_t size, struct oci_resources *out, struct arena *arena, struct err *err)
+int oci_resources_decode(json_t *document, struct oci_resources *out, struct arena *arena, struct err *err)
 {
-    _cleanup_json_ json_t *document = NULL;
-    if (json_parse(text, size, &document, err) < 0 || json_decode(&oci_resources_table, document, out, arena, NULL, err) < 0)
+    if (json_decode(&oci_resources_table, document, out, arena, NULL, err) < 0)
         return -1;
     mark_any(document, &out->devices);
     return 0;

@@ -105,6 +105,64 @@ struct oci_resources {
     int64_t pids_limit; // -1 unlimited
 };
 
+// The rest of linux.resources, read from the same object by a table of its own. A json_t is an integer or absent.
+struct oci_memory_more {
+    int64_t kernel, kernel_tcp;
+    json_t *swappiness;
+    bool disable_oom_killer, check_before_update;
+};
+
+struct oci_cpu_more {
+    int64_t realtime_runtime, realtime_period;
+    json_t *burst, *idle;
+};
+
+struct oci_weight_device {
+    int64_t major, minor, weight, leaf_weight;
+};
+
+struct oci_rate_device {
+    int64_t major, minor, rate;
+};
+
+struct oci_block_io {
+    int64_t weight, leaf_weight;
+    struct json_list weight_device; // struct oci_weight_device
+    struct json_list read_bps, write_bps, read_iops, write_iops; // struct oci_rate_device
+};
+
+struct oci_huge_page_limit {
+    char *page_size;
+    int64_t limit;
+};
+
+struct oci_interface_priority {
+    char *name;
+    int64_t priority;
+};
+
+struct oci_network_resources {
+    int64_t class_id;
+    struct json_list priorities; // struct oci_interface_priority
+};
+
+struct oci_rdma {
+    json_t *hca_handles, *hca_objects;
+};
+
+struct oci_resources_more {
+    struct oci_memory_more memory;
+    struct oci_cpu_more cpu;
+    struct oci_block_io block_io;
+    struct json_list huge_pages; // struct oci_huge_page_limit
+    struct oci_network_resources network;
+    struct json_map rdma; // struct oci_rdma
+    struct kvs unified;
+};
+
+extern const struct json_table oci_resources_more_table;
+extern const struct json_table oci_rdma_table;
+
 struct oci_linux {
     struct json_list namespaces; // struct oci_namespace
     struct json_list devices; // struct oci_device, besides the default ones
@@ -187,7 +245,7 @@ extern const struct json_table oci_mount_table;
 // config.json (or, the second, a process.json) from its parsed text, with the values that differ from zero when a field is
 // absent put right. `document` must live as long as *out.
 int oci_config_decode(json_t *document, struct oci_config *out, struct arena *arena, struct err *err);
-int oci_resources_decode(const char *text, size_t size, struct oci_resources *out, struct arena *arena, struct err *err);
+int oci_resources_decode(json_t *document, struct oci_resources *out, struct arena *arena, struct err *err);
 int oci_process_decode(json_t *document, struct oci_process *out, struct arena *arena, struct err *err);
 
 // ---- image-spec -----------------------------------------------------------------------------------------------------
