@@ -86,7 +86,7 @@ static int check_present(const struct cgroup_layout *layout, struct container *c
     size_t len = 0;
     if (cgroup_open(layout, container->cgroup, &cgroup, NULL) < 0)
         return 0;
-    bool frozen = cgroup_is_frozen(cgroup);
+    bool frozen = cgroups_frozen(cgroup);
     if (cgroup_pids(cgroup, &pids, &len, NULL) == 0 && len) {
         _cleanup_free_ char *line = mem_printf("container's cgroup is not empty: %zu process(es) found", len);
         log_warning_line(line);

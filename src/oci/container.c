@@ -158,10 +158,32 @@ bool container_alive(const struct container *container)
     return container->pid > 0 && process_start_time((pid_t)container->pid) == container->pid_start;
 }
 
+static bool says(int dir_fd, const char *file, const char *words)
+{
+    struct buf text = BUF_INIT(4096);
+    bool found = file_read_at(dir_fd, file, &text, NULL) == 0 && strstr(buf_text(&text), words);
+    buf_done(&text);
+    return found;
+}
+
+// By whichever hierarchy: on a hybrid host others may freeze by v1's where we do by cgroup2's.
+bool cgroups_frozen(const struct cgroup *cgroup)
+{
+    const struct cgroup_layout *layout = cgroup_layout_of(cgroup);
+    bool frozen = false;
+    for (size_t i = 0; i < layout->len && !frozen; i++) {
+        if (layout->hierarchies[i].v2)
+            frozen = says(cgroup_dir_fd(cgroup, i), "cgroup.events", "frozen 1");
+        else if (str_eq(layout->hierarchies[i].controllers, "freezer"))
+            frozen = says(cgroup_dir_fd(cgroup, i), "freezer.state", "FROZEN");
+    }
+    return frozen;
+}
+
 static bool is_frozen(struct container *container)
 {
     struct cgroup *cgroup = NULL;
-    bool frozen = container_cgroup(container, &cgroup, NULL) == 0 && cgroup && cgroup_is_frozen(cgroup);
+    bool frozen = container_cgroup(container, &cgroup, NULL) == 0 && cgroup && cgroups_frozen(cgroup);
     cgroup_free(cgroup);
     return frozen;
 }

@@ -129,7 +129,7 @@ static int at_stage(enum sandbox_stage stage, pid_t pid, int fd, void *context, 
     case SANDBOX_STAGE_MOUNTED:
         making->container.pid = pid;
         making->container.pid_start = process_start_time(pid);
-        return run_stage_hooks(making, err);
+        return container_save(&making->container, err) < 0 ? -1 : run_stage_hooks(making, err);
     case SANDBOX_STAGE_LISTENER:
         making->container.pid = pid;
         return seccomp_send_listener(&making->container, pid, fd, err);

@@ -174,6 +174,7 @@ static int launch(struct call *call, struct container *container, const struct o
     bool detach = args_flag(&call->args, "detach");
     struct cgroup *cgroup = NULL;
     struct sandbox *sandbox = NULL;
+    struct subgroups subgroups = { .len = 0 };
     _cleanup_close_ int master_fd = -1;
     pid_t pid = (pid_t)container->pid;
     _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -188,10 +189,19 @@ static int launch(struct call *call, struct container *container, const struct o
         read_preserved(&call->args, &call->arena, &exec.keep_fds, &exec.keep_len, err) < 0 ||
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
+    const struct strv *wanted = args_list(&call->args, "cgroup");
+    if (wanted->len && (!cgroup || subgroups_read(cgroup, wanted, &subgroups, err) < 0)) {
+        subgroups_done(&subgroups);
+        cgroup_free(cgroup);
+        return err->class ? -1 : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
+    }
+    exec.join_fds = subgroups.fds;
+    exec.join_len = subgroups.len;
     log_debug_line("nsexec container setup");
     log_debug_line("child process in init()");
     int result = sandbox_exec(pidfd, cgroup, &exec, &stdio, &sandbox, &master_fd, err);
     cgroup_free(cgroup);
+    subgroups_done(&subgroups);
     if (result < 0)
         err_wrap(err, "unable to start container process");
     else
@@ -214,8 +224,6 @@ static int check_status(struct call *call, struct container *container, struct e
         return err_set(err, ERR_CONFLICT, "cannot exec in a paused container (use --ignore-paused to override)");
     if (str_empty(args_text(&call->args, "process")) && call->args.words.len == 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "process args cannot be empty");
-    if (args_given(&call->args, "cgroup"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--cgroup is not supported yet");
     return 0;
 }
 

@@ -137,7 +137,16 @@ int cgroups_devices(const struct json_list *list, struct arena *arena, struct cg
 int resources_limits(json_t *document, const struct oci_resources *in, struct arena *arena, struct cgroup_limits *out, struct err *err);
 int resources_apply(struct cgroup *cgroup, const struct cgroup_limits *limits, struct err *err);
 int cgroups_limits(struct container *container, struct arena *arena, struct cgroup_limits *out, struct err *err);
+bool cgroups_frozen(const struct cgroup *cgroup);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);
+
+struct subgroups {
+    int fds[CGROUP_HIERARCHY_MAX];
+    size_t len;
+};
+// On failure *out holds what was opened so far.
+int subgroups_read(struct cgroup *cgroup, const struct strv *list, struct subgroups *out, struct err *err);
+void subgroups_done(struct subgroups *subgroups);
 
 void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);
 int hooks_run(struct container *container, const struct json_list *list, const char *kind, enum status status, struct err *err);

@@ -39,6 +39,9 @@ int verb_state(struct call *call, struct err *err)
 {
     struct container container;
     int result = container_load(call, call->args.words.items[0], &container, err);
+    // Until it has a process nobody but its maker knows of it, as with runc.
+    if (result == 0 && container_status(&container) == STATUS_CREATING)
+        result = err_set(err, ERR_NOT_FOUND, "container does not exist");
     if (result == 0) {
         container_load_config(&container, NULL); // for the annotations
         json_t *state = describe(&container, "");

@@ -343,6 +343,8 @@ int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cg
     plan->cgroup = cgroup;
     plan->init_pidfd = plan->pidns_fd = init_pidfd;
     plan->strict = exec->exact;
+    plan->join_fds = exec->join_fds;
+    plan->join_len = exec->join_len;
     plan->take_listener = exec->take_listener;
     plan->stage_context = exec->context;
     plan->keep_fds = exec->keep_fds;

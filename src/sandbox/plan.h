@@ -201,6 +201,8 @@ struct sandbox_plan {
     // Of a config.json only.
     const struct sandbox_config *config; // borrowed; NULL: Docker's
     bool strict; // a limit that can't be set is an error
+    const int *join_fds; // exec: borrowed
+    size_t join_len;
     bool keep_groups; // where setgroups is denied, the groups stay: none were asked for
     bool maps_need_dumpable;
     bool join_users; // exec: the container's user namespace is not ours
@@ -260,7 +262,7 @@ struct child {
     int sock;
     int rootfs_fd; // detached
     int *bind_fds; // detached, one per plan->binds
-    int join_fds[CGROUP_HIERARCHY_MAX];
+    int join_fds[2 * CGROUP_HIERARCHY_MAX];
     size_t join_len;
     int *passed_fds; // the plan's keep_fds, moved as they get their numbers
     int *kept_fds; // what must survive the first close_range, sorted

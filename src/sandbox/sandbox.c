@@ -136,6 +136,10 @@ static int prepare(const struct sandbox_plan *plan, const struct sandbox_stdio *
         return -1;
     if (plan->cgroup && cgroup_self_join_fds(plan->cgroup, child->join_fds, &child->join_len, err) < 0)
         return -1;
+    if (child->join_len + plan->join_len > ARRAY_LEN(child->join_fds))
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %zu groups to join", ARRAY_LEN(child->join_fds));
+    for (size_t i = 0; i < plan->join_len; i++)
+        child->join_fds[child->join_len++] = plan->join_fds[i];
     child->plan = plan;
     child->stdio = stdio;
     child->rootfs_fd = launch->rootfs_fd;

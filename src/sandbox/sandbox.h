@@ -109,6 +109,8 @@ struct sandbox_exec {
     const struct filter_program *filter; // instead of the default profile; NULL: none
     const int *keep_fds; // as in struct sandbox_spec
     size_t keep_len;
+    const int *join_fds; // v1 `tasks` files of further groups that the process is moved to after those of the cgroup; borrowed
+    size_t join_len;
     bool join_user, join_time; // the container has such namespaces of its own
     bool rootless; // the caller may join them only from inside the user namespace
     uint64_t namespaces; // CLONE_NEW*: only these of its others are joined (a user may not join the host's own); 0: all
