@@ -239,7 +239,7 @@ static int dispatch(struct call *call, int argc, char **argv, struct err *err)
         return -1;
     const char *name = at < argc ? argv[at] : "help";
     if (args_flag(&call->global, "version")) {
-        printf("runc version %s\nspec: %s\nberth-oci\n", BERTH_VERSION, SPEC_VERSION);
+        printf("runc version %s\ncommit: berth-oci %s\nspec: %s\n", BERTH_VERSION, BERTH_VERSION, SPEC_VERSION);
         return 0;
     }
     const struct verb *verb = find_verb(name);

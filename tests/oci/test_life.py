@@ -293,7 +293,7 @@ def test_a_delete_that_is_killed_can_be_repeated(bundle):
 def test_plan_prints_the_order(bundle):
     bundle.save()
     lines = bundle.call('plan').stdout.splitlines()
-    assert lines.index('enter rootfs') < lines.index('mount /proc proc')
+    assert lines.index('enter rootfs') < next(i for i, line in enumerate(lines) if line.startswith('mount /proc proc'))
     bundle.hook('createContainer', 'true').save()
     lines = bundle.call('plan').stdout.splitlines()
-    assert lines.index('mount /proc proc') < lines.index('run hook /bin/sh') < lines.index('enter rootfs')
+    assert next(i for i, line in enumerate(lines) if line.startswith('mount /proc proc')) < lines.index('run hook /bin/sh (createContainer)') < lines.index('enter rootfs')
