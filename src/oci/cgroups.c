@@ -38,10 +38,11 @@ static int convert_rule(const struct oci_device_rule *in, struct cgroup_device_r
     const char *access = str_empty(in->access) ? "rwm" : in->access;
     if (strlen(type) != 1 || !strchr("acb", type[0]))
         return err_set(err, ERR_INVALID_ARGUMENT, "linux.resources.devices: unknown type \"%.20s\"", type);
-    if (strlen(access) > 3 || access[strspn(access, "rwm")])
-        return err_set(err, ERR_INVALID_ARGUMENT, "linux.resources.devices: unknown access \"%.20s\"", access);
     *out = (struct cgroup_device_rule){ .allow = in->allow, .type = type[0], .major = in->major, .minor = in->minor };
-    memcpy(out->access, access, strlen(access));
+    // Each of the three letters once; others mean nothing, as to runc.
+    for (size_t i = 0, len = 0; i < 3; i++)
+        if (strchr(access, "rwm"[i]))
+            out->access[len++] = "rwm"[i];
     return 0;
 }
 

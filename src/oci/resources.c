@@ -63,7 +63,7 @@ static void fill_lists(const struct oci_resources_more *in, struct arena *arena,
 int resources_limits(json_t *document, const struct oci_resources *in, struct arena *arena, struct cgroup_limits *out, struct err *err)
 {
     struct oci_resources_more more = { 0 };
-    if (document && json_is_object(document) && json_decode(&oci_resources_more_table, document, &more, arena, NULL, err) < 0)
+    if (json_is_object(document) && json_decode(&oci_resources_more_table, document, &more, arena, NULL, err) < 0)
         return err_wrap(err, "resources");
     *out = (struct cgroup_limits){ .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
                                    .memory_reservation = in->memory_reservation, .memory_kernel = more.memory.kernel,
@@ -93,8 +93,8 @@ int resources_apply(struct cgroup *cgroup, const struct cgroup_limits *limits, s
     wanted.memory_kernel = wanted.memory_kernel_tcp = 0;
     if (cgroup_limit(cgroup, &wanted, &missing, err) < 0)
         return -1;
-    for (unsigned bit = 1; bit && bit <= missing; bit <<= 1)
-        if (missing & bit)
-            return err_set(err, ERR_NOT_IMPLEMENTED, "linux.resources: this machine has no cgroup controller for %s", cgroup_missing_name(bit));
+    for (unsigned index = 0; index < 32; index++)
+        if (missing >> index & 1)
+            return err_set(err, ERR_NOT_IMPLEMENTED, "linux.resources: this machine has no cgroup controller for %s", cgroup_missing_name(1U << index));
     return 0;
 }

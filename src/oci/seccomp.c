@@ -24,6 +24,9 @@ int seccomp_of(const struct oci_config *config, const struct oci_process *proces
         return err_wrap(err, "linux.seccomp");
     if (program->len == 0)
         return 0;
+    // Who names a listener gets one, whether or not a rule of today notifies.
+    if (*json_get_text(profile, "listenerPath", ""))
+        program->flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
     if ((program->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) && !*json_get_text(profile, "listenerPath", ""))
         return err_set(err, ERR_INVALID_ARGUMENT, "no listenerPath specified for SCMP_ACT_NOTIFY");
     *out = program;

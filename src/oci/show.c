@@ -81,7 +81,7 @@ static void add_container(struct call *call, int root, const char *id, json_t *l
     struct err err = { 0 };
     struct stat st;
     char owner[64];
-    if (fstatat(root, id, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+    if (!id || fstatat(root, id, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
         return;
     if (container_load(call, id, &container, &err) < 0) {
         fprintf(stderr, "load container %s: %s\n", id, err.message);
@@ -122,6 +122,7 @@ static const char *const titles[COLUMNS] = { "ID", "PID", "STATUS", "BUNDLE", "C
 static void cell(const json_t *item, int column, char *out, size_t size)
 {
     static const char *const keys[COLUMNS] = { "id", "pid", "status", "bundle", "created", "owner" };
+    out[0] = '\0';
     if (!item)
         snprintf(out, size, "%s", titles[column]);
     else if (column == 1)

@@ -10,15 +10,15 @@
 static int parse_bytes(const char *flag, const char *text, int64_t *out, struct err *err)
 {
     static const char units[] = "kmgtp";
-    char *end;
+    char *end = NULL;
     if (str_eq(text, "-1")) {
         *out = -1;
         return 0;
     }
     double value = text[0] >= '0' && text[0] <= '9' ? strtod(text, &end) : -1;
-    if (value >= 0 && *end == ' ')
+    if (end && *end == ' ')
         end++;
-    if (value >= 0 && *end) {
+    if (end && *end) {
         const char *unit = strchr(units, *end | 0x20);
         for (ptrdiff_t i = 0; unit && i <= unit - units; i++)
             value *= 1024;
