@@ -1,3 +1,6 @@
+#include <fcntl.h>
+
+#include "base/file.h"
 #include "base/slice.h"
 #include "oci/oci_private.h"
 
@@ -78,6 +81,24 @@ static bool wants_limits(const struct cgroup_limits *limits)
            limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit || limits->io_weight || limits->huge_page_len || limits->unified_len;
 }
 
+// Asked of each hierarchy alone: such a group need not be in all of them.
+static bool frozen_before(const struct cgroup_layout *layout, const char *path)
+{
+    for (size_t i = 0; i < layout->len; i++) {
+        const struct cgroup_hierarchy *hierarchy = &layout->hierarchies[i];
+        bool freezer = str_eq(hierarchy->controllers, "freezer");
+        if (!hierarchy->v2 && !freezer)
+            continue;
+        struct buf text = BUF_INIT(4096);
+        _cleanup_free_ char *file = mem_printf("%s/%s/%s", hierarchy->mount_point, path, freezer ? "freezer.state" : "cgroup.events");
+        bool frozen = file_read_at(AT_FDCWD, file, &text, NULL) == 0 && strstr(buf_text(&text), freezer ? "FROZEN" : "frozen 1");
+        buf_done(&text);
+        if (frozen)
+            return true;
+    }
+    return false;
+}
+
 // A group that was there before: its processes are warned of, and in a frozen one nothing would ever start. Then it is not
 // ours to remove, either.
 static int check_present(const struct cgroup_layout *layout, struct container *container, struct err *err)
@@ -85,17 +106,18 @@ static int check_present(const struct cgroup_layout *layout, struct container *c
     struct cgroup *cgroup = NULL;
     _cleanup_free_ pid_t *pids = NULL;
     size_t len = 0;
+    if (frozen_before(layout, container->cgroup)) {
+        container->cgroup = (char *)"";
+        return err_set(err, ERR_CONFLICT, "container's cgroup unexpectedly frozen");
+    }
     if (cgroup_open(layout, container->cgroup, &cgroup, NULL) < 0)
         return 0;
-    bool frozen = cgroups_frozen(cgroup);
     if (cgroup_pids(cgroup, &pids, &len, NULL) == 0 && len) {
         _cleanup_free_ char *line = mem_printf("container's cgroup is not empty: %zu process(es) found", len);
         log_warning_line(line);
     }
     cgroup_free(cgroup);
-    if (frozen)
-        container->cgroup = (char *)"";
-    return frozen ? err_set(err, ERR_CONFLICT, "container's cgroup unexpectedly frozen") : 0;
+    return 0;
 }
 
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err)
