@@ -36,6 +36,7 @@ check-full: ## check, then both clients, a real dockerd beside ours, kill loops;
 
 bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)
 	@bench/run-true
+	@bench/oci
 
 bench-vm: ## berth-vmm beside QEMU's microvm, on the same emulated KVM (root)
 	@bench/vm

@@ -49,6 +49,27 @@ const struct op_kind op_kinds[OP_COUNT] = {
     [OP_IDENTITY] = { "take identity", op_identity, false },
     [OP_READY] = { "wait for start", op_ready, false },
     [OP_EXEC] = { "execute", op_exec, true },
+    [OP_STAGE] = { "wait for the caller", op_stage, true },
+    [OP_BECOME_ROOT] = { "become root of the user namespace", op_become_root, false },
+    [OP_CLONE_ROOT] = { "clone rootfs", op_clone_root, false },
+    [OP_CLONE_BIND] = { "clone", op_clone_bind, false },
+    [OP_ATTACH_ROOT] = { "mount rootfs", op_attach_root, false },
+    [OP_PIVOT] = { "enter rootfs", op_pivot, false },
+    [OP_FILESYSTEM] = { "mount", op_filesystem, false },
+    [OP_BIND_PROPAGATION] = { "set propagation of", op_bind_propagation, false },
+    [OP_REMOUNT] = { "remount", op_remount, false },
+    [OP_PATH_READ_ONLY] = { "make read-only", op_path_read_only, false },
+    [OP_PRIVATE_PROC] = { "mount private proc", op_private_proc, false },
+    [OP_DEV_FOLDER] = { "open", op_dev_folder, false },
+    [OP_BIND_NODE] = { "bind device", op_bind_node, false },
+    [OP_HOOK] = { "run hook", op_hook, true },
+    [OP_PERSONALITY] = { "set personality", op_personality, false },
+    [OP_SCHEDULER] = { "set scheduler", op_scheduler, false },
+    [OP_IO_PRIORITY] = { "set io priority", op_io_priority, false },
+    [OP_AFFINITY] = { "set cpu affinity", op_affinity, false },
+    [OP_APPARMOR] = { "set apparmor profile", op_apparmor, false },
+    [OP_SELINUX] = { "set selinux label", op_selinux, false },
+    [OP_FIND_COMMAND] = { "find command", op_find_command, true },
 };
 
 int child_send(struct child *child, enum message_type type, const struct err *err, int fd)
@@ -98,7 +119,10 @@ _Noreturn void child_run(struct child *child)
             continue;
         if (!kind->own_words)
             err_wrap(&err, op->path ? "%s %s" : "%s", kind->name, op->path);
-        child_send(child, MESSAGE_ERROR, &err, -1);
+        if (!child->started)
+            child_send(child, MESSAGE_ERROR, &err, -1);
+        else if (child->report_fd >= 0 && write(child->report_fd, &err, sizeof(err)) < 0)
+            _exit(126);
         _exit(127);
     }
     _exit(127); // OP_EXEC does not come back

@@ -50,11 +50,11 @@ int op_open_root(struct child *child, const struct op *op, struct err *err)
 }
 
 // The target of a file system that every container gets: a real folder, no link on the way.
-static int system_target(struct child *child, const char *path, struct err *err)
+int child_system_target(struct child *child, const char *path, struct err *err)
 {
     int fd = path_open_plain(child->root_fd, path, err);
     if (fd < 0 && err->number == ELOOP)
-        return err_set(err, ERR_PERMISSION_DENIED, "is a link in the image, which must not be");
+        return err_set(err, ERR_PERMISSION_DENIED, "must be mounted on ordinary directory, not on a link");
     if (fd >= 0 || err->number != ENOENT)
         return fd;
     err_clear(err);
@@ -64,7 +64,7 @@ static int system_target(struct child *child, const char *path, struct err *err)
 
 int op_mount(struct child *child, const struct op *op, struct err *err)
 {
-    _cleanup_close_ int target = system_target(child, op->path, err);
+    _cleanup_close_ int target = child_system_target(child, op->path, err);
     if (target < 0)
         return -1;
     _cleanup_close_ int mount = mount_new(op->text, op->options, op->option_len, op->flags, err);
@@ -76,7 +76,7 @@ int op_mount(struct child *child, const struct op *op, struct err *err)
 }
 
 // A target that a user chose: neither the root nor anything of procfs, wherever links may have led.
-static int check_target(struct child *child, const struct op *op, int target, struct err *err)
+int child_check_target(struct child *child, const struct op *op, int target, struct err *err)
 {
     struct statfs fs;
     struct stat st, root;
@@ -105,7 +105,7 @@ int op_tmpfs(struct child *child, const struct op *op, struct err *err)
         err_clear(err);
         target = path_make_dir(child->root_fd, op->path, 0755, err);
     }
-    if (target < 0 || check_target(child, op, target, err) < 0)
+    if (target < 0 || child_check_target(child, op, target, err) < 0)
         return -1;
     for (size_t i = 0; i < op->option_len; i++) // later ones win
         options[len++] = op->options[i];
@@ -130,29 +130,32 @@ static int bind_target(struct child *child, const struct op *op, struct err *err
 int op_bind(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int target = bind_target(child, op, err);
-    if (target < 0 || check_target(child, op, target, err) < 0)
+    if (target < 0 || child_check_target(child, op, target, err) < 0)
         return -1;
     struct stat st;
     if (fstat(target, &st) == 0 && S_ISDIR(st.st_mode) != !!(op->how & OP_IS_DIR))
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "not a directory: are you trying to mount a directory onto a file (or vice-versa)? Check if the "
                        "specified host path exists and is the expected type");
-    return mount_attach(child->bind_fds[op->index], target, err);
+    child->last_mount = child->bind_fds[op->index];
+    return mount_attach(child->last_mount, target, err);
 }
 
-static int slot_fd(const struct child *child, const struct op *op)
+int child_slot_fd(const struct child *child, const struct op *op)
 {
     return op->slot == SLOT_NONE ? child->root_fd : child->slots[op->slot];
 }
 
 int op_dir(struct child *child, const struct op *op, struct err *err)
 {
-    return mkdirat(slot_fd(child, op), op->path, op->mode) == 0 ? 0 : err_errno(err, errno, "mkdir");
+    return mkdirat(child_slot_fd(child, op), op->path, op->mode) == 0 ? 0 : err_errno(err, errno, "mkdir");
 }
 
 int op_link(struct child *child, const struct op *op, struct err *err)
 {
-    return symlinkat(op->text, slot_fd(child, op), op->path) == 0 ? 0 : err_errno(err, errno, "symlink");
+    if (symlinkat(op->text, child_slot_fd(child, op), op->path) == 0 || (errno == EEXIST && (op->how & OP_IF_MISSING)))
+        return 0;
+    return err_errno(err, errno, "symlink");
 }
 
 // /dev/null of our own making is what masks are made of: kept by descriptor, so that nobody can put another in its place.
@@ -169,7 +172,7 @@ static int keep_null(struct child *child, const struct op *op, struct err *err)
 
 int op_node(struct child *child, const struct op *op, struct err *err)
 {
-    if (path_make_node(slot_fd(child, op), op->path, op->mode, op->device, op->uid, op->gid, err) < 0)
+    if (path_make_node(child_slot_fd(child, op), op->path, op->mode, op->device, op->uid, op->gid, err) < 0)
         return -1;
     return op->slot == SLOT_DEV && str_eq(op->path, "null") ? keep_null(child, op, err) : 0;
 }
@@ -179,8 +182,8 @@ int op_seal(struct child *child, const struct op *op, struct err *err)
     return mount_attr(child->slots[op->slot], MOUNT_ATTR_RDONLY, 0, 0, false, err);
 }
 
-// Opens a file for writing in our own procfs, whatever may have been mounted over it: no link, no other mount.
-static int open_proc(struct child *child, const char *path, struct err *err)
+// No link, no other mount.
+int child_open_proc(struct child *child, const char *path, struct err *err)
 {
     struct open_how how = { .flags = O_WRONLY | O_CLOEXEC | O_NOFOLLOW,
                             .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS };
@@ -197,7 +200,7 @@ int op_sysctl(struct child *child, const struct op *op, struct err *err)
 {
     char path[256];
     snprintf(path, sizeof(path), "sys/%s", op->path);
-    _cleanup_close_ int fd = open_proc(child, path, err);
+    _cleanup_close_ int fd = child_open_proc(child, path, err);
     return fd < 0 ? -1 : fd_write_full(fd, op->text, strlen(op->text), err);
 }
 
@@ -205,7 +208,7 @@ int op_oom_score(struct child *child, const struct op *op, struct err *err)
 {
     char path[64];
     snprintf(path, sizeof(path), "%d/oom_score_adj", (int)getpid());
-    _cleanup_close_ int fd = open_proc(child, path, err);
+    _cleanup_close_ int fd = child_open_proc(child, path, err);
     if (fd < 0)
         return -1;
     // Lowering it takes CAP_SYS_RESOURCE: without that right the container runs with what it has.
@@ -238,6 +241,16 @@ static int mask_dir(struct child *child, int target, struct err *err)
     return child->mask_fd < 0 ? -1 : mount_attach(child->mask_fd, target, err);
 }
 
+// A container that brought its own /dev: whatever stands there must be the device, or nothing is masked with it.
+static int find_null(struct child *child, struct err *err)
+{
+    struct stat st;
+    child->null_fd = path_open(child->root_fd, "/dev/null", true, err);
+    if (child->null_fd < 0 || fstat(child->null_fd, &st) < 0)
+        return -1;
+    return S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3) ? 0 : err_set(err, ERR_PERMISSION_DENIED, "/dev/null is another file");
+}
+
 int op_mask(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int target = path_open(child->root_fd, op->path, false, err);
@@ -248,6 +261,8 @@ int op_mask(struct child *child, const struct op *op, struct err *err)
         return err_errno(err, errno, "stat");
     if (S_ISDIR(st.st_mode))
         return mask_dir(child, target, err);
+    if (child->null_fd < 0 && find_null(child, err) < 0)
+        return -1;
     _cleanup_close_ int clone = mount_clone(child->null_fd, false, err);
     return clone < 0 ? -1 : mount_attach(clone, target, err);
 }

@@ -74,13 +74,18 @@ static int lift_fd(int *fd, int above, struct err *err)
     return 0;
 }
 
-// What remains: 0, 1, 2, what is passed on from 3, then the parent's socket and the init; the last two end with the exec.
+// What remains: 0, 1, 2, what is passed on from 3, then what is ours until the exec: the parent's socket, the init, the start
+// fifo and the report.
 int op_close(struct child *child, const struct op *op, struct err *err)
 {
-    int next = 3 + (int)child->plan->keep_len, above = next + 2;
+    int next = 3 + (int)child->plan->keep_len, above = next + 4;
     child->init_fd = child->plan->init_fd;
-    if (lift_fd(&child->sock, above, err) < 0 || lift_fd(&child->init_fd, above, err) < 0)
-        return -1;
+    child->start_fd = child->plan->start_fd;
+    child->report_fd = child->plan->report_fd;
+    int *ours[] = { &child->sock, &child->init_fd, &child->start_fd, &child->report_fd };
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+        if (lift_fd(ours[i], above, err) < 0)
+            return -1;
     for (int i = 0; i < next - 3; i++) {
         if (lift_fd(&child->passed_fds[i], above, err) < 0)
             return -1;
@@ -89,13 +94,12 @@ int op_close(struct child *child, const struct op *op, struct err *err)
         if (move_fd(child->passed_fds[i], 3 + i, 0, err) < 0)
             return -1;
     }
-    if (move_fd(child->sock, next, O_CLOEXEC, err) < 0)
-        return -1;
-    child->sock = next++;
-    if (child->init_fd >= 0) {
-        if (move_fd(child->init_fd, next, O_CLOEXEC, err) < 0)
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+        if (*ours[i] < 0)
+            continue;
+        if (move_fd(*ours[i], next, O_CLOEXEC, err) < 0)
             return -1;
-        child->init_fd = next++;
+        *ours[i] = next++;
     }
     child->root_fd = child->slave_fd = child->slave_fd >= 0 ? 0 : -1; // only "is there one" still matters
     return close_range((unsigned)next, ~0U, 0) == 0 ? 0 : err_errno(err, errno, "close_range");
@@ -107,6 +111,8 @@ int op_rlimit(struct child *child, const struct op *op, struct err *err)
     struct rlimit64 wanted = { .rlim_cur = limit->soft, .rlim_max = limit->hard }, now;
     if (prlimit64(0, limit->resource, &wanted, NULL) == 0)
         return 0;
+    if (child->plan->strict)
+        return err_errno(err, errno, "error setting rlimit type %d", limit->resource);
     if (errno != EPERM || prlimit64(0, limit->resource, NULL, &now) < 0)
         return err_errno(err, errno, "setrlimit");
     // Without CAP_SYS_RESOURCE nobody gets above the hard limit: as far as it goes.
@@ -122,13 +128,17 @@ int op_no_new_privs(struct child *child, const struct op *op, struct err *err)
 
 int op_seccomp(struct child *child, const struct op *op, struct err *err)
 {
-    return filter_load(child->plan->filter, err);
+    const struct filter_program *filter = child->plan->filter;
+    if (!(filter->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER))
+        return filter_load(filter, err);
+    _cleanup_close_ int listener = filter_load_listener(filter, err);
+    return listener < 0 ? -1 : child_stage(child, SANDBOX_STAGE_LISTENER, listener, err);
 }
 
-static int set_ids(const struct user_found *user, struct err *err)
+static int set_ids(const struct user_found *user, bool keep_groups, struct err *err)
 {
     // By system call: glibc's wrappers would look for other threads of a process that has been cloned without them.
-    if (syscall(SYS_setgroups, user->group_len, user->groups) < 0)
+    if (syscall(SYS_setgroups, user->group_len, user->groups) < 0 && !(keep_groups && errno == EPERM))
         return err_errno(err, errno, "setgroups");
     if (syscall(SYS_setresgid, user->gid, user->gid, user->gid) < 0)
         return err_errno(err, errno, "set gid %u", user->gid);
@@ -147,7 +157,7 @@ int op_identity(struct child *child, const struct op *op, struct err *err)
     struct caps_sets caps = plan->caps;
     if (child->user.uid != 0)
         caps.permitted = caps.effective = caps.ambient; // what a user other than root holds, it holds by inheritance
-    if (caps_drop_bounding(caps.bounding, err) < 0 || set_ids(&child->user, err) < 0)
+    if (caps_drop_bounding(caps.bounding, err) < 0 || set_ids(&child->user, plan->keep_groups, err) < 0)
         return -1;
     // The change of uid has emptied the effective set; caps_set() raises what is due from the kept permitted one.
     if (caps_set(&caps, err) < 0)
@@ -164,6 +174,9 @@ int op_ready(struct child *child, const struct op *op, struct err *err)
     char word = 0;
     if (child_send(child, MESSAGE_READY, NULL, -1) < 0 || fd_read_full(child->sock, &word, 1, NULL) != 1)
         _exit(127); // the parent is gone or does not want us any more
+    child->started = child->start_fd >= 0; // its word was that it leaves: another one says "start"
+    if (child->started && fd_read_full(child->start_fd, &word, 1, NULL) != 1)
+        _exit(127);
     return 0;
 }
 
@@ -222,6 +235,12 @@ static int locate(const char *command, char *const *envp, char out[PATH_MAX], st
     return 0;
 }
 
+int child_find_command(struct child *child, struct err *err)
+{
+    child->found = locate(child->plan->command, child->plan->envp, child->command, err) == 0;
+    return child->found ? 0 : -1;
+}
+
 int op_exec(struct child *child, const struct op *op, struct err *err)
 {
     const struct sandbox_plan *plan = child->plan;
@@ -229,9 +248,8 @@ int op_exec(struct child *child, const struct op *op, struct err *err)
         syscall(SYS_execveat, child->init_fd, "", plan->argv, plan->envp, AT_EMPTY_PATH);
         return err_errno(err, errno, "exec init");
     }
-    char path[PATH_MAX];
-    if (locate(plan->command, plan->envp, path, err) < 0)
+    if (!child->found && child_find_command(child, err) < 0)
         return -1;
-    execve(path, plan->argv, plan->envp);
+    execve(child->command, plan->argv, plan->envp);
     return command_error(err, plan->command, errno);
 }

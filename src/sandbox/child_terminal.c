@@ -52,11 +52,14 @@ static int bind_console(struct child *child, struct err *err)
 {
     _cleanup_close_ int made =
         openat(child->slots[SLOT_DEV], "console", O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR | O_CLOEXEC, 0620);
-    if (made < 0)
+    if (made < 0 && errno != EEXIST) // a rootfs that brings its own /dev may have one
         return err_errno(err, errno, "create console");
     _cleanup_close_ int target = openat(child->slots[SLOT_DEV], "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (target < 0)
+    struct stat st;
+    if (target < 0 || fstat(target, &st) < 0)
         return err_errno(err, errno, "open console");
+    if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
+        return err_set(err, ERR_PERMISSION_DENIED, "console is neither file nor device");
     _cleanup_close_ int clone = mount_clone(child->slave_fd, false, err);
     return clone < 0 ? -1 : mount_attach(clone, target, err);
 }

@@ -84,13 +84,13 @@ static int plan_namespaces(struct sandbox_plan *plan, const struct sandbox_spec 
     return 0;
 }
 
-static int plan_names(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
+int plan_names_of(struct sandbox_plan *plan, const char *hostname, const char *domainname, struct err *err)
 {
-    const char *names[] = { spec->hostname, spec->domainname };
+    const char *names[] = { hostname, domainname };
     for (int i = 0; i < 2; i++) {
         if (str_empty(names[i]))
             continue;
-        if (!(plan->clone_flags & CLONE_NEWUTS))
+        if (!plan->config && !(plan->clone_flags & CLONE_NEWUTS))
             return err_set(err, ERR_INVALID_ARGUMENT, "a hostname needs a uts namespace of its own");
         if (strlen(names[i]) > HOSTNAME_MAX)
             return err_set(err, ERR_INVALID_ARGUMENT, "hostname \"%.80s\" is longer than %d", names[i], HOSTNAME_MAX);
@@ -155,10 +155,8 @@ static int plan_sysctl(struct sandbox_plan *plan, const struct kv *entry, uint64
     return 0;
 }
 
-static int plan_sysctls(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
+int plan_sysctls_of(struct sandbox_plan *plan, const struct kvs *map, uint64_t owned, struct err *err)
 {
-    const struct kvs *map = &spec->linux_section->sysctl;
-    uint64_t owned = plan->clone_flags | (spec->netns_fd >= 0 ? CLONE_NEWNET : 0);
     if (map->len > SYSCTLS_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d sysctls", SYSCTLS_MAX);
     for (size_t i = 0; i < map->len; i++)
@@ -225,13 +223,14 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
     plan_add(plan, OP_SLAVE);
     if (plan->clone_flags & CLONE_NEWNET)
         plan_add(plan, OP_LOOPBACK);
-    if (plan_names(plan, spec, err) < 0)
+    if (plan_names_of(plan, spec->hostname, spec->domainname, err) < 0)
         return -1;
     plan_add(plan, OP_ROOT);
     if (spec->cwd_before_mounts)
         plan_add(plan, OP_MAKE_CWD)->path = plan->cwd;
     plan_add(plan, OP_USER);
-    if (plan_mounts(plan, spec, err) < 0 || plan_sysctls(plan, spec, err) < 0)
+    uint64_t owned = plan->clone_flags | (spec->netns_fd >= 0 ? CLONE_NEWNET : 0);
+    if (plan_mounts(plan, spec, err) < 0 || plan_sysctls_of(plan, &spec->linux_section->sysctl, owned, err) < 0)
         return -1;
     struct op *oom = plan_add(plan, OP_OOM_SCORE);
     oom->text = arena_printf(&plan->arena, "%lld", (long long)spec->process->oom_score_adj);
@@ -278,28 +277,82 @@ int sandbox_plan_new(const struct sandbox_spec *spec, struct sandbox_plan **out,
     return 0;
 }
 
+// All at once: the kernel checks them together. The pid namespace came with the birth, or comes with the user namespace
+// in the process between, where only that gives the right to join it.
+static void exec_namespaces(struct sandbox_plan *plan, const struct sandbox_exec *exec, int init_pidfd)
+{
+    uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP |
+                     (exec->join_time ? CLONE_NEWTIME : 0);
+    if (exec->namespaces)
+        flags &= exec->namespaces;
+    if (exec->join_user && exec->rootless) {
+        plan->pidns_fd = -1;
+        plan->before = (struct plan_before){ .needed = true, .join_fds = { init_pidfd, init_pidfd }, .join_len = 2,
+                                             .join_flags = { CLONE_NEWUSER, CLONE_NEWPID } };
+    } else if (exec->join_user) {
+        flags |= CLONE_NEWUSER;
+    }
+    struct op *op = plan_add(plan, OP_JOIN_NAMESPACE);
+    op->fd = init_pidfd;
+    op->flags = flags;
+    if (exec->join_user)
+        plan_add(plan, OP_BECOME_ROOT);
+}
+
+static int exec_filter(struct sandbox_plan *plan, const struct sandbox_exec *exec, struct err *err)
+{
+    if (!exec->filter)
+        return plan_filter(plan, exec->seccomp ? "default" : NULL, err);
+    plan->filter = arena_alloc(&plan->arena, sizeof(*plan->filter));
+    *plan->filter = *exec->filter;
+    return 0;
+}
+
+static int build_exec(struct sandbox_plan *plan, const struct sandbox_exec *exec, int init_pidfd, struct err *err)
+{
+    const struct oci_process *process = exec->process;
+    if (plan_process(plan, process, err) < 0 || exec_filter(plan, exec, err) < 0)
+        return -1;
+    plan->keep_groups = exec->rootless && plan->user.extra_len == 0;
+    if (plan->cgroup)
+        plan_add(plan, OP_JOIN_CGROUP);
+    exec_namespaces(plan, exec, init_pidfd);
+    if (!exec->no_new_keyring)
+        plan_add(plan, OP_KEYRING);
+    plan_add(plan, OP_OPEN_ROOT);
+    plan_add(plan, OP_USER);
+    if (plan->terminal)
+        plan_add(plan, OP_TERMINAL);
+    if (exec->exact) {
+        bool labels = !str_empty(process->apparmor_profile) || !str_empty(process->selinux_label);
+        if (labels || !process->keep_oom_score)
+            plan_add(plan, OP_PRIVATE_PROC);
+        if (!process->keep_oom_score)
+            plan_add(plan, OP_OOM_SCORE)->text = arena_printf(&plan->arena, "%lld", (long long)process->oom_score_adj);
+        if (plan_attributes(plan, process, err) < 0)
+            return -1;
+    }
+    plan_process_ops(plan, process);
+    return 0;
+}
+
 int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cgroup, struct sandbox_plan **out,
               struct err *err)
 {
     struct sandbox_plan *plan = plan_alloc();
     plan->cgroup = cgroup;
     plan->init_pidfd = plan->pidns_fd = init_pidfd;
-    if (plan_process(plan, exec->process, err) < 0 || plan_filter(plan, exec->seccomp ? "default" : NULL, err) < 0) {
+    plan->strict = exec->exact;
+    plan->join_fds = exec->join_fds;
+    plan->join_len = exec->join_len;
+    plan->take_listener = exec->take_listener;
+    plan->stage_context = exec->context;
+    plan->keep_fds = exec->keep_fds;
+    plan->keep_len = exec->keep_len;
+    if (build_exec(plan, exec, init_pidfd, err) < 0) {
         sandbox_plan_free(plan);
         return -1;
     }
-    if (cgroup)
-        plan_add(plan, OP_JOIN_CGROUP);
-    struct op *op = plan_add(plan, OP_JOIN_NAMESPACE);
-    op->fd = init_pidfd;
-    // All at once: the kernel checks them together. The pid namespace came with the birth.
-    op->flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP;
-    plan_add(plan, OP_KEYRING);
-    plan_add(plan, OP_OPEN_ROOT);
-    plan_add(plan, OP_USER);
-    if (plan->terminal)
-        plan_add(plan, OP_TERMINAL);
-    plan_process_ops(plan, exec->process);
     *out = plan;
     return 0;
 }

@@ -8,9 +8,11 @@
 #include <sys/types.h>
 
 #include "base/arena.h"
+#include "kernel/abi.h"
 #include "kernel/caps.h"
 #include "kernel/filter.h"
 #include "kernel/mount.h"
+#include "sandbox/config.h"
 #include "sandbox/sandbox.h"
 
 enum op_type {
@@ -51,6 +53,28 @@ enum op_type {
     OP_IDENTITY, // groups, ids, capabilities, umask
     OP_READY, // tells the parent and waits for its word
     OP_EXEC,
+    // Of a config.json only.
+    OP_STAGE, // how: enum sandbox_stage; the parent acts, then the child goes on
+    OP_BECOME_ROOT, // of the user namespace
+    OP_CLONE_ROOT, // path: the host's; for a caller without rights over the host
+    OP_CLONE_BIND, // index
+    OP_ATTACH_ROOT, // the rootfs is mounted, but not entered yet
+    OP_PIVOT, // into what OP_ATTACH_ROOT mounted
+    OP_FILESYSTEM, // a new file system on a path of the config; slot
+    OP_BIND_PROPAGATION, // of a mount: flags
+    OP_REMOUNT, // flags, clear; how: recursive
+    OP_PATH_READ_ONLY, // a mount turns read-only now that all are in place
+    OP_PRIVATE_PROC, // a procfs that is mounted nowhere
+    OP_DEV_FOLDER, // the folder that stands at /dev
+    OP_BIND_NODE, // index; a device of the host, where the kernel lets us make none
+    OP_HOOK, // index; how: 0 createContainer, 1 startContainer
+    OP_PERSONALITY,
+    OP_SCHEDULER,
+    OP_IO_PRIORITY,
+    OP_AFFINITY,
+    OP_APPARMOR,
+    OP_SELINUX,
+    OP_FIND_COMMAND, // before the caller is told that all is well
     OP_COUNT,
 };
 
@@ -59,12 +83,19 @@ enum slot { SLOT_NONE, SLOT_PROC, SLOT_DEV, SLOT_PTS, SLOT_CGROUP, SLOT_COUNT };
 #define OP_CONSOLE 1 // OP_TERMINAL: also at /dev/console
 #define OP_IS_DIR 2 // OP_BIND: the source is a folder
 #define OP_ON_PROC 4 // OP_BIND: the target is one of the files below /proc that may be replaced
+#define OP_IF_MISSING 8 // OP_LINK, OP_NODE: what is there may stay
+#define OP_RECURSIVE 16
+#define OP_PLAIN_TARGET 32 // OP_FILESYSTEM: no link on the way
+#define OP_NO_PIVOT 64
+#define OP_FILL 256 // OP_FILESYSTEM: with what the folder below has
+#define OP_FINAL 128 // OP_AFFINITY: the one for the process, not for its preparation
 
 struct op {
     enum op_type type;
     const char *path;
     const char *text;
     uint64_t flags; // MOUNT_ATTR_* of mounts, MS_* of OP_PROPAGATION
+    uint64_t clear; // OP_REMOUNT
     unsigned how; // OP_* words above
     enum slot slot;
     int fd;
@@ -87,6 +118,36 @@ struct plan_bind {
     uint64_t attrs, propagation;
     bool recursive;
     const char *target; // for messages
+    // Of a config.json only.
+    const char *source; // OP_CLONE_BIND: the host's path
+    uint64_t clear, rec_set, rec_clear;
+    int idmap_fd; // 0: none
+    bool idmap_recursive, in_child;
+};
+
+struct plan_scheduler {
+    uint32_t policy, priority;
+    int32_t nice;
+    uint64_t flags, runtime, deadline, period;
+};
+
+#define AFFINITY_WORDS 128 // 8,192 CPUs
+
+struct plan_affinity {
+    bool set;
+    unsigned long words[AFFINITY_WORDS];
+};
+
+// What must be done before the clone by a process of its own, because a new or joined namespace counts only for children,
+// or because rights over the ones to join end with the clone.
+struct plan_before {
+    bool needed;
+    int join_fds[8]; // owned by the plan, in this order
+    uint64_t join_flags[8];
+    size_t join_len;
+    bool new_user; // unshared here instead of by the clone
+    bool new_time;
+    const char *time_offsets; // for /proc/self/timens_offsets
 };
 
 struct user_request {
@@ -136,6 +197,22 @@ struct sandbox_plan {
     const int *keep_fds; // borrowed descriptors, our array
     size_t keep_len;
     struct filter_program *filter; // NULL: unconfined
+
+    // Of a config.json only.
+    const struct sandbox_config *config; // borrowed; NULL: Docker's
+    bool strict; // a limit that can't be set is an error
+    const int *join_fds; // exec: borrowed
+    size_t join_len;
+    bool keep_groups; // where setgroups is denied, the groups stay: none were asked for
+    bool maps_need_dumpable;
+    bool join_users; // exec: the container's user namespace is not ours
+    struct plan_before before;
+    struct plan_scheduler scheduler;
+    struct plan_affinity affinity, final_affinity;
+    int start_fd, report_fd;
+    sandbox_stage_fn *at_stage;
+    void *stage_context;
+    int (*take_listener)(int listener_fd, pid_t pid, void *context, struct err *err); // exec
 };
 
 // plan_process.c: what create and exec have in common. Fills the process part and appends the operations from OP_CWD on.
@@ -146,6 +223,14 @@ struct sandbox_plan *plan_alloc(void);
 // plan_mounts.c: the file systems every container gets, then the user's.
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err);
 void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec);
+// The words of config.json that both kinds share.
+int plan_sysctls_of(struct sandbox_plan *plan, const struct kvs *map, uint64_t owned, struct err *err);
+int plan_names_of(struct sandbox_plan *plan, const char *hostname, const char *domainname, struct err *err);
+void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *path, uint64_t attrs);
+int plan_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err);
+// plan_attributes.c: scheduler, io priority, personality, affinity, labels.
+int plan_attributes(struct sandbox_plan *plan, const struct oci_process *process, struct err *err);
+int plan_personality(struct sandbox_plan *plan, const struct oci_personality *personality, struct err *err);
 int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cgroup, struct sandbox_plan **out,
               struct err *err);
 
@@ -164,9 +249,10 @@ struct user_found {
 // Looks names up in etc/passwd and etc/group below root_fd. Without memory of its own: it runs in the child.
 int user_find(int root_fd, const struct user_request *request, struct user_found *out, struct err *err);
 
-enum message_type { MESSAGE_READY = 1, MESSAGE_MASTER, MESSAGE_ERROR };
+enum message_type { MESSAGE_READY = 1, MESSAGE_MASTER, MESSAGE_ERROR, MESSAGE_STAGE, MESSAGE_CHILD };
 struct message {
     enum message_type type;
+    int value; // STAGE: which; CHILD: the pid, as the caller sees it
     struct err err;
 };
 
@@ -175,8 +261,8 @@ struct child {
     const struct sandbox_stdio *stdio;
     int sock;
     int rootfs_fd; // detached
-    const int *bind_fds; // detached, one per plan->binds
-    int join_fds[CGROUP_HIERARCHY_MAX];
+    int *bind_fds; // detached, one per plan->binds
+    int join_fds[2 * CGROUP_HIERARCHY_MAX];
     size_t join_len;
     int *passed_fds; // the plan's keep_fds, moved as they get their numbers
     int *kept_fds; // what must survive the first close_range, sorted
@@ -185,6 +271,11 @@ struct child {
     int root_fd; // "/" of the container once it is there
     int slots[SLOT_COUNT]; // mounts of our own
     int null_fd, mask_fd, slave_fd, init_fd;
+    int last_mount; // what OP_BIND_PROPAGATION is about; borrowed
+    int start_fd, report_fd;
+    bool started; // nobody listens at the socket any more
+    bool found; // `command` is filled
+    char command[4096];
     struct user_found user;
     char home_env[sizeof("HOME=") + 256];
 };
@@ -198,6 +289,19 @@ extern const struct op_kind op_kinds[OP_COUNT];
 
 _Noreturn void child_run(struct child *child);
 int child_send(struct child *child, enum message_type type, const struct err *err, int fd);
+// Opens a file for writing in our own procfs, whatever may have been mounted over it.
+int child_open_proc(struct child *child, const char *path, struct err *err);
+int child_check_target(struct child *child, const struct op *op, int target, struct err *err);
+int child_find_command(struct child *child, struct err *err);
+int child_stage(struct child *child, enum sandbox_stage stage, int fd, struct err *err);
+int child_system_target(struct child *child, const char *path, struct err *err);
+int child_slot_fd(const struct child *child, const struct op *op);
+// child_copy.c: folders, files, links and nodes with owner, mode and times; other file systems are left out.
+int child_copy_tree(int from_fd, int to_fd, struct err *err);
+// clone.c: the detached clone of one bind, with its attributes.
+int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err);
+// before.c: in the process between; does not come back.
+_Noreturn void before_run(struct child *child, struct clone_args *args);
 
 #define OP_FN(name) int name(struct child *child, const struct op *op, struct err *err)
 // child_namespace.c
@@ -241,5 +345,28 @@ OP_FN(op_seccomp);
 OP_FN(op_identity);
 OP_FN(op_ready);
 OP_FN(op_exec);
+// child_config.c
+OP_FN(op_stage);
+OP_FN(op_become_root);
+OP_FN(op_clone_root);
+OP_FN(op_clone_bind);
+OP_FN(op_attach_root);
+OP_FN(op_pivot);
+OP_FN(op_filesystem);
+OP_FN(op_bind_propagation);
+OP_FN(op_remount);
+OP_FN(op_path_read_only);
+OP_FN(op_private_proc);
+OP_FN(op_dev_folder);
+OP_FN(op_bind_node);
+OP_FN(op_hook);
+// child_attributes.c
+OP_FN(op_personality);
+OP_FN(op_scheduler);
+OP_FN(op_io_priority);
+OP_FN(op_affinity);
+OP_FN(op_apparmor);
+OP_FN(op_selinux);
+OP_FN(op_find_command);
 
 #endif

@@ -143,36 +143,36 @@ static void add_cgroup_link(struct sandbox_plan *plan, struct slice controller, 
 }
 
 // Without a cgroup namespace of its own a container would see the host's groups: its own are bound there instead.
-static void add_own_group(struct sandbox_plan *plan, const char *path, int dir_fd)
+static void add_own_group(struct sandbox_plan *plan, const char *path, int dir_fd, uint64_t attrs)
 {
     struct op *op = plan_add(plan, OP_BIND);
     op->path = path;
-    op->flags = RDONLY | NOSUID | NOEXEC | NODEV;
+    op->flags = attrs;
     op->how = OP_IS_DIR;
     op->index = plan->bind_len;
     plan->binds[plan->bind_len++] =
         (struct plan_bind){ .source_fd = dir_fd, .attrs = op->flags, .propagation = MS_PRIVATE, .target = path };
 }
 
-static void add_hierarchy(struct sandbox_plan *plan, const struct sandbox_spec *spec, size_t index)
+static void add_hierarchy(struct sandbox_plan *plan, struct cgroup *cgroup, const char *point, size_t index, uint64_t attrs)
 {
-    const struct cgroup_hierarchy *hierarchy = &cgroup_layout_of(spec->cgroup)->hierarchies[index];
+    const struct cgroup_hierarchy *hierarchy = &cgroup_layout_of(cgroup)->hierarchies[index];
     const char *slash = strrchr(hierarchy->mount_point, '/');
     const char *name = arena_strdup(&plan->arena, slash ? slash + 1 : hierarchy->mount_point);
     struct op *dir = plan_add(plan, OP_DIR);
     dir->slot = SLOT_CGROUP;
     dir->path = name;
     dir->mode = 0755;
-    const char *path = arena_printf(&plan->arena, "/sys/fs/cgroup/%s", name);
+    const char *path = arena_printf(&plan->arena, "%s/%s", point, name);
     if (plan->cgroup_namespace) {
         struct op *op = plan_add(plan, OP_MOUNT);
         op->path = path;
         op->text = hierarchy->v2 ? "cgroup2" : "cgroup";
-        op->flags = RDONLY | NOSUID | NOEXEC | NODEV;
+        op->flags = attrs;
         if (!hierarchy->v2)
             hierarchy_options(plan, hierarchy->controllers, op);
     } else {
-        add_own_group(plan, path, cgroup_dir_fd(spec->cgroup, index));
+        add_own_group(plan, path, cgroup_dir_fd(cgroup, index), attrs);
     }
     struct slice rest = slice_of(hierarchy->controllers), word;
     while (strchr(hierarchy->controllers, ',') && slice_cut(&rest, ',', &word))
@@ -181,23 +181,25 @@ static void add_hierarchy(struct sandbox_plan *plan, const struct sandbox_spec *
 
 // Read-only, and rooted in the container's own group: release_agent and foreign groups are out of reach. Only the unified
 // tree is shown whole to a container in the host's cgroup namespace, as Docker does.
-static void add_cgroups(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *path, uint64_t attrs)
 {
-    const struct cgroup_layout *layout = spec->cgroup ? cgroup_layout_of(spec->cgroup) : NULL;
+    const struct cgroup_layout *layout = cgroup ? cgroup_layout_of(cgroup) : NULL;
     if (!layout || layout->trusted || layout->version == CGROUP_NONE)
         return;
     if (layout->version == CGROUP_V2) {
-        add_mount(plan, &(struct system_mount){ "/sys/fs/cgroup", "cgroup2", RDONLY | NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE });
+        add_mount(plan, &(struct system_mount){ path, "cgroup2", attrs, NULL, 0, SLOT_NONE });
         return;
     }
-    add_mount(plan, &cgroup_mount);
+    add_mount(plan, &cgroup_mount)->path = path;
     for (size_t i = 0; i < layout->len; i++)
-        add_hierarchy(plan, spec, i);
+        add_hierarchy(plan, cgroup, path, i, attrs);
+    if (!(attrs & RDONLY))
+        return;
     plan_add(plan, OP_SEAL)->slot = SLOT_CGROUP;
-    plan->ops[plan->op_len - 1].path = "/sys/fs/cgroup";
+    plan->ops[plan->op_len - 1].path = path;
 }
 
-static int add_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err)
+int plan_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err)
 {
     mode_t type = str_eq(device->type, "c") || str_eq(device->type, "u") ? S_IFCHR
                   : str_eq(device->type, "b")                             ? S_IFBLK
@@ -367,10 +369,10 @@ int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, stru
     if (!replaced(spec, "/sys"))
         add_mount(plan, &sys_mount);
     if (!replaced(spec, "/sys") && !replaced(spec, "/sys/fs/cgroup"))
-        add_cgroups(plan, spec);
+        plan_cgroups(plan, spec->cgroup, "/sys/fs/cgroup", RDONLY | NOSUID | NOEXEC | NODEV);
     const struct oci_device *devices = spec->linux_section ? spec->linux_section->devices.items : NULL;
     for (size_t i = 0; devices && i < spec->linux_section->devices.len; i++)
-        if (add_device(plan, &devices[i], err) < 0)
+        if (plan_device(plan, &devices[i], err) < 0)
             return -1;
     if (plan->terminal) {
         struct op *op = plan_add(plan, OP_TERMINAL);

@@ -11,7 +11,8 @@ static const struct {
     const char *word;
 } attr_words[] = {
     { MOUNT_ATTR_RDONLY, "ro" },     { MOUNT_ATTR_NOSUID, "nosuid" },           { MOUNT_ATTR_NODEV, "nodev" },
-    { MOUNT_ATTR_NOEXEC, "noexec" }, { MOUNT_ATTR_STRICTATIME, "strictatime" },
+    { MOUNT_ATTR_NOEXEC, "noexec" }, { MOUNT_ATTR_STRICTATIME, "strictatime" }, { MOUNT_ATTR_NOATIME, "noatime" },
+    { MOUNT_ATTR_NODIRATIME, "nodiratime" },
 };
 
 static void print_attrs(uint64_t attrs, FILE *to)
@@ -42,11 +43,16 @@ static void print_op(const struct sandbox_plan *plan, const struct op *op, FILE 
         fprintf(to, " %s%s", relative ? slot_paths[op->slot] : "", op->path);
     if (op->text)
         fprintf(to, "%s %s", op->type == OP_LINK ? " ->" : op->type == OP_SYSCTL ? " =" : "", op->text);
-    if (op->type == OP_MOUNT || op->type == OP_TMPFS || op->type == OP_BIND)
+    if (op->type == OP_MOUNT || op->type == OP_TMPFS || op->type == OP_BIND || op->type == OP_FILESYSTEM ||
+        op->type == OP_REMOUNT)
         print_mount(op, to);
     if (op->type == OP_NODE)
         fprintf(to, " %c %u:%u %04o", S_ISBLK(op->mode) ? 'b' : S_ISFIFO(op->mode) ? 'p' : 'c', major(op->device),
                 minor(op->device), op->mode & 07777);
+    if (op->type == OP_STAGE)
+        fprintf(to, " (%s)", op->how == SANDBOX_STAGE_MAPS ? "id maps" : op->how == SANDBOX_STAGE_MOUNTED ? "hooks" : "listener");
+    if (op->type == OP_HOOK)
+        fprintf(to, " (%s)", op->how ? "startContainer" : "createContainer");
     if (op->type == OP_JOIN_NAMESPACE)
         fprintf(to, " %#" PRIx64, op->flags);
     if (op->type == OP_RLIMIT) {

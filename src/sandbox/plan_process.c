@@ -23,7 +23,7 @@ static const struct {
 struct sandbox_plan *plan_alloc(void)
 {
     struct sandbox_plan *plan = mem_new(struct sandbox_plan);
-    plan->pidns_fd = plan->init_pidfd = plan->init_fd = -1;
+    plan->pidns_fd = plan->init_pidfd = plan->init_fd = plan->start_fd = plan->report_fd = -1;
     plan->rootfs.upper_fd = plan->rootfs.work_fd = plan->rootfs.tree_fd = -1;
     return plan;
 }
@@ -39,11 +39,14 @@ struct op *plan_add(struct sandbox_plan *plan, enum op_type type)
     return op;
 }
 
-static int plan_caps_of(const struct strv *names, uint64_t *out, struct err *err)
+// A config.json may name what only a newer kernel knows; its caller has warned.
+static int plan_caps_of(const struct strv *names, bool skip_unknown, uint64_t *out, struct err *err)
 {
     *out = 0;
     for (size_t i = 0; i < names->len; i++) {
         int number = caps_number(names->items[i]);
+        if (number < 0 && skip_unknown)
+            continue;
         if (number < 0)
             return err_set(err, ERR_INVALID_ARGUMENT, "unknown capability \"%s\"", names->items[i]);
         *out |= UINT64_C(1) << number;
@@ -55,12 +58,12 @@ static int plan_caps(struct sandbox_plan *plan, const struct oci_capabilities *c
 {
     if (!caps)
         return 0; // none at all
-    if (plan_caps_of(&caps->bounding, &plan->caps.bounding, err) < 0 ||
-        plan_caps_of(&caps->effective, &plan->caps.effective, err) < 0 ||
-        plan_caps_of(&caps->permitted, &plan->caps.permitted, err) < 0 ||
-        plan_caps_of(&caps->inheritable, &plan->caps.inheritable, err) < 0)
+    if (plan_caps_of(&caps->bounding, plan->strict, &plan->caps.bounding, err) < 0 ||
+        plan_caps_of(&caps->effective, plan->strict, &plan->caps.effective, err) < 0 ||
+        plan_caps_of(&caps->permitted, plan->strict, &plan->caps.permitted, err) < 0 ||
+        plan_caps_of(&caps->inheritable, plan->strict, &plan->caps.inheritable, err) < 0)
         return -1;
-    return plan_caps_of(&caps->ambient, &plan->caps.ambient, err);
+    return plan_caps_of(&caps->ambient, plan->strict, &plan->caps.ambient, err);
 }
 
 static int add_rlimit(struct sandbox_plan *plan, const struct oci_rlimit *limit, struct err *err)
@@ -143,6 +146,17 @@ static int plan_args(struct sandbox_plan *plan, const struct strv *args, struct 
     return 0;
 }
 
+#define AGAIN_MAX 2048 // beyond that nobody compares all with all
+
+static bool set_again(const struct strv *env, size_t index)
+{
+    size_t size = strcspn(env->items[index], "=") + 1;
+    for (size_t i = index + 1; i < env->len && env->len <= AGAIN_MAX; i++)
+        if (strncmp(env->items[i], env->items[index], size) == 0)
+            return true;
+    return false;
+}
+
 static int plan_env(struct sandbox_plan *plan, const struct strv *env, struct err *err)
 {
     if (env->len > ARGS_MAX)
@@ -150,8 +164,8 @@ static int plan_env(struct sandbox_plan *plan, const struct strv *env, struct er
     plan->envp = arena_alloc(&plan->arena, (env->len + 2) * sizeof(char *));
     plan->needs_home = true;
     for (size_t i = 0; i < env->len; i++) {
-        if (str_eq(env->items[i], "HOME="))
-            continue; // an empty one counts as none
+        if (str_eq(env->items[i], "HOME=") || (plan->strict && set_again(env, i)))
+            continue; // an empty one counts as none, and the last of one name wins
         plan->envp[plan->env_len++] = arena_strdup(&plan->arena, env->items[i]);
         if (str_starts(env->items[i], "HOME="))
             plan->needs_home = false;
@@ -187,8 +201,16 @@ void plan_process_ops(struct sandbox_plan *plan, const struct oci_process *proce
     else if (plan->filter)
         plan_add(plan, OP_SECCOMP);
     plan_add(plan, OP_IDENTITY);
+    if (plan->strict)
+        plan_add(plan, OP_FIND_COMMAND);
     if (process->no_new_privileges && plan->filter)
         plan_add(plan, OP_SECCOMP);
     plan_add(plan, OP_READY);
+    for (size_t i = 0; plan->config && i < plan->config->start_container_len; i++) {
+        struct op *op = plan_add(plan, OP_HOOK);
+        op->path = plan->config->start_container[i].path;
+        op->index = i;
+        op->how = 1;
+    }
     plan_add(plan, OP_EXEC);
 }

@@ -76,12 +76,10 @@ static int clone_binds(const struct sandbox_plan *plan, struct launch *launch, s
     launch->bind_fds = mem_alloc((plan->bind_len + 1) * sizeof(int));
     for (size_t i = 0; i < plan->bind_len; i++) {
         const struct plan_bind *bind = &plan->binds[i];
-        int fd = mount_clone(bind->source_fd, bind->recursive, err);
-        if (fd < 0)
+        int fd = bind->in_child ? -1 : clone_bind(bind, bind->source_fd, err);
+        if (fd < 0 && !bind->in_child)
             return err_wrap(err, "bind %s", bind->target);
         launch->bind_fds[launch->bind_len++] = fd;
-        if (mount_attr(fd, bind->attrs, 0, bind->propagation, bind->recursive, err) < 0)
-            return err_wrap(err, "bind %s", bind->target);
     }
     return 0;
 }
@@ -100,10 +98,14 @@ static void keep(struct launch *launch, int fd)
 static void list_kept(const struct sandbox_plan *plan, const struct sandbox_stdio *stdio, struct launch *launch)
 {
     struct child *child = &launch->child;
-    launch->kept = mem_alloc((plan->bind_len + child->join_len + plan->op_len + plan->keep_len + 16) * sizeof(int));
+    launch->kept = mem_alloc((plan->bind_len + child->join_len + plan->op_len + plan->keep_len + 32) * sizeof(int));
     keep(launch, launch->socks[1]);
     keep(launch, launch->rootfs_fd);
     keep(launch, plan->init_fd);
+    keep(launch, plan->start_fd);
+    keep(launch, plan->report_fd);
+    for (size_t i = 0; i < plan->before.join_len; i++)
+        keep(launch, plan->before.join_fds[i]);
     if (!stdio->terminal) {
         keep(launch, stdio->in);
         keep(launch, stdio->out);
@@ -127,18 +129,24 @@ static int prepare(const struct sandbox_plan *plan, const struct sandbox_stdio *
 {
     struct child *child = &launch->child;
     launch->rootfs_fd = launch->socks[0] = launch->socks[1] = -1;
-    if (plan->init_pidfd < 0 && (launch->rootfs_fd = open_rootfs(&plan->rootfs, err)) < 0)
+    bool by_child = plan->config && plan->config->rootless;
+    if (plan->init_pidfd < 0 && !by_child && (launch->rootfs_fd = open_rootfs(&plan->rootfs, err)) < 0)
         return -1;
     if (clone_binds(plan, launch, err) < 0 || fd_socketpair(SOCK_SEQPACKET, launch->socks, err) < 0)
         return -1;
     if (plan->cgroup && cgroup_self_join_fds(plan->cgroup, child->join_fds, &child->join_len, err) < 0)
         return -1;
+    if (child->join_len + plan->join_len > ARRAY_LEN(child->join_fds))
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %zu groups to join", ARRAY_LEN(child->join_fds));
+    for (size_t i = 0; i < plan->join_len; i++)
+        child->join_fds[child->join_len++] = plan->join_fds[i];
     child->plan = plan;
     child->stdio = stdio;
     child->rootfs_fd = launch->rootfs_fd;
     child->bind_fds = launch->bind_fds;
     child->sock = launch->socks[1];
     child->root_fd = child->null_fd = child->mask_fd = child->slave_fd = child->init_fd = -1;
+    child->start_fd = child->report_fd = child->last_mount = -1;
     for (int i = 0; i < SLOT_COUNT; i++)
         child->slots[i] = -1;
     child->passed_fds = launch->passed = mem_alloc((plan->keep_len + 1) * sizeof(int));
@@ -159,9 +167,12 @@ static pid_t clone_hidden(const struct sandbox_plan *plan, struct launch *launch
                                .pidfd = (uint64_t)(uintptr_t)pidfd,
                                .exit_signal = SIGCHLD,
                                .cgroup = clone_fd >= 0 ? (uint64_t)clone_fd : 0 };
+    struct clone_args first = { .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD };
     int dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    pid_t pid = (pid_t)syscall(SYS_clone3, plan->before.needed ? &first : &args, sizeof(args));
+    if (pid == 0 && plan->before.needed)
+        before_run(&launch->child, &args);
     if (pid == 0)
         child_run(&launch->child);
     int number = errno;
@@ -224,26 +235,67 @@ static int receive(struct sandbox *sandbox, struct message *message, int *fd, st
     return size > 0;
 }
 
-static int wait_ready(struct sandbox *sandbox, int *master_fd, struct err *err)
+// The process between has cloned the child, a child of ours, and is gone.
+static int adopt(struct sandbox *sandbox, pid_t pid, struct err *err)
+{
+    reap(sandbox);
+    fd_close(sandbox->pidfd);
+    sandbox->pid = pid;
+    sandbox->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    sandbox->reaped = sandbox->pidfd < 0;
+    return sandbox->pidfd >= 0 ? 0 : err_errno(err, errno, "pidfd_open");
+}
+
+static int stage(const struct sandbox_plan *plan, struct sandbox *sandbox, enum sandbox_stage which, int fd, struct err *err)
+{
+    char word = 1;
+    if (which == SANDBOX_STAGE_LISTENER && plan->take_listener) {
+        if (plan->take_listener(fd, sandbox->pid, plan->stage_context, err) < 0)
+            return -1;
+        return fd_write_full(sandbox->sock, &word, 1, err);
+    }
+    if (!plan->at_stage)
+        return err_set(err, ERR_INTERNAL, "the child stopped for nobody");
+    if (plan->at_stage(which, sandbox->pid, fd, plan->stage_context, err) < 0)
+        return -1;
+    return fd_write_full(sandbox->sock, &word, 1, err);
+}
+
+// 1: that was the last one.
+static int handle(const struct sandbox_plan *plan, struct sandbox *sandbox, const struct message *message, int *fd,
+                  int *master_fd, struct err *err)
+{
+    switch (message->type) {
+    case MESSAGE_READY:
+        return 1;
+    case MESSAGE_MASTER:
+        if (*master_fd < 0)
+            *master_fd = take_fd(fd);
+        return 0;
+    case MESSAGE_STAGE:
+        return stage(plan, sandbox, (enum sandbox_stage)message->value, *fd, err);
+    case MESSAGE_CHILD:
+        return plan->before.needed ? adopt(sandbox, (pid_t)message->value, err) : 0;
+    case MESSAGE_ERROR:
+        reap(sandbox);
+        if (err)
+            *err = message->err;
+        return -1;
+    }
+    return err_set(err, ERR_INTERNAL, "unknown message from the container's process");
+}
+
+static int wait_ready(const struct sandbox_plan *plan, struct sandbox *sandbox, int *master_fd, struct err *err)
 {
     for (;;) {
         struct message message;
         int fd, got = receive(sandbox, &message, &fd, err);
         if (got <= 0)
             return got < 0 ? -1 : died(sandbox, err);
-        if (message.type == MESSAGE_READY)
-            return 0;
-        if (message.type == MESSAGE_MASTER && master_fd && *master_fd < 0) {
-            *master_fd = fd;
-            continue;
-        }
+        got = handle(plan, sandbox, &message, &fd, master_fd, err);
         fd_close(fd);
-        if (message.type == MESSAGE_ERROR) {
-            reap(sandbox);
-            if (err)
-                *err = message.err;
-            return -1;
-        }
+        if (got != 0)
+            return got < 0 ? -1 : 0;
     }
 }
 
@@ -263,7 +315,7 @@ static int launch_plan(const struct sandbox_plan *plan, const struct sandbox_std
         sandbox->sock = take_fd(&launch.socks[0]);
     launch_done(&launch);
     if (result == 0)
-        result = wait_ready(sandbox, &master, err);
+        result = wait_ready(plan, sandbox, &master, err);
     if (result < 0) {
         fd_close(master);
         sandbox_free(sandbox);
@@ -336,6 +388,26 @@ void sandbox_free(struct sandbox *sandbox)
     fd_close(sandbox->pidfd);
     fd_close(sandbox->sock);
     free(sandbox);
+}
+
+void sandbox_release(struct sandbox *sandbox)
+{
+    if (!sandbox)
+        return;
+    fd_close(sandbox->pidfd);
+    fd_close(sandbox->sock);
+    free(sandbox);
+}
+
+int sandbox_leave(struct sandbox *sandbox, struct err *err)
+{
+    char word = 1;
+    if (fd_write_full(sandbox->sock, &word, 1, err) < 0) {
+        sandbox_free(sandbox);
+        return -1;
+    }
+    sandbox_release(sandbox);
+    return 0;
 }
 
 int sandbox_exec(int init_pidfd, struct cgroup *cgroup, const struct sandbox_exec *exec,

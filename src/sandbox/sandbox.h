@@ -68,6 +68,7 @@ struct sandbox_spec {
 
 struct sandbox_plan;
 struct sandbox;
+struct filter_program;
 
 // Descriptors are borrowed until sandbox_create() has returned.
 int sandbox_plan_new(const struct sandbox_spec *spec, struct sandbox_plan **out, struct err *err);
@@ -91,6 +92,11 @@ int sandbox_pidfd(const struct sandbox *sandbox); // the sandbox's own; readable
 // Reaps after the pidfd became readable (or blocks); 0..255, 128 + signal when killed. Call once.
 int sandbox_wait(struct sandbox *sandbox, int *exit_code, struct err *err);
 void sandbox_free(struct sandbox *sandbox); // kills and reaps what still runs
+// The handle only: the process goes on, and its end is its next parent's affair.
+void sandbox_release(struct sandbox *sandbox);
+// With a start fifo: tells the child that everything about it is written down, so that it may wait without us. Frees the
+// handle; on failure the child is killed.
+int sandbox_leave(struct sandbox *sandbox, struct err *err);
 
 // A further process in a running sandbox (docker exec): joins the namespaces of its first process by pidfd, its cgroup,
 // and applies `process` as it is (user by name in that rootfs; seccomp "default" unless `unconfined`). The process is the
@@ -99,6 +105,20 @@ void sandbox_free(struct sandbox *sandbox); // kills and reaps what still runs
 struct sandbox_exec {
     const struct oci_process *process;
     bool seccomp; // apply the default profile
+    // Of a config.json only.
+    const struct filter_program *filter; // instead of the default profile; NULL: none
+    const int *keep_fds; // as in struct sandbox_spec
+    size_t keep_len;
+    const int *join_fds; // v1 `tasks` files of further groups that the process is moved to after those of the cgroup; borrowed
+    size_t join_len;
+    bool join_user, join_time; // the container has such namespaces of its own
+    bool rootless; // the caller may join them only from inside the user namespace
+    uint64_t namespaces; // CLONE_NEW*: only these of its others are joined (a user may not join the host's own); 0: all
+    bool no_new_keyring;
+    // The filter notifies: called with its listener (borrowed) once it is loaded.
+    int (*take_listener)(int listener_fd, pid_t pid, void *context, struct err *err);
+    void *context;
+    bool exact; // the process has what it says and nothing by default; a limit that can't be set is an error
 };
 int sandbox_exec(int init_pidfd, struct cgroup *cgroup, const struct sandbox_exec *exec,
                  const struct sandbox_stdio *stdio, struct sandbox **out, int *master_fd, struct err *err);

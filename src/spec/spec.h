@@ -44,6 +44,27 @@ struct oci_process {
     struct json_list rlimits; // struct oci_rlimit
     bool no_new_privileges;
     int64_t oom_score_adj;
+    bool keep_oom_score; // not in the spec: the document says nothing of oomScoreAdj
+    char *apparmor_profile, *selinux_label;
+    struct oci_scheduler *scheduler;
+    struct oci_io_priority *io_priority;
+    struct oci_cpu_affinity *exec_cpu_affinity;
+};
+
+struct oci_scheduler {
+    char *policy; // "SCHED_OTHER"
+    int64_t nice, priority;
+    struct strv flags; // "SCHED_FLAG_RESET_ON_FORK"
+    int64_t runtime, deadline, period; // ns
+};
+
+struct oci_io_priority {
+    char *class; // "IOPRIO_CLASS_BE"
+    int64_t priority;
+};
+
+struct oci_cpu_affinity {
+    char *initial, *final; // "0-3,7"
 };
 
 extern const struct json_table oci_rlimit_table;
@@ -84,6 +105,64 @@ struct oci_resources {
     int64_t pids_limit; // -1 unlimited
 };
 
+// The rest of linux.resources, read from the same object by a table of its own. A json_t is an integer or absent.
+struct oci_memory_more {
+    int64_t kernel, kernel_tcp;
+    json_t *swappiness;
+    bool disable_oom_killer, check_before_update;
+};
+
+struct oci_cpu_more {
+    int64_t realtime_runtime, realtime_period;
+    json_t *burst, *idle;
+};
+
+struct oci_weight_device {
+    int64_t major, minor, weight, leaf_weight;
+};
+
+struct oci_rate_device {
+    int64_t major, minor, rate;
+};
+
+struct oci_block_io {
+    int64_t weight, leaf_weight;
+    struct json_list weight_device; // struct oci_weight_device
+    struct json_list read_bps, write_bps, read_iops, write_iops; // struct oci_rate_device
+};
+
+struct oci_huge_page_limit {
+    char *page_size;
+    int64_t limit;
+};
+
+struct oci_interface_priority {
+    char *name;
+    int64_t priority;
+};
+
+struct oci_network_resources {
+    int64_t class_id;
+    struct json_list priorities; // struct oci_interface_priority
+};
+
+struct oci_rdma {
+    json_t *hca_handles, *hca_objects;
+};
+
+struct oci_resources_more {
+    struct oci_memory_more memory;
+    struct oci_cpu_more cpu;
+    struct oci_block_io block_io;
+    struct json_list huge_pages; // struct oci_huge_page_limit
+    struct oci_network_resources network;
+    struct json_map rdma; // struct oci_rdma
+    struct kvs unified;
+};
+
+extern const struct json_table oci_resources_more_table;
+extern const struct json_table oci_rdma_table;
+
 struct oci_linux {
     struct json_list namespaces; // struct oci_namespace
     struct json_list devices; // struct oci_device, besides the default ones
@@ -91,13 +170,83 @@ struct oci_linux {
     struct kvs sysctl;
     char *cgroups_path;
     struct oci_resources resources;
-    char *seccomp_profile; // "default", "unconfined"; the spec's full section comes with the filter compiler
+    char *seccomp_profile; // not in the spec: "default", "unconfined"
+    json_t *seccomp; // as it is; the sandbox compiles it
     char *rootfs_propagation;
     int64_t shm_size; // bytes of /dev/shm
+    struct json_list uid_mappings, gid_mappings; // struct oci_id_mapping
+    struct json_map time_offsets; // "boottime", "monotonic": struct oci_time_offset
+    char *mount_label;
+    struct oci_personality *personality;
+    struct oci_intel_rdt *intel_rdt;
+};
+
+struct oci_id_mapping {
+    int64_t container_id, host_id, size;
+};
+
+struct oci_time_offset {
+    int64_t secs, nanosecs;
+};
+
+struct oci_personality {
+    char *domain; // "LINUX", "LINUX32"
+    struct strv flags;
+};
+
+struct oci_intel_rdt {
+    char *clos_id, *l3_cache_schema, *mem_bw_schema;
+    bool enable_cmt, enable_mbm;
 };
 
 extern const struct json_table oci_linux_table;
 extern const struct json_table oci_resources_table;
+extern const struct json_table oci_id_mapping_table;
+extern const struct json_table oci_time_offset_table;
+
+// ---- runtime-spec: the rest of config.json --------------------------------------------------------------------------
+
+struct oci_root {
+    char *path; // absolute, or relative to the bundle
+    bool read_only;
+};
+
+struct oci_mount {
+    char *destination, *type, *source;
+    struct strv options;
+    struct json_list uid_mappings, gid_mappings; // struct oci_id_mapping
+};
+
+struct oci_hook {
+    char *path;
+    struct strv args, env;
+    int64_t timeout; // seconds; 0: none
+};
+
+struct oci_hooks {
+    struct json_list prestart, create_runtime, create_container, start_container, poststart, poststop; // struct oci_hook
+};
+
+struct oci_config {
+    char *version;
+    struct oci_process *process; // NULL when absent, like all below
+    struct oci_root *root;
+    char *hostname, *domainname;
+    struct json_list mounts; // struct oci_mount
+    struct oci_hooks *hooks;
+    struct kvs annotations;
+    struct oci_linux *linux_section;
+};
+
+extern const struct json_table oci_config_table;
+extern const struct json_table oci_hook_table;
+extern const struct json_table oci_mount_table;
+
+// config.json (or, the second, a process.json) from its parsed text, with the values that differ from zero when a field is
+// absent put right. `document` must live as long as *out.
+int oci_config_decode(json_t *document, struct oci_config *out, struct arena *arena, struct err *err);
+int oci_resources_decode(json_t *document, struct oci_resources *out, struct arena *arena, struct err *err);
+int oci_process_decode(json_t *document, struct oci_process *out, struct arena *arena, struct err *err);
 
 // ---- image-spec -----------------------------------------------------------------------------------------------------
 

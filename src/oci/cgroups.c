@@ -1,0 +1,151 @@
+#include <fcntl.h>
+
+#include "base/file.h"
+#include "base/slice.h"
+#include "oci/oci_private.h"
+
+// A path below the roots of the hierarchies. What is not absolute counts from there, too.
+int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err)
+{
+    const char *path = str_empty(wanted) ? id : wanted;
+    struct slice rest = slice_of(path), part;
+    char *clean = arena_alloc(arena, strlen(path) + 1);
+    size_t size = 0;
+    while (slice_cut(&rest, '/', &part)) {
+        if (part.size == 0 || slice_eq(part, "."))
+            continue;
+        if (slice_eq(part, ".."))
+            return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s\" leads out of the hierarchy", path);
+        if (size)
+            clean[size++] = '/';
+        memcpy(clean + size, part.data, part.size);
+        size += part.size;
+    }
+    if (size == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s\" is the root", path);
+    *out = clean;
+    return 0;
+}
+
+// What every container may use, after the document's own rules: the devices that all have, and mknod. A device that the
+// document lists may be used only by a rule of the document.
+static const struct cgroup_device_rule default_rules[] = {
+    { true, 'c', -1, -1, "m" }, { true, 'b', -1, -1, "m" }, { true, 'c', 1, 3, "rwm" },   { true, 'c', 1, 8, "rwm" },
+    { true, 'c', 1, 7, "rwm" }, { true, 'c', 5, 0, "rwm" }, { true, 'c', 1, 5, "rwm" },   { true, 'c', 1, 9, "rwm" },
+    { true, 'c', 136, -1, "rwm" }, { true, 'c', 5, 2, "rwm" }, { true, 'c', 10, 200, "rwm" },
+};
+
+static int convert_rule(const struct oci_device_rule *in, struct cgroup_device_rule *out, struct err *err)
+{
+    const char *type = str_empty(in->type) ? "a" : in->type;
+    const char *access = str_empty(in->access) ? "rwm" : in->access;
+    if (strlen(type) != 1 || !strchr("acb", type[0]))
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.resources.devices: unknown type \"%.20s\"", type);
+    *out = (struct cgroup_device_rule){ .allow = in->allow, .type = type[0], .major = in->major, .minor = in->minor };
+    // Each of the three letters once; others mean nothing, as to runc.
+    for (size_t i = 0, len = 0; i < 3; i++)
+        if (strchr(access, "rwm"[i]))
+            out->access[len++] = "rwm"[i];
+    return 0;
+}
+
+int cgroups_devices(const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err)
+{
+    const struct oci_device_rule *rules = list->items;
+    if (!list->len)
+        return 0;
+    struct cgroup_device_rule *all = arena_alloc(arena, (list->len + ARRAY_LEN(default_rules)) * sizeof(*all));
+    size_t len = 0;
+    for (size_t i = 0; i < list->len; i++)
+        if (convert_rule(&rules[i], &all[len++], err) < 0)
+            return -1;
+    for (size_t i = 0; i < ARRAY_LEN(default_rules); i++)
+        all[len++] = default_rules[i];
+    out->devices = all;
+    out->device_len = len;
+    return 0;
+}
+
+int cgroups_limits(struct container *container, struct arena *arena, struct cgroup_limits *out, struct err *err)
+{
+    const struct oci_resources *in = &container->config.linux_section->resources;
+    json_t *document = json_object_get(json_object_get(container->document, "linux"), "resources");
+    if (resources_limits(document, in, arena, out, err) < 0)
+        return err_wrap(err, "linux");
+    return cgroups_devices(&in->devices, arena, out, err);
+}
+
+static bool wants_limits(const struct cgroup_limits *limits)
+{
+    return limits->memory_limit || limits->memory_swap || limits->memory_reservation || limits->cpu_shares || limits->cpu_quota ||
+           limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit || limits->io_weight || limits->huge_page_len || limits->unified_len;
+}
+
+// Asked of each hierarchy alone: such a group need not be in all of them.
+static bool frozen_before(const struct cgroup_layout *layout, const char *path)
+{
+    for (size_t i = 0; i < layout->len; i++) {
+        const struct cgroup_hierarchy *hierarchy = &layout->hierarchies[i];
+        bool freezer = str_eq(hierarchy->controllers, "freezer");
+        if (!hierarchy->v2 && !freezer)
+            continue;
+        struct buf text = BUF_INIT(4096);
+        _cleanup_free_ char *file = mem_printf("%s/%s/%s", hierarchy->mount_point, path, freezer ? "freezer.state" : "cgroup.events");
+        bool frozen = file_read_at(AT_FDCWD, file, &text, NULL) == 0 && strstr(buf_text(&text), freezer ? "FROZEN" : "frozen 1");
+        buf_done(&text);
+        if (frozen)
+            return true;
+    }
+    return false;
+}
+
+// A group that was there before: its processes are warned of, and in a frozen one nothing would ever start. Then it is not
+// ours to remove, either.
+static int check_present(const struct cgroup_layout *layout, struct container *container, struct err *err)
+{
+    struct cgroup *cgroup = NULL;
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t len = 0;
+    if (frozen_before(layout, container->cgroup)) {
+        container->cgroup = (char *)"";
+        return err_set(err, ERR_CONFLICT, "container's cgroup unexpectedly frozen");
+    }
+    if (cgroup_open(layout, container->cgroup, &cgroup, NULL) < 0)
+        return 0;
+    if (cgroup_pids(cgroup, &pids, &len, NULL) == 0 && len) {
+        _cleanup_free_ char *line = mem_printf("container's cgroup is not empty: %zu process(es) found", len);
+        log_warning_line(line);
+    }
+    cgroup_free(cgroup);
+    return 0;
+}
+
+int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err)
+{
+    struct cgroup_layout layout;
+    struct cgroup_limits limits;
+    cgroup_layout_probe(&layout);
+    if (cgroups_limits(container, &container->arena, &limits, err) < 0)
+        return -1;
+    *out = NULL;
+    if (layout.version == CGROUP_NONE && !wants_limits(&limits)) {
+        container->cgroup = (char *)"";
+        return 0;
+    }
+    struct cgroup *cgroup = NULL;
+    if (check_present(&layout, container, err) < 0)
+        return -1;
+    if (cgroup_create(&layout, container->cgroup, &cgroup, err) < 0) {
+        if (!call->rootless || wants_limits(&limits))
+            return -1;
+        err_clear(err); // a user without a delegated group runs without one
+        container->cgroup = (char *)"";
+        return 0;
+    }
+    if (resources_apply(cgroup, &limits, err) < 0) {
+        cgroup_free(cgroup);
+        return -1;
+    }
+    *out = cgroup;
+    return 0;
+}

@@ -1,0 +1,172 @@
+#ifndef OCI_OCI_PRIVATE_H
+#define OCI_OCI_PRIVATE_H
+
+#include <sys/types.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/strv.h"
+#include "kernel/cgroup.h"
+#include "oci/oci.h"
+#include "sandbox/config.h"
+#include "spec/spec.h"
+
+#define SPEC_VERSION "1.2.0"
+#define DOCUMENT_MAX (16 << 20) // bytes of a config.json
+
+// ---- args.c: flags as Go's cli package reads them -------------------------------------------------------------------
+
+enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_LIST, FLAG_IGNORED_TEXT };
+struct flag {
+    const char *name;
+    const char *letter; // "" when it has none
+    enum flag_kind kind;
+    const char *help;
+};
+
+#define FLAGS_MAX 32
+struct args {
+    const struct flag *flags;
+    size_t flag_len;
+    struct strv values[FLAGS_MAX]; // by index of the flag; each time it was given
+    struct strv words; // what is no flag
+    struct arena *arena;
+};
+
+// Reads from *at on; `mixed`: flags may follow words. On return *at is the first argument that was not read.
+int args_read(struct args *args, int argc, char **argv, int *at, bool mixed, struct err *err);
+const char *args_text(const struct args *args, const char *name); // the last one; NULL when not given
+bool args_given(const struct args *args, const char *name);
+bool args_flag(const struct args *args, const char *name);
+const struct strv *args_list(const struct args *args, const char *name);
+void args_help(const struct flag *flags, size_t len);
+
+// ---- log.c ----------------------------------------------------------------------------------------------------------
+
+int log_open(const char *path, const char *format, bool debug, struct err *err);
+void log_error_line(const char *message); // in the log
+void log_warning_line(const char *message);
+void log_debug_line(const char *message);
+bool log_is_stderr(void);
+
+// ---- the call -------------------------------------------------------------------------------------------------------
+
+struct call {
+    struct args global, args;
+    struct arena arena;
+    const char *root; // absolute
+    bool systemd, rootless;
+    const char *program; // argv[0]
+    int exit_code; // of the process, or 255 for a failed exec
+};
+
+typedef int verb_fn(struct call *call, struct err *err);
+enum { WORDS_EXACT, WORDS_MIN, WORDS_MAX };
+
+verb_fn verb_create, verb_run, verb_start, verb_exec, verb_kill, verb_delete, verb_pause, verb_resume;
+verb_fn verb_state, verb_list, verb_ps, verb_events, verb_update, verb_spec, verb_features, verb_plan;
+
+// ---- container.c ----------------------------------------------------------------------------------------------------
+
+enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_STOPPED };
+
+struct container {
+    const char *id;
+    int dir_fd; // the state folder
+    int lock_fd; // -1 when not locked
+    char *version, *bundle, *rootfs, *cgroup; // cgroup: relative path, "" when it has none
+    int64_t pid, pid_start; // start: in clock ticks after boot, tells a pid that came back from ours
+    int64_t created_ns;
+    bool rootless;
+    struct arena arena;
+    json_t *document; // config.json
+    struct oci_config config;
+};
+
+#define CONTAINER_NONE { .dir_fd = -1, .lock_fd = -1 }
+
+int container_id_check(const char *id, struct err *err);
+// A new state folder, locked; conflict when there is one.
+int container_make(struct call *call, const char *id, struct container *out, struct err *err);
+int container_load(struct call *call, const char *id, struct container *out, struct err *err);
+int container_load_config(struct container *container, struct err *err);
+int container_lock(struct container *container, struct err *err);
+int container_save(struct container *container, struct err *err);
+enum status container_status(struct container *container);
+const char *status_name(enum status status);
+int container_cgroup(struct container *container, struct cgroup **out, struct err *err); // NULL where it has none
+bool container_alive(const struct container *container);
+int container_send(const struct container *container, int sig, struct err *err);
+void container_done(struct container *container);
+// Everything that is left of it goes: processes, cgroup, folder; poststop hooks run.
+int container_destroy(struct call *call, struct container *container, struct err *err);
+int64_t process_start_time(pid_t pid); // -1 when there is none, or only its shell is left
+json_t *container_state(struct container *container, enum status status); // of the runtime-spec, for hooks
+
+// ---- config.c, mounts.c, idmap.c, cgroups.c, hooks.c ----------------------------------------------------------------
+
+int document_read(const char *path, json_t **out, struct err *err);
+int config_check(const struct oci_config *config, struct err *err);
+// Where a new user namespace has no maps: all ids as they are, or a user as root of it.
+void config_default_maps(struct oci_config *config, struct arena *arena);
+void warn_unknown_caps(const struct oci_process *process);
+int process_check(const struct oci_process *process, struct err *err);
+char *config_rootfs(const struct oci_config *config, const char *bundle, struct arena *arena, struct err *err);
+
+struct mount_set {
+    struct config_mount *mounts;
+    size_t len;
+    int *owned_fds;
+    size_t owned_len;
+};
+int mounts_read(const struct oci_config *config, const char *bundle, bool rootless, struct arena *arena, struct mount_set *out,
+                struct err *err);
+void mounts_done(struct mount_set *set);
+bool mount_word(const char *word, struct config_mount *mount, uint64_t *propagation, bool *remount, bool *bind, const char **option);
+void mount_words_list(json_t *out); // all that are known
+
+int idmap_write(pid_t pid, const struct json_list *uids, const struct json_list *gids, bool rootless, struct err *err);
+// A user namespace with these maps, for an idmapped mount.
+int idmap_namespace(const struct json_list *uids, const struct json_list *gids, struct err *err);
+
+int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err);
+// `list` and what every container may use besides.
+int cgroups_devices(const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err);
+// resources.c: `document` is the resources object that `in` was read from (NULL: only `in` counts) and must outlive *out.
+int resources_limits(json_t *document, const struct oci_resources *in, struct arena *arena, struct cgroup_limits *out, struct err *err);
+int resources_apply(struct cgroup *cgroup, const struct cgroup_limits *limits, struct err *err);
+int cgroups_limits(struct container *container, struct arena *arena, struct cgroup_limits *out, struct err *err);
+bool cgroups_frozen(const struct cgroup *cgroup);
+int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);
+
+struct subgroups {
+    int fds[CGROUP_HIERARCHY_MAX];
+    size_t len;
+};
+// On failure *out holds what was opened so far.
+int subgroups_read(struct cgroup *cgroup, const struct strv *list, struct subgroups *out, struct err *err);
+void subgroups_done(struct subgroups *subgroups);
+
+void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);
+int hooks_run(struct container *container, const struct json_list *list, const char *kind, enum status status, struct err *err);
+
+// ---- seccomp.c ------------------------------------------------------------------------------------------------------
+
+// NULL when the document asks for none. Lives in the arena.
+int seccomp_of(const struct oci_config *config, const struct oci_process *process, struct arena *arena,
+               const struct filter_program **out, struct err *err);
+// Hands a listener to the socket that linux.seccomp names, with the container's state.
+int seccomp_send_listener(struct container *container, pid_t pid, int listener_fd, struct err *err);
+
+// ---- create.c, foreground.c -----------------------------------------------------------------------------------------
+
+int send_console(const char *socket_path, int master_fd, struct err *err);
+int write_pid_file(const char *path, pid_t pid, struct err *err);
+int read_preserved(const struct args *args, struct arena *arena, const int **out, size_t *len, struct err *err);
+// LISTEN_FDS of the caller come first.
+int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
+// Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
+int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);
+
+#endif

@@ -1,0 +1,258 @@
+"""Ways out of a container that were found in runtimes: each is tried here and must fail. Class by class as in the record of
+runtime vulnerabilities: paths in a rootfs that the attacker owns, descriptors and programs, capabilities, cgroups, settings."""
+import ctypes
+import os
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import RUNTIME
+
+RENAME_EXCHANGE = 2
+
+
+def outside(bundle):
+    """A folder of the host that must stay empty."""
+    path = bundle.path / 'outside'
+    path.mkdir(exist_ok=True)
+    return path
+
+
+# ---- paths ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('name', ['dev', 'proc', 'sys'])
+@pytest.mark.parametrize('absolute', [True, False])
+def test_a_system_folder_of_the_image_is_a_link(bundle, name, absolute):
+    """CVE-2026-41579, CVE-2026-47766, CVE-2019-16884, CVE-2019-19921."""
+    target = outside(bundle)
+    os.rmdir(bundle.rootfs / name)
+    (bundle.rootfs / name).symlink_to(target if absolute else os.path.relpath(target, bundle.rootfs))
+    if name == 'dev':
+        bundle.config['mounts'] = [mount for mount in bundle.config['mounts'] if not mount['destination'].startswith('/dev')]
+    bundle.run()
+    assert os.listdir(target) == []
+
+
+@pytest.mark.parametrize('way', ['/link/made/up', '/link', '/var/../link/x', '/etc/../../../../../../link/y'])
+def test_mount_points_are_made_inside(bundle, way):
+    """CVE-2024-45310: empty folders on the host; CVE-2021-30465, CVE-2019-18837."""
+    target = outside(bundle)
+    (bundle.rootfs / 'link').symlink_to(target)
+    bundle.mount(way, '/usr', options=['bind', 'ro'])
+    bundle.run()
+    assert os.listdir(target) == []
+    assert not os.path.ismount(target)
+
+
+def test_a_mount_point_exchanged_while_it_is_used(bundle):
+    """CVE-2021-30465: a race of renames in a shared volume."""
+    target, shared = outside(bundle), bundle.path / 'shared'
+    (shared / 'a').mkdir(parents=True)
+    (shared / 'b').symlink_to(target)
+    libc, stop = ctypes.CDLL(None), threading.Event()
+
+    def exchange():
+        while not stop.is_set():
+            libc.renameat2(-100, bytes(shared / 'a'), -100, bytes(shared / 'b'), RENAME_EXCHANGE)
+
+    bundle.mount('/shared', shared, options=['bind'])
+    for i in range(20):
+        bundle.mount(f'/shared/a/{i}', '/usr', options=['bind'])
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        for _ in range(15):
+            bundle.args('true').run()
+            bundle.remove()
+            assert os.listdir(target) == []
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize('destination', ['/proc', '/proc/self/attr', '/proc/sys', '/var/../proc/sys/kernel'])
+def test_nothing_is_mounted_over_proc(bundle, destination):
+    """CVE-2019-16884, CVE-2019-19921, CVE-2023-28642: labels and settings written into a fake /proc."""
+    fake = bundle.path / 'fake'
+    fake.mkdir()
+    bundle.mount(destination, fake, options=['bind'])
+    done = bundle.run()
+    assert done.returncode == 1 and 'proc' in done.stderr
+
+
+def test_a_volume_at_a_link_to_proc(bundle):
+    (bundle.rootfs / 'innocent').symlink_to('/proc')
+    fake = bundle.path / 'fake'
+    fake.mkdir()
+    bundle.mount('/innocent', fake, options=['bind'])
+    assert bundle.run().returncode == 1
+
+
+def test_masks_are_made_of_the_real_null(bundle):
+    """CVE-2025-31133: a link at /dev/null makes a mask a window."""
+    os.rmdir(bundle.rootfs / 'dev')
+    (bundle.rootfs / 'dev').mkdir()
+    (bundle.rootfs / 'dev/null').symlink_to('/proc/sys/kernel/core_pattern')
+    (bundle.rootfs / 'secret').write_text('secret')
+    bundle.config['mounts'] = [mount for mount in bundle.config['mounts'] if not mount['destination'].startswith('/dev')]
+    bundle.linux['maskedPaths'] = ['/secret']
+    done = bundle.shell('cat /secret').run()
+    assert done.returncode != 0 or done.stdout == ''
+
+
+def test_the_console_is_no_link(bundle):
+    """CVE-2025-52565."""
+    target = outside(bundle) / 'console'
+    (bundle.rootfs / 'dev/console').symlink_to(target)
+    bundle.config['mounts'] = [mount for mount in bundle.config['mounts'] if mount['destination'] != '/dev']
+    bundle.process['terminal'] = True
+    bundle.args('true').save()
+    command = f'{RUNTIME} --root {bundle.root} run -b {bundle.path}/bundle {bundle.id}'
+    subprocess.run(['script', '-qec', command, '/dev/null'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=30)
+    assert not target.exists()
+
+
+def test_settings_are_written_to_the_real_proc(bundle):
+    """CVE-2025-52881: a mount over /proc/sys redirects the write."""
+    before = open('/proc/sys/kernel/core_pattern').read()
+    bundle.linux['sysctl'] = {'net.ipv4.ip_forward': '1'}
+    bundle.mount('/proc/sys/net', '/proc/sys/kernel', options=['bind'])
+    bundle.run()
+    assert open('/proc/sys/kernel/core_pattern').read() == before
+
+
+def test_copy_up_keeps_links_as_links(bundle):
+    """CVE-2024-9676 and its kind."""
+    (bundle.path / 'secret').write_text('secret')
+    (bundle.rootfs / 'data').mkdir()
+    (bundle.rootfs / 'data/link').symlink_to(bundle.path / 'secret')
+    bundle.mount('/data', 'tmpfs', 'tmpfs', ['tmpcopyup'])
+    assert 'No such file' in bundle.output('test -L /data/link && cat /data/link 2>&1 || true')
+
+
+def test_passwd_that_is_no_file(bundle):
+    os.unlink(bundle.rootfs / 'etc/passwd')
+    os.mkfifo(bundle.rootfs / 'etc/passwd')
+    assert bundle.output('echo here') == 'here'
+    os.unlink(bundle.rootfs / 'etc/passwd')
+    (bundle.rootfs / 'etc/passwd').symlink_to('/etc/shadow')
+    assert bundle.output('echo $HOME') in ('/', '/root')
+
+
+# ---- descriptors, programs, processes -------------------------------------------------------------------------------
+
+@pytest.mark.berth
+def test_the_program_that_enters_is_not_the_file_on_disk(bundle):
+    """CVE-2019-5736: #!/proc/self/exe opens the runtime itself; what is opened must not be writable."""
+    (bundle.rootfs / 'again').write_text('#!/proc/self/exe\n')
+    (bundle.rootfs / 'again').chmod(0o755)
+    before = os.stat(RUNTIME)
+    bundle.up()
+    bundle.exec('/again')
+    after = os.stat(RUNTIME)
+    assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
+    pid = bundle.state()['pid']
+    assert not os.readlink(f'/proc/{pid}/exe').endswith('berth-oci')
+
+
+@pytest.mark.berth
+def test_a_waiting_container_is_a_sealed_copy(bundle):
+    bundle.shell('sleep 1000').create()
+    link = os.readlink(f'/proc/{bundle.state()["pid"]}/exe')
+    assert link.startswith('/memfd:')
+
+
+@pytest.mark.parametrize('cwd', [f'/proc/self/fd/{number}' for number in range(3, 12)])
+def test_no_working_directory_of_the_host(bundle, cwd):
+    """CVE-2024-21626."""
+    bundle.process['cwd'] = cwd
+    done = bundle.shell('ls; cat ../../../etc/hostname 2>/dev/null').run()
+    assert done.returncode == 1 and done.stdout == ''
+
+
+@pytest.mark.parametrize('number', range(3, 10))
+def test_exec_has_no_descriptor_of_the_host(bundle, number):
+    bundle.up()
+    done = bundle.exec('ls', flags=['--cwd', f'/proc/self/fd/{number}'])
+    assert done.returncode == 255 and done.stdout == ''
+
+
+def test_the_joining_process_can_not_be_traced(bundle):
+    """CVE-2016-9962: it is in the container's pid namespace before it has dropped its rights."""
+    bundle.all_capabilities()
+    bundle.process['noNewPrivileges'] = False
+    bundle.up('while :; do for p in /proc/[0-9]*; do readlink $p/fd/* 2>/dev/null; done; done >/tmp/seen 2>&1')
+    for _ in range(20):
+        bundle.exec('true')
+    seen = set((bundle.rootfs / 'tmp/seen').read_text().split())
+    assert not [path for path in seen if str(bundle.path) in path or path.startswith('/sys/fs/cgroup') or 'memfd' in path]
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('kind', ['prestart', 'createRuntime', 'createContainer', 'poststop'])
+def test_hooks_inherit_no_environment(bundle, kind):
+    """CVE-2025-23266: LD_PRELOAD from the image in the environment of a hook."""
+    log = bundle.path / 'log'
+    bundle.process['env'].append('LD_PRELOAD=/evil.so')
+    bundle.config['hooks'] = {kind: [{'path': '/bin/sh', 'args': ['sh', '-c', f'/usr/bin/env >{log}']}]}
+    bundle.args('true').run(env={**os.environ, 'SECRET': 'of-the-caller'})
+    names = {line.split('=')[0] for line in log.read_text().splitlines()}
+    assert names <= {'PWD', 'SHLVL', '_', 'OLDPWD'}
+
+
+# ---- capabilities, cgroups, settings --------------------------------------------------------------------------------
+
+def test_no_inheritable_capabilities(bundle):
+    """CVE-2022-29162, CVE-2022-27650."""
+    bundle.all_capabilities()
+    out = bundle.output('grep -E "CapInh|CapAmb" /proc/self/status').split()
+    assert out == ['CapInh:', '0' * 16, 'CapAmb:', '0' * 16]
+
+
+def test_cgroups_are_read_only(bundle):
+    """CVE-2022-0492: release_agent."""
+    bundle.all_capabilities().namespace('cgroup')
+    out = bundle.output('for f in /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs; do '
+                        'test -e $f && (echo 1 >$f) 2>&1; done; echo end')
+    assert all('Read-only' in line for line in out.splitlines()[:-1])
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('path', ['../escape', '/a/../../escape', '/..', '/'])
+def test_a_cgroup_path_stays_in_its_tree(bundle, path):
+    bundle.linux['cgroupsPath'] = path
+    done = bundle.run()
+    assert done.returncode == 1 and 'cgroupsPath' in done.stderr
+
+
+@pytest.mark.parametrize('key', ['kernel.core_pattern', 'kernel/core_pattern', 'net.ipv4.../../../kernel/core_pattern',
+                                 'net/../kernel/core_pattern', 'net.ipv4.ip_forward+kernel.core_pattern', 'net.'])
+def test_settings_of_the_host(bundle, key):
+    """CVE-2022-0811 and its kind."""
+    before = open('/proc/sys/kernel/core_pattern').read()
+    bundle.linux['sysctl'] = {key: '|/evil'}
+    assert bundle.run().returncode == 1
+    assert open('/proc/sys/kernel/core_pattern').read() == before
+
+
+@pytest.mark.berth
+def test_a_value_has_one_line(bundle):
+    bundle.linux['sysctl'] = {'net.ipv4.ip_forward': '1\n0'}
+    assert bundle.run().returncode == 1
+
+
+def test_the_state_is_roots_alone(bundle):
+    bundle.up()
+    mode = stat.S_IMODE(os.stat(bundle.root).st_mode)
+    assert mode & 0o077 == 0 or stat.S_IMODE(os.stat(bundle.root / bundle.id).st_mode) & 0o066 == 0
+
+
+def test_a_dead_pid_is_not_signalled(bundle):
+    """The pid in the state may be another process's by now; its start time tells."""
+    bundle.shell('true').create()
+    bundle.call('start', bundle.id)
+    bundle.wait('stopped')
+    assert bundle.call('kill', bundle.id, 'KILL').returncode == 1
+    time.sleep(0)
