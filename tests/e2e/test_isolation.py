@@ -192,6 +192,7 @@ def test_a_machine_or_shim_that_dies(docker, engine, name, victim):
     wait_until(lambda: docker.inspect(name)['State']['Status'] == 'exited', 20, 'the container is declared dead')
     state = docker.inspect(name)['State']
     assert state['ExitCode'] == 137
+    assert victim != 'the machine' or 'its VMM was killed by signal 9' in state['Error']
     assert docker.ok('logs', name).split() == [str(i) for i in range(1, 501)]
     assert wait_until(lambda: not [thing for thing in engine.footprint_of_containers() if identity in thing], 10, 'nothing left')
 
