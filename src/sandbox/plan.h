@@ -145,6 +145,8 @@ struct op *plan_add(struct sandbox_plan *plan, enum op_type type);
 struct sandbox_plan *plan_alloc(void);
 // plan_mounts.c: the file systems every container gets, then the user's.
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err);
+// plan_devices.c: every device below /dev of the machine this runs on, but for what each container gets as its own.
+void plan_machine_devices(struct sandbox_plan *plan);
 void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec);
 int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cgroup, struct sandbox_plan **out,
               struct err *err);

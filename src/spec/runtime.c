@@ -129,5 +129,6 @@ static const struct json_field linux_fields[] = {
     ROW("seccompProfile", JSON_TEXT, oci_linux, seccomp_profile),
     ROW("rootfsPropagation", JSON_TEXT, oci_linux, rootfs_propagation),
     ROW("shmSize", JSON_INT, oci_linux, shm_size),
+    ROW("wholeMachine", JSON_FLAG, oci_linux, whole_machine),
 };
 const struct json_table oci_linux_table = JSON_TABLE(struct oci_linux, linux_fields);

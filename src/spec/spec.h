@@ -94,6 +94,8 @@ struct oci_linux {
     char *seccomp_profile; // "default", "unconfined"; the spec's full section comes with the filter compiler
     char *rootfs_propagation;
     int64_t shm_size; // bytes of /dev/shm
+    // Not of the spec: /dev has every device of the machine it runs on, and /sys and /sys/fs/cgroup are writable.
+    bool whole_machine;
 };
 
 extern const struct json_table oci_linux_table;
