@@ -41,7 +41,7 @@ bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side 
 bench-vm: ## berth-vmm beside QEMU's microvm, on the same emulated KVM (root)
 	@bench/vm
 
-install: all ## install the programs below $(DESTDIR)$(PREFIX)
+install: all ## install the programs below $(DESTDIR)$(PREFIX), and the microVMs' kernel if `make guest` made it
 	@tools/install "$(DESTDIR)$(PREFIX)"
 
 clean: ## remove everything that was built, cached or stored (stops a running engine first)

@@ -54,7 +54,7 @@ static void drop_events(struct container *container) REQUIRES(container->lock)
     while (container->events) {
         struct queued_event *event = container->events;
         container->events = event->next;
-        free(event);
+        queued_event_free(event);
     }
 }
 

@@ -160,6 +160,7 @@ static void fill_linux(struct container *container, struct arena *arena, struct 
         out->resources.devices = (struct json_list){ .items = (void *)every_device, .len = ARRAY_LEN(every_device) };
     out->seccomp_profile = (char *)(seccomp_off(host) ? "unconfined" : "default");
     out->shm_size = host->shm_size;
+    out->whole_machine = host->privileged;
 }
 
 // ---- rootfs, mounts, network ----------------------------------------------------------------------------------------

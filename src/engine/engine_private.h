@@ -56,6 +56,7 @@ struct queued_event {
     int64_t seq, time_ns, exit_code;
     bool oom;
     char exec_id[65];
+    char *message; // owned; what the supervisor has to say about an end, "" when nothing
     uint64_t run; // the connection it came by; see container->run
 };
 
@@ -275,6 +276,7 @@ int container_signal(struct container *container, const char *signal, struct err
 int container_await_stop(struct container *container, int64_t timeout_ns, const struct cancel *cancel, struct err *err);
 void container_on_event(void *context, const struct task_event *event); // task client callbacks, watcher thread
 void container_on_closed(void *context);
+void queued_event_free(struct queued_event *event);
 int engine_adopt(struct engine *engine, struct err *err);
 // All need container_begin().
 // Ends the connection to the shim; what it has queued is of no interest any more.

@@ -84,7 +84,7 @@ void container_release(struct container *container)
 struct ending {
     int64_t exit_code, time_ns;
     bool oom;
-    const char *error; // "" when the process ended by itself
+    const char *error; // "" when there is nothing to say about it
 };
 
 static void make_visible(struct container *container, const struct ending *ending) REQUIRES(container->lock)
@@ -198,7 +198,7 @@ static void finish_exec(struct container *container, const struct queued_event *
 
 static void handle(struct container *container, const struct queued_event *event)
 {
-    const struct ending ending = { event->exit_code, event->time_ns, event->oom, "" };
+    const struct ending ending = { event->exit_code, event->time_ns, event->oom, event->message };
     mutex_lock(&container->lock);
     struct task_client *client = container->client;
     mutex_unlock(&container->lock);
@@ -206,6 +206,8 @@ static void handle(struct container *container, const struct queued_event *event
         return;
     switch (event->kind) {
     case QUEUED_EXITED:
+        if (!str_empty(event->message))
+            log_warn("container %s: %s", container->id, event->message);
         finish_run(container, &ending, event->seq);
         return;
     case QUEUED_EXEC_EXITED:
@@ -228,6 +230,12 @@ static void handle(struct container *container, const struct queued_event *event
         break;
     }
     task_ack(client, event->seq);
+}
+
+void queued_event_free(struct queued_event *event)
+{
+    free(event->message);
+    free(event);
 }
 
 static struct queued_event *take_event(struct container *container)
@@ -263,7 +271,7 @@ static void drain_events(struct container *container)
             }
             container_end(container);
         }
-        free(event);
+        queued_event_free(event);
     }
 }
 
@@ -299,6 +307,7 @@ void container_on_event(void *context, const struct task_event *event)
     queued->exit_code = event->exit_code;
     queued->oom = event->oom;
     snprintf(queued->exec_id, sizeof(queued->exec_id), "%s", event->exec_id ? event->exec_id : "");
+    queued->message = mem_strdup(event->message ? event->message : "");
     queue_event(context, queued);
 }
 
@@ -306,5 +315,6 @@ void container_on_closed(void *context)
 {
     struct queued_event *queued = mem_new(struct queued_event);
     queued->kind = QUEUED_GONE;
+    queued->message = mem_strdup("");
     queue_event(context, queued);
 }

@@ -61,11 +61,14 @@ static void describe_cgroups(const struct engine *engine, struct engine_info *ou
     out->pids_limit = features->pids;
 }
 
-// What clients print of it: the wall among the security options, and a line of warning where guests are emulated.
+// What clients print of it: the wall among the security options, and a line of warning where guests are
+// emulated, or can not run.
 static void describe_guests(struct engine *engine, struct arena *arena, struct engine_info *out)
 {
     struct machine_choice choice = { .accel = "unavailable" };
-    machines_choose(engine->machines, arena, &choice, NULL);
+    struct err lack = { 0 };
+    if (machines_choose(engine->machines, arena, &choice, &lack) < 0)
+        strv_push_arena(&out->warnings, arena, arena_printf(arena, "WARNING: --isolation vm is not available: %s", lack.message));
     strv_push_arena(&out->security_options, arena, arena_printf(arena, "name=isolation-vm,profile=%s", choice.accel));
     if (!str_empty(choice.why))
         strv_push_arena(&out->warnings, arena,

@@ -10,6 +10,7 @@
 #define QEMU "qemu-system-x86_64"
 #define PROBE_OUTPUT_MAX (16u << 10)
 #define RELEASE_MAX 64u
+#define GUEST_FOLDER_MAX 3
 
 enum { LOCK_RANK = 7 };
 enum accel_wish { ACCEL_AUTO, ACCEL_KVM, ACCEL_TCG, ACCEL_COUNT };
@@ -128,16 +129,33 @@ static bool has_files(const char *folder)
     return true;
 }
 
+// In this order: as built, as installed, as somebody put them beside the data.
+static size_t guest_folders(const struct machines *machines, struct arena *arena, char *out[GUEST_FOLDER_MAX])
+{
+    if (machines->guest_dir) {
+        out[0] = arena_strdup(arena, machines->guest_dir);
+        return 1;
+    }
+    out[0] = arena_printf(arena, "%s/../guest", machines->program_dir);
+    out[1] = arena_printf(arena, "%s/../lib/berth/guest", machines->program_dir);
+    out[2] = arena_printf(arena, "%s/guest", machines->data_root);
+    return GUEST_FOLDER_MAX;
+}
+
 static int find_guest(const struct machines *machines, struct arena *arena, char **out, struct err *err)
 {
-    char *first = machines->guest_dir ? arena_strdup(arena, machines->guest_dir)
-                                      : arena_printf(arena, "%s/../guest", machines->program_dir);
-    char *second = machines->guest_dir ? NULL : arena_printf(arena, "%s/guest", machines->data_root);
-    *out = has_files(first) ? first : second && has_files(second) ? second : NULL;
-    if (*out)
-        return 0;
+    char *folders[GUEST_FOLDER_MAX];
+    const char *names = "";
+    size_t len = guest_folders(machines, arena, folders);
+    for (size_t i = 0; i < len; i++) {
+        if (has_files(folders[i])) {
+            *out = folders[i];
+            return 0;
+        }
+        names = arena_printf(arena, "%s%s%s", names, i ? " nor in " : "", folders[i]);
+    }
     return err_set(err, ERR_UNAVAILABLE, "no guest kernel: " MACHINE_KERNEL ", " MACHINE_INITRD " and " MACHINE_KERNEL_RELEASE
-                   " are not in %s%s%s (make guest makes them)", first, second ? " nor in " : "", second ? second : "");
+                   " are not in %s (make guest makes them)", names);
 }
 
 static int read_release(struct arena *arena, struct machine_choice *choice, struct err *err)
@@ -168,9 +186,9 @@ static int choose_emulation(const char *why, struct arena *arena, struct machine
 {
     _cleanup_free_ char *qemu = process_find(QEMU);
     if (!qemu && str_empty(why))
-        return err_set(err, ERR_UNAVAILABLE, "--accel tcg: " QEMU " is not in PATH");
+        return err_set(err, ERR_UNAVAILABLE, "--accel tcg: " QEMU " is not in PATH (package qemu-system-x86)");
     if (!qemu)
-        return err_set(err, ERR_UNAVAILABLE, "this host can run no guest: " QEMU " is not in PATH, and %s", why);
+        return err_set(err, ERR_UNAVAILABLE, "this host can run no guest: " QEMU " is not in PATH (package qemu-system-x86), and %s", why);
     out->accel = accel_words[ACCEL_TCG];
     out->vmm = arena_strdup(arena, qemu);
     out->why = arena_strdup(arena, why);
@@ -189,11 +207,26 @@ static int choose_vmm(struct machines *machines, struct arena *arena, struct mac
     return choose_emulation(why, arena, out, err);
 }
 
+// What makes a guest's disks. Looked for here, so that it is said before anything is made.
+static int check_tools(struct err *err)
+{
+    static const struct {
+        const char *program, *package;
+    } tools[] = { { "mkfs.erofs", "erofs-utils" }, { "mke2fs", "e2fsprogs" } };
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
+        _cleanup_free_ char *path = process_find(tools[i].program);
+        if (!path)
+            return err_set(err, ERR_UNAVAILABLE, "this host can run no guest: %s is not in PATH (package %s)", tools[i].program,
+                           tools[i].package);
+    }
+    return 0;
+}
+
 int machines_choose(struct machines *machines, struct arena *arena, struct machine_choice *out, struct err *err)
 {
     struct machine_choice choice = { .why = (char *)"" };
     if (find_guest(machines, arena, &choice.guest_dir, err) < 0 || read_release(arena, &choice, err) < 0 ||
-        choose_vmm(machines, arena, &choice, err) < 0)
+        choose_vmm(machines, arena, &choice, err) < 0 || check_tools(err) < 0)
         return -1;
     *out = choice;
     return 0;

@@ -12,9 +12,9 @@
 struct machines;
 
 struct machines_config {
-    const char *program_dir; // berth-vmm stands there, and the guest's files in ../guest
+    const char *program_dir; // berth-vmm stands there, and the guest's files in ../guest, or ../lib/berth/guest
     const char *data_root; // or in <data_root>/guest
-    const char *guest_dir; // --guest: there and nowhere else; NULL: the two above, in this order
+    const char *guest_dir; // --guest: there and nowhere else; NULL: the three above, in this order
     const char *accel; // --accel: "auto" "kvm" "tcg"; NULL is "auto"
 };
 

@@ -116,8 +116,8 @@ static int mount_upper(struct storage *storage, const struct disk *disk, struct 
     if (file_mkdirs(storage->dir_fd, "upper/upper", 0755, err) < 0 ||
         file_mkdirs(storage->dir_fd, "upper/work", 0700, err) < 0)
         return err_wrap(err, "upper");
-    // A volatile overlay leaves its mark, so that nobody trusts what may not have been written. Who made this upper
-    // ephemeral does not ask for trust.
+    // A volatile overlay leaves its mark, so that nobody trusts what may not have been written. What a run left behind
+    // here was written out at its end, or its machine died, and then there is no other.
     return storage->ephemeral ? file_remove_tree(storage->dir_fd, "upper/work/work/incompat", err) : 0;
 }
 
@@ -208,10 +208,11 @@ static void await_release(const char *device)
     }
 }
 
+// An ephemeral upper too: it may be restarted before it is removed. Ephemeral means that nothing waits for the disk meanwhile.
 int storage_close(struct storage *storage, struct err *err)
 {
-    if (!storage->has_upper || storage->ephemeral)
-        return 0; // nothing that anybody will read again
+    if (!storage->has_upper)
+        return 0;
     _cleanup_close_ int upper_fd = file_open_dir(storage->dir_fd, "upper", err);
     if (upper_fd < 0)
         return -1;

@@ -1,5 +1,6 @@
 // PID 1 of a container started with --init: starts one command, hands signals on to it, reaps whatever is orphaned, and
-// ends as the command ended. Uses nothing but libc.
+// ends as the command ended. Uses nothing but libc. It is started with all signals blocked, so that none is lost before it
+// is there; the command begins with none blocked.
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -23,15 +24,17 @@ static void watched_signals(sigset_t *set)
 
 // Runs in the child. Its own process group in front of the terminal, so that Ctrl-C reaches the command and what it
 // starts; SIGTTOU is ignored while a background group takes the terminal.
-static void run_command(char **argv, const sigset_t *before)
+static void run_command(char **argv)
 {
+    sigset_t none;
+    sigemptyset(&none);
     setpgid(0, 0);
     signal(SIGTTOU, SIG_IGN);
     if (isatty(STDIN_FILENO))
         tcsetpgrp(STDIN_FILENO, getpgrp());
     signal(SIGTTOU, SIG_DFL);
     signal(SIGTTIN, SIG_DFL);
-    sigprocmask(SIG_SETMASK, before, NULL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     execvp(argv[0], argv);
     int number = errno;
     fprintf(stderr, "exec %s failed: %s\n", argv[0], strerror(number));
@@ -74,9 +77,9 @@ int main(int argc, char **argv)
         return EXIT_NOT_FOUND;
     }
     prctl(PR_SET_NAME, "docker-init"); // else ps shows the memfd we were executed from
-    sigset_t watched, before;
+    sigset_t watched;
     watched_signals(&watched);
-    sigprocmask(SIG_SETMASK, &watched, &before);
+    sigprocmask(SIG_SETMASK, &watched, NULL);
     signal(SIGTTIN, SIG_IGN); // reading or writing from the background must not stop PID 1
     signal(SIGTTOU, SIG_IGN);
     pid_t command = fork();
@@ -85,6 +88,6 @@ int main(int argc, char **argv)
         return EXIT_NOT_EXECUTABLE;
     }
     if (command == 0)
-        run_command(argv + first, &before);
+        run_command(argv + first);
     return supervise(command, &watched);
 }

@@ -245,6 +245,10 @@ int op_exec(struct child *child, const struct op *op, struct err *err)
 {
     const struct sandbox_plan *plan = child->plan;
     if (child->init_fd >= 0) {
+        // Before it has its own way with them a signal to the first process would be dropped: so all wait.
+        sigset_t all;
+        sigfillset(&all);
+        sigprocmask(SIG_SETMASK, &all, NULL);
         syscall(SYS_execveat, child->init_fd, "", plan->argv, plan->envp, AT_EMPTY_PATH);
         return err_errno(err, errno, "exec init");
     }

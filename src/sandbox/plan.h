@@ -222,6 +222,8 @@ struct op *plan_add(struct sandbox_plan *plan, enum op_type type);
 struct sandbox_plan *plan_alloc(void);
 // plan_mounts.c: the file systems every container gets, then the user's.
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err);
+// plan_devices.c: every device below /dev of the machine this runs on, but for what each container gets as its own.
+void plan_machine_devices(struct sandbox_plan *plan);
 void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec);
 // The words of config.json that both kinds share.
 int plan_sysctls_of(struct sandbox_plan *plan, const struct kvs *map, uint64_t owned, struct err *err);

@@ -36,7 +36,7 @@ static const struct system_mount dev_mount = { "/dev", "tmpfs", NOSUID | MOUNT_A
 static const struct system_mount pts_mount = { "/dev/pts", "devpts", NOSUID | NOEXEC, pts_options,
                                                ARRAY_LEN(pts_options), SLOT_PTS };
 static const struct system_mount mqueue_mount = { "/dev/mqueue", "mqueue", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
-static const struct system_mount sys_mount = { "/sys", "sysfs", RDONLY | NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
+static const struct system_mount sys_mount = { "/sys", "sysfs", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
 // Sealed read-only when the hierarchies stand in it.
 static const struct system_mount cgroup_mount = { "/sys/fs/cgroup", "tmpfs", NOSUID | NOEXEC | NODEV, cgroup_options,
                                                   ARRAY_LEN(cgroup_options), SLOT_CGROUP };
@@ -82,6 +82,13 @@ static bool replaced(const struct sandbox_spec *spec, const char *path)
     return false;
 }
 
+// What shows the kernel's own settings can be written by root of a whole machine only.
+static uint64_t settings_attrs(const struct sandbox_spec *spec)
+{
+    bool writable = spec->linux_section && spec->linux_section->whole_machine;
+    return (writable ? 0 : RDONLY) | NOSUID | NOEXEC | NODEV;
+}
+
 static void add_shm(struct sandbox_plan *plan, int64_t size)
 {
     struct mount_option *options = arena_alloc(&plan->arena, 2 * sizeof(*options));
@@ -94,6 +101,8 @@ static void add_shm(struct sandbox_plan *plan, int64_t size)
 static void add_dev(struct sandbox_plan *plan, const struct sandbox_spec *spec)
 {
     add_mount(plan, &dev_mount);
+    if (spec->linux_section && spec->linux_section->whole_machine)
+        plan_machine_devices(plan);
     for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
         struct op *op = plan_add(plan, OP_NODE);
         op->slot = SLOT_DEV;
@@ -367,9 +376,9 @@ int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, stru
     add_mount(plan, &proc_mount);
     add_dev(plan, spec);
     if (!replaced(spec, "/sys"))
-        add_mount(plan, &sys_mount);
+        add_mount(plan, &sys_mount)->flags = settings_attrs(spec);
     if (!replaced(spec, "/sys") && !replaced(spec, "/sys/fs/cgroup"))
-        plan_cgroups(plan, spec->cgroup, "/sys/fs/cgroup", RDONLY | NOSUID | NOEXEC | NODEV);
+        plan_cgroups(plan, spec->cgroup, "/sys/fs/cgroup", settings_attrs(spec));
     const struct oci_device *devices = spec->linux_section ? spec->linux_section->devices.items : NULL;
     for (size_t i = 0; devices && i < spec->linux_section->devices.len; i++)
         if (plan_device(plan, &devices[i], err) < 0)

@@ -138,6 +138,7 @@ struct vm {
     const char *late; // what the deadline is for
     uint32_t last_stream;
     char *reason; // why we ended it
+    bool halted; // its guest has said so: the disk is put away
     bool lost; // the VMM has ended
     char *obituary; // how, for who asks later
 };

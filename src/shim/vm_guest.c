@@ -5,6 +5,7 @@
 #include "shim/vm.h"
 
 #define KERNEL_NAME_MAX 128 // what uname may say, and a little more
+#define GUEST_WORDS_MAX 256
 
 // ---- the machine's end, by our hand ---------------------------------------------------------------------------------
 
@@ -191,6 +192,8 @@ static void machine_lost(struct vm *vm)
     if (shim->init->state == UNIT_RUNNING) {
         shim->init->message = mem_strdup(vm->obituary);
         unit_exited(shim->init, 137);
+    } else if (!vm->halted && !shim->init->message) {
+        shim->init->message = mem_printf("what was written may not be whole: %s", vm->obituary);
     }
     unit_release(shim->init);
 }
@@ -259,8 +262,24 @@ static void oom_told(struct vm *vm, const json_t *event)
     shim_emit(shim, &(struct task_event){ .kind = (char *)"oom" }, NULL);
 }
 
+// A stranger's words, for people's eyes.
+static char *plain_words(const char *text)
+{
+    char *plain = mem_strndup(text, GUEST_WORDS_MAX);
+    for (char *c = plain; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    return plain;
+}
+
+// `message`: the upper could not be put away as it should.
 static void halted(struct vm *vm, const json_t *event)
 {
+    _cleanup_free_ char *trouble = plain_words(json_get_text(event, "message", ""));
+    struct unit *init = vm->shim->init;
+    if (vm->state == VM_HALTING && trouble[0] && !init->message)
+        init->message = mem_printf("what was written may not be whole: its guest could not %s", trouble);
+    vm->halted = true;
     vm_kill_machine(vm, vm->state == VM_HALTING ? NULL : "its guest halted");
 }
 

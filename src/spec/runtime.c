@@ -192,6 +192,7 @@ static const struct json_field linux_fields[] = {
     ROW("seccomp", JSON_RAW, oci_linux, seccomp, .flags = JSON_OMIT_EMPTY),
     ROW("personality", JSON_STRUCT_PTR, oci_linux, personality, .sub = &personality_table, .flags = JSON_OMIT_EMPTY),
     ROW("intelRdt", JSON_STRUCT_PTR, oci_linux, intel_rdt, .sub = &intel_rdt_table, .flags = JSON_OMIT_EMPTY),
+    ROW("wholeMachine", JSON_FLAG, oci_linux, whole_machine),
 };
 const struct json_table oci_linux_table = JSON_TABLE(struct oci_linux, linux_fields);
 
@@ -295,7 +296,8 @@ int oci_config_decode(json_t *document, struct oci_config *out, struct arena *ar
     if (out->process)
         mark_absent(json_object_get(document, "process"), out->process);
     if (out->linux_section) {
-        out->linux_section->seccomp_profile = NULL; // the task document's word, too
+        out->linux_section->seccomp_profile = NULL; // the task document's words, too
+        out->linux_section->whole_machine = false;
         mark_any(json_object_get(json_object_get(document, "linux"), "resources"), &out->linux_section->resources.devices);
     }
     return 0;

@@ -179,6 +179,8 @@ struct oci_linux {
     char *mount_label;
     struct oci_personality *personality;
     struct oci_intel_rdt *intel_rdt;
+    // Not of the spec: /dev has every device of the machine it runs on, and /sys and /sys/fs/cgroup are writable.
+    bool whole_machine;
 };
 
 struct oci_id_mapping {

@@ -161,8 +161,22 @@ def test_privileged_is_root_of_the_guest(docker, name):
     assert bounding & 1 << 21 and bounding & 1 << 27  # CAP_SYS_ADMIN, CAP_MKNOD
     docker.ok('exec', name, 'sh', '-c', 'mount -t tmpfs x /mnt && touch /mnt/file || { mkdir -p /m && mount -t tmpfs x /m; }')
     assert docker.ok('exec', name, 'sed', '-n', 's/Seccomp:.//p', '/proc/self/status') == '0'
+    devices = docker.ok('exec', name, 'ls', '/dev').split()
+    assert {'vdb', 'ttyS0', 'kmsg', 'null', 'pts', 'shm'} <= set(devices) or 'pmem0' in devices
+    assert 'kvm' not in devices
+    docker.ok('exec', name, 'sh', '-c', 'head -c 512 /dev/vda >/dev/null && grep -q " /sys sysfs rw" /proc/mounts')
+    docker.ok('exec', name, 'sh', '-c', 'mkdir /sys/fs/cgroup/mine && rmdir /sys/fs/cgroup/mine')
+    link = docker('exec', name, 'sh', '-c', 'for port in /dev/vport*; do echo x >$port; done')
+    assert link.code != 0  # PID 1's way to the host is PID 1's
     docker.ok('exec', name, 'sh', '-c', 'echo 77 >/proc/sys/kernel/panic')
     assert read('/proc/sys/kernel/panic').strip() != '77'
+
+
+def test_a_restart_keeps_the_files_of_an_ephemeral_one(docker, name):
+    docker.ok('run', '-d', '--rm', '--name', name, 'bb', 'sleep', '1000')
+    before = docker.ok('exec', name, 'sh', '-c', 'head -c 8000000 /dev/urandom >/big; mkdir /more; echo small >/more/small; md5sum /big')
+    docker.ok('restart', '-t', '0', name)
+    assert docker.ok('exec', name, 'sh', '-c', 'md5sum /big; cat /more/small') == before + '\nsmall'
 
 
 @pytest.mark.vm_only
@@ -192,6 +206,7 @@ def test_a_machine_or_shim_that_dies(docker, engine, name, victim):
     wait_until(lambda: docker.inspect(name)['State']['Status'] == 'exited', 20, 'the container is declared dead')
     state = docker.inspect(name)['State']
     assert state['ExitCode'] == 137
+    assert victim != 'the machine' or 'its VMM was killed by signal 9' in state['Error']
     assert docker.ok('logs', name).split() == [str(i) for i in range(1, 501)]
     assert wait_until(lambda: not [thing for thing in engine.footprint_of_containers() if identity in thing], 10, 'nothing left')
 

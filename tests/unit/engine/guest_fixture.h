@@ -1,5 +1,5 @@
 // A host that can run guests, as far as files tell: a folder with kernel and initramfs, a berth-vmm that says what a test wants,
-// and a PATH with or without QEMU.
+// and a PATH with the tools that make disks, with or without QEMU.
 #ifndef TEST_ENGINE_GUEST_FIXTURE_H
 #define TEST_ENGINE_GUEST_FIXTURE_H
 
@@ -46,7 +46,8 @@ static inline void guest_host_open(struct guest_host *host, const char *probe, i
     *host = (struct guest_host){ .root = "/tmp/guest-host-XXXXXX" };
     assert_non_null(mkdtemp(host->root));
     guest_probe(host, probe, code);
-    guest_file(host, "path", "unrelated", "", 0644);
+    guest_file(host, "path", "mkfs.erofs", "#!/bin/sh\n", 0755);
+    guest_file(host, "path", "mke2fs", "#!/bin/sh\n", 0755);
     if (qemu)
         guest_file(host, "path", "qemu-system-x86_64", "#!/bin/sh\n", 0755);
     host->path_before = mem_strdup(getenv("PATH"));

@@ -46,7 +46,7 @@ static void test_choices(void **state)
         { PROBE_SLOW, 0, true, "auto", "tcg", "this KVM is slow" },
         { PROBE_SLOW, 0, true, "kvm", NULL, "--accel kvm: this KVM is slow" },
         { PROBE_NONE, 1, true, "auto", "tcg", "/dev/kvm: no such file" },
-        { PROBE_NONE, 1, false, "auto", NULL, "qemu-system-x86_64 is not in PATH, and /dev/kvm: no such file" },
+        { PROBE_NONE, 1, false, "auto", NULL, "qemu-system-x86_64 is not in PATH (package qemu-system-x86), and /dev/kvm: no such file" },
         { PROBE_GOOD, 1, true, "auto", "tcg", "berth-vmm: exit code 1" }, // it says one thing and does another
         { "hello", 0, true, "auto", "tcg", "not understood" },
     };
@@ -95,6 +95,26 @@ static void test_probed_once_and_late(void **state)
     guest_host_close(&host);
 }
 
+static void test_missing_tools(void **state)
+{
+    static const char *const tools[] = { "mkfs.erofs", "mke2fs" };
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
+        struct guest_host host;
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct machine_choice choice;
+        guest_host_open(&host, PROBE_GOOD, 0, false);
+        guest_files(&host, "guest");
+        struct machines *machines = guest_machines(&host, NULL);
+        assert_int_equal(machines_choose(machines, &arena, &choice, &host.err), 0);
+        assert_int_equal(unlink(arena_printf(&arena, "%s/path/%s", host.root, tools[i])), 0);
+        assert_int_equal(machines_choose(machines, &arena, &choice, &host.err), -1);
+        assert_int_equal(host.err.class, ERR_UNAVAILABLE);
+        assert_non_null(strstr(host.err.message, arena_printf(&arena, "%s is not in PATH", tools[i])));
+        machines_free(machines);
+        guest_host_close(&host);
+    }
+}
+
 static void test_guest_folders(void **state)
 {
     struct guest_host host;
@@ -105,6 +125,9 @@ static void test_guest_folders(void **state)
     struct machines *machines = guest_machines(&host, NULL);
     assert_int_equal(machines_choose(machines, &arena, &choice, &host.err), 0);
     assert_non_null(strstr(choice.guest_dir, "/data/guest"));
+    guest_files(&host, "lib/berth/guest"); // as `make install` leaves them
+    assert_int_equal(machines_choose(machines, &arena, &choice, &host.err), 0);
+    assert_non_null(strstr(choice.guest_dir, "/bin/../lib/berth/guest"));
     guest_files(&host, "guest"); // beside the programs comes first
     assert_int_equal(machines_choose(machines, &arena, &choice, &host.err), 0);
     assert_non_null(strstr(choice.guest_dir, "/bin/../guest"));
@@ -140,7 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_probe),   cmocka_unit_test(test_choices), cmocka_unit_test(test_probed_once_and_late),
-        cmocka_unit_test(test_guest_folders), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_missing_tools), cmocka_unit_test(test_guest_folders), cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -248,6 +248,7 @@ static void test_privileged(void **state)
     assert_string_equal(section->seccomp_profile, "unconfined");
     assert_int_equal(section->masked_paths.len, 0);
     assert_int_equal(section->readonly_paths.len, 0);
+    assert_true(section->whole_machine);
     assert_int_equal(section->resources.devices.len, 1);
     const struct oci_device_rule *rule = section->resources.devices.items;
     assert_true(rule->allow && rule->type[0] == 'a' && rule->major == -1);

@@ -339,6 +339,26 @@ static void test_devices(void **state)
     box_free(box);
 }
 
+static void test_whole_machine(void **state)
+{
+    NEED_BOX();
+    struct box *box = box_new();
+    struct stat kmsg;
+    box->section.whole_machine = true;
+    box->section.masked_paths = box->section.readonly_paths = (struct strv){ 0 };
+    EXPECT(box, 0, SH(box, "grep -E ' /sys sysfs rw,| /dev/(pts|shm|mqueue) ' /proc/mounts; test ! -e /dev/console || echo console; "
+                           "stat -c '%t %T' /dev/null /dev/tty; stat -c 'kmsg %t %T' /dev/kmsg || true"));
+    EXPECT_HAS(box, "/sys sysfs rw");
+    EXPECT_HAS(box, "/dev/shm");
+    EXPECT_HAS(box, "1 3\n5 0\n");
+    EXPECT_LACKS(box, "console");
+    if (stat("/dev/kmsg", &kmsg) == 0)
+        EXPECT_HAS(box, "kmsg 1 b\n");
+    box->section.whole_machine = false;
+    EXPECT(box, 1, SH(box, "test -e /dev/kmsg || grep ' /sys sysfs rw' /proc/mounts"));
+    box_free(box);
+}
+
 // docker run --pid container:X --ipc container:X --network container:X
 static void test_foreign_namespaces(void **state)
 {
@@ -475,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_terminal),            cmocka_unit_test(test_volumes),
         cmocka_unit_test(test_read_only_root),      cmocka_unit_test(test_rlimits_and_sysctls),
         cmocka_unit_test(test_further_descriptors), cmocka_unit_test(test_no_descriptor_leaks), cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_whole_machine),
         cmocka_unit_test(test_devices),             cmocka_unit_test(test_waits_for_start),
         cmocka_unit_test(test_tmpfs),               cmocka_unit_test(test_hosts_cgroup_namespace),
         cmocka_unit_test(test_plan_prints),         cmocka_unit_test(test_foreign_namespaces),

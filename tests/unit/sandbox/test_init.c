@@ -105,6 +105,27 @@ static void test_hands_signals_on(void **state)
     init_box_free(box);
 }
 
+// A signal that comes as soon as the start has succeeded, when berth-init may have hardly begun.
+static void test_loses_no_early_signal(void **state)
+{
+    struct box *box = init_box();
+    NEED_INIT(box);
+    for (int i = 0; i < 20; i++) {
+        struct box_run run;
+        int code = 0;
+        box->process.args = WORDS(box, "sleep", "5");
+        assert_int_equal(box_create(box, &run), 0);
+        assert_int_equal(sandbox_start(run.sandbox, &box->err), 0);
+        assert_int_equal(kill(sandbox_pid(run.sandbox), SIGTERM), 0);
+        assert_int_equal(sandbox_wait(run.sandbox, &code, &box->err), 0);
+        assert_int_equal(code, 143);
+        box_run_done(&run);
+    }
+    EXPECT(box, 0, RUN(box, "grep", "SigBlk", "/proc/self/status"));
+    EXPECT_HAS(box, "SigBlk:\t0000000000000000\n");
+    init_box_free(box);
+}
+
 static void test_terminal(void **state)
 {
     struct box *box = init_box();
@@ -133,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_other_user),
         cmocka_unit_test(test_reaps_orphans),
         cmocka_unit_test(test_hands_signals_on),
+        cmocka_unit_test(test_loses_no_early_signal),
         cmocka_unit_test(test_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

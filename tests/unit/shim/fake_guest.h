@@ -25,6 +25,7 @@ struct fake {
     struct loop *loop;
     struct link *link;
     const char *mode;
+    const char *dial; // the option that says how it dials; NULL: descriptor 3 is the link
     struct fake_process init, exec;
 };
 
@@ -42,7 +43,9 @@ static void fake_tell(struct fake *fake, json_t *event)
 static void fake_halt(void *context)
 {
     struct fake *fake = context;
-    if (!fake_is(fake, "nohalt"))
+    if (fake_is(fake, "torn"))
+        fake_tell(fake, json_pack("{s:s, s:s}", "kind", "halted", "message", "sync the upper: \033[1minput/output error"));
+    else if (!fake_is(fake, "nohalt"))
         fake_tell(fake, json_pack("{s:s}", "kind", "halted"));
 }
 
@@ -175,6 +178,43 @@ static void fake_late_end(void *context)
     fd_write_full(3, junk, sizeof(junk), NULL);
 }
 
+// Under berth-vmm's options the guest's connection is asked for: once for a port that is nobody's, then for the link's.
+static int fake_dial(const char *option)
+{
+    uint64_t number = 0;
+    uint32_t ports[2] = { 99, 5000 };
+    int fd = -1;
+    size_t fd_len = 1;
+    if (!str_starts(option, "3,fd:") || !num_parse_u64(slice_of(option + 5), INT32_MAX, &number))
+        return -1;
+    fd_write_full((int)number, ports, sizeof(ports), NULL);
+    if (fd_recv((int)number, ports, sizeof(ports), &fd, &fd_len, NULL) != sizeof(ports) || fd_len != 0)
+        return -1;
+    ports[0] = LINK_VSOCK_PORT;
+    fd_write_full((int)number, ports, 3, NULL);
+    fd_write_full((int)number, (char *)ports + 3, sizeof(ports) - 3, NULL);
+    fd_len = 1;
+    if (fd_recv((int)number, ports, sizeof(ports), &fd, &fd_len, NULL) != sizeof(ports) || fd_len != 1 || ports[1] != 5000)
+        return -1;
+    return fd;
+}
+
+// Somebody in the guest who is not its PID 1: another connection, or another greeting on the one there is.
+static void fake_again(void *context)
+{
+    struct fake *fake = context;
+    static const struct link_handlers none = { 0 };
+    static const char junk[64] = "no frame of any protocol at all, but sixty-four bytes of letters";
+    int fd = fake->dial ? fake_dial(fake->dial) : dup(3);
+    struct link *other;
+    if (fake_is(fake, "againjunk"))
+        fd_write_full(fd, junk, sizeof(junk), NULL);
+    if (!fake_is(fake, "againhello"))
+        return;
+    link_new(fake->loop, LINK_GUEST, 0, NULL, &none, NULL, &other, NULL);
+    link_connect(other, fd, NULL);
+}
+
 static void fake_start(struct fake *fake, uint64_t id)
 {
     struct loop_source *never_removed;
@@ -195,6 +235,8 @@ static void fake_start(struct fake *fake, uint64_t id)
         fake_tell(fake, json_pack("{s:s}", "kind", "halted"));
     for (int i = 0; i < 5000 && fake_is(fake, "flood"); i++)
         fake_tell(fake, json_pack("{s:s}", "kind", i % 2 ? "oom" : "nonsense"));
+    if (str_starts(fake->mode, "again")) // once the answer is out
+        loop_add_timer(fake->loop, 20000000, fake_again, fake, &never_removed, NULL);
     if (fake_is(fake, "dierunning") || fake_is(fake, "laterubbish"))
         loop_add_timer(fake->loop, 20000000, fake_late_end, fake, &never_removed, NULL);
     fake_run(&fake->init);
@@ -249,28 +291,9 @@ static void fake_request(void *context, uint64_t id, json_t *payload)
 
 static void fake_closed(void *context, const struct err *why)
 {
-    _exit(1);
-}
-
-// Under berth-vmm's options the guest's connection is asked for: once for a port that is nobody's, then for the link's.
-static int fake_dial(const char *option)
-{
-    uint64_t number = 0;
-    uint32_t ports[2] = { 99, 5000 };
-    int fd = -1;
-    size_t fd_len = 1;
-    if (!str_starts(option, "3,fd:") || !num_parse_u64(slice_of(option + 5), INT32_MAX, &number))
-        return -1;
-    fd_write_full((int)number, ports, sizeof(ports), NULL);
-    if (fd_recv((int)number, ports, sizeof(ports), &fd, &fd_len, NULL) != sizeof(ports) || fd_len != 0)
-        return -1;
-    ports[0] = LINK_VSOCK_PORT;
-    fd_write_full((int)number, ports, 3, NULL);
-    fd_write_full((int)number, (char *)ports + 3, sizeof(ports) - 3, NULL);
-    fd_len = 1;
-    if (fd_recv((int)number, ports, sizeof(ports), &fd, &fd_len, NULL) != sizeof(ports) || fd_len != 1 || ports[1] != 5000)
-        return -1;
-    return fd;
+    struct fake *fake = context;
+    if (!str_starts(fake->mode, "again"))
+        _exit(1);
 }
 
 static int fake_main(int argc, char **argv)
@@ -282,8 +305,10 @@ static int fake_main(int argc, char **argv)
         const char *word = strstr(argv[i], "fake=");
         fake.mode = word ? word + 5 : fake.mode;
         if (str_eq(argv[i], "--vsock") && i + 1 < argc)
-            link_fd = fake_dial(argv[i + 1]);
+            fake.dial = argv[i + 1];
     }
+    if (fake.dial)
+        link_fd = fake_dial(fake.dial);
     dprintf(1, "[    0.000000] Linux version fake\nbooting \033[1m%s\n", fake.mode);
     if (fake_is(&fake, "die"))
         return 3;

@@ -216,7 +216,15 @@ static void an_exit_and_then_nothing(void **state)
     struct machine *machine = *state;
     machine->times.halt_ns = 200 * NS_PER_MS;
     run_fake(machine, "nohalt", "exit 4");
-    expect_exit(machine, 4, NULL);
+    expect_exit(machine, 4, "may not be whole: the machine has ended: its guest did not halt in time");
+}
+
+static void a_disk_that_was_not_put_away(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    run_fake(machine, "torn", "exit 4");
+    expect_exit(machine, 4, "may not be whole: its guest could not sync the upper: ?[1minput/output error");
 }
 
 static void two_exits(void **state)
@@ -224,7 +232,7 @@ static void two_exits(void **state)
     NEED_MACHINE(state);
     struct machine *machine = *state;
     run_fake(machine, "twice", "exit 4");
-    expect_exit(machine, 4, NULL);
+    expect_exit(machine, 4, "an exit that can't be");
 }
 
 // A lie, and at once behind it an exit that could be: it is not heard.
@@ -507,6 +515,53 @@ static void deaths_over_vsock(void **state)
     expect_exit(machine, 137, "its VMM ended with exit code 9: ");
 }
 
+static void run_fake_kvm(struct machine *machine, const char *mode)
+{
+    machine_good(machine, machine_fake_kvm(machine, mode, "hang"));
+    machine_good(machine, machine_ask(machine, "start", NULL, NULL, 0));
+}
+
+// Root of a guest can dial as its PID 1 does: that costs it its machine, and nobody else anything.
+static void others_who_dial(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    run_fake_kvm(machine, "againjunk");
+    expect_exit(machine, 137, "broke the protocol");
+    machine_good(machine, machine_ask(machine, "delete", NULL, NULL, 0));
+}
+
+static void who_dials_and_greets_anew(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    run_fake_kvm(machine, "againhello");
+    expect_exit(machine, 137, "another session");
+    machine_good(machine, machine_ask(machine, "delete", NULL, NULL, 0));
+}
+
+static void who_dials_and_is_silent(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    machine->times.kill_ns = 200 * NS_PER_MS;
+    run_fake_kvm(machine, "againmute");
+    for (int i = 0; i < 50; i++) // until it has dialled
+        machine_turn(machine);
+    machine_good(machine, machine_ask(machine, "kill", json_pack("{s:i}", "signal", 9), NULL, 0));
+    expect_exit(machine, 137, "did not carry out SIGKILL in time");
+    machine_good(machine, machine_ask(machine, "delete", NULL, NULL, 0));
+}
+
+static void another_greeting(void **state)
+{
+    NEED_MACHINE(state);
+    struct machine *machine = *state;
+    run_fake(machine, "againhello", "hang");
+    expect_exit(machine, 137, "broke the protocol");
+    machine_good(machine, machine_ask(machine, "delete", NULL, NULL, 0));
+}
+
 static void a_vmm_that_jails_itself(void **state)
 {
     NEED_MACHINE(state);
@@ -538,6 +593,7 @@ int main(int argc, char **argv)
         MACHINE_TEST(an_exit_code_that_can_not_be),
         MACHINE_TEST(a_halt_without_an_exit),
         MACHINE_TEST(an_exit_and_then_nothing),
+        MACHINE_TEST(a_disk_that_was_not_put_away),
         MACHINE_TEST(two_exits),
         MACHINE_TEST(who_lied_is_heard_no_more),
         MACHINE_TEST(a_killed_vmm_and_its_execs),
@@ -554,6 +610,10 @@ int main(int argc, char **argv)
         MACHINE_TEST(a_paused_machine_is_deleted),
         MACHINE_TEST(a_life_over_vsock),
         MACHINE_TEST(deaths_over_vsock),
+        MACHINE_TEST(others_who_dial),
+        MACHINE_TEST(who_dials_and_greets_anew),
+        MACHINE_TEST(who_dials_and_is_silent),
+        MACHINE_TEST(another_greeting),
         MACHINE_TEST(a_vmm_that_jails_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

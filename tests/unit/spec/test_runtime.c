@@ -23,7 +23,7 @@ static const char linux_text[] =
     "{\"allow\":true,\"type\":\"c\",\"major\":10,\"minor\":-1,\"access\":\"rw\"}],"
     "\"memory\":{\"limit\":536870912,\"swap\":-1,\"reservation\":1024},"
     "\"cpu\":{\"shares\":512,\"quota\":100000,\"period\":50000,\"cpus\":\"0-1\",\"mems\":\"0\"},\"pids\":{\"limit\":32}},"
-    "\"seccompProfile\":\"default\",\"rootfsPropagation\":\"slave\",\"shmSize\":67108864}";
+    "\"seccompProfile\":\"default\",\"rootfsPropagation\":\"slave\",\"shmSize\":67108864,\"wholeMachine\":true}";
 
 // Decodes `text`, then decodes again what was encoded of it: `check` sees both.
 static void both_ways(const struct json_table *table, const char *text, void *out, void (*check)(const void *))
@@ -98,6 +98,7 @@ static void check_linux(const void *in)
     assert_string_equal(section->seccomp_profile, "default");
     assert_string_equal(section->rootfs_propagation, "slave");
     assert_int_equal(section->shm_size, 64 << 20);
+    assert_true(section->whole_machine);
 }
 
 static void reads_and_writes_the_process(void **state)
