@@ -137,7 +137,7 @@ static int open_image_root(const struct image_layers *layers, struct err *err)
     if (layers->len == 1)
         return fd_dup(layers->fds[0], err);
     const struct mount_overlay overlay = { .lower_fds = layers->fds, .lower_len = layers->len, .upper_fd = -1, .work_fd = -1 };
-    return mount_overlay(&overlay, false, err);
+    return mount_overlay(&overlay, OVERLAY_BY_FD, err);
 }
 
 int volume_fill(struct container *container, const struct image *image, const char *destination, const char *volume_path,

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "kernel/mount.h"
@@ -87,35 +88,25 @@ static void fd_path(int fd, char out[FD_PATH_SIZE])
     snprintf(out, FD_PATH_SIZE, "/proc/self/fd/%d", fd);
 }
 
-static int set_by_fd(int context, const char *key, int fd)
+static int set_by_fd(int context, const char *key, int fd, struct err *err)
 {
-    return fsconfig(context, FSCONFIG_SET_FD, key, NULL, fd);
+    return fsconfig(context, FSCONFIG_SET_FD, key, NULL, fd) < 0 ? fs_error(err, context, errno, "overlay") : 0;
 }
 
-// 6.13: layers by descriptor. Which error says "not known": EINVAL with "Unknown parameter" or "fsconfig(...)".
-static int overlay_by_fd(int context, const struct mount_overlay *overlay)
-{
-    for (size_t i = 0; i < overlay->lower_len; i++)
-        if (set_by_fd(context, "lowerdir+", overlay->lower_fds[i]) < 0)
-            return -1;
-    if (overlay->upper_fd < 0)
-        return 0;
-    return set_by_fd(context, "upperdir", overlay->upper_fd) < 0 || set_by_fd(context, "workdir", overlay->work_fd) < 0 ? -1 : 0;
-}
-
-static int set_by_path(int context, const char *key, int fd)
+static int set_by_path(int context, const char *key, int fd, struct err *err)
 {
     char path[FD_PATH_SIZE];
     fd_path(fd, path);
-    return fsconfig(context, FSCONFIG_SET_STRING, key, path, 0);
+    return fsconfig(context, FSCONFIG_SET_STRING, key, path, 0) < 0 ? fs_error(err, context, errno, "overlay") : 0;
 }
 
+// Numbers, relative to /proc/self/fd: some 60 layers fit, with whole paths it would be 14.
 static int lowers_in_one_string(int context, const struct mount_overlay *overlay, struct err *err)
 {
     char all[LOWERDIR_MAX];
     size_t used = 0;
     for (size_t i = 0; i < overlay->lower_len; i++) {
-        int wrote = snprintf(all + used, sizeof(all) - used, "%s/proc/self/fd/%d", i ? ":" : "", overlay->lower_fds[i]);
+        int wrote = snprintf(all + used, sizeof(all) - used, "%s%d", i ? ":" : "", overlay->lower_fds[i]);
         if (wrote < 0 || (size_t)wrote >= sizeof(all) - used)
             return err_set(err, ERR_RESOURCE_EXHAUSTED,
                            "mount overlay: %zu layers do not fit into %d bytes of options (Linux 6.8 has no such limit)",
@@ -127,46 +118,83 @@ static int lowers_in_one_string(int context, const struct mount_overlay *overlay
     return 0;
 }
 
-static int overlay_by_path(int context, const struct mount_overlay *overlay, struct err *err)
+static int set_lowers(int context, const struct mount_overlay *overlay, enum overlay_way way, struct err *err)
 {
-    bool appends = set_by_path(context, "lowerdir+", overlay->lower_fds[0]) == 0; // 6.8
-    for (size_t i = 1; appends && i < overlay->lower_len; i++)
-        if (set_by_path(context, "lowerdir+", overlay->lower_fds[i]) < 0)
-            return fs_error(err, context, errno, "overlay");
-    if (!appends && lowers_in_one_string(context, overlay, err) < 0)
+    if (way == OVERLAY_IN_ONE_STRING)
+        return lowers_in_one_string(context, overlay, err);
+    for (size_t i = 0; i < overlay->lower_len; i++)
+        if ((way == OVERLAY_BY_FD ? set_by_fd : set_by_path)(context, "lowerdir+", overlay->lower_fds[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int set_upper(int context, const struct mount_overlay *overlay, enum overlay_way way, struct err *err)
+{
+    int (*set)(int, const char *, int, struct err *) = way == OVERLAY_BY_FD ? set_by_fd : set_by_path;
+    if (overlay->upper_fd < 0)
+        return 0;
+    if (set(context, "upperdir", overlay->upper_fd, err) < 0 || set(context, "workdir", overlay->work_fd, err) < 0)
         return -1;
-    if (overlay->upper_fd >= 0 && (set_by_path(context, "upperdir", overlay->upper_fd) < 0 ||
-                                   set_by_path(context, "workdir", overlay->work_fd) < 0))
+    if (overlay->ephemeral && fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
         return fs_error(err, context, errno, "overlay");
     return 0;
 }
 
-static int overlay_finish(int context, const struct mount_overlay *overlay, struct err *err)
+static int overlay_finish(int context, struct err *err)
 {
     fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0);
-    if (overlay->ephemeral && overlay->upper_fd >= 0 &&
-        fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
-        return fs_error(err, context, errno, "overlay");
     if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return fs_error(err, context, errno, "overlay");
     int fd = fsmount(context, FSMOUNT_CLOEXEC, 0);
     return fd >= 0 ? fd : fs_error(err, context, errno, "overlay");
 }
 
-int mount_overlay(const struct mount_overlay *overlay, bool by_path, struct err *err)
+// Until 6.5 overlay takes every word that is a string and looks at none before the mount is made, when it is too late to
+// try another way.
+static bool takes_any_word(void)
 {
-    if (overlay->lower_len == 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
+    _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
+    return context >= 0 && fsconfig(context, FSCONFIG_SET_STRING, "is_no_option", "x", 0) == 0;
+}
+
+// `unknown`: this kernel has no such way; nothing was mounted, and what was set stays in the context, which goes.
+static int overlay_by(enum overlay_way way, const struct mount_overlay *overlay, bool *unknown, struct err *err)
+{
+    *unknown = way == OVERLAY_BY_PATH && takes_any_word();
+    if (*unknown)
+        return -1;
     _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
     if (context < 0)
         return err_errno(err, errno, "mount overlay");
-    if (!by_path && overlay_by_fd(context, overlay) == 0)
-        return overlay_finish(context, overlay, err);
-    // What the first try has set already would stay: start afresh.
-    _cleanup_close_ int second = fsopen("overlay", FSOPEN_CLOEXEC);
-    if (second < 0)
-        return err_errno(err, errno, "mount overlay");
-    if (overlay_by_path(second, overlay, err) < 0)
+    *unknown = set_lowers(context, overlay, way, err) < 0;
+    if (*unknown)
         return -1;
-    return overlay_finish(second, overlay, err);
+    return set_upper(context, overlay, way, err) < 0 ? -1 : overlay_finish(context, err);
+}
+
+// The working directory is this thread's own meanwhile: others open files as before.
+static int overlay_by_numbers(const struct mount_overlay *overlay, struct err *err)
+{
+    _cleanup_close_ int before = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int numbers = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool unknown;
+    if (before < 0 || numbers < 0 || unshare(CLONE_FS) < 0 || fchdir(numbers) < 0)
+        return err_errno(err, errno, "mount overlay: /proc/self/fd");
+    _cleanup_close_ int fd = overlay_by(OVERLAY_IN_ONE_STRING, overlay, &unknown, err);
+    if (fchdir(before) < 0)
+        return err_errno(err, errno, "mount overlay: working directory");
+    return fd < 0 ? -1 : take_fd(&fd);
+}
+
+int mount_overlay(const struct mount_overlay *overlay, enum overlay_way first, struct err *err)
+{
+    if (overlay->lower_len == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
+    for (enum overlay_way way = first; way < OVERLAY_IN_ONE_STRING; way++) {
+        bool unknown;
+        int fd = overlay_by(way, overlay, &unknown, err);
+        if (fd >= 0 || !unknown)
+            return fd;
+    }
+    return overlay_by_numbers(overlay, err);
 }

@@ -27,9 +27,15 @@ struct mount_overlay {
     int upper_fd, work_fd; // both -1: read-only
     bool ephemeral; // "volatile": the upper is thrown away, so nothing is synced
 };
-// A detached overlay, seen by nobody until attached. Lowers go in by descriptor where the kernel can (6.13), else by
-// /proc/self/fd path; `lowerdir` in one string on kernels before 6.8 (then 256 bytes bound the number of layers, and
-// the error says so). Environment for tests: pass `by_path` to force the second way.
-int mount_overlay(const struct mount_overlay *overlay, bool by_path, struct err *err);
+// How the layers are told to the kernel; each needs an older one than the one before.
+enum overlay_way {
+    OVERLAY_BY_FD, // 6.13
+    OVERLAY_BY_PATH, // 6.8: one by one, as /proc/self/fd/N
+    OVERLAY_IN_ONE_STRING, // 256 bytes of it bound the number of layers, and the error says so
+};
+
+// A detached overlay, seen by nobody until attached. Takes the first way that this kernel has, from `first` on (0, but for
+// tests).
+int mount_overlay(const struct mount_overlay *overlay, enum overlay_way first, struct err *err);
 
 #endif

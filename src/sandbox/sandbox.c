@@ -67,7 +67,7 @@ static int open_rootfs(const struct sandbox_rootfs *rootfs, struct err *err)
             return err_wrap(err, "rootfs");
         return take_fd(&fd);
     }
-    return mount_overlay(&overlay, false, err);
+    return mount_overlay(&overlay, OVERLAY_BY_FD, err);
 }
 
 // Clones are made here because the kernel lets only the owner of a mount namespace clone its mounts.

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,10 +64,10 @@ static int stack_down(void **state)
             skip();         \
     } while (0)
 
-static void check_overlay(struct stack *stack, bool by_path, bool ephemeral)
+static void check_overlay(struct stack *stack, enum overlay_way way, bool ephemeral)
 {
     struct mount_overlay overlay = { stack->lowers, LAYERS, stack->upper, stack->work, ephemeral };
-    _cleanup_close_ int fd = mount_overlay(&overlay, by_path, &stack->err);
+    _cleanup_close_ int fd = mount_overlay(&overlay, way, &stack->err);
     if (fd < 0)
         fail_msg("%s", stack->err.message);
     _cleanup_buf_ struct buf text = BUF_INIT(100);
@@ -80,13 +81,35 @@ static void check_overlay(struct stack *stack, bool by_path, bool ephemeral)
 static void test_overlay_by_fd(void **state)
 {
     NEED_ROOT();
-    check_overlay(*state, false, false);
+    check_overlay(*state, OVERLAY_BY_FD, false);
 }
 
 static void test_overlay_by_path(void **state)
 {
     NEED_ROOT();
-    check_overlay(*state, true, false);
+    check_overlay(*state, OVERLAY_BY_PATH, false);
+}
+
+// As kernels before 6.8 have it. Names are relative there, and the caller's working directory stays.
+static void test_overlay_in_one_string(void **state)
+{
+    NEED_ROOT();
+    char before[PATH_MAX], after[PATH_MAX];
+    assert_non_null(getcwd(before, sizeof(before)));
+    check_overlay(*state, OVERLAY_IN_ONE_STRING, false);
+    assert_string_equal(getcwd(after, sizeof(after)), before);
+}
+
+static void test_too_many_for_one_string(void **state)
+{
+    NEED_ROOT();
+    struct stack *stack = *state;
+    int lowers[200];
+    for (size_t i = 0; i < ARRAY_LEN(lowers); i++)
+        lowers[i] = stack->lowers[0];
+    struct mount_overlay overlay = { lowers, ARRAY_LEN(lowers), -1, -1, false };
+    assert_int_equal(mount_overlay(&overlay, OVERLAY_IN_ONE_STRING, &stack->err), -1);
+    assert_non_null(strstr(stack->err.message, "200 layers do not fit"));
 }
 
 // Descriptors that only name a folder do as well.
@@ -100,13 +123,13 @@ static void test_overlay_by_name(void **state)
         close(stack->lowers[i]);
         stack->lowers[i] = openat(stack->base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
-    check_overlay(stack, false, false);
+    check_overlay(stack, OVERLAY_BY_FD, false);
 }
 
 static void test_overlay_ephemeral(void **state)
 {
     NEED_ROOT();
-    check_overlay(*state, false, true);
+    check_overlay(*state, OVERLAY_BY_FD, true);
 }
 
 static void test_overlay_read_only(void **state)
@@ -114,11 +137,11 @@ static void test_overlay_read_only(void **state)
     NEED_ROOT();
     struct stack *stack = *state;
     struct mount_overlay overlay = { stack->lowers, LAYERS, -1, -1, false };
-    _cleanup_close_ int fd = mount_overlay(&overlay, false, &stack->err);
+    _cleanup_close_ int fd = mount_overlay(&overlay, OVERLAY_BY_FD, &stack->err);
     assert_true(fd >= 0);
     assert_int_equal(openat(fd, "x", O_CREAT | O_WRONLY, 0644), -1);
     overlay.lower_len = 0;
-    assert_int_equal(mount_overlay(&overlay, false, &stack->err), -1);
+    assert_int_equal(mount_overlay(&overlay, OVERLAY_BY_FD, &stack->err), -1);
 }
 
 static void test_errors_name_the_reason(void **state)
@@ -175,6 +198,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_overlay_by_fd, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_by_path, stack_up, stack_down),
+        cmocka_unit_test_setup_teardown(test_overlay_in_one_string, stack_up, stack_down),
+        cmocka_unit_test_setup_teardown(test_too_many_for_one_string, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_by_name, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_ephemeral, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_read_only, stack_up, stack_down),
