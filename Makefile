@@ -37,8 +37,9 @@ check-full: ## check, then both clients, a real dockerd beside ours, kill loops;
 bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)
 	@bench/run-true
 
-bench-vm: ## berth-vmm beside QEMU's microvm, on the same emulated KVM (root)
+bench-vm: ## berth-vmm beside QEMU's microvm on an emulated KVM; the VM wall beside QEMU by hand, emulated (root)
 	@bench/vm
+	@bench/vm-emulated
 
 install: all ## install the programs below $(DESTDIR)$(PREFIX)
 	@tools/install "$(DESTDIR)$(PREFIX)"
