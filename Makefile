@@ -38,8 +38,9 @@ bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side 
 	@bench/run-true
 	@bench/oci
 
-bench-vm: ## berth-vmm beside QEMU's microvm, on the same emulated KVM (root)
+bench-vm: ## berth-vmm beside QEMU's microvm on an emulated KVM; the VM wall beside QEMU by hand, emulated (root)
 	@bench/vm
+	@bench/vm-emulated
 
 install: all ## install the programs below $(DESTDIR)$(PREFIX), and the microVMs' kernel if `make guest` made it
 	@tools/install "$(DESTDIR)$(PREFIX)"

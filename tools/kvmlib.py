@@ -14,7 +14,8 @@ FOLDER = 'build/kvm'
 VIRTIOFSD = '/usr/lib/qemu/virtiofsd'
 QEMU = 'qemu-system-x86_64'
 
-HOST_MODULES = ['virtio_pci', 'virtiofs', 'kvm_amd', 'tun', 'ext4', 'overlay', 'erofs', 'loop']
+HOST_MODULES = ['virtio_pci', 'virtiofs', 'kvm_amd', 'tun', 'ext4', 'overlay', 'erofs', 'loop',
+                'bridge', 'veth', 'nft_chain_nat', 'nft_ct', 'nft_fib_ipv4', 'nft_masq', 'nft_nat', 'nf_conntrack_netlink']
 GUEST_MODULES = ['virtio_mmio', 'virtio_blk', 'nd_pmem', 'virtio_pmem', 'erofs', 'virtio_net', 'vmw_vsock_virtio_transport',
                  'virtio_rng', 'button', 'evdev']
 
@@ -63,7 +64,7 @@ def layer(path, seed):
 
 
 def prepare():
-    """Kernel and initramfs of both levels, layers; made again only when something is newer."""
+    """Kernel and initramfs of both levels, layers, a docker client; made again only when something is newer."""
     folder = kernel.kernel_folder()
     release = kernel.release_of(folder)
     os.makedirs(FOLDER, exist_ok=True)
@@ -78,6 +79,8 @@ def prepare():
     initramfs(f'{FOLDER}/guest-initramfs', folder, release, GUEST_MODULES, 'tests/kvm/guest_init', [f'{FOLDER}/guest_tool'])
     for number in (1, 2):
         layer(f'{FOLDER}/layer{number}.erofs', number)
+    if not shutil.which('docker'):  # the guest sees our files read-only
+        subprocess.run(['tools/peers', 'docker-cli'], check=True)
 
 
 # ---- running --------------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ int64_t cgroup_keyed(int dir_fd, const char *file, const char *key, int64_t fall
 
 // ---- folders --------------------------------------------------------------------------------------------------------
 
-static int open_root(const struct cgroup_layout *layout, size_t index, struct err *err)
+int cgroup_open_root(const struct cgroup_layout *layout, size_t index, struct err *err)
 {
     const struct cgroup_hierarchy *hierarchy = &layout->hierarchies[index];
     _cleanup_close_ int fd = open(hierarchy->mount_point, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -128,7 +128,7 @@ static int step_down(const struct cgroup_hierarchy *hierarchy, bool v2_only, int
 
 static int walk(const struct cgroup_layout *layout, size_t index, const char *path, bool make, struct err *err)
 {
-    _cleanup_close_ int at = open_root(layout, index, err);
+    _cleanup_close_ int at = cgroup_open_root(layout, index, err);
     if (at < 0)
         return -1;
     struct slice rest = slice_of(path), part;
@@ -441,12 +441,12 @@ static int remove_from(const struct cgroup_layout *layout, size_t index, const c
     if (dir < 0)
         return missed.class == ERR_NOT_FOUND ? 0 : (*err = missed, -1);
     if (layout->trusted) { // plain files, which rmdir would not take along
-        _cleanup_close_ int root = open_root(layout, index, err);
+        _cleanup_close_ int root = cgroup_open_root(layout, index, err);
         return root < 0 ? -1 : file_remove_tree(root, path, err);
     }
     const char *slash = strrchr(path, '/');
     _cleanup_free_ char *parent_path = slash ? mem_strndup(path, (size_t)(slash - path)) : NULL;
-    _cleanup_close_ int parent = parent_path ? walk(layout, index, parent_path, false, err) : open_root(layout, index, err);
+    _cleanup_close_ int parent = parent_path ? walk(layout, index, parent_path, false, err) : cgroup_open_root(layout, index, err);
     if (parent < 0)
         return -1;
     if (for_each_below(dir, 0, remove_group, &deadline, err) < 0)

@@ -14,6 +14,8 @@ struct cgroup {
     int tasks[CGROUP_HIERARCHY_MAX]; // v1 `tasks`, opened when first asked for
 };
 
+// The root folder of a hierarchy, checked to be one; the caller's.
+int cgroup_open_root(const struct cgroup_layout *layout, size_t index, struct err *err);
 // The folder of a v1 controller, or -1.
 int cgroup_v1_dir(const struct cgroup *cgroup, const char *controller);
 // The folder in the cgroup2 tree (v2 or hybrid), or -1.

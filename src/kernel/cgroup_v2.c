@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/num.h"
 #include "cgroup_private.h"
 #include "kernel/device_program.h"
 
@@ -218,18 +220,69 @@ int cgroup_v2_after(struct cgroup *cgroup, const struct cgroup_limits *limits, u
     return device_program_attach(&program, cgroup_v2_dir(cgroup), err);
 }
 
-int cgroup_v2_freeze(struct cgroup *cgroup, bool frozen, struct err *err)
+// ---- freezing -------------------------------------------------------------------------------------------------------
+
+#define STAT_FLAGS_WORD 7 // /proc/PID/stat, counted from the state, which follows the name in brackets
+#define FLAG_KERNEL_THREAD 0x200000u // PF_KTHREAD
+
+static bool is_kernel_thread(pid_t pid)
 {
-    int dir = cgroup_v2_dir(cgroup);
-    if (cgroup_put(dir, "cgroup.freeze", err, "%d", frozen ? 1 : 0) < 0)
-        return -1;
+    _cleanup_buf_ struct buf text = BUF_INIT(4096);
+    char path[32];
+    uint64_t flags = 0;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    if (file_read_at(AT_FDCWD, path, &text, NULL) < 0)
+        return false;
+    const char *name_end = strrchr(buf_text(&text), ')');
+    struct slice rest = slice_of(name_end ? name_end + 1 : ""), word;
+    for (int i = 0; i < STAT_FLAGS_WORD; i++) // the first is what stands before the state: nothing
+        slice_cut(&rest, ' ', &word);
+    return slice_cut(&rest, ' ', &word) && num_parse_u64(word, UINT32_MAX, &flags) && (flags & FLAG_KERNEL_THREAD);
+}
+
+// Until Linux 6.13 KVM makes a kernel thread for each machine, in the group of who makes the machine. It never freezes, and
+// so the group would never be frozen. In the root group it keeps nobody awake; it ends with its machine.
+static void put_out_kernel_threads(struct cgroup *cgroup)
+{
+    _cleanup_free_ pid_t *pids = NULL;
+    _cleanup_close_ int root = -1;
+    size_t len = 0, index = 0;
+    while (!cgroup->layout.hierarchies[index].v2)
+        index++;
+    if (cgroup_pids(cgroup, &pids, &len, NULL) < 0)
+        return;
+    for (size_t i = 0; i < len; i++) {
+        if (!is_kernel_thread(pids[i]))
+            continue;
+        if (root < 0)
+            root = cgroup_open_root(&cgroup->layout, index, NULL);
+        cgroup_put(root, "cgroup.procs", NULL, "%d", (int)pids[i]); // what stays is told by the freezing, which fails
+    }
+}
+
+static bool wait_frozen(int dir, bool frozen)
+{
     int64_t deadline = clock_mono_ns() + FREEZE_TIMEOUT_NS;
     while (cgroup_keyed(dir, "cgroup.events", "frozen", frozen) != frozen) {
         if (clock_mono_ns() > deadline)
-            return err_set(err, ERR_UNAVAILABLE, "%s does not %s", cgroup->path, frozen ? "freeze" : "thaw");
+            return false;
         nanosleep(&(struct timespec){ .tv_nsec = NS_PER_MS }, NULL);
     }
-    return 0;
+    return true;
+}
+
+int cgroup_v2_freeze(struct cgroup *cgroup, bool frozen, struct err *err)
+{
+    int dir = cgroup_v2_dir(cgroup);
+    if (frozen)
+        put_out_kernel_threads(cgroup);
+    if (cgroup_put(dir, "cgroup.freeze", err, "%d", frozen ? 1 : 0) < 0)
+        return -1;
+    if (wait_frozen(dir, frozen))
+        return 0;
+    if (frozen) // half frozen would be neither
+        cgroup_put(dir, "cgroup.freeze", NULL, "0");
+    return err_set(err, ERR_UNAVAILABLE, "%s does not %s", cgroup->path, frozen ? "freeze" : "thaw");
 }
 
 int cgroup_v2_kill(struct cgroup *cgroup, struct err *err)

@@ -81,7 +81,7 @@ static void layers_are_shared(void **state)
     assert_string_equal(layers.diff_ids.items[1], diff_of(&box->arena, "a"));
     // The kernel agrees that no folder is there twice.
     const struct mount_overlay overlay = { .lower_fds = layers.fds, .lower_len = layers.len, .upper_fd = -1, .work_fd = -1 };
-    int fd = mount_overlay(&overlay, false, &box->err);
+    int fd = mount_overlay(&overlay, MOUNT_OVERLAY_ANY, &box->err);
     OK(box, fd);
     static const char *const words[] = { "dir/new", "dir/a", "dir/base" };
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
@@ -144,7 +144,7 @@ static void opaque_folders_hide_what_is_below(void **state)
     OK(box, image_get(box->images, "opaque", &box->arena, &image, &box->err));
     OK(box, image_layers_open(box->images, &image, &box->arena, &layers, &box->err));
     const struct mount_overlay overlay = { .lower_fds = layers.fds, .lower_len = layers.len, .upper_fd = -1, .work_fd = -1 };
-    int mounted = mount_overlay(&overlay, false, &box->err);
+    int mounted = mount_overlay(&overlay, MOUNT_OVERLAY_ANY, &box->err);
     OK(box, mounted);
     assert_int_equal(faccessat(mounted, "dir/high", F_OK, 0), 0);
     assert_int_equal(faccessat(mounted, "dir/low", F_OK, 0), -1);

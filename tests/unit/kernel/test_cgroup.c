@@ -318,6 +318,42 @@ static void test_v2_reading(void **state)
     cgroup_free(cgroup);
 }
 
+// A group with one of the kernel's own threads is never frozen.
+static void test_v2_freeze_puts_out_kernel_threads(void **state)
+{
+    enum { KTHREADD = 2 };
+    struct fake *fake = *state;
+    struct cgroup *cgroup = NULL;
+    char name[16] = "";
+    _cleanup_close_ int comm = open("/proc/2/comm", O_RDONLY | O_CLOEXEC);
+    if (comm < 0 || read(comm, name, sizeof(name) - 1) < 0 || !str_eq(name, "kthreadd\n")) // in a process namespace
+        skip();
+    must(cgroup_create(&fake->layout, "g", &cgroup, &fake->err), &fake->err);
+    char members[64];
+    snprintf(members, sizeof(members), "%d\n%d\n", (int)getpid(), KTHREADD);
+    fake_file(fake, "cgroup.procs", "");
+    fake_file(fake, "g/cgroup.procs", members);
+    fake_file(fake, "g/cgroup.freeze", "0");
+    fake_file(fake, "g/cgroup.events", "populated 1\nfrozen 1\n");
+    must(cgroup_freeze(cgroup, true, &fake->err), &fake->err);
+    expect_file(fake, "cgroup.procs", "2");
+    cgroup_free(cgroup);
+}
+
+static void test_v2_half_frozen_is_thawed(void **state)
+{
+    struct fake *fake = *state;
+    struct cgroup *cgroup = NULL;
+    must(cgroup_create(&fake->layout, "g", &cgroup, &fake->err), &fake->err);
+    fake_file(fake, "g/cgroup.procs", "");
+    fake_file(fake, "g/cgroup.freeze", "0");
+    fake_file(fake, "g/cgroup.events", "populated 1\nfrozen 0\n");
+    assert_int_equal(cgroup_freeze(cgroup, true, &fake->err), -1);
+    assert_non_null(strstr(fake->err.message, "does not freeze"));
+    expect_file(fake, "g/cgroup.freeze", "0");
+    cgroup_free(cgroup);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +364,8 @@ int main(void)
         cmocka_unit_test(test_bad_paths),
         cmocka_unit_test_setup_teardown(test_v2_limits, fake_up, fake_down),
         cmocka_unit_test_setup_teardown(test_v2_reading, fake_up, fake_down),
+        cmocka_unit_test_setup_teardown(test_v2_freeze_puts_out_kernel_threads, fake_up, fake_down),
+        cmocka_unit_test_setup_teardown(test_v2_half_frozen_is_thawed, fake_up, fake_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
