@@ -5,6 +5,8 @@
 
 #include "engine_private.h"
 
+#define VM_FILES_MAX 1048576 // open files of a process: what a guest's kernel allows
+
 // HostConfig.Isolation "vm", or Runtime "berth-vm".
 bool vm_wanted(const struct host_config *host);
 // Isolation and Runtime are words that are known and agree, else invalid_argument.
