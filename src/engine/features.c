@@ -102,21 +102,31 @@ static uint64_t file_ceiling(void)
     return value;
 }
 
+// How far a hard limit can go, and what one beyond it becomes. PID 1 of a guest may raise all but open files.
+static uint64_t ulimit_ceiling(int resource, bool guest, uint64_t *clamped)
+{
+    struct rlimit own;
+    *clamped = VM_FILES_MAX;
+    if (guest)
+        return resource == RLIMIT_NOFILE ? VM_FILES_MAX : UINT64_MAX;
+    if (getrlimit((__rlimit_resource_t)resource, &own) < 0)
+        return UINT64_MAX;
+    *clamped = own.rlim_max;
+    uint64_t ceiling = !may_raise_limits() ? own.rlim_max : resource == RLIMIT_NOFILE ? file_ceiling() : UINT64_MAX;
+    return MAX_OF(ceiling, (uint64_t)own.rlim_max);
+}
+
 // What the kernel refuses becomes our own limit; a container starts with less rather than not at all.
-static void check_ulimits(const struct json_list *ulimits, struct arena *arena, struct strv *warnings)
+static void check_ulimits(const struct json_list *ulimits, bool guest, struct arena *arena, struct strv *warnings)
 {
     for (size_t i = 0; i < ulimits->len; i++) {
         const struct ulimit *ulimit = json_list_at(ulimits, &ulimit_table, i);
-        struct rlimit own;
+        uint64_t hard = ulimit->hard < 0 ? UINT64_MAX : (uint64_t)ulimit->hard, clamped;
         int resource = ulimit_resource(ulimit->name);
-        uint64_t hard = ulimit->hard < 0 ? UINT64_MAX : (uint64_t)ulimit->hard;
-        if (resource < 0 || getrlimit((__rlimit_resource_t)resource, &own) < 0)
-            continue;
-        uint64_t ceiling = !may_raise_limits() ? own.rlim_max : resource == RLIMIT_NOFILE ? file_ceiling() : UINT64_MAX;
-        if (hard > ceiling && hard > own.rlim_max)
+        if (resource >= 0 && hard > ulimit_ceiling(resource, guest, &clamped))
             strv_push_arena(warnings, arena,
                             arena_printf(arena, "Ulimit %s can not be raised so far. It is clamped to %llu.", ulimit->name,
-                                         (unsigned long long)own.rlim_max));
+                                         (unsigned long long)clamped));
     }
 }
 
@@ -149,9 +159,8 @@ int features_check(const struct host_features *features, const struct host_confi
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].asked && !table[i].held)
             strv_push_arena(warnings, arena, table[i].text);
-    if (!guest) {
-        check_ulimits(&host->ulimits, arena, warnings);
+    check_ulimits(&host->ulimits, guest, arena, warnings);
+    if (!guest)
         check_oom_score(host->oom_score_adj, arena, warnings);
-    }
     return 0;
 }

@@ -238,7 +238,9 @@ static int create(struct container *container, struct process *shim, struct aren
     if (document.vm)
         note_machine(container, document.vm);
     clear_volatile_marker(container);
-    return call_create(container, container->client, &image, &document, arena, err);
+    if (call_create(container, container->client, &image, &document, arena, err) < 0)
+        return -1;
+    return document.vm ? vm_limit_processors(container, err) : 0;
 }
 
 static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)

@@ -194,7 +194,27 @@ void vm_host_limits(const struct host_config *host, const struct task_vm *vm, st
     out->memory_limit = vm->memory_size + allowance;
     out->memory_swap = out->memory_reservation = 0;
     out->pids_limit = VMM_TASKS_MAX; // threads of one program
+    out->cpu_quota = out->cpu_period = out->cpu_shares = 0; // vm_limit_processors()
     out->devices = (struct json_list){ .items = (void *)vmm_devices, .len = ARRAY_LEN(vmm_devices) };
+}
+
+static int open_group(const struct container *container, struct cgroup **out, struct err *err)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
+    return cgroup_open(&container->engine->cgroups, path, out, err);
+}
+
+int vm_limit_processors(struct container *container, struct err *err)
+{
+    struct oci_resources asked = { 0 };
+    _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL;
+    limits_from_config(&container->config.host_config, &asked);
+    const struct cgroup_limits limits = { .cpu_shares = asked.cpu_shares, .cpu_quota = asked.cpu_quota,
+                                          .cpu_period = asked.cpu_period };
+    if (open_group(container, &cgroup, err) < 0 || cgroup_limit(cgroup, &limits, NULL, err) < 0)
+        return err_wrap(err, "limit the machine's processors");
+    return 0;
 }
 
 // ---- a boot ---------------------------------------------------------------------------------------------------------
@@ -240,13 +260,9 @@ int vm_boot_end(struct container *container, struct err *err)
 // By name: the starting thread has the handle.
 static void kill_machine(const struct container *container)
 {
-    char path[128];
-    struct cgroup *cgroup = NULL;
-    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
-    if (cgroup_open(&container->engine->cgroups, path, &cgroup, NULL) < 0)
-        return;
-    cgroup_kill(cgroup, NS_PER_S, NULL);
-    cgroup_free(cgroup);
+    _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL;
+    if (open_group(container, &cgroup, NULL) == 0)
+        cgroup_kill(cgroup, NS_PER_S, NULL);
 }
 
 // Again and again: the machine may not be there yet at the first try.

@@ -5,6 +5,8 @@
 
 #include "engine_private.h"
 
+#define VM_FILES_MAX 1048576 // open files of a process: what a guest's kernel allows
+
 // HostConfig.Isolation "vm", or Runtime "berth-vm".
 bool vm_wanted(const struct host_config *host);
 // Isolation and Runtime are words that are known and agree, else invalid_argument.
@@ -35,8 +37,10 @@ int vm_size(const struct host_config *host, struct vm_size *out, struct err *err
 
 // The finishing touch to a document that document_build() made for a guest.
 int vm_complete(struct container *container, struct arena *arena, struct task_document *out, struct err *err);
-// The limits of the VMM's cgroup on the host; those of `out` that the document has for the guest are replaced.
+// The limits of the VMM's cgroup on the host while it boots; those of `out` that the document has for the guest are replaced.
 void vm_host_limits(const struct host_config *host, const struct task_vm *vm, struct oci_resources *out);
+// The exact share of processors, once the guest has booted: a boot takes seconds of a whole one, and has a deadline.
+int vm_limit_processors(struct container *container, struct err *err);
 
 // ---- a boot ---------------------------------------------------------------------------------------------------------
 

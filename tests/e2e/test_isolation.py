@@ -155,6 +155,15 @@ def test_memory_is_limited_inside_and_processors_outside(docker, name):
 
 
 @pytest.mark.vm_only
+def test_a_small_share_does_not_starve_the_boot(docker, name):
+    began = time.monotonic()
+    docker.ok('run', '-d', '--name', name, '--cpus', '0.02', '--cpu-shares', '2', 'bb', 'sleep', '1000')
+    assert time.monotonic() - began < 50
+    assert host_file(docker, name, 'cpu.cfs_quota_us', 'cpu.max').split()[0] == '2000'
+    assert host_file(docker, name, 'cpu.shares', 'cpu.weight') in ('2', '1')
+
+
+@pytest.mark.vm_only
 def test_privileged_is_root_of_the_guest(docker, name):
     docker.ok('run', '-d', '--name', name, '--privileged', 'bb', 'sleep', '1000')
     bounding = int(docker.ok('exec', name, 'sed', '-n', 's/CapBnd:.//p', '/proc/self/status'), 16)

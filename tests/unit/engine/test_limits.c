@@ -164,11 +164,34 @@ static void test_missing_limits(void **state)
     assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
 }
 
+static void test_ulimits_of_a_guest(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t hard;
+        bool clamped;
+    } table[] = { { "nofile", 1 << 20, false }, { "nofile", (1 << 20) + 1, true }, { "nofile", -1, true }, { "nproc", -1, false },
+                  { "memlock", INT64_C(1) << 40, false } };
+    const struct host_features all = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct ulimit one = { .name = (char *)table[i].name, .hard = table[i].hard };
+        const struct host_config host = { .isolation = (char *)"vm", .ulimits = { .items = &one, .len = 1 } };
+        struct strv warnings = { 0 };
+        struct err err = { 0 };
+        assert_int_equal(features_check(&all, &host, &arena, &warnings, &err), 0);
+        assert_int_equal(warnings.len, table[i].clamped);
+        if (table[i].clamped)
+            assert_non_null(strstr(warnings.items[0], "clamped to 1048576"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_signals), cmocka_unit_test(test_limits),  cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_names),   cmocka_unit_test(test_ulimits), cmocka_unit_test(test_missing_limits),
+        cmocka_unit_test(test_ulimits_of_a_guest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
