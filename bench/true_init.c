@@ -34,23 +34,31 @@ static int load_modules(void)
     return order ? fclose(order) : fail("/modules/order");
 }
 
-static int wait_for(const char *device)
+// The disk with partitions has the layers, the other one is the upper: their order is the transport's.
+static int find_disks(char *layers, char *upper)
 {
-    for (int i = 0; i < 5000 && access(device, F_OK) < 0; i++)
+    for (int i = 0; i < 5000; i++) {
+        int first = access("/dev/vda1", F_OK) == 0;
+        if ((first || access("/dev/vdb1", F_OK) == 0) && access("/dev/vda", F_OK) == 0 && access("/dev/vdb", F_OK) == 0) {
+            *layers = first ? 'a' : 'b';
+            *upper = first ? 'b' : 'a';
+            return 0;
+        }
         usleep(1000);
-    return access(device, F_OK) == 0 ? 0 : fail(device);
+    }
+    return fail("disks");
 }
 
-static int mount_layers(char *options, size_t size)
+static int mount_layers(char disk, char *options, size_t size)
 {
     size_t used = (size_t)snprintf(options, size, "upperdir=/upper/upper,workdir=/upper/work,lowerdir=");
     for (int i = 1; i <= LAYERS_MAX; i++) {
         char device[16], folder[16];
-        snprintf(device, sizeof(device), "/dev/vda%d", i);
+        snprintf(device, sizeof(device), "/dev/vd%c%d", disk, i);
         snprintf(folder, sizeof(folder), "/layer%d", i);
         if (i > 1 && access(device, F_OK) < 0)
             return 0;
-        if (wait_for(device) < 0 || mkdir(folder, 0755) < 0 || mount(device, folder, "erofs", MS_RDONLY, NULL) < 0)
+        if (mkdir(folder, 0755) < 0 || mount(device, folder, "erofs", MS_RDONLY, NULL) < 0)
             return fail(device);
         used += (size_t)snprintf(options + used, size - used, "%s%s", i > 1 ? ":" : "", folder);
     }
@@ -59,12 +67,13 @@ static int mount_layers(char *options, size_t size)
 
 static int mount_root(void)
 {
-    char options[512];
-    if (mount_layers(options, sizeof(options)) < 0 || wait_for("/dev/vdb") < 0)
+    char options[512], device[16], layers, upper;
+    if (find_disks(&layers, &upper) < 0 || mount_layers(layers, options, sizeof(options)) < 0)
         return -1;
+    snprintf(device, sizeof(device), "/dev/vd%c", upper);
     mkdir("/upper", 0755);
-    if (mount("/dev/vdb", "/upper", "ext4", MS_NOATIME, NULL) < 0)
-        return fail("/dev/vdb");
+    if (mount(device, "/upper", "ext4", MS_NOATIME, NULL) < 0)
+        return fail(device);
     mkdir("/upper/upper", 0755);
     mkdir("/upper/work", 0700);
     mkdir("/image", 0755);

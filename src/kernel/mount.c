@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "kernel/mount.h"
 #include "base/fd.h"
@@ -75,6 +77,26 @@ int mount_attach(int mount_fd, int target_fd, struct err *err)
     if (move_mount(mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
         return err_errno(err, errno, "attach mount");
     return 0;
+}
+
+static bool root_differs(void)
+{
+    struct statx before, after;
+    _cleanup_close_ int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    if (own < 0 || statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &before) < 0 || setns(own, CLONE_NEWNS) < 0 ||
+        statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &after) < 0)
+        return false;
+    return before.stx_mnt_id != after.stx_mnt_id || before.stx_ino != after.stx_ino;
+}
+
+// Who enters its own namespace anew gets the namespace's root: a child does.
+bool mount_is_chrooted(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(root_differs());
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 
 // ---- overlay --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,10 @@ int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool 
 // Puts a detached mount on the target descriptor.
 int mount_attach(int mount_fd, int target_fd, struct err *err);
 
+// "/" is not the root of this process's mount namespace. Then pivot_root gives a child no root of its own: whoever enters its
+// namespace later stands in what lies below.
+bool mount_is_chrooted(void);
+
 struct mount_overlay {
     const int *lower_fds; // top first
     size_t lower_len; // at least 1

@@ -20,6 +20,7 @@
 #include "base/num.h"
 #include "engine/engine.h"
 #include "httpd/httpd.h"
+#include "kernel/mount.h"
 
 #define DEFAULT_HOST "unix:///run/berth/berth.sock"
 #define HOST_MAX 8
@@ -188,6 +189,8 @@ static void require_root(void)
 {
     if (geteuid() != 0)
         fail("must be run by root");
+    if (mount_is_chrooted())
+        fail("runs in a chroot: docker exec would enter what lies below it; give it a root by pivot_root instead");
 }
 
 // SIGTERM and SIGINT come through a descriptor; blocked before any thread exists, so that all inherit it.

@@ -110,4 +110,4 @@ static int kvm_start(const struct vmm_start *start, struct sandbox **out, struct
     return result;
 }
 
-const struct vmm vmm_kvm = { .accel = "kvm", .boot_ns = 20 * NS_PER_S, .dials = true, .start = kvm_start };
+const struct vmm vmm_kvm = { .accel = "kvm", .boot_ns = 60 * NS_PER_S, .dials = true, .start = kvm_start };

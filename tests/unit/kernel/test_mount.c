@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/utsname.h>
@@ -211,9 +212,32 @@ static void test_attach(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static int chrooted_child(const char *dir)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount(dir, dir, NULL, MS_BIND, NULL) < 0 || chdir(dir) < 0 || mkdir("proc", 0755) < 0 ||
+        mount("proc", "proc", "proc", 0, NULL) < 0 || chroot(".") < 0)
+        return 2;
+    return mount_is_chrooted();
+}
+
+static void test_a_chroot_is_known(void **state)
+{
+    NEED_ROOT();
+    struct stack *stack = *state;
+    int status;
+    assert_false(mount_is_chrooted());
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(chrooted_child(stack->dir));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 1 << 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_chroot_is_known, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_by_fd, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_by_path, stack_up, stack_down),
         cmocka_unit_test_setup_teardown(test_overlay_in_one_string, stack_up, stack_down),
