@@ -143,7 +143,7 @@ json_t *shape_exec(const struct engine_exec *exec)
     const struct exec_config *config = exec->config;
     json_t *process =
         json_pack("{s:b, s:o, s:o, s:b}", "tty", config->tty, "entrypoint",
-                  shape_text(config->cmd.len ? config->cmd.items[0] : ""), "arguments", json_array(), "privileged", 0);
+                  shape_text(config->cmd.len ? config->cmd.items[0] : ""), "arguments", json_array(), "privileged", config->privileged);
     for (size_t i = 1; i < config->cmd.len; i++)
         json_array_append_new(json_object_get(process, "arguments"), shape_text(config->cmd.items[i]));
     if (!str_empty(config->user))

@@ -214,7 +214,7 @@ static const struct json_field exec_config_fields[] = {
     ROW("Env", JSON_TEXTS, exec_config, env),
     ROW("Cmd", JSON_TEXTS, exec_config, cmd, .flags = JSON_ONE_IS_LIST),
     ROW("ConsoleSize", JSON_RAW, exec_config, console_size_raw),
-    JSON_REFUSED("Privileged"),
+    ROW("Privileged", JSON_FLAG, exec_config, privileged), // behind the VM wall
     JSON_KNOWN("Detach"), // said again at start
     JSON_KNOWN("Container"),
     JSON_KNOWN("ExecIDs"),

@@ -237,8 +237,10 @@ int document_exec(struct container *container, const struct exec *exec, struct a
                   struct err *err)
 {
     const struct container_config *config = &container->config;
+    struct host_config rights = config->host_config;
     struct oci_process *process = &out->process;
-    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = seccomp_off(&config->host_config) };
+    rights.privileged = rights.privileged || exec->config.privileged;
+    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = seccomp_off(&rights) };
     process->args = exec->config.cmd;
     process->terminal = exec->config.tty;
     base_env(config, arena, exec->config.tty, &process->env);
@@ -257,5 +259,5 @@ int document_exec(struct container *container, const struct exec *exec, struct a
     fill_rlimits(&config->host_config.ulimits, arena, &process->rlimits);
     out->stdio = (struct task_stdio){ exec->config.tty, exec->config.attach_stdin, true, process->console_size.height,
                                       process->console_size.width };
-    return capabilities_from_config(&config->host_config, arena, &process->capabilities, err);
+    return capabilities_from_config(&rights, arena, &process->capabilities, err);
 }

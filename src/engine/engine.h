@@ -170,6 +170,7 @@ void engine_network_id(const struct engine *engine, const char *name, char out[6
 
 struct exec_config {
     bool attach_stdin, attach_stdout, attach_stderr, tty;
+    bool privileged; // behind the VM wall: root of the guest
     char *detach_keys, *user, *working_dir;
     struct strv env, cmd;
     json_t *console_size_raw;

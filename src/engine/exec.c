@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "engine_private.h"
+#include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
 #define EXEC_MAX 4096 // records per container; finished ones are forgotten oldest first
@@ -72,6 +73,8 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
         return err_set(err, ERR_INVALID_ARGUMENT, "No exec command specified");
     if (config->cmd.len > CMD_MAX || config->env.len > ENV_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d words or %d variables", CMD_MAX, ENV_MAX);
+    if (config->privileged && !vm_wanted(&container->config.host_config))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "Privileged: not supported yet");
     if (check_live(container, err) < 0)
         return -1;
 

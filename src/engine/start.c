@@ -56,25 +56,12 @@ static int setup_network(struct container *container, struct err *err)
 // ---- cgroup ---------------------------------------------------------------------------------------------------------
 
 static int setup_cgroup(struct container *container, const char *path, const struct oci_resources *resources,
-                        struct err *err)
+                        struct arena *arena, struct err *err)
 {
-    struct cgroup_device_rule rules[32];
-    size_t rule_len = MIN_OF(resources->devices.len, ARRAY_LEN(rules));
     _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL; // a descriptor for each hierarchy: nobody needs them for long
+    struct cgroup_limits limits;
     unsigned missing;
-
-    for (size_t i = 0; i < rule_len; i++) {
-        const struct oci_device_rule *from = (const struct oci_device_rule *)resources->devices.items + i;
-        rules[i] = (struct cgroup_device_rule){ .allow = from->allow, .type = from->type[0], .major = from->major,
-                                                .minor = from->minor };
-        snprintf(rules[i].access, sizeof(rules[i].access), "%s", from->access);
-    }
-    const struct cgroup_limits limits = {
-        .memory_limit = resources->memory_limit, .memory_swap = resources->memory_swap,
-        .memory_reservation = resources->memory_reservation, .cpu_shares = resources->cpu_shares,
-        .cpu_quota = resources->cpu_quota, .cpu_period = resources->cpu_period, .cpuset_cpus = resources->cpuset_cpus,
-        .cpuset_mems = resources->cpuset_mems, .pids_limit = resources->pids_limit, .devices = rules, .device_len = rule_len,
-    };
+    task_limits(resources, arena, &limits);
     if (cgroup_create(&container->engine->cgroups, path, &cgroup, err) < 0)
         return -1;
     if (cgroup_limit(cgroup, &limits, &missing, err) < 0)
@@ -188,7 +175,7 @@ static int prepare_host(struct container *container, struct arena *arena, struct
     struct oci_resources resources = document->linux_section.resources;
     if (document->vm)
         vm_host_limits(&container->config.host_config, document->vm, &resources);
-    return setup_cgroup(container, document->linux_section.cgroups_path, &resources, err);
+    return setup_cgroup(container, document->linux_section.cgroups_path, &resources, arena, err);
 }
 
 // For inspect.

@@ -97,32 +97,14 @@ static int check_document(const struct guest *guest, const struct task_document 
     return 0;
 }
 
-static void fill_devices(const struct json_list *from, struct arena *arena, struct cgroup_limits *out)
-{
-    struct cgroup_device_rule *rules = arena_alloc(arena, (from->len + 1) * sizeof(*rules));
-    for (size_t i = 0; i < from->len; i++) {
-        const struct oci_device_rule *rule = (const struct oci_device_rule *)from->items + i;
-        rules[i] = (struct cgroup_device_rule){ .allow = rule->allow,
-                                                .type = str_empty(rule->type) ? 'a' : rule->type[0],
-                                                .major = rule->major,
-                                                .minor = rule->minor };
-        snprintf(rules[i].access, sizeof(rules[i].access), "%s", str_empty(rule->access) ? "rwm" : rule->access);
-    }
-    out->devices = rules;
-    out->device_len = from->len;
-}
-
-// Processors, their shares and quotas are the machine's; memory and pids are counted inside, where the kills can be
-// seen. Devices too: the machine's disks are below the container's root, and must not be written from it.
+// The document has no limits of processors: those are the machine's. Memory and pids are counted inside, where the kills can
+// be seen. Devices too: the machine's disks are below the container's root, and must not be written from it.
 static int make_cgroup(struct guest *guest, const struct oci_resources *resources, struct arena *arena, struct err *err)
 {
     struct cgroup_layout layout;
-    struct cgroup_limits limits = { .memory_limit = resources->memory_limit,
-                                    .memory_swap = resources->memory_swap,
-                                    .memory_reservation = resources->memory_reservation,
-                                    .pids_limit = resources->pids_limit };
+    struct cgroup_limits limits;
     unsigned missing = 0;
-    fill_devices(&resources->devices, arena, &limits);
+    task_limits(resources, arena, &limits);
     cgroup_layout_probe(&layout);
     if (cgroup_create(&layout, guest->machine->cgroup_path, &guest->cgroup, err) < 0 ||
         cgroup_limit(guest->cgroup, &limits, &missing, err) < 0)

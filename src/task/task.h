@@ -113,6 +113,10 @@ struct task_document {
 extern const struct json_table task_document_table;
 extern const struct json_table task_layer_table, task_mount_table, task_nic_table, task_port_table, task_file_table;
 
+// What its resources mean to a control group, on either side of a wall; what is not owned by `from` is in the arena.
+struct cgroup_limits;
+void task_limits(const struct oci_resources *from, struct arena *arena, struct cgroup_limits *out);
+
 // ---- verbs ----------------------------------------------------------------------------------------------------------
 //
 //   verb         arguments (besides "verb")                          result

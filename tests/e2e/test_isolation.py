@@ -130,6 +130,15 @@ def test_nothing_of_the_host_is_in_it(docker, guest):
     assert docker.ok('exec', guest, 'cat', '/proc/sys/kernel/random/boot_id') != read('/proc/sys/kernel/random/boot_id').strip()
 
 
+def test_a_privileged_exec(docker, guest):
+    result = docker('exec', '--privileged', guest, 'sed', '-n', 's/CapEff:.//p', '/proc/self/status')
+    if docker.vm:
+        assert result.code == 0 and int(result.out, 16) & 1 << 21  # CAP_SYS_ADMIN, of the guest
+    else:
+        assert result.code == 1 and 'Privileged: not supported yet' in result.err
+    assert int(docker.ok('exec', guest, 'sed', '-n', 's/CapEff:.//p', '/proc/self/status'), 16) & 1 << 21 == 0
+
+
 @pytest.mark.vm_only
 def test_pause_and_unpause(docker, guest):
     docker.ok('pause', guest)

@@ -259,6 +259,23 @@ static void test_privileged(void **state)
     scene_close(&scene);
 }
 
+// docker exec --privileged, in a guest that is not.
+static void test_privileged_exec(void **state)
+{
+    struct scene scene;
+    struct exec exec = { .id = ID_B };
+    scene_open(&scene, PROBE_GOOD, "{'Cmd':['sh'],'HostConfig':{'Isolation':'vm'}}", true);
+    strv_push_arena(&exec.config.cmd, &scene.bench.arena, "id");
+    for (int privileged = 0; privileged < 2; privileged++) {
+        struct task_exec form;
+        exec.config.privileged = privileged;
+        assert_int_equal(document_exec(scene.container, &exec, &scene.bench.arena, &form, &scene.bench.err), 0);
+        assert_int_equal(form.unconfined, privileged);
+        assert_int_equal(has_word(&form.process.capabilities->bounding, "CAP_SYS_ADMIN"), privileged);
+    }
+    scene_close(&scene);
+}
+
 static void test_host_limits(void **state)
 {
     static const struct {
@@ -324,7 +341,8 @@ int main(void)
         cmocka_unit_test(test_words),      cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_host_without_guests),
         cmocka_unit_test(test_document),   cmocka_unit_test(test_document_round_trip),
-        cmocka_unit_test(test_privileged), cmocka_unit_test(test_document_without_network),
+        cmocka_unit_test(test_privileged), cmocka_unit_test(test_privileged_exec),
+        cmocka_unit_test(test_document_without_network),
         cmocka_unit_test(test_host_limits), cmocka_unit_test(test_abort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

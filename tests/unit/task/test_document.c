@@ -4,6 +4,7 @@
 
 #include <cmocka.h>
 
+#include "kernel/cgroup.h"
 #include "task/task.h"
 
 static const char whole[] =
@@ -78,9 +79,30 @@ static void events_leave_out_what_is_empty(void **state)
     json_decref(value);
 }
 
+static void limits_of_a_control_group(void **state)
+{
+    struct arena arena = ARENA_INIT;
+    struct oci_device_rule rules[] = { { false, NULL, -1, -1, NULL }, { true, (char *)"c", 1, 3, (char *)"rw" } };
+    const struct oci_resources resources = { .memory_limit = 1, .memory_swap = 2, .memory_reservation = 3, .cpu_shares = 4,
+                                             .cpu_quota = 5, .cpu_period = 6, .cpuset_cpus = (char *)"0", .pids_limit = 7,
+                                             .devices = { .items = rules, .len = 2 } };
+    struct cgroup_limits limits;
+    task_limits(&resources, &arena, &limits);
+    assert_true(limits.memory_limit == 1 && limits.memory_swap == 2 && limits.memory_reservation == 3);
+    assert_true(limits.cpu_shares == 4 && limits.cpu_quota == 5 && limits.cpu_period == 6 && limits.pids_limit == 7);
+    assert_string_equal(limits.cpuset_cpus, "0");
+    assert_int_equal(limits.device_len, 2);
+    assert_true(!limits.devices[0].allow && limits.devices[0].type == 'a' && limits.devices[0].major == -1);
+    assert_string_equal(limits.devices[0].access, "rwm");
+    assert_true(limits.devices[1].allow && limits.devices[1].type == 'c' && limits.devices[1].minor == 3);
+    assert_string_equal(limits.devices[1].access, "rw");
+    arena_done(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(limits_of_a_control_group),
         cmocka_unit_test(reads_and_writes_itself),
         cmocka_unit_test(indices_are_mandatory),
         cmocka_unit_test(events_leave_out_what_is_empty),
