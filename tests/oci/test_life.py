@@ -97,7 +97,9 @@ def test_a_paused_container_can_be_deleted(bundle):
 
 def test_kill_all_reaches_everyone(bundle):
     bundle.without_namespace('pid').up('sleep 1000 & sleep 1000 & wait')
-    pids = json.loads(bundle.call('ps', '--format', 'json', bundle.id).stdout)
+    pids, end = [], time.monotonic() + 5
+    while len(pids) < 3 and time.monotonic() < end:  # the shell takes a moment to start its two
+        pids = json.loads(bundle.call('ps', '--format', 'json', bundle.id).stdout)
     assert len(pids) == 3
     assert bundle.call('kill', '--all', bundle.id, 'KILL').returncode == 0
     end = time.monotonic() + 3
