@@ -149,8 +149,10 @@ def meson_tests(folder, suite, word=''):
     return [test['name'] for test in listed if any(s.split(':')[-1] == suite for s in test['suite']) and word in test['name']]
 
 
-def count_tap(tally, name, result, text):
-    """Adds up one TAP program; a plan that was not fulfilled (a crash, a deadline) is a failure."""
+def count_tap(tally, name, test):
+    """Adds up one TAP program; a plan that was not fulfilled (a crash, a deadline) is a failure, and so is a bad end after cases
+    that all passed (a leak). Returns whether nothing failed: Meson takes cmocka's "not ok 1 # SKIP" for a failure."""
+    result, text, failed = test['result'], test.get('stdout') or '', len(tally.failed)
     planned, seen, said = None, 0, ''
     for line in text.splitlines():
         plan = re.match(r'1\.\.(\d+)', line)
@@ -171,6 +173,9 @@ def count_tap(tally, name, result, text):
             said = line.strip('# ').strip()
     if result != 'OK' and (planned is None or seen < planned or result == 'TIMEOUT'):
         tally.failed.append(f'{name}: {result.lower()} after {seen} of {planned or "?"} cases')
+    elif test['returncode'] and len(tally.failed) == failed:
+        tally.failed.append(f'{name}: ended with {test["returncode"]} after its cases')
+    return len(tally.failed) == failed
 
 
 def run_meson_tests(folder, suite, seconds, log, tally, word='', environment=None):
@@ -182,19 +187,21 @@ def run_meson_tests(folder, suite, seconds, log, tally, word='', environment=Non
     if code is None:
         tally.failed.append(f'{log}: stopped at its deadline')
         return
-    mine = Tally()
+    mine, explained = Tally(), False
     with open(os.path.join(ROOT, folder, 'meson-logs/testlog.json')) as file:
         for line in file:
             test = json.loads(line)
             name = test['name'].split(' / ')[-1].split(':')[-1]
             if suite == 'fuzz':
-                mine.add(f'{log}: {name}', test['result'] == 'OK')
+                good = test['result'] == 'OK'
+                mine.add(f'{log}: {name}', good)
             else:
-                count_tap(mine, f'{log}: {name}', test['result'], test.get('stdout') or '')
-            if test['result'] not in ('OK', 'SKIP'):
+                good = count_tap(mine, f'{log}: {name}', test)
+            explained = explained or test['result'] not in ('OK', 'SKIP')
+            if not good:
                 print(f'--- {name}: {test["result"]}')
                 print('\n'.join(((test.get('stdout') or '') + (test.get('stderr') or '')).splitlines()[-40:]))
-    if code and not mine.failed:
+    if code and not explained:
         mine.failed.append(f'{log}: meson test ended with {code}')
     tally.join(mine)
 

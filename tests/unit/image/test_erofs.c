@@ -105,7 +105,7 @@ static void keeps_what_a_layer_says(void **state)
     add(box, RECIPE("one", .layers = { "low" }, .references = { "one" }));
     decorate(box, LAYER(box, "low"));
     struct image_layers layers = open_layers(box, "one");
-    _cleanup_free_ char *at = mem_printf("%s/mount", box->root);
+    const char *at = arena_printf(&box->arena, "%s/mount", box->root); // not to be freed: skip() leaves by longjmp
     assert_int_equal(mkdir(at, 0700), 0);
     bool mounted = mount_image(layers.paths.items[0], at);
     if (mounted) {
