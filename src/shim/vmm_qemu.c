@@ -12,6 +12,8 @@
 
 #include "shim/vm.h"
 
+// Devices on virtio-mmio, told by ACPI: no bus to look through, and a firmware that only starts the kernel.
+#define MACHINE "microvm,acpi=on,pcie=off,usb=off,rtc=on,isa-serial=on,ioapic2=on"
 #define KERNEL_PATH "/kernel"
 #define INITRD_PATH "/initrd"
 #define TSC_SAMPLE_NS (2 * NS_PER_MS)
@@ -102,7 +104,7 @@ static int add_layers(struct sets *sets, const struct vmm_start *start, struct e
     word(sets, arena_printf(sets->arena, "driver=vmdk,node-name=layers,read-only=on,file.driver=file,file.read-only=on,"
                                          "file.filename=%s", set_name(sets)));
     word(sets, "-device");
-    word(sets, "virtio-blk-pci,drive=layers,serial=layers");
+    word(sets, "virtio-blk-device,drive=layers,serial=layers");
     return 0;
 }
 
@@ -117,7 +119,7 @@ static int add_upper(struct sets *sets, const struct vmm_start *start, struct er
     word(sets, "-blockdev");
     word(sets, arena_printf(sets->arena, "driver=file,node-name=upper,discard=unmap,filename=/dev/fdset/%d", set));
     word(sets, "-device");
-    word(sets, "virtio-blk-pci,drive=upper,serial=upper");
+    word(sets, "virtio-blk-device,drive=upper,serial=upper");
     return 0;
 }
 
@@ -131,7 +133,7 @@ static int add_link(struct sets *sets, const struct vmm_start *start, struct err
     word(sets, "-chardev");
     word(sets, arena_printf(sets->arena, "socket,id=link,fd=%d", number));
     word(sets, "-device");
-    word(sets, "virtio-serial-pci,id=serial,max_ports=2");
+    word(sets, "virtio-serial-device,id=serial,max_ports=2");
     word(sets, "-device");
     word(sets, "virtserialport,bus=serial.0,chardev=link,name=" LINK_SERIAL_NAME);
     return 0;
@@ -149,7 +151,7 @@ static int add_nic(struct sets *sets, const struct vmm_start *start, struct err 
     word(sets, "-netdev");
     word(sets, arena_printf(sets->arena, "tap,id=net,fd=%d", number));
     word(sets, "-device");
-    word(sets, arena_printf(sets->arena, "virtio-net-pci,netdev=net,romfile=,mac=%s", nic->mac));
+    word(sets, arena_printf(sets->arena, "virtio-net-device,netdev=net,mac=%s", nic->mac));
     return 0;
 }
 
@@ -174,11 +176,11 @@ static unsigned tsc_khz(void)
 static void add_machine(struct sets *sets, const struct task_vm *vm)
 {
     static const char *const words[] = {
-        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35,smm=off,sata=off,smbus=off,vmport=off",
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", MACHINE,
         "-accel", "tcg,thread=multi,tb-size=64", "-cpu", "max",
         "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-        "-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng",
+        "-object", "rng-builtin,id=rng", "-device", "virtio-rng-device,rng=rng",
         "-kernel", KERNEL_PATH, "-initrd", INITRD_PATH,
     };
     word(sets, vm->vmm);

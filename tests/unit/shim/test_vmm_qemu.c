@@ -65,9 +65,9 @@ static void the_words(void **state)
     assert_non_null(strstr(value_of(&line, "-append", "console="), " more=words"));
     assert_string_equal(value_of(&line, "-chardev", "socket"), "socket,id=link,fd=3");
     assert_string_equal(value_of(&line, "-netdev", ""), "tap,id=net,fd=4");
-    assert_string_equal(value_of(&line, "-device", "virtio-net"), "virtio-net-pci,netdev=net,romfile=,mac=02:42:0a:00:00:07");
-    value_of(&line, "-device", "virtio-blk-pci,drive=layers,serial=layers");
-    value_of(&line, "-device", "virtio-blk-pci,drive=upper,serial=upper");
+    assert_string_equal(value_of(&line, "-device", "virtio-net"), "virtio-net-device,netdev=net,mac=02:42:0a:00:00:07");
+    value_of(&line, "-device", "virtio-blk-device,drive=layers,serial=layers");
+    value_of(&line, "-device", "virtio-blk-device,drive=upper,serial=upper");
     value_of(&line, "-sandbox", "on,");
     assert_int_equal(line.command.keep.len, 8); // link, tap, two layers, tail, head, descriptor, upper
     for (size_t i = 0; i < line.command.args.len; i++) {
