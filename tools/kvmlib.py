@@ -94,8 +94,8 @@ def qemu(socket, script, memory):
             '-append', f'{CMDLINE} root_folder={ROOT} script={script}']
 
 
-def lines_of(script, seconds, memory='2G'):
-    """Boots, runs the script (a path in the tree, without arguments), yields the lines it writes."""
+def lines_of(script, seconds, memory='2G', words=()):
+    """Boots, runs the script (a path in the tree) with these words (no blanks, no commas), yields the lines it writes."""
     with tempfile.TemporaryDirectory() as folder:
         socket = f'{folder}/files'
         files = subprocess.Popen([VIRTIOFSD, f'--socket-path={socket}', '-o', 'source=/', '-o', 'sandbox=chroot', '-o', 'cache=always'],
@@ -105,7 +105,7 @@ def lines_of(script, seconds, memory='2G'):
                 if os.path.exists(socket):
                     break
                 time.sleep(0.05)
-            command = ['timeout', '-s', 'KILL', str(seconds), *qemu(socket, script, memory)]
+            command = ['timeout', '-s', 'KILL', str(seconds), *qemu(socket, ','.join([script, *words]), memory)]
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   errors='replace') as machine:
                 try:

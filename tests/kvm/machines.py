@@ -24,7 +24,7 @@ class Machine:
     def __init__(self, *options, cmdline='', kernel=True, memory='256M', fds=()):
         self.serial, far = socket.socketpair()
         self.api = f'/tmp/api-{time.monotonic_ns()}.sock'
-        self.text = ''
+        self.text = self.said = ''
         boot = ['--kernel', f'{KVM}/vmlinux', '--initrd', f'{KVM}/guest-initramfs', '--memory', memory,
                 '--cmdline', f'{CMDLINE} {cmdline}'] if kernel else []
         self.process = subprocess.Popen([VMM, *boot, '--serial', f'fd:{far.fileno()}', '--api-sock', self.api, *options],
@@ -41,13 +41,13 @@ class Machine:
         self.serial.close()
 
     def wait_for(self, *words, seconds=PATIENCE):
-        """What the guest says up to the first of the words, which is taken; returns that word."""
+        """What the guest says up to the first of the words is in `said`, and taken with it; returns that word."""
         until = time.monotonic() + seconds
         while True:
             found = [word for word in words if word in self.text]
             if found:
                 word = min(found, key=self.text.index)
-                self.text = self.text[self.text.index(word) + len(word):]
+                self.said, self.text = self.text.split(word, 1)
                 return word
             left = until - time.monotonic()
             if left <= 0 or not select.select([self.serial], [], [], left)[0]:
@@ -60,10 +60,8 @@ class Machine:
 
     def line_after(self, word):
         self.wait_for(word)
-        while '\n' not in self.text:
-            self.text += self.serial.recv(65536).decode(errors='replace')
-        line, self.text = self.text.split('\n', 1)
-        return line.strip()
+        self.wait_for('\n')
+        return self.said.strip()
 
     def send(self, line):
         self.serial.sendall(line.encode() + b'\n')
