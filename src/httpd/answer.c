@@ -118,6 +118,18 @@ void httpd_reply(struct httpd_request *request, int status, const char *content_
         memcpy(request->reply_data, body, size);
 }
 
+void httpd_reply_file(struct httpd_request *request, int status, const char *content_type, int take_file_fd, int64_t start,
+                      int64_t size)
+{
+    _cleanup_close_ int fd = take_file_fd;
+    if (request->answer != ANSWER_NONE)
+        return;
+    httpd_reply(request, status, content_type, NULL, 0);
+    request->reply_fd = take_fd(&fd);
+    request->reply_start = start;
+    request->reply_file_size = size;
+}
+
 void answer_error(struct httpd_request *request, int status, const char *message)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(2 * ERR_MESSAGE_SIZE + 64);
@@ -131,10 +143,21 @@ void answer_error(struct httpd_request *request, int status, const char *message
     httpd_reply(request, status, "application/json", buf_text(&text), text.size);
 }
 
+// libmicrohttpd closes the descriptor once the answer is sent.
+static struct MHD_Response *make_response(struct httpd_request *request)
+{
+    if (request->reply_fd < 0)
+        return MHD_create_response_from_buffer(request->reply_size, request->reply_data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response = MHD_create_response_from_fd_at_offset64((uint64_t)request->reply_file_size,
+                                                                            request->reply_fd, (uint64_t)request->reply_start);
+    if (response)
+        request->reply_fd = -1;
+    return response;
+}
+
 enum MHD_Result answer_queue(struct httpd_request *request)
 {
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(request->reply_size, request->reply_data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response = make_response(request);
     if (!response)
         return MHD_NO;
     if (request->content_type)

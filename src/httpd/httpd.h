@@ -59,6 +59,9 @@ const struct cancel *httpd_cancel(const struct httpd_request *request); // the c
 
 void httpd_set_header(struct httpd_request *request, const char *name, const char *value); // before the answer
 void httpd_reply(struct httpd_request *request, int status, const char *content_type, const void *body, size_t size);
+// `size` bytes of a file from `start` on, sent by the kernel. Takes the descriptor. For requests without a streamed body.
+void httpd_reply_file(struct httpd_request *request, int status, const char *content_type, int take_file_fd, int64_t start,
+                      int64_t size);
 
 // Chunked; the head goes out with begin, each write is one flushed chunk. -1 when the client is gone.
 int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type);

@@ -89,6 +89,8 @@ struct httpd_request {
     const char *content_type;
     char *reply_data; // arena
     size_t reply_size;
+    int reply_fd; // -1, or the file whose bytes are the reply
+    int64_t reply_start, reply_file_size;
 };
 
 // accept.c

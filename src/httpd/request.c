@@ -50,7 +50,7 @@ struct httpd_request *request_new(struct httpd *httpd, struct MHD_Connection *mh
     request->method = arena_strdup(&request->arena, method);
     request->path = arena_strdup(&request->arena, url ? url : "");
     request->http_10 = !version || strcasecmp(version, "HTTP/1.1") != 0;
-    request->body_read_fd = request->body_write_fd = -1;
+    request->body_read_fd = request->body_write_fd = request->reply_fd = -1;
     request->body = (struct buf)BUF_INIT(httpd->config.body_max);
     copy_pairs(request, MHD_GET_ARGUMENT_KIND, &request->query);
     copy_pairs(request, MHD_HEADER_KIND, &request->headers);
@@ -62,6 +62,7 @@ void request_free(struct httpd_request *request)
 {
     fd_close(request->body_read_fd);
     fd_close(request->body_write_fd);
+    fd_close(request->reply_fd);
     buf_done(&request->body);
     arena_done(&request->arena);
     free(request);

@@ -1,0 +1,294 @@
+// berth-registry: the image registry alone. Opens its folder, listens, serves until SIGTERM or SIGINT, and collects what
+// nothing names any more.
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <linux/close_range.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "registry/registry.h"
+
+#define DEFAULT_ROOT "/var/lib/berth/registry"
+#define DEFAULT_LISTEN "127.0.0.1:5000"
+#define LISTEN_MAX 8
+
+struct options {
+    struct registry_options registry;
+    const char *listen[LISTEN_MAX];
+    size_t listen_len;
+    int64_t collect_every_s, grace_s;
+    bool collect_once, json_log;
+    enum log_level level;
+};
+
+// ---- the command line -----------------------------------------------------------------------------------------------
+
+static const char usage[] =
+    "Usage: berth-registry [OPTIONS]\n"
+    "\n"
+    "An image registry: serves docker push and pull, and every other client of the OCI distribution specification.\n"
+    "\n"
+    "      --collect             Remove what nothing names any more, say how much, and exit\n"
+    "      --collect-every SECONDS\n"
+    "                            Do the same that often while serving; 0: never (default 3600)\n"
+    "      --grace SECONDS       Age up to which an upload, or a blob without a manifest, is left alone (default 86400)\n"
+    "      --help                This text\n"
+    "      --htpasswd FILE       Who may use it: lines \"name:hash\", bcrypt; read anew when it changes (default: everybody)\n"
+    "      --listen ADDRESS:PORT Where to listen; may be repeated (default " DEFAULT_LISTEN ")\n"
+    "      --log-format FORMAT   text or json (default text)\n"
+    "  -l, --log-level LEVEL     debug, info, warn, error or fatal (default info)\n"
+    "      --read-only           Pulls alone\n"
+    "      --realm TEXT          What a client that must log in is told\n"
+    "      --root DIR            Where everything is kept (default " DEFAULT_ROOT ")\n"
+    "  -v, --version             The version\n";
+
+enum {
+    OPT_COLLECT = 256, OPT_COLLECT_EVERY, OPT_GRACE, OPT_HELP, OPT_HTPASSWD, OPT_LISTEN, OPT_LOG_FORMAT, OPT_READ_ONLY,
+    OPT_REALM, OPT_ROOT,
+};
+
+static const struct option long_options[] = {
+    { "collect", no_argument, NULL, OPT_COLLECT },
+    { "collect-every", required_argument, NULL, OPT_COLLECT_EVERY },
+    { "grace", required_argument, NULL, OPT_GRACE },
+    { "help", no_argument, NULL, OPT_HELP },
+    { "htpasswd", required_argument, NULL, OPT_HTPASSWD },
+    { "listen", required_argument, NULL, OPT_LISTEN },
+    { "log-format", required_argument, NULL, OPT_LOG_FORMAT },
+    { "log-level", required_argument, NULL, 'l' },
+    { "read-only", no_argument, NULL, OPT_READ_ONLY },
+    { "realm", required_argument, NULL, OPT_REALM },
+    { "root", required_argument, NULL, OPT_ROOT },
+    { "version", no_argument, NULL, 'v' },
+    { NULL, 0, NULL, 0 },
+};
+
+static _Noreturn void fail(const char *fmt, ...) _printf_(1, 2);
+static _Noreturn void fail(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fputs("berth-registry: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputs("\n", stderr);
+    va_end(args);
+    exit(1);
+}
+
+static int64_t seconds(const char *option, const char *value)
+{
+    enum { SECONDS_MAX = 1 << 30 };
+    uint64_t number;
+    if (!num_parse_u64(slice_of(value), SECONDS_MAX, &number))
+        fail("%s %s: not a number of seconds", option, value);
+    return (int64_t)number;
+}
+
+static void set_option(struct options *options, int option, const char *value)
+{
+    switch (option) {
+    case OPT_COLLECT:
+        options->collect_once = true;
+        break;
+    case OPT_COLLECT_EVERY:
+        options->collect_every_s = seconds("--collect-every", value);
+        break;
+    case OPT_GRACE:
+        options->grace_s = seconds("--grace", value);
+        break;
+    case OPT_HTPASSWD:
+        options->registry.htpasswd = value;
+        break;
+    case OPT_LISTEN:
+        if (options->listen_len == LISTEN_MAX)
+            fail("more than %d --listen", LISTEN_MAX);
+        options->listen[options->listen_len++] = value;
+        break;
+    case OPT_LOG_FORMAT:
+        if (!str_eq(value, "text") && !str_eq(value, "json"))
+            fail("--log-format %s: not text or json", value);
+        options->json_log = str_eq(value, "json");
+        break;
+    case OPT_READ_ONLY:
+        options->registry.read_only = true;
+        break;
+    case OPT_REALM:
+        if (strpbrk(value, "\"\\\r\n"))
+            fail("--realm %s: no quotes, backslashes or line breaks", value);
+        options->registry.realm = value;
+        break;
+    case OPT_ROOT:
+        options->registry.root = value;
+        break;
+    case 'l':
+        if (!log_level_parse(value, &options->level))
+            fail("--log-level %s: not one of debug, info, warn, error, fatal", value);
+        break;
+    case 'v':
+        puts("berth-registry version " BERTH_VERSION);
+        exit(0);
+    case OPT_HELP:
+        fputs(usage, stdout);
+        exit(0);
+    default:
+        fail("see berth-registry --help");
+    }
+}
+
+static struct options parse_options(int argc, char *argv[])
+{
+    struct options options = { .registry = { .root = DEFAULT_ROOT }, .collect_every_s = 3600, .grace_s = 86400, .level = LOG_INFO };
+    int option;
+    while ((option = getopt_long(argc, argv, "l:v", long_options, NULL)) != -1)
+        set_option(&options, option, optarg);
+    if (optind < argc)
+        fail("unexpected argument: %s", argv[optind]);
+    if (options.listen_len == 0)
+        options.listen[options.listen_len++] = DEFAULT_LISTEN;
+    return options;
+}
+
+// ---- sockets --------------------------------------------------------------------------------------------------------
+
+// "127.0.0.1:5000", "[::1]:5000", ":5000" (every address).
+static int parse_address(const char *text, struct sockaddr_in6 *out, struct err *err)
+{
+    const char *colon = strrchr(text, ':');
+    uint64_t port;
+    char host[INET6_ADDRSTRLEN + 8] = "";
+    struct in_addr v4;
+    if (!colon || !num_parse_u64(slice_of(colon + 1), UINT16_MAX, &port) || (size_t)(colon - text) >= sizeof(host))
+        return err_set(err, ERR_INVALID_ARGUMENT, "not ADDRESS:PORT");
+    size_t size = (size_t)(colon - text);
+    bool bracketed = size >= 2 && text[0] == '[' && colon[-1] == ']';
+    memcpy(host, text + bracketed, size - 2 * bracketed);
+    *out = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_any };
+    if (!bracketed && inet_pton(AF_INET, host, &v4) == 1) {
+        char mapped[INET6_ADDRSTRLEN + 8];
+        snprintf(mapped, sizeof(mapped), "::ffff:%s", host);
+        inet_pton(AF_INET6, mapped, &out->sin6_addr);
+    } else if (size > 0 && (!bracketed || inet_pton(AF_INET6, host, &out->sin6_addr) != 1)) {
+        return err_set(err, ERR_INVALID_ARGUMENT, "not ADDRESS:PORT");
+    }
+    return 0;
+}
+
+// One kind of socket for both: IPv4 addresses are mapped into IPv6.
+static int listen_on(const char *text, struct err *err)
+{
+    struct sockaddr_in6 address;
+    int off = 0, on = 1;
+    if (parse_address(text, &address, err) < 0)
+        return -1;
+    _cleanup_close_ int sock = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (sock < 0)
+        return err_errno(err, errno, "socket");
+    setsockopt(sock, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+    setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); // inherited by what is accepted
+    if (bind(sock, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(sock, SOMAXCONN) < 0)
+        return err_errno(err, errno, "listen");
+    return take_fd(&sock);
+}
+
+// ---- stages ---------------------------------------------------------------------------------------------------------
+
+// SIGTERM and SIGINT come through a descriptor; blocked before any thread exists, so that all inherit it.
+static int setup_signals(void)
+{
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigprocmask(SIG_BLOCK, &wanted, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int fd = signalfd(-1, &wanted, SFD_CLOEXEC);
+    if (fd < 0)
+        fail("signalfd: %m");
+    return fd;
+}
+
+static int collect(struct registry *registry, const struct options *options)
+{
+    struct err err = { 0 };
+    struct registry_collected collected;
+    if (registry_collect(registry, options->grace_s * NS_PER_S, &collected, &err) < 0) {
+        log_warn("%s", err.message);
+        return -1;
+    }
+    if (options->collect_once || collected.blobs || collected.uploads)
+        log_info("collected %lld blobs of %lld bytes and %lld abandoned uploads", (long long)collected.blobs,
+                 (long long)collected.blob_bytes, (long long)collected.uploads);
+    return 0;
+}
+
+// Until a signal comes; collecting in between.
+static void wait_and_collect(struct registry *registry, const struct options *options, int signal_fd)
+{
+    struct pollfd fd = { signal_fd, POLLIN, 0 };
+    int64_t every_ns = options->collect_every_s * NS_PER_S, next_ns = clock_mono_ns() + every_ns;
+    for (;;) {
+        int64_t left_ms = MAX_OF(next_ns - clock_mono_ns(), 0) / NS_PER_MS;
+        int ready = poll(&fd, 1, every_ns ? (int)MIN_OF(left_ms, INT32_MAX) : -1);
+        if (ready > 0)
+            return;
+        if (ready == 0 && clock_mono_ns() >= next_ns) {
+            collect(registry, options);
+            next_ns = clock_mono_ns() + every_ns;
+        }
+    }
+}
+
+static void serve(struct registry *registry, const struct options *options, int signal_fd)
+{
+    struct err err = { 0 };
+    struct httpd *httpd = NULL;
+    const struct httpd_config config = { .handle = registry_handle, .body = registry_body, .is_urgent = registry_is_urgent,
+                                         .context = registry, .body_max = REGISTRY_MANIFEST_MAX, .connection_max = 2048 };
+    if (httpd_new(&config, &httpd, &err) < 0)
+        fail("%s", err.message);
+    for (size_t i = 0; i < options->listen_len; i++) {
+        int sock = listen_on(options->listen[i], &err);
+        if (sock < 0 || httpd_listen(httpd, sock, &err) < 0)
+            fail("--listen %s: %s", options->listen[i], err.message);
+    }
+    if (httpd_start(httpd, &err) < 0)
+        fail("%s", err.message);
+    for (size_t i = 0; i < options->listen_len; i++)
+        log_info("serving %s on %s", options->registry.root, options->listen[i]);
+    wait_and_collect(registry, options, signal_fd);
+    log_info("ending");
+    httpd_stop(httpd);
+    httpd_free(httpd);
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = parse_options(argc, argv);
+    struct registry *registry = NULL;
+    struct err err = { 0 };
+
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    log_setup("berth-registry", options.level, options.json_log);
+    umask(077);
+    int signal_fd = setup_signals();
+    if (registry_open(&options.registry, &registry, &err) < 0)
+        fail("%s", err.message);
+    int result = 0;
+    if (options.collect_once)
+        result = collect(registry, &options);
+    else
+        serve(registry, &options, signal_fd);
+    registry_close(registry);
+    return result < 0;
+}

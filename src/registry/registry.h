@@ -1,0 +1,48 @@
+// An image registry: the OCI distribution specification 1.1 (and what Docker's clients add to it) over a folder.
+//
+//     ROOT/blobs/<algorithm>/<hex>   every blob and manifest, once, whatever the number of repositories that have it
+//     ROOT/uploads/<id>              what has arrived of uploads that are under way
+//     ROOT/registry.db               which repository has which blobs, manifests and tags (SQLite)
+//     ROOT/lock                      held by the one process that serves the folder
+//
+// A blob gets its name only when it is whole and its digest is right; a push is on record, and on the disk, before it is
+// answered. After a crash at any instruction each push is either there or not; a file without a record is dropped by the
+// next collection. Collection runs while pushes and pulls go on.
+//
+// Give the three functions to an httpd_config, with the registry as its context and REGISTRY_MANIFEST_MAX as the largest
+// text body. Thread-safe.
+#ifndef REGISTRY_REGISTRY_H
+#define REGISTRY_REGISTRY_H
+
+#include "base/err.h"
+#include "httpd/httpd.h"
+
+#define REGISTRY_MANIFEST_MAX (4u << 20) // bytes of a manifest, as the specification advises
+
+struct registry;
+
+struct registry_options {
+    const char *root; // made when it is missing
+    const char *htpasswd; // file of "name:hash" lines, the hash as crypt(3) knows it (bcrypt); NULL: everybody may do all
+    const char *realm; // what a client that must log in is told, NULL: "Berth registry"
+    bool read_only; // pulls alone; what would write is refused
+};
+
+// conflict when another process serves the folder. The options' texts are copied.
+int registry_open(const struct registry_options *options, struct registry **out, struct err *err);
+void registry_close(struct registry *registry); // once the server has stopped; NULL is fine
+
+void registry_handle(void *registry, struct httpd_request *request);
+enum httpd_body registry_body(void *registry, struct httpd_request *request);
+bool registry_is_urgent(void *registry, const char *method, const char *path); // GET /v2/: a crowded server answers it too
+
+struct registry_collected {
+    int64_t blobs, blob_bytes; // files removed
+    int64_t uploads; // abandoned ones
+};
+
+// Drops what nothing names any more: blobs that no manifest of their repository has named for `grace_ns` since they were
+// pushed, files of no repository, uploads as old. *out is filled on success. A second call waits for the first.
+int registry_collect(struct registry *registry, int64_t grace_ns, struct registry_collected *out, struct err *err);
+
+#endif
