@@ -299,3 +299,9 @@ def test_plan_prints_the_order(bundle):
     bundle.hook('createContainer', 'true').save()
     lines = bundle.call('plan').stdout.splitlines()
     assert next(i for i, line in enumerate(lines) if line.startswith('mount /proc proc')) < lines.index('run hook /bin/sh (createContainer)') < lines.index('enter rootfs')
+
+
+def test_a_null_stream_is_the_containers_own(bundle):
+    out = bundle.output('stat -L -c %d /proc/self/fd/0; stat -c %d /dev/null; stat -L -c %F /proc/self/fd/0')
+    lines = out.splitlines()
+    assert lines[0] == lines[1] and lines[2] == 'character special file'
