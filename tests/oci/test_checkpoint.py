@@ -313,6 +313,26 @@ def test_a_connection_over_the_containers_own_loopback(bundle):
     assert lines == [str(number + 1) for number in range(len(lines))]
 
 
+@pytest.mark.parametrize('kind, flag', [('ipc', '--ipc'), ('uts', '--uts')])
+def test_a_namespace_by_path_is_joined(bundle, kind, flag):
+    start_counter(bundle)
+    good(checkpoint(bundle))
+    holder = subprocess.Popen(['unshare', flag, 'sleep', '60'])
+    try:
+        end = time.monotonic() + 5
+        while os.stat(f'/proc/{holder.pid}/ns/{kind}').st_ino == os.stat(f'/proc/self/ns/{kind}').st_ino and time.monotonic() < end:
+            time.sleep(0.02)
+        bundle.config.pop('hostname')
+        bundle.namespace(kind, f'/proc/{holder.pid}/ns/{kind}').save()
+        number = count_of(bundle)
+        good(restore(bundle))
+        count_beyond(bundle, number)
+        assert os.stat(f'/proc/{bundle.state()["pid"]}/ns/{kind}').st_ino == os.stat(f'/proc/{holder.pid}/ns/{kind}').st_ino
+    finally:
+        holder.kill()
+        holder.wait()
+
+
 # ---- mounts ---------------------------------------------------------------------------------------------------------
 
 def test_bind_mounts_come_from_where_the_bundle_says(bundle, second, tmp_path):
