@@ -180,18 +180,23 @@ static int put_mounts(const struct checkpoint *checkpoint, struct buf *out, stru
     return 0;
 }
 
+static int hierarchy_of(const struct cgroup_layout *layout, bool v2)
+{
+    for (size_t i = 0; i < layout->len; i++)
+        if (v2 ? layout->hierarchies[i].v2 : str_eq(layout->hierarchies[i].controllers, "freezer"))
+            return (int)i;
+    return -1;
+}
+
 // CRIU stops all processes at once through the freezer; v1's where there is one.
 static void put_freezer(const struct container *container, struct buf *out)
 {
     struct cgroup_layout layout;
-    const char *point = NULL;
     cgroup_layout_probe(&layout);
-    for (size_t i = 0; i < layout.len; i++)
-        if (str_eq(layout.hierarchies[i].controllers, "freezer") || (layout.version == CGROUP_V2 && layout.hierarchies[i].v2))
-            point = layout.hierarchies[i].mount_point;
-    if (!point || str_empty(container->cgroup))
+    int index = hierarchy_of(&layout, layout.version == CGROUP_V2);
+    if (index < 0 || str_empty(container->cgroup))
         return;
-    _cleanup_free_ char *path = mem_printf("%s/%s", point, container->cgroup);
+    _cleanup_free_ char *path = mem_printf("%s/%s", layout.hierarchies[index].mount_point, container->cgroup);
     pb_text(out, CRIU_FREEZE_CGROUP, path);
 }
 
@@ -244,19 +249,18 @@ static int on_notice(const char *script, pid_t pid, int fd, void *context, struc
 static int move_freeze(struct checkpoint *checkpoint, bool to_v1, struct err *err)
 {
     struct cgroup *cgroup = NULL;
-    if (!checkpoint->was_paused || container_cgroup(&checkpoint->container, &cgroup, err) < 0 || !cgroup)
-        return checkpoint->was_paused ? -1 : 0;
+    if (!checkpoint->was_paused)
+        return 0;
+    if (container_cgroup(&checkpoint->container, &cgroup, err) < 0)
+        return -1;
     const struct cgroup_layout *layout = cgroup_layout_of(cgroup);
-    int result = 0;
-    for (size_t i = 0; i < layout->len && layout->version == CGROUP_HYBRID && result == 0; i++) {
-        if (!str_eq(layout->hierarchies[i].controllers, "freezer"))
-            continue;
-        if (!to_v1)
-            result = cgroup_freeze(cgroup, true, err);
-        if (result == 0)
-            result = file_put(cgroup_dir_fd(cgroup, i), "freezer.state", to_v1 ? "FROZEN" : "THAWED", err);
-        if (result == 0 && to_v1)
-            result = cgroup_freeze(cgroup, false, err);
+    int v1 = hierarchy_of(layout, false), v2 = hierarchy_of(layout, true), result = 0;
+    if (v1 >= 0 && v2 >= 0 && to_v1) {
+        if ((result = file_put(cgroup_dir_fd(cgroup, (size_t)v1), "freezer.state", "FROZEN", err)) == 0)
+            result = file_put(cgroup_dir_fd(cgroup, (size_t)v2), "cgroup.freeze", "0", err);
+    } else if (v1 >= 0 && v2 >= 0) {
+        if ((result = cgroup_freeze(cgroup, true, err)) == 0)
+            result = file_put(cgroup_dir_fd(cgroup, (size_t)v1), "freezer.state", "THAWED", err);
     }
     cgroup_free(cgroup);
     return result;
@@ -266,10 +270,11 @@ static int dump(struct checkpoint *checkpoint, struct err *err)
 {
     _cleanup_buf_ struct buf options = BUF_INIT(CRIU_OPTIONS_MAX);
     struct criu criu = CRIU_NONE;
-    if (put_options(checkpoint, &options, err) < 0 || (!checkpoint->pre_dump && keep_descriptors(checkpoint, err) < 0) ||
-        move_freeze(checkpoint, true, err) < 0)
+    if (put_options(checkpoint, &options, err) < 0 || (!checkpoint->pre_dump && keep_descriptors(checkpoint, err) < 0))
         return -1;
-    int result = criu_start(checkpoint->program, false, NULL, 0, &criu, err);
+    int result = move_freeze(checkpoint, true, err);
+    if (result == 0)
+        result = criu_start(checkpoint->program, false, NULL, 0, &criu, err);
     if (result == 0)
         result = criu_ask(&criu, checkpoint->pre_dump ? CRIU_SINGLE_PRE_DUMP : CRIU_DUMP, &options, on_notice, checkpoint, NULL, err);
     criu_done(&criu);
