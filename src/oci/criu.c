@@ -26,7 +26,9 @@ struct response {
 char *criu_find(const char *given, struct err *err)
 {
     bool path = !str_empty(given) && strchr(given, '/');
-    char *found = path ? (access(given, X_OK) == 0 ? mem_printf("%s", given) : NULL) : process_find(str_empty(given) ? "criu" : given);
+    char *found = !path                     ? process_find(str_empty(given) ? "criu" : given)
+                  : access(given, X_OK) == 0 ? realpath(given, NULL) // restore changes to the bundle before it is run
+                                             : NULL;
     if (!found)
         err_set(err, ERR_NOT_FOUND, "%.200s: no such program: checkpoint and restore need CRIU", str_empty(given) ? "criu" : given);
     return found;

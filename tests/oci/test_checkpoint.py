@@ -682,6 +682,10 @@ def test_without_criu(bundle, monkeypatch):
     good(checkpoint(bundle, globals=['--criu', os.path.join(CRIU, 'criu')]))
     refused(restore(bundle), 'criu: no such program')
     assert bundle.remains() == []
+    command = restore_command(bundle, '-d')
+    command[1:1] = ['--criu', os.path.relpath(os.path.join(CRIU, 'criu'))]
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True, timeout=30)
+    assert bundle.state()['status'] == 'running'
 
 
 @pytest.mark.berth
