@@ -367,6 +367,15 @@ static bool is_empty(struct cgroup *cgroup)
     return len == 0;
 }
 
+// On a hybrid host somebody else may have frozen by v1's freezer (runc; a CRIU that was killed): cgroup2's thaw and kill
+// don't reach what it holds.
+static void thaw_v1(struct cgroup *cgroup)
+{
+    int dir = cgroup_v1_dir(cgroup, "freezer");
+    if (dir >= 0 && cgroup_v2_dir(cgroup) >= 0)
+        cgroup_put(dir, "freezer.state", NULL, "THAWED");
+}
+
 int cgroup_kill(struct cgroup *cgroup, int64_t timeout_ns, struct err *err)
 {
     if (members_dir(cgroup) < 0)
@@ -377,6 +386,7 @@ int cgroup_kill(struct cgroup *cgroup, int64_t timeout_ns, struct err *err)
         // Asked again each turn: on v1 a fork can slip out of the list that was signalled.
         if ((by_file ? cgroup_v2_kill(cgroup, err) : cgroup_v1_kill(cgroup, err)) < 0)
             return err_wrap(err, "kill %s", cgroup->path);
+        thaw_v1(cgroup);
         if (clock_mono_ns() >= deadline)
             return err_set(err, ERR_UNAVAILABLE, "processes of %s do not die", cgroup->path);
         nap(pause);
@@ -387,6 +397,8 @@ int cgroup_kill(struct cgroup *cgroup, int64_t timeout_ns, struct err *err)
 
 int cgroup_freeze(struct cgroup *cgroup, bool frozen, struct err *err)
 {
+    if (!frozen)
+        thaw_v1(cgroup);
     return cgroup_v2_dir(cgroup) >= 0 ? cgroup_v2_freeze(cgroup, frozen, err) : cgroup_v1_freeze(cgroup, frozen, err);
 }
 

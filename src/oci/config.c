@@ -35,7 +35,7 @@ int process_check(const struct oci_process *process, struct err *err)
     return 0;
 }
 
-static const struct oci_namespace *find_namespace(const struct oci_config *config, const char *type)
+const struct oci_namespace *config_namespace(const struct oci_config *config, const char *type)
 {
     const struct oci_namespace *items = config->linux_section->namespaces.items;
     for (size_t i = 0; i < config->linux_section->namespaces.len; i++)
@@ -46,7 +46,7 @@ static const struct oci_namespace *find_namespace(const struct oci_config *confi
 
 static bool is_host_network(const struct oci_config *config)
 {
-    const struct oci_namespace *ns = find_namespace(config, "network");
+    const struct oci_namespace *ns = config_namespace(config, "network");
     struct stat own, other;
     if (!ns || str_empty(ns->path))
         return !ns;
@@ -74,12 +74,12 @@ static int check_sysctl(const struct oci_config *config, const char *given, stru
         key[i] = !slashes ? given[i] : given[i] == '/' ? '.' : given[i] == '.' ? '/' : given[i];
     key[size] = '\0';
     if (is_ipc_sysctl(key))
-        return find_namespace(config, "ipc") ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "sysctl \"%s\" is not allowed in the hosts ipc namespace", key);
+        return config_namespace(config, "ipc") ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "sysctl \"%s\" is not allowed in the hosts ipc namespace", key);
     if (str_starts(key, "net."))
         return !is_host_network(config) ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "sysctl \"%s\" not allowed in host network namespace", key);
-    if (find_namespace(config, "uts") && str_eq(key, "kernel.domainname"))
+    if (config_namespace(config, "uts") && str_eq(key, "kernel.domainname"))
         return 0;
-    if (find_namespace(config, "uts") && str_eq(key, "kernel.hostname"))
+    if (config_namespace(config, "uts") && str_eq(key, "kernel.hostname"))
         return err_set(err, ERR_INVALID_ARGUMENT, "sysctl \"%s\" is not allowed as it conflicts with the OCI \"hostname\" field", key);
     return err_set(err, ERR_INVALID_ARGUMENT, "sysctl \"%s\" is not in a separate kernel namespace", key);
 }
@@ -87,11 +87,11 @@ static int check_sysctl(const struct oci_config *config, const char *given, stru
 static int check_namespaces(const struct oci_config *config, struct err *err)
 {
     const struct oci_linux *section = config->linux_section;
-    if ((!str_empty(config->hostname) || !str_empty(config->domainname)) && !find_namespace(config, "uts"))
+    if ((!str_empty(config->hostname) || !str_empty(config->domainname)) && !config_namespace(config, "uts"))
         return err_set(err, ERR_INVALID_ARGUMENT, "unable to set hostname without a private UTS namespace");
-    if ((section->masked_paths.len || section->readonly_paths.len) && !find_namespace(config, "mount"))
+    if ((section->masked_paths.len || section->readonly_paths.len) && !config_namespace(config, "mount"))
         return err_set(err, ERR_INVALID_ARGUMENT, "unable to restrict sys entries without a private MNT namespace");
-    const struct oci_namespace *user = find_namespace(config, "user");
+    const struct oci_namespace *user = config_namespace(config, "user");
     if (!str_empty(config->domainname) && kvs_get(&section->sysctl, "kernel.domainname") &&
         !str_eq(kvs_get(&section->sysctl, "kernel.domainname"), config->domainname))
         return err_set(err, ERR_INVALID_ARGUMENT, "the sysctl \"kernel.domainname\" conflicts with the OCI \"domainname\" field");
@@ -105,7 +105,7 @@ static int check_namespaces(const struct oci_config *config, struct err *err)
 void config_default_maps(struct oci_config *config, struct arena *arena)
 {
     struct oci_linux *section = config->linux_section;
-    const struct oci_namespace *user = section ? find_namespace(config, "user") : NULL;
+    const struct oci_namespace *user = section ? config_namespace(config, "user") : NULL;
     bool root = geteuid() == 0;
     if (!user || !str_empty(user->path) || section->uid_mappings.len || section->gid_mappings.len)
         return;

@@ -81,6 +81,10 @@ static int read_state(struct container *container, struct err *err)
     container->pid_start = json_get_int(state, "pid_start", 0);
     container->created_ns = json_get_int(state, "created_ns", 0);
     container->rootless = json_get_flag(state, "rootless", false);
+    for (size_t i = 0; i < STDIO_LEN; i++) {
+        const char *name = json_string_value(json_array_get(json_object_get(state, "stdio"), i));
+        container->stdio[i] = arena_strdup(&container->arena, name ? name : "");
+    }
     return 0;
 }
 
@@ -112,10 +116,11 @@ int container_load_config(struct container *container, struct err *err)
 int container_save(struct container *container, struct err *err)
 {
     _cleanup_json_ json_t *state =
-        json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b}", "version", container->version, "bundle", container->bundle, "rootfs",
+        json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle, "rootfs",
                   container->rootfs, "cgroup", container->cgroup, "pid", (json_int_t)container->pid, "pid_start",
                   (json_int_t)container->pid_start, "created_ns", (json_int_t)container->created_ns, "rootless",
-                  container->rootless);
+                  container->rootless, "stdio", json_new_text(container->stdio[0]), json_new_text(container->stdio[1]),
+                  json_new_text(container->stdio[2]));
     if (!state)
         return err_set(err, ERR_INVALID_ARGUMENT, "a path of the container is not UTF-8");
     _cleanup_free_ char *text = json_text(state);
@@ -280,4 +285,18 @@ int container_destroy(struct call *call, struct container *container, struct err
     if (container->config.hooks && hooks_run(container, &container->config.hooks->poststop, "poststop", STATUS_STOPPED, &hook) < 0)
         log_warning_line(hook.message);
     return 0;
+}
+
+void container_end(struct call *call, struct container *container, bool keep)
+{
+    struct err missed = { 0 };
+    if (keep || container->dir_fd < 0)
+        return;
+    int result = container->lock_fd >= 0 ? 0 : container_lock(container, &missed);
+    if (result < 0 && missed.number == ENOENT) // no file can be made in a folder that was removed
+        return;
+    if (result == 0)
+        result = container_destroy(call, container, &missed);
+    if (result < 0)
+        log_error_line(missed.message);
 }

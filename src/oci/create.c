@@ -39,41 +39,6 @@ static void making_done(struct making *making)
     container_done(&making->container);
 }
 
-// ---- from the bundle ------------------------------------------------------------------------------------------------
-
-static int enter_bundle(struct call *call, char bundle[PATH_MAX], struct err *err)
-{
-    const char *given = args_text(&call->args, "bundle");
-    if (!str_empty(given) && chdir(given) < 0)
-        return err_errno(err, errno, "chdir %s", given);
-    return getcwd(bundle, PATH_MAX) ? 0 : err_errno(err, errno, "getcwd");
-}
-
-static char *absolute(struct call *call, const char *path)
-{
-    char where[PATH_MAX];
-    if (str_empty(path) || path[0] == '/' || !getcwd(where, sizeof(where)))
-        return path ? arena_strdup(&call->arena, path) : NULL;
-    return arena_printf(&call->arena, "%s/%s", where, path);
-}
-
-static int read_bundle(struct call *call, struct container *container, struct err *err)
-{
-    const char *given = args_text(&call->args, "config"), *name = str_empty(given) ? "config.json" : given;
-    if (document_read(name, &container->document, err) < 0)
-        return -1;
-    if (oci_config_decode(container->document, &container->config, &container->arena, err) < 0)
-        return err_wrap(err, "%s", name);
-    config_default_maps(&container->config, &container->arena);
-    return config_check(&container->config, err);
-}
-
-static int keep_config(struct container *container, struct err *err)
-{
-    _cleanup_free_ char *text = json_text(container->document);
-    return file_write_at(container->dir_fd, "config.json", text, strlen(text), 0600, false, err);
-}
-
 static int open_start(struct making *making, struct err *err)
 {
     int dir = making->container.dir_fd;
@@ -181,22 +146,9 @@ static int fill_config(struct making *making, struct err *err)
 
 static int prepare(struct making *making, const char *bundle, struct err *err)
 {
-    struct container *container = &making->container;
-    container->version = arena_strdup(&container->arena, str_empty(container->config.version) ? SPEC_VERSION : container->config.version);
-    container->bundle = arena_strdup(&container->arena, bundle);
-    container->created_ns = clock_wall_ns();
-    container->rootless = making->call->rootless;
-    container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
-    const char *cgroup;
-    if (!container->rootfs ||
-        cgroups_path(container->config.linux_section->cgroups_path, container->id, &container->arena, &cgroup, err) < 0)
+    if (bundle_keep(making->call, &making->container, bundle, err) < 0 || (!making->run && open_start(making, err) < 0))
         return -1;
-    container->cgroup = (char *)cgroup;
-    if (keep_config(container, err) < 0 || container_save(container, err) < 0)
-        return -1;
-    if (!making->run && open_start(making, err) < 0)
-        return -1;
-    return cgroups_make(making->call, container, &making->cgroup, err);
+    return cgroups_make(making->call, &making->container, &making->cgroup, err);
 }
 
 static int launch(struct making *making, struct err *err)
@@ -216,16 +168,6 @@ static int launch(struct making *making, struct err *err)
     container->pid_start = process_start_time((pid_t)container->pid);
     log_debug_line("init: closing the pipe to signal completion");
     return container_save(container, err);
-}
-
-static int hand_over(struct making *making, struct err *err)
-{
-    const char *console = args_text(&making->call->args, "console-socket");
-    if (making->master_fd >= 0 && !str_empty(console) && send_console(console, making->master_fd, err) < 0)
-        return -1;
-    if (!str_empty(making->pid_file) && write_pid_file(making->pid_file, (pid_t)making->container.pid, err) < 0)
-        return -1;
-    return 0;
 }
 
 static int poststart(struct making *making, struct err *err)
@@ -253,8 +195,8 @@ static int build(struct making *making, const char *id, struct err *err)
     char bundle[PATH_MAX];
     struct call *call = making->call;
     struct container loaded = CONTAINER_NONE;
-    making->pid_file = absolute(call, args_text(&call->args, "pid-file"));
-    if (enter_bundle(call, bundle, err) < 0 || read_bundle(call, &loaded, err) < 0 ||
+    making->pid_file = bundle_absolute(call, args_text(&call->args, "pid-file"));
+    if (bundle_enter(call, bundle, err) < 0 || bundle_read(call, &loaded, err) < 0 ||
         check_terminal(loaded.config.process, making->detach, args_text(&call->args, "console-socket"), err) < 0 ||
         container_make(call, id, &making->container, err) < 0) {
         container_done(&loaded);
@@ -262,8 +204,8 @@ static int build(struct making *making, const char *id, struct err *err)
     }
     warn_unknown_caps(loaded.config.process);
     container_done(&loaded);
-    if (read_bundle(call, &making->container, err) < 0 || prepare(making, bundle, err) < 0 || launch(making, err) < 0 ||
-        hand_over(making, err) < 0)
+    if (bundle_read(call, &making->container, err) < 0 || prepare(making, bundle, err) < 0 || launch(making, err) < 0 ||
+        hand_over(call, making->master_fd, making->pid_file, (pid_t)making->container.pid, err) < 0)
         return -1;
     if (making->run)
         return finish_run(making, err);
@@ -278,12 +220,9 @@ static int make(struct call *call, bool run, struct err *err)
                              .master_fd = -1, .run = run, .detach = !run || args_flag(&call->args, "detach") };
     const char *id = call->args.words.items[0];
     int result = build(&making, id, err);
-    bool made = making.container.dir_fd >= 0;
     bool over = result < 0 || (run && !making.detach && !args_flag(&call->args, "keep"));
     sandbox_free(making.sandbox);
-    struct err missed = { 0 };
-    if (made && over && container_destroy(call, &making.container, &missed) < 0)
-        log_error_line(missed.message);
+    container_end(call, &making.container, !over);
     making_done(&making);
     return result < 0 ? err_wrap(err, "runc %s failed", run ? "run" : "create") : 0;
 }
@@ -308,8 +247,8 @@ int verb_plan(struct call *call, struct err *err)
     char bundle[PATH_MAX];
     container->id = "plan";
     container->version = (char *)SPEC_VERSION;
-    int result = enter_bundle(call, bundle, err);
-    if (result == 0 && (result = read_bundle(call, container, err)) == 0) {
+    int result = bundle_enter(call, bundle, err);
+    if (result == 0 && (result = bundle_read(call, container, err)) == 0) {
         container->bundle = bundle;
         container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
         result = container->rootfs ? fill_config(&making, err) : -1;

@@ -41,7 +41,7 @@ int verb_features(struct call *call, struct err *err)
     _cleanup_json_ json_t *features =
         json_pack("{s:s,s:s,s:[s,s,s,s,s,s],s:o,s:o,s:{s:s,s:s}}", "ociVersionMin", "1.0.0", "ociVersionMax", SPEC_VERSION, "hooks",
                   "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop", "mountOptions", options,
-                  "linux", section, "annotations", "org.opencontainers.runc.checkpoint.enabled", "false", "berth.version", BERTH_VERSION);
+                  "linux", section, "annotations", "org.opencontainers.runc.checkpoint.enabled", "true", "berth.version", BERTH_VERSION);
     if (!features)
         return err_set(err, ERR_INTERNAL, "features could not be written");
     json_dumpf(features, stdout, JSON_INDENT(4));

@@ -51,6 +51,14 @@ int write_pid_file(const char *path, pid_t pid, struct err *err)
     return file_write_at(AT_FDCWD, path, text, (size_t)size, 0644, false, err);
 }
 
+int hand_over(struct call *call, int master_fd, const char *pid_file, pid_t pid, struct err *err)
+{
+    const char *console = args_text(&call->args, "console-socket");
+    if (master_fd >= 0 && !str_empty(console) && send_console(console, master_fd, err) < 0)
+        return -1;
+    return str_empty(pid_file) ? 0 : write_pid_file(pid_file, pid, err);
+}
+
 static int count_of(const char *text, const char *what, size_t *out, struct err *err)
 {
     uint64_t value = 0;

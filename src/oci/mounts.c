@@ -91,8 +91,7 @@ static int read_bind(struct reader *reader, const struct oci_mount *in, struct c
     return 0;
 }
 
-// "//proc/./sys" as the plan compares it: "/proc/sys". What ".." means only the container knows, so it stays.
-static const char *clean_target(struct arena *arena, const char *path)
+const char *mount_clean_target(struct arena *arena, const char *path)
 {
     char *out = arena_alloc(arena, strlen(path) + 2);
     struct slice rest = slice_of(path), part;
@@ -109,12 +108,23 @@ static const char *clean_target(struct arena *arena, const char *path)
     return out;
 }
 
+bool mount_is_bind(const struct oci_mount *mount)
+{
+    bool word = str_eq(mount->type, "bind");
+    for (size_t i = 0; i < mount->options.len; i++) {
+        if (str_eq(mount->options.items[i], "remount"))
+            return false;
+        word |= str_eq(mount->options.items[i], "bind") || str_eq(mount->options.items[i], "rbind");
+    }
+    return word;
+}
+
 static int read_mount(struct reader *reader, const struct oci_mount *in, struct config_mount *out, struct err *err)
 {
     bool remount = false, bind = false;
     if (str_empty(in->destination))
         return err_set(err, ERR_INVALID_ARGUMENT, "a mount without destination");
-    *out = (struct config_mount){ .target = clean_target(reader->arena, in->destination), .source_fd = -1, .idmap_fd = -1,
+    *out = (struct config_mount){ .target = mount_clean_target(reader->arena, in->destination), .source_fd = -1, .idmap_fd = -1,
                                   .fstype = in->type, .source = in->source };
     if (read_words(reader, in, out, &remount, &bind, err) < 0)
         return -1;

@@ -13,7 +13,7 @@ static const struct flag global_flags[] = {
     { "log", "", FLAG_TEXT, "set the log file to write runc logs to (default is '/dev/stderr')" },
     { "log-format", "", FLAG_TEXT, "set the log format ('text' (default), or 'json')" },
     { "root", "", FLAG_TEXT, "root directory for storage of container state (this should be located in tmpfs)" },
-    { "criu", "", FLAG_IGNORED_TEXT, "path to the criu binary used for checkpoint and restore" },
+    { "criu", "", FLAG_TEXT, "path to the criu binary used for checkpoint and restore (default: the one in PATH)" },
     { "systemd-cgroup", "", FLAG_BOOL, "enable systemd cgroup support, expects cgroupsPath to be of form \"slice:prefix:name\"" },
     { "cgroup-manager", "", FLAG_TEXT, "cgroupfs, systemd or disabled" },
     { "rootless", "", FLAG_TEXT, "ignore cgroup permission errors ('true', 'false', or 'auto')" },
@@ -89,10 +89,35 @@ static const struct flag update_flags[] = {
     HELP,
 };
 
-static int verb_later(struct call *call, struct err *err)
-{
-    return err_set(err, ERR_NOT_IMPLEMENTED, "checkpoint and restore are not supported yet");
-}
+#define IMAGES { "image-path", "", FLAG_TEXT, "path for criu image files (default: ./checkpoint)" }
+#define WORK { "work-path", "", FLAG_TEXT, "path for saving work files and logs" }
+#define TCP { "tcp-established", "", FLAG_BOOL, "allow open tcp connections" }
+#define UNIX_SOCKETS { "ext-unix-sk", "", FLAG_BOOL, "allow external unix sockets" }
+#define SHELL_JOB { "shell-job", "", FLAG_BOOL, "allow shell jobs" }
+#define LAZY { "lazy-pages", "", FLAG_BOOL, "use userfaultfd to lazily restore memory pages" }
+#define FILE_LOCKS { "file-locks", "", FLAG_BOOL, "handle file locks, for safety" }
+#define CGROUPS_MODE { "manage-cgroups-mode", "", FLAG_TEXT, "cgroups mode: soft|full|strict|ignore (default: soft)" }
+#define EMPTY_NS { "empty-ns", "", FLAG_LIST, "create a namespace, but don't restore its properties" }
+#define AUTO_DEDUP { "auto-dedup", "", FLAG_BOOL, "enable auto deduplication of memory images" }
+static const struct flag checkpoint_flags[] = {
+    IMAGES, WORK, TCP, UNIX_SOCKETS, SHELL_JOB, LAZY, FILE_LOCKS, CGROUPS_MODE, EMPTY_NS, AUTO_DEDUP,
+    { "parent-path", "", FLAG_TEXT, "path for previous criu image files in pre-dump" },
+    { "leave-running", "", FLAG_BOOL, "leave the process running after checkpointing" },
+    { "tcp-skip-in-flight", "", FLAG_BOOL, "skip in-flight tcp connections" },
+    { "link-remap", "", FLAG_BOOL, "allow one to link unlinked files back when possible" },
+    { "status-fd", "", FLAG_TEXT, "criu writes \\0 to this FD once lazy-pages is ready" },
+    { "page-server", "", FLAG_TEXT, "ADDRESS:PORT of the page server" },
+    { "pre-dump", "", FLAG_BOOL, "dump container's memory information only, leave the container running after this" },
+    HELP,
+};
+static const struct flag restore_flags[] = {
+    IMAGES, WORK, TCP, UNIX_SOCKETS, SHELL_JOB, LAZY, FILE_LOCKS, CGROUPS_MODE, EMPTY_NS, AUTO_DEDUP,
+    BUNDLE, CONFIG, CONSOLE, DETACH, PID_FILE, NO_PIVOT,
+    { "no-subreaper", "", FLAG_BOOL, "disable the use of the subreaper used to reap reparented processes" },
+    { "lsm-profile", "", FLAG_TEXT, "Specify an LSM profile to be used during restore in the form of TYPE:NAME." },
+    { "lsm-mount-context", "", FLAG_TEXT, "Specify an LSM mount context to be used during restore." },
+    HELP,
+};
 
 static const struct verb {
     const char *name, *usage, *words;
@@ -104,7 +129,8 @@ static const struct verb {
     bool enters; // this process, or a clone of it, will be inside a container
 } verbs[] = {
 #define FLAGS(list) list, ARRAY_LEN(list)
-    { "checkpoint", "checkpoint a running container", "<container-id>", verb_later, FLAGS(no_flags), 0, -1, false, false },
+    { "checkpoint", "checkpoint a running container", "<container-id>", verb_checkpoint, FLAGS(checkpoint_flags), 1, 1,
+      true, false },
     { "create", "create a container", "<container-id>", verb_create, FLAGS(create_flags), 1, 1, true, true },
     { "delete", "delete any resources held by the container often used with detached container", "<container-id>", verb_delete,
       FLAGS(delete_flags), 1, 1, true, false },
@@ -120,7 +146,8 @@ static const struct verb {
     { "plan", "print the operations that making a container would be", "", verb_plan, FLAGS(plan_flags), 0, 0, true, false },
     { "ps", "ps displays the processes running inside a container", "<container-id> [ps options]", verb_ps, FLAGS(ps_flags), 1, -1,
       false, false },
-    { "restore", "restore a container from a previous checkpoint", "<container-id>", verb_later, FLAGS(no_flags), 0, -1, false, false },
+    { "restore", "restore a container from a previous checkpoint", "<container-id>", verb_restore, FLAGS(restore_flags), 1, 1,
+      true, true },
     { "resume", "resumes all processes that have been previously paused", "<container-id>", verb_resume, FLAGS(no_flags), 1, 1, true,
       false },
     { "run", "create and run a container", "<container-id>", verb_run, FLAGS(run_flags), 1, 1, true, true },
@@ -227,7 +254,7 @@ static int run_verb(struct call *call, const struct verb *verb, int argc, char *
     }
     if (check_words(call, verb, err) < 0)
         return -1;
-    if (call->systemd && (verb->run == verb_create || verb->run == verb_run))
+    if (call->systemd && (verb->run == verb_create || verb->run == verb_run || verb->run == verb_restore))
         return err_set(err, ERR_NOT_IMPLEMENTED, "--systemd-cgroup is not supported yet");
     return verb->run(call, err);
 }

@@ -1,6 +1,7 @@
 #ifndef OCI_OCI_PRIVATE_H
 #define OCI_OCI_PRIVATE_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "base/arena.h"
@@ -8,6 +9,7 @@
 #include "base/fd.h"
 #include "base/strv.h"
 #include "kernel/cgroup.h"
+#include "oci/criu.h"
 #include "oci/oci.h"
 #include "sandbox/config.h"
 #include "spec/spec.h"
@@ -65,11 +67,14 @@ typedef int verb_fn(struct call *call, struct err *err);
 enum { WORDS_EXACT, WORDS_MIN, WORDS_MAX };
 
 verb_fn verb_create, verb_run, verb_start, verb_exec, verb_kill, verb_delete, verb_pause, verb_resume;
-verb_fn verb_state, verb_list, verb_ps, verb_events, verb_update, verb_spec, verb_features, verb_plan;
+verb_fn verb_state, verb_list, verb_ps, verb_events, verb_update, verb_spec, verb_features, verb_plan, verb_checkpoint,
+    verb_restore;
 
 // ---- container.c ----------------------------------------------------------------------------------------------------
 
 enum status { STATUS_CREATING, STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_STOPPED };
+
+#define STDIO_LEN 3
 
 struct container {
     const char *id;
@@ -79,6 +84,7 @@ struct container {
     int64_t pid, pid_start; // start: in clock ticks after boot, tells a pid that came back from ours
     int64_t created_ns;
     bool rootless;
+    char *stdio[STDIO_LEN]; // what the standard streams were at the start; "" for what is unknown
     struct arena arena;
     json_t *document; // config.json
     struct oci_config config;
@@ -101,6 +107,9 @@ int container_send(const struct container *container, int sig, struct err *err);
 void container_done(struct container *container);
 // Everything that is left of it goes: processes, cgroup, folder; poststop hooks run.
 int container_destroy(struct call *call, struct container *container, struct err *err);
+// What a call that made the container, or waited for its process, does last: destroys it unless `keep`, or unless another
+// verb (checkpoint, delete) has done so meanwhile and the id may be somebody else's.
+void container_end(struct call *call, struct container *container, bool keep);
 int64_t process_start_time(pid_t pid); // -1 when there is none, or only its shell is left
 json_t *container_state(struct container *container, enum status status); // of the runtime-spec, for hooks
 
@@ -124,6 +133,9 @@ int mounts_read(const struct oci_config *config, const char *bundle, bool rootle
                 struct err *err);
 void mounts_done(struct mount_set *set);
 bool mount_word(const char *word, struct config_mount *mount, uint64_t *propagation, bool *remount, bool *bind, const char **option);
+bool mount_is_bind(const struct oci_mount *mount);
+// "//proc/./sys" as the plan compares it: "/proc/sys". What ".." means only the container knows, so it stays.
+const char *mount_clean_target(struct arena *arena, const char *path);
 void mount_words_list(json_t *out); // all that are known
 
 int idmap_write(pid_t pid, const struct json_list *uids, const struct json_list *gids, bool rootless, struct err *err);
@@ -151,6 +163,14 @@ void subgroups_done(struct subgroups *subgroups);
 void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);
 int hooks_run(struct container *container, const struct json_list *list, const char *kind, enum status status, struct err *err);
 
+// ---- bundle.c -------------------------------------------------------------------------------------------------------
+
+int bundle_enter(struct call *call, char bundle[PATH_MAX], struct err *err); // the process's folder is the bundle then
+char *bundle_absolute(struct call *call, const char *path); // a flag's, as seen from where we are; NULL stays NULL
+int bundle_read(struct call *call, struct container *container, struct err *err); // config.json, checked
+// config.json and state.json in the state folder, with the names of what will be made.
+int bundle_keep(struct call *call, struct container *container, const char *bundle, struct err *err);
+
 // ---- seccomp.c ------------------------------------------------------------------------------------------------------
 
 // NULL when the document asks for none. Lives in the arena.
@@ -159,6 +179,34 @@ int seccomp_of(const struct oci_config *config, const struct oci_process *proces
 // Hands a listener to the socket that linux.seccomp names, with the container's state.
 int seccomp_send_listener(struct container *container, pid_t pid, int listener_fd, struct err *err);
 
+// ---- criu_options.c: what checkpoint and restore say to CRIU both ---------------------------------------------------
+
+struct criu_folders {
+    const char *images, *work, *log; // absolute; the log is a file
+    int images_fd, work_fd; // work_fd: -1 for the images' own
+};
+#define CRIU_FOLDERS_NONE { .images_fd = -1, .work_fd = -1 }
+
+// By --image-path and --work-path; `make`: the images' folder is made with this mode when it is missing, else (0) it must
+// hold a checkpoint.
+int criu_folders_open(struct call *call, mode_t make, const char *log_name, struct criu_folders *out, struct err *err);
+// The same folders as the mount namespace that we are in now has them, under the same numbers: CRIU mounts in them.
+int criu_folders_reopen(struct criu_folders *folders, struct err *err);
+void criu_folders_done(struct criu_folders *folders);
+int criu_check_flags(const struct call *call, struct err *err); // the values that flags may have
+int criu_check_config(const struct oci_config *config, struct err *err); // what CRIU can't bring back is refused
+void criu_common_options(const struct call *call, const struct container *container, const struct criu_folders *folders,
+                         struct buf *out);
+void criu_pair(struct buf *out, unsigned field, const char *first, const char *second); // a message of two texts, numbers 1 and 2
+// Mounts that a container has besides those of its config.json, as CRIU must hear of them: the cgroup folders of a mount of
+// type cgroup, and device nodes. `from`: whether the mount's source is told (restore) or its name again (dump).
+int criu_cgroup_mounts(const struct container *container, const char *target, bool from, struct buf *out, struct err *err);
+void criu_device_mounts(const struct container *container, struct buf *out);
+// Its path as the kernel names it, with all links followed, from "root" on.
+char *criu_resolved(struct arena *arena, int root_fd, const char *root, const char *path);
+const struct oci_namespace *config_namespace(const struct oci_config *config, const char *type);
+int criu_failed(const struct criu_folders *folders, struct err *err); // adds where the log is
+
 // ---- create.c, foreground.c -----------------------------------------------------------------------------------------
 
 int send_console(const char *socket_path, int master_fd, struct err *err);
@@ -166,6 +214,8 @@ int write_pid_file(const char *path, pid_t pid, struct err *err);
 int read_preserved(const struct args *args, struct arena *arena, const int **out, size_t *len, struct err *err);
 // LISTEN_FDS of the caller come first.
 int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
+// Gives away what the caller of create, run or restore asked for: the terminal's master, the file with the pid.
+int hand_over(struct call *call, int master_fd, const char *pid_file, pid_t pid, struct err *err);
 // Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
 int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);
 

@@ -89,6 +89,25 @@ static void own_stdio(const struct child *child)
     }
 }
 
+static bool is_null(int dir, const char *path, int flags)
+{
+    struct stat st;
+    return fstatat(dir, path, &st, flags) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
+}
+
+// A stream that is the host's /dev/null becomes the container's: what has a file open on a mount that its namespace lacks can't
+// be checkpointed, and the host's node is none of its business.
+static void own_null(const struct child *child)
+{
+    int dev = child->plan->config ? child->slots[SLOT_DEV] : -1;
+    if (dev < 0 || !is_null(dev, "null", AT_SYMLINK_NOFOLLOW))
+        return;
+    _cleanup_close_ int null = openat(dev, "null", O_RDWR | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    for (int fd = 0; fd <= 2 && null >= 0; fd++)
+        if (is_null(fd, "", AT_EMPTY_PATH) && dup2(null, fd) < 0)
+            return;
+}
+
 int op_stdio(struct child *child, const struct op *op, struct err *err)
 {
     const struct sandbox_stdio *stdio = child->stdio;
@@ -102,6 +121,7 @@ int op_stdio(struct child *child, const struct op *op, struct err *err)
     for (int i = 0; i < 3; i++)
         if (dup2(source[i], i) < 0)
             return err_errno(err, errno, "stream %d", i);
+    own_null(child);
     own_stdio(child);
     return 0;
 }

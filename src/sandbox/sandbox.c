@@ -354,6 +354,16 @@ int sandbox_start(struct sandbox *sandbox, struct err *err)
     return -1;
 }
 
+int sandbox_adopt(pid_t pid, struct sandbox **out, struct err *err)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0)
+        return err_errno(err, errno, "pidfd_open");
+    *out = mem_new(struct sandbox);
+    **out = (struct sandbox){ .pid = pid, .pidfd = pidfd, .sock = -1 };
+    return 0;
+}
+
 pid_t sandbox_pid(const struct sandbox *sandbox)
 {
     return sandbox->pid;

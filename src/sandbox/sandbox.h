@@ -87,6 +87,8 @@ int sandbox_create(const struct sandbox_plan *plan, const struct sandbox_stdio *
                    int *master_fd, struct err *err);
 // Lets it run; returns once the exec has succeeded, or with the exec's error (the child is then dead and reaped).
 int sandbox_start(struct sandbox *sandbox, struct err *err);
+// A handle for a process that another has made as a child of ours (CRIU, of a restored container), and that runs already.
+int sandbox_adopt(pid_t pid, struct sandbox **out, struct err *err);
 pid_t sandbox_pid(const struct sandbox *sandbox); // in the caller's pid namespace
 int sandbox_pidfd(const struct sandbox *sandbox); // the sandbox's own; readable when the process has ended
 // Reaps after the pidfd became readable (or blocks); 0..255, 128 + signal when killed. Call once.

@@ -299,3 +299,32 @@ def test_plan_prints_the_order(bundle):
     bundle.hook('createContainer', 'true').save()
     lines = bundle.call('plan').stdout.splitlines()
     assert next(i for i, line in enumerate(lines) if line.startswith('mount /proc proc')) < lines.index('run hook /bin/sh (createContainer)') < lines.index('enter rootfs')
+
+
+def test_a_null_stream_is_the_containers_own(bundle):
+    out = bundle.output('stat -L -c %d /proc/self/fd/0; stat -c %d /dev/null; stat -L -c %F /proc/self/fd/0')
+    lines = out.splitlines()
+    assert lines[0] == lines[1] and lines[2] == 'character special file'
+
+
+def v1_freezer(bundle):
+    path = f'/sys/fs/cgroup/freezer/{bundle.id}/freezer.state'
+    if not os.path.exists(path):
+        pytest.skip("there is no v1 freezer")
+    return path
+
+
+@pytest.mark.berth
+def test_what_another_froze_by_v1_is_resumed_and_deleted(bundle):
+    """As a CRIU that was killed half-way leaves it; cgroup2's thaw and kill don't reach it."""
+    bundle.up()
+    with open(v1_freezer(bundle), 'w') as file:
+        file.write('FROZEN')
+    bundle.wait('paused')
+    assert bundle.call('resume', bundle.id).returncode == 0
+    bundle.wait('running')
+    with open(v1_freezer(bundle), 'w') as file:
+        file.write('FROZEN')
+    done = bundle.call('delete', '--force', bundle.id)
+    assert done.returncode == 0, done.stderr
+    assert bundle.remains() == []
