@@ -1,6 +1,7 @@
 """Ways out of a container that were found in runtimes: each is tried here and must fail. Class by class as in the record of
 runtime vulnerabilities: paths in a rootfs that the attacker owns, descriptors and programs, capabilities, cgroups, settings."""
 import ctypes
+import errno
 import os
 import stat
 import subprocess
@@ -158,10 +159,18 @@ def test_the_program_that_enters_is_not_the_file_on_disk(bundle):
 
 
 @pytest.mark.berth
-def test_a_waiting_container_is_a_sealed_copy(bundle):
+def test_the_program_can_not_be_overwritten_through_a_waiting_container(bundle):
+    """CVE-2019-5736's way: keep what /proc/<pid>/exe leads to, wait until nobody runs it, open it for writing."""
     bundle.shell('sleep 1000').create()
-    link = os.readlink(f'/proc/{bundle.state()["pid"]}/exe')
-    assert link.startswith('/memfd:')
+    path = f'/proc/{bundle.state()["pid"]}/exe'
+    held = os.open(path, os.O_PATH)
+    try:
+        bundle.call('delete', '--force', bundle.id)
+        with pytest.raises(OSError) as failure:
+            os.open(f'/proc/self/fd/{held}', os.O_WRONLY)
+        assert failure.value.errno in (errno.EROFS, errno.EPERM)  # a read-only mount, or a sealed copy
+    finally:
+        os.close(held)
 
 
 @pytest.mark.parametrize('cwd', [f'/proc/self/fd/{number}' for number in range(3, 12)])
