@@ -131,21 +131,22 @@ static int sync_file(struct registry *registry, const char *upload, struct err *
     return fd < 0 || fdatasync(fd) < 0 ? err_errno(err, errno, "%s", upload) : 0;
 }
 
+// The file gets its name between its record and the commit: a crash leaves a file without a record, and never the other.
 static int commit_locked(struct call *call, const char *upload, const char *digest, int64_t size, record_fn *record,
                          void *context, struct err *err) REQUIRES(call->registry->files)
 {
     struct registry *registry = call->registry;
     char path[BLOB_PATH_SIZE];
     digest_path(digest, path);
-    if (renameat(registry->root_fd, upload, registry->root_fd, path) < 0) // over the same bytes, if they are there already
-        return err_errno(err, errno, "%s", path);
     if (store_begin(registry->store, err) < 0)
         return -1;
-    if (record_blob(call, digest, size, err) < 0 || record(call, context, err) < 0) {
-        store_rollback(registry->store);
-        return -1;
-    }
-    return store_commit(registry->store, err);
+    int result = record_blob(call, digest, size, err) < 0 ? -1 : record(call, context, err);
+    if (result == 0 && renameat(registry->root_fd, upload, registry->root_fd, path) < 0) // over the same bytes, if they are there
+        result = err_errno(err, errno, "%s", path);
+    if (result == 0)
+        return store_commit(registry->store, err);
+    store_rollback(registry->store);
+    return -1;
 }
 
 int blob_commit(struct call *call, const char *upload, const char *digest, int64_t size, record_fn *record, void *context,
