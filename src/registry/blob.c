@@ -87,17 +87,16 @@ void handle_blob_get(struct call *call)
 
 static int unlink_from_repository(struct call *call, struct err *err) REQUIRES(call->registry->files)
 {
-    struct registry *registry = call->registry;
     bool dropped;
-    if (store_begin(registry->store, err) < 0)
+    if (store_begin(call->registry->store, err) < 0)
         return -1;
-    if (store_exec(registry->store, err, "DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", "tt",
+    if (store_exec(call->registry->store, err, "DELETE FROM repository_blobs WHERE repository = ? AND digest = ?", "tt",
                    call->repository, call->reference) < 0 ||
-        record_drop_unused(registry, call->reference, &dropped, err) < 0) {
-        store_rollback(registry->store);
+        record_drop_unused(call->registry, call->reference, &dropped, err) < 0) {
+        store_rollback(call->registry->store);
         return -1;
     }
-    return record_commit_drop(registry, call->reference, dropped, err);
+    return record_commit_drop(call->registry, call->reference, dropped, err);
 }
 
 void handle_blob_delete(struct call *call)
@@ -112,10 +111,9 @@ void handle_blob_delete(struct call *call)
         refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
         return;
     }
-    struct registry *registry = call->registry;
-    mutex_lock(&registry->files);
+    mutex_lock(&call->registry->files);
     int result = found < 0 ? -1 : unlink_from_repository(call, &err);
-    mutex_unlock(&registry->files);
+    mutex_unlock(&call->registry->files);
     if (result < 0)
         reply_failed(call, &err);
     else
@@ -135,31 +133,30 @@ static int sync_file(struct registry *registry, const char *upload, struct err *
 static int commit_locked(struct call *call, const char *upload, const char *digest, int64_t size, record_fn *record,
                          void *context, struct err *err) REQUIRES(call->registry->files)
 {
-    struct registry *registry = call->registry;
     char path[BLOB_PATH_SIZE];
     digest_path(digest, path);
-    if (store_begin(registry->store, err) < 0)
+    if (store_begin(call->registry->store, err) < 0)
         return -1;
     int result = record_blob(call, digest, size, err) < 0 ? -1 : record(call, context, err);
-    if (result == 0 && renameat(registry->root_fd, upload, registry->root_fd, path) < 0) // over the same bytes, if they are there
+    // Over the same bytes, if they are there.
+    if (result == 0 && renameat(call->registry->root_fd, upload, call->registry->root_fd, path) < 0)
         result = err_errno(err, errno, "%s", path);
     if (result == 0)
-        return store_commit(registry->store, err);
-    store_rollback(registry->store);
+        return store_commit(call->registry->store, err);
+    store_rollback(call->registry->store);
     return -1;
 }
 
 int blob_commit(struct call *call, const char *upload, const char *digest, int64_t size, record_fn *record, void *context,
                 struct err *err)
 {
-    struct registry *registry = call->registry;
-    int result = sync_file(registry, upload, err);
+    int result = sync_file(call->registry, upload, err);
     if (result == 0) {
-        mutex_lock(&registry->files);
+        mutex_lock(&call->registry->files);
         result = commit_locked(call, upload, digest, size, record, context, err);
-        mutex_unlock(&registry->files);
+        mutex_unlock(&call->registry->files);
     }
     if (result < 0)
-        unlinkat(registry->root_fd, upload, 0);
+        unlinkat(call->registry->root_fd, upload, 0);
     return result;
 }

@@ -209,17 +209,16 @@ static int delete_tag(struct call *call, struct err *err)
 // With its tags. What it named stays until a collection finds that nothing else does.
 static int delete_manifest(struct call *call, const char *digest, struct err *err) REQUIRES(call->registry->files)
 {
-    struct registry *registry = call->registry;
     bool dropped;
-    if (store_begin(registry->store, err) < 0)
+    if (store_begin(call->registry->store, err) < 0)
         return -1;
-    if (store_exec(registry->store, err, "DELETE FROM manifests WHERE repository = ? AND digest = ?", "tt", call->repository,
+    if (store_exec(call->registry->store, err, "DELETE FROM manifests WHERE repository = ? AND digest = ?", "tt", call->repository,
                    digest) < 0 ||
-        record_drop_unused(registry, digest, &dropped, err) < 0) {
-        store_rollback(registry->store);
+        record_drop_unused(call->registry, digest, &dropped, err) < 0) {
+        store_rollback(call->registry->store);
         return -1;
     }
-    return record_commit_drop(registry, digest, dropped, err);
+    return record_commit_drop(call->registry, digest, dropped, err);
 }
 
 void handle_manifest_delete(struct call *call)
@@ -228,10 +227,9 @@ void handle_manifest_delete(struct call *call)
     struct found found;
     if (!find(call, &found))
         return;
-    struct registry *registry = call->registry;
-    mutex_lock(&registry->files);
+    mutex_lock(&call->registry->files);
     int result = strchr(call->reference, ':') ? delete_manifest(call, found.digest, &err) : delete_tag(call, &err);
-    mutex_unlock(&registry->files);
+    mutex_unlock(&call->registry->files);
     if (result < 0)
         reply_failed(call, &err);
     else
