@@ -35,7 +35,8 @@ static ssize_t read_some(struct tar *tar)
     ssize_t got = layer_inflate_read(tar->inflate, tar->buffer, READ_SIZE, tar->err);
     if (got > 0)
         layer_digest_add(tar->digest, tar->buffer, (size_t)got);
-    if (got > 0 && tar->watch && tar->watch(tar->watcher, tar->buffer, (size_t)got, tar_position(tar), tar->err) < 0)
+    if (got > 0 && tar->watch &&
+        tar->watch(tar->watcher, tar->buffer, (size_t)got, tar->ended ? UINT64_MAX : tar_position(tar), tar->err) < 0)
         got = -1;
     tar->failed = got < 0;
     return got;
@@ -86,6 +87,7 @@ int tar_drain(struct tar *tar, char diff_id[72], struct err *err)
 {
     ssize_t got;
     tar->err = err;
+    tar->ended = true;
     do
         got = read_some(tar);
     while (got > 0);

@@ -23,7 +23,7 @@ struct tar {
     tar_watch_fn *watch; // NULL: nobody
     void *watcher;
     struct err *err; // the call's own: a failing reader fills it from below libarchive
-    bool started, failed;
+    bool started, ended, failed;
     locale_t locale, locale_before;
 };
 

@@ -57,21 +57,6 @@ static int set_attributes_at(struct tree *tree, const char *path, struct archive
 
 // ---- entries --------------------------------------------------------------------------------------------------------
 
-static int write_at(int fd, const char *data, size_t size, off_t offset, struct err *err)
-{
-    while (size > 0) {
-        ssize_t put = pwrite(fd, data, size, offset);
-        if (put < 0 && errno != EINTR)
-            return err_errno(err, errno, "write");
-        if (put > 0) {
-            data += put;
-            size -= (size_t)put;
-            offset += put;
-        }
-    }
-    return 0;
-}
-
 static int copy_data(struct tar *tar, int fd, int64_t size, struct err *err)
 {
     const void *data;
@@ -79,7 +64,7 @@ static int copy_data(struct tar *tar, int fd, int64_t size, struct err *err)
     int64_t end = 0, offset;
     int more;
     while ((more = tar_data(tar, &data, &len, &offset, err)) > 0) {
-        if (write_at(fd, data, len, offset, err) < 0)
+        if (fd_write_at(fd, data, len, offset, err) < 0)
             return -1;
         end = MAX_OF(end, offset + (int64_t)len);
     }
