@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <isa-l/crc.h>
 #include <sys/sysmacros.h>
 
 #include "erofs_image.h"
@@ -158,13 +157,13 @@ int erofs_image_put_node(struct erofs_image *image, const struct erofs_attribute
     return 0;
 }
 
-int erofs_image_put_chunks(struct erofs_image *image, const struct erofs_attributes *attributes, uint64_t size, unsigned chunk_bits,
-                           const uint32_t *map, size_t map_len, uint64_t *nid, struct err *err)
+int erofs_image_put_chunks(struct erofs_image *image, const struct erofs_attributes *attributes, const struct erofs_chunks *chunks,
+                           uint64_t *nid, struct err *err)
 {
     struct erofs_content content = { 0 };
-    if (erofs_image_head(image, attributes, EROFS_CHUNKED, size, chunk_bits - EROFS_BLOCK_BITS, err) < 0)
+    if (erofs_image_head(image, attributes, EROFS_CHUNKED, chunks->size, chunks->bits - EROFS_BLOCK_BITS, err) < 0)
         return -1;
-    buf_add(&image->head, map, map_len * sizeof(*map));
+    buf_add(&image->head, chunks->map, chunks->len * sizeof(*chunks->map));
     if (buf_check(&image->head, "file with holes", err) < 0 || put_head(image, 0, &content, err) < 0)
         return -1;
     image->chunked = true;
@@ -196,6 +195,18 @@ static int write_shared(struct erofs_image *image, uint32_t *block, struct err *
     return erofs_image_write(image, (uint64_t)*block * EROFS_BLOCK, image->shared.data, image->shared.size, err);
 }
 
+// CRC-32C without the final inversion, as the kernel computes it here. A bit at a time: of one block.
+static uint32_t checksum(const void *data, size_t size)
+{
+    uint32_t crc = UINT32_MAX;
+    for (const unsigned char *at = data, *end = at + size; at < end; at++) {
+        crc ^= *at;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+    }
+    return crc;
+}
+
 static int write_super(struct erofs_image *image, uint32_t shared_block, char first[EROFS_BLOCK], struct err *err)
 {
     struct erofs_super super = {
@@ -209,7 +220,7 @@ static int write_super(struct erofs_image *image, uint32_t shared_block, char fi
         .feature_incompat = image->chunked ? EROFS_INCOMPAT_CHUNKED : 0,
     };
     memcpy(first + EROFS_SUPER_OFFSET, &super, sizeof(super));
-    super.checksum = crc32_iscsi((unsigned char *)first + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET, UINT32_MAX);
+    super.checksum = checksum(first + EROFS_SUPER_OFFSET, EROFS_BLOCK - EROFS_SUPER_OFFSET);
     memcpy(first + EROFS_SUPER_OFFSET, &super, sizeof(super));
     return erofs_image_write(image, 0, first, EROFS_BLOCK, err);
 }

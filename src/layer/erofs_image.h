@@ -68,11 +68,26 @@ int erofs_image_put(struct erofs_image *image, const struct erofs_attributes *at
 // A device or fifo.
 int erofs_image_put_node(struct erofs_image *image, const struct erofs_attributes *attributes, dev_t device, uint64_t *nid,
                          struct err *err);
-// A file with holes, its chunks already written: `map` has each chunk's first block, or EROFS_NO_BLOCK.
-int erofs_image_put_chunks(struct erofs_image *image, const struct erofs_attributes *attributes, uint64_t size, unsigned chunk_bits,
-                           const uint32_t *map, size_t map_len, uint64_t *nid, struct err *err);
+// A file with holes, its chunks already written.
+struct erofs_chunks;
+int erofs_image_put_chunks(struct erofs_image *image, const struct erofs_attributes *attributes, const struct erofs_chunks *chunks,
+                           uint64_t *nid, struct err *err);
 // Folders, late hard links, superblock. *size: bytes of the file, full blocks.
 int erofs_image_end(struct erofs_image *image, struct erofs_tree *tree, uint64_t *size, struct err *err);
+
+// ---- erofs_chunks.c -------------------------------------------------------------------------------------------------
+
+struct erofs_chunks {
+    uint64_t size; // of the file
+    unsigned bits; // of a chunk's size
+    size_t len;
+    uint32_t *map; // each chunk's first block, or EROFS_NO_BLOCK: a hole
+};
+
+int erofs_chunks_init(struct erofs_chunks *chunks, uint64_t size, struct err *err); // size > 0
+void erofs_chunks_done(struct erofs_chunks *chunks);
+// Where in the image a chunk begins, made now if it has been a hole.
+int erofs_chunk_place(struct erofs_image *image, struct erofs_chunks *chunks, size_t chunk, uint64_t *at, struct err *err);
 
 // ---- for erofs_folders.c --------------------------------------------------------------------------------------------
 // Appends an inode and its attributes to image->head. `layout` and `place` as on disk.

@@ -7,8 +7,6 @@
 #include "recipe.h"
 #include "tar.h"
 
-#define CHUNKS_MAX 65536 // of one file: a larger one with holes has larger chunks
-#define FILE_SIZE_MAX ((uint64_t)UINT32_MAX * EROFS_BLOCK) // with holes; 16 TiB, as ext4
 #define OPAQUE_MAX 65536
 #define OPAQUE_TEXT_MAX ((size_t)4 << 20)
 
@@ -83,43 +81,12 @@ static int write_flat(struct writer *writer, const struct erofs_content *content
     return more;
 }
 
-struct chunks {
-    uint64_t size; // of the file
-    unsigned bits; // of a chunk's size
-    size_t len;
-    uint32_t *map;
-};
-
-static int chunks_init(struct chunks *chunks, uint64_t size, struct err *err)
-{
-    unsigned bits = EROFS_BLOCK_BITS;
-    if (size > FILE_SIZE_MAX)
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "file of %llu bytes is too large", (unsigned long long)size);
-    while (((size - 1) >> bits) + 1 > CHUNKS_MAX)
-        bits++;
-    size_t len = (size_t)((size - 1) >> bits) + 1;
-    *chunks = (struct chunks){ size, bits, len, mem_alloc(len * sizeof(uint32_t)) };
-    memset(chunks->map, 0xff, len * sizeof(uint32_t));
-    return 0;
-}
-
-// The chunk's place, made when it has none.
-static int chunk_place(struct writer *writer, struct chunks *chunks, size_t chunk, uint64_t *at, struct err *err)
-{
-    uint64_t left = chunks->size - ((uint64_t)chunk << chunks->bits), size = MIN_OF(left, (uint64_t)1 << chunks->bits);
-    if (chunks->map[chunk] == EROFS_NO_BLOCK &&
-        erofs_image_blocks(&writer->image, (size + EROFS_BLOCK - 1) / EROFS_BLOCK, &chunks->map[chunk], err) < 0)
-        return -1;
-    *at = (uint64_t)chunks->map[chunk] * EROFS_BLOCK;
-    return 0;
-}
-
-static int write_piece(struct writer *writer, struct chunks *chunks, const char *data, size_t len, uint64_t offset, struct err *err)
+static int write_piece(struct writer *writer, struct erofs_chunks *chunks, const char *data, size_t len, uint64_t offset, struct err *err)
 {
     uint64_t position = tar_position(&writer->tar), mask = ((uint64_t)1 << chunks->bits) - 1, at;
     while (len > 0) {
         size_t part = (size_t)MIN_OF((uint64_t)len, mask + 1 - (offset & mask));
-        if (chunk_place(writer, chunks, (size_t)(offset >> chunks->bits), &at, err) < 0)
+        if (erofs_chunk_place(&writer->image, chunks, (size_t)(offset >> chunks->bits), &at, err) < 0)
             return -1;
         at += offset & mask;
         if (put_content(writer, NULL, at, position, data, part, err) < 0)
@@ -132,7 +99,7 @@ static int write_piece(struct writer *writer, struct chunks *chunks, const char 
     return 0;
 }
 
-static int write_chunks(struct writer *writer, struct chunks *chunks, struct err *err)
+static int write_chunks(struct writer *writer, struct erofs_chunks *chunks, struct err *err)
 {
     const void *data;
     size_t len;
@@ -150,13 +117,13 @@ static int write_chunks(struct writer *writer, struct chunks *chunks, struct err
 static int write_sparse(struct writer *writer, const struct erofs_attributes *attributes, uint64_t size, uint64_t *nid,
                         struct err *err)
 {
-    struct chunks chunks = { 0 };
-    if (chunks_init(&chunks, size, err) < 0)
+    struct erofs_chunks chunks;
+    if (erofs_chunks_init(&chunks, size, err) < 0)
         return -1;
     int done = write_chunks(writer, &chunks, err);
     if (done == 0)
-        done = erofs_image_put_chunks(&writer->image, attributes, size, chunks.bits, chunks.map, chunks.len, nid, err);
-    free(chunks.map);
+        done = erofs_image_put_chunks(&writer->image, attributes, &chunks, nid, err);
+    erofs_chunks_done(&chunks);
     return done;
 }
 

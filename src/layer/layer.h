@@ -60,6 +60,12 @@ struct layer_erofs_result {
 int layer_erofs_write(layer_read_fn *read, void *context, int image_fd, int recipe_fd, const struct layer_erofs_options *options,
                       struct layer_erofs_result *out, struct err *err);
 
+// The same of a layer that was unpacked, with user.* attributes, security.capability and the mark of opaque folders; others'
+// attributes are left out. Links are not followed, sparse files stay so. The folder must not change meanwhile (conflict, where
+// that is seen). Uses no other library: the daemon may call it.
+int layer_erofs_from_folder(int folder_fd, int image_fd, const struct layer_erofs_options *options, uint64_t *image_size,
+                            struct err *err);
+
 struct layer_recipe_info {
     uint64_t tar_size;
     char diff_id[72];

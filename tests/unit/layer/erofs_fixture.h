@@ -53,6 +53,35 @@ static inline void image_text(const struct layer_image *image, struct tree_text 
     munmap(data, size);
 }
 
+// The first line in which they differ is the message.
+static inline void assert_same_text(const struct buf *one, const struct buf *other)
+{
+    struct slice a = { one->data, one->size }, b = { other->data, other->size }, left, right;
+    bool more_left, more_right;
+    do {
+        more_left = slice_cut(&a, '\n', &left);
+        more_right = slice_cut(&b, '\n', &right);
+        if (more_left != more_right || (more_left && (left.size != right.size || memcmp(left.data, right.data, left.size) != 0)))
+            fail_msg("\"%.*s\" here is \"%.*s\" there", more_left ? (int)left.size : 0, left.data, more_right ? (int)right.size : 0,
+                     right.data);
+    } while (more_left);
+}
+
+// The unpacked folder copied into an image is the same tree again.
+static inline void assert_same_copy(const struct scratch *scratch, const struct tree_text *unpacked, bool plain)
+{
+    struct layer_image image;
+    struct tree_text text = { .out = BUF_INIT(TREE_TEXT_MAX), .folder_times = unpacked->folder_times };
+    image_open(&image);
+    if (layer_erofs_from_folder(scratch->fd, image.image_fd, &(struct layer_erofs_options){ .plain = plain },
+                                &image.result.image_size, &image.err) < 0)
+        fail_msg("%s", image.err.message);
+    image_text(&image, &text);
+    assert_same_text(&unpacked->out, &text.out);
+    tree_text_done(&text);
+    image_close(&image);
+}
+
 // The same tar unpacked, as text; opaque folders marked as the daemon does.
 static inline int unpacked_text(const void *data, size_t size, struct tree_text *text, struct err *err)
 {
@@ -69,23 +98,10 @@ static inline int unpacked_text(const void *data, size_t size, struct tree_text 
         }
         tree_add(text, scratch.fd, ".", ".");
         layer_result_done(&result);
+        assert_same_copy(&scratch, text, size / 512 % 2);
     }
     scratch_close(&scratch);
     return done;
-}
-
-// The first line in which they differ is the message.
-static inline void assert_same_text(const struct buf *one, const struct buf *other)
-{
-    struct slice a = { one->data, one->size }, b = { other->data, other->size }, left, right;
-    bool more_left, more_right;
-    do {
-        more_left = slice_cut(&a, '\n', &left);
-        more_right = slice_cut(&b, '\n', &right);
-        if (more_left != more_right || (more_left && (left.size != right.size || memcmp(left.data, right.data, left.size) != 0)))
-            fail_msg("\"%.*s\" here is \"%.*s\" there", more_left ? (int)left.size : 0, left.data, more_right ? (int)right.size : 0,
-                     right.data);
-    } while (more_left);
 }
 
 // The recipe gives the same bytes, read in odd pieces, and any range of them.
@@ -97,6 +113,8 @@ static inline void assert_tar_back(const struct layer_image *image, const void *
     char *back = mem_alloc(size + 7);
     for (size_t i = 0; i < ARRAY_LEN(starts); i++) {
         size_t start = MIN_OF(starts[i], size), at = start;
+        if (i > 0 && i + 1 < ARRAY_LEN(starts) && size > (16u << 20))
+            continue;
         ssize_t got = 0;
         if (layer_recipe_open(image->recipe_fd, image->image_fd, &recipe, &err) < 0 || layer_recipe_skip(recipe, start, &err) < 0)
             fail_msg("%s", err.message);
