@@ -27,7 +27,7 @@ struct copier {
     struct strv paths; // of the tree's folders, in their order
     struct link *links; // open addressing, a power of two
     size_t link_len, link_capacity;
-    char *data; // COPY_SIZE
+    char *data; // COPY_SIZE: content, or attributes names and one value
 };
 
 // ---- files of several names -----------------------------------------------------------------------------------------
@@ -66,16 +66,16 @@ static bool xattr_wanted(const char *name)
     return str_starts(name, "user.") || str_eq(name, "security.capability") || str_eq(name, "trusted.overlay.opaque");
 }
 
-static int copy_xattrs(struct arena *arena, int fd, struct erofs_xattr **list, struct err *err)
+static int copy_xattrs(struct copier *copier, struct arena *arena, int fd, struct erofs_xattr **list, struct err *err)
 {
-    char names[XATTR_MAX], value[XATTR_MAX];
-    ssize_t size = flistxattr(fd, names, sizeof(names));
+    char *names = copier->data, *value = names + XATTR_MAX;
+    ssize_t size = flistxattr(fd, names, XATTR_MAX);
     if (size < 0)
         return errno == EOPNOTSUPP ? 0 : err_errno(err, errno, "list attributes");
     for (const char *name = names; name < names + size; name += strlen(name) + 1) {
         if (!xattr_wanted(name))
             continue;
-        ssize_t got = fgetxattr(fd, name, value, sizeof(value));
+        ssize_t got = fgetxattr(fd, name, value, XATTR_MAX);
         if (got < 0)
             return err_errno(err, errno, "attribute %s", name);
         erofs_xattr_set(arena, list, name, value, (size_t)got);
@@ -173,7 +173,7 @@ static int copy_file(struct copier *copier, int folder_fd, const char *name, uin
         return err_errno(err, errno, "open");
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_CONFLICT, "became another file");
-    if (copy_xattrs(&arena, fd, &xattrs, err) < 0)
+    if (copy_xattrs(copier, &arena, fd, &xattrs, err) < 0)
         return -1;
     struct erofs_attributes attributes = attributes_of(&st, xattrs);
     uint64_t size = (uint64_t)st.st_size;
@@ -275,7 +275,7 @@ static int copy_folder(struct copier *copier, struct erofs_folder *folder, const
     folder->uid = st.st_uid;
     folder->gid = st.st_gid;
     folder->mtime = st.st_mtim;
-    if (copy_xattrs(&copier->tree.arena, fd, &folder->xattrs, err) < 0)
+    if (copy_xattrs(copier, &copier->tree.arena, fd, &folder->xattrs, err) < 0)
         return -1;
     return copy_entries(copier, fd, folder, path, err);
 }

@@ -16,6 +16,7 @@ void erofs_image_init(struct erofs_image *image, int fd, uint64_t size_max, bool
         .block_max = size_max ? MIN_OF(size_max / EROFS_BLOCK, BLOCKS_MAX) : BLOCKS_MAX,
         .block_len = 1,
         .open = mem_alloc(EROFS_OPEN_BLOCKS * sizeof(struct erofs_open_block)),
+        .shared = BUF_INIT(EROFS_SHARED_MAX),
         .head = BUF_INIT(HEAD_MAX),
     };
 }

@@ -98,6 +98,7 @@ int erofs_folders_write(struct erofs_image *image, struct erofs_tree *tree, uint
 
 // ---- erofs_xattr.c --------------------------------------------------------------------------------------------------
 #define EROFS_SEEN_MAX 256
+#define EROFS_SHARED_MAX ((size_t)1 << 20)
 // Appends the attributes to image->head as they stand behind an inode: nothing at all, or a multiple of 4 bytes. What came before
 // with the same name and value goes into the shared area.
 int erofs_xattrs_add(struct erofs_image *image, const struct erofs_xattr *xattrs, struct err *err);

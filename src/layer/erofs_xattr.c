@@ -3,8 +3,7 @@
 #include "erofs_image.h"
 #include "base/slice.h"
 
-#define SEEN_VALUE_MAX 1024
-#define SHARED_MAX ((size_t)1 << 20)
+#define SEEN_VALUE_MAX 1024 // with EROFS_SEEN_MAX of them EROFS_SHARED_MAX is never reached
 #define SHARED_LEN_MAX 255 // of one inode
 
 struct erofs_shared_xattr {
@@ -55,7 +54,8 @@ static struct erofs_shared_xattr *find_seen(struct erofs_image *image, const str
 {
     for (size_t i = 0; i < image->seen_len; i++) {
         struct erofs_shared_xattr *seen = &image->seen[i];
-        if (seen->size == xattr->size && memcmp(seen->value, xattr->value, seen->size) == 0 && str_eq(seen->name, xattr->name))
+        if (seen->size == xattr->size && strcmp(seen->name, xattr->name) == 0 &&
+            memcmp(seen->value, xattr->value, seen->size) == 0)
             return seen;
     }
     return NULL;
@@ -96,8 +96,6 @@ int erofs_xattrs_add(struct erofs_image *image, const struct erofs_xattr *xattrs
     _cleanup_buf_ struct buf own = BUF_INIT((size_t)EROFS_XATTR_COUNT_MAX * 4);
     if (!xattrs)
         return 0;
-    if (!image->shared.ceiling)
-        image->shared.ceiling = SHARED_MAX;
     for (const struct erofs_xattr *xattr = xattrs; xattr; xattr = xattr->next) {
         int64_t place = head.shared_len < SHARED_LEN_MAX ? shared_place(image, xattr) : -1;
         if (place >= 0)

@@ -104,6 +104,23 @@ static inline int unpacked_text(const void *data, size_t size, struct tree_text 
     return done;
 }
 
+// GNU tar's opinion of the same tree; it knows no whiteouts.
+static inline void gnu_text(const void *data, size_t size, struct tree_text *text)
+{
+    struct scratch scratch;
+    struct err err;
+    scratch_open(&scratch);
+    _cleanup_buf_ struct buf output = BUF_INIT(1 << 20);
+    assert_int_equal(file_write_at(scratch.fd, "tar", data, size, 0600, false, &err), 0);
+    _cleanup_free_ char *command = mem_printf("cd %s && mkdir tree && tar -C tree --numeric-owner --xattrs --xattrs-include='*' -xpf tar", scratch.path);
+    if (process_run((char *[]){ (char *)"/bin/sh", (char *)"-c", command, NULL }, NULL, &output, &err) < 0)
+        fail_msg("%s", err.message);
+    int fd = openat(scratch.fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    tree_add(text, fd, ".", ".");
+    close(fd);
+    scratch_close(&scratch);
+}
+
 // The recipe gives the same bytes, read in odd pieces, and any range of them.
 static inline void assert_tar_back(const struct layer_image *image, const void *data, size_t size)
 {
