@@ -21,12 +21,18 @@ static inline int new_file(const struct scratch *scratch, const char *name)
     return openat(scratch->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
 
-static inline void image_open(struct layer_image *image)
+// `fast`: not to be mounted.
+static inline void image_open_at(struct layer_image *image, bool fast)
 {
     *image = (struct layer_image){ .image_fd = -1 };
-    scratch_open(&image->scratch);
+    (fast ? scratch_open_fast : scratch_open)(&image->scratch);
     image->image_fd = new_file(&image->scratch, "image");
     image->recipe_fd = new_file(&image->scratch, "recipe");
+}
+
+static inline void image_open(struct layer_image *image)
+{
+    image_open_at(image, false);
 }
 
 static inline void image_close(struct layer_image *image)
@@ -72,7 +78,7 @@ static inline void assert_same_copy(const struct scratch *scratch, const struct 
 {
     struct layer_image image;
     struct tree_text text = { .out = BUF_INIT(TREE_TEXT_MAX), .folder_times = unpacked->folder_times };
-    image_open(&image);
+    image_open_at(&image, true);
     if (layer_erofs_from_folder(scratch->fd, image.image_fd, &(struct layer_erofs_options){ .plain = plain },
                                 &image.result.image_size, &image.err) < 0)
         fail_msg("%s", image.err.message);
@@ -88,7 +94,7 @@ static inline int unpacked_text(const void *data, size_t size, struct tree_text 
     struct scratch scratch;
     struct layer_result result;
     struct memory memory = { .data = data, .size = size };
-    scratch_open(&scratch);
+    scratch_open_fast(&scratch);
     int done = layer_unpack(memory_read, &memory, scratch.fd, &result, err);
     if (done == 0) {
         for (size_t i = 0; i < result.opaque.len; i++) {
@@ -109,7 +115,7 @@ static inline void gnu_text(const void *data, size_t size, struct tree_text *tex
 {
     struct scratch scratch;
     struct err err;
-    scratch_open(&scratch);
+    scratch_open_fast(&scratch);
     _cleanup_buf_ struct buf output = BUF_INIT(1 << 20);
     assert_int_equal(file_write_at(scratch.fd, "tar", data, size, 0600, false, &err), 0);
     _cleanup_free_ char *command = mem_printf("cd %s && mkdir tree && tar -C tree --numeric-owner --xattrs --xattrs-include='*' -xpf tar", scratch.path);
@@ -180,11 +186,13 @@ static inline bool mounted_text(const struct layer_image *image, struct tree_tex
     return true;
 }
 
-// All of it: reader, kernel and fsck.erofs agree with what unpacking makes of the same tar, and the tar comes back.
-static inline void assert_same_layer(const void *data, size_t size, bool folder_times, const struct layer_erofs_options *options)
+// All of it: reader, kernel and fsck.erofs agree with what unpacking makes of the same tar (and with GNU tar, where `gnu` is set), and
+// the tar comes back.
+static inline void assert_layer(const void *data, size_t size, bool folder_times, bool gnu, const struct layer_erofs_options *options)
 {
     struct layer_image image;
-    struct tree_text unpacked = { .out = BUF_INIT(TREE_TEXT_MAX), .folder_times = folder_times }, read = unpacked, mounted = unpacked;
+    struct tree_text unpacked = { .out = BUF_INIT(TREE_TEXT_MAX), .folder_times = folder_times }, read = unpacked, mounted = unpacked,
+                     extracted = unpacked;
     struct err err;
     image_open(&image);
     if (image_write(&image, data, size, 100003, options) < 0)
@@ -195,12 +203,22 @@ static inline void assert_same_layer(const void *data, size_t size, bool folder_
     assert_same_text(&unpacked.out, &read.out);
     if (mounted_text(&image, &mounted))
         assert_same_text(&unpacked.out, &mounted.out);
+    if (gnu) {
+        gnu_text(data, size, &extracted);
+        assert_same_text(&unpacked.out, &extracted.out);
+    }
     assert_fsck(&image);
     assert_tar_back(&image, data, size);
     tree_text_done(&unpacked);
     tree_text_done(&read);
     tree_text_done(&mounted);
+    tree_text_done(&extracted);
     image_close(&image);
+}
+
+static inline void assert_same_layer(const void *data, size_t size, bool folder_times, const struct layer_erofs_options *options)
+{
+    assert_layer(data, size, folder_times, false, options);
 }
 
 #endif

@@ -1,4 +1,4 @@
-// Tars as others write them: GNU tar in its formats, Python's tarfile, Go's archive/tar (as Docker saves layers), and a Debian root.
+// Tars as others write them: GNU tar in its formats, Python's tarfile.
 // Each becomes an image whose tree is the one that both unpacking and GNU tar make, and comes back byte for byte.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,6 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <glob.h>
 
 #include "erofs_fixture.h"
 
@@ -17,26 +16,14 @@
 
 static const struct layer_erofs_options ordinary = { 0 };
 
-static void check_tar(const void *data, size_t size)
-{
-    struct tree_text unpacked = { .out = BUF_INIT(TREE_TEXT_MAX), .folder_times = true }, gnu = unpacked;
-    struct err err;
-    assert_same_layer(data, size, true, &ordinary);
-    assert_int_equal(unpacked_text(data, size, &unpacked, &err), 0);
-    gnu_text(data, size, &gnu);
-    assert_same_text(&unpacked.out, &gnu.out);
-    tree_text_done(&unpacked);
-    tree_text_done(&gnu);
-}
-
-static void check_file(const struct scratch *scratch, const char *name)
+static void check_file(const struct scratch *scratch, const char *name, bool gnu)
 {
     _cleanup_buf_ struct buf tar = BUF_INIT(TAR_SIZE_MAX);
     struct err err;
     if (file_read_at(scratch->fd, name, &tar, &err) < 0)
         fail_msg("%s", err.message);
     assert_true(tar.size > 0);
-    check_tar(tar.data, tar.size);
+    assert_layer(tar.data, tar.size, true, gnu, &ordinary);
 }
 
 static void must_run(const char *program, const char *option, const char *script, const char *folder)
@@ -54,10 +41,10 @@ static const char tree_script[] =
     "ln -s nowhere t/dir/dangling; mkfifo t/fifo; mknod t/null c 1 3; mknod t/disk b 8 17; : >t/dir/none;"
     "head -c 100000 /dev/urandom >t/dir/large; head -c 4000 /dev/urandom >t/dir/sub/small; chmod 4755 t/dir/file; chmod 1777 t/empty;"
     "truncate -s 20M t/dir/holes; printf x | dd of=t/dir/holes bs=1 seek=7000000 conv=notrunc 2>/dev/null; truncate -s 1M t/dir/hole;"
-    "for i in $(seq 300); do echo $i >t/empty/number-$i; done; chown 1000:2000 t/dir/large; "
+    "for i in $(seq 60); do echo $i >t/empty/number-$i; done; chown 1000:2000 t/dir/large; "
     "find t -exec touch -h -d @1700000000 {} +;";
 
-static void check_tree(const char *more, const char *const *names)
+static void check_tree(const char *more, bool gnu, const char *const *names)
 {
     struct scratch scratch;
     scratch_open(&scratch);
@@ -65,7 +52,7 @@ static void check_tree(const char *more, const char *const *names)
     must_run(SHELL, "-c", script, scratch.path);
     for (; *names; names++) {
         print_message("# %s\n", *names);
-        check_file(&scratch, *names);
+        check_file(&scratch, *names, gnu);
     }
     scratch_close(&scratch);
 }
@@ -75,7 +62,7 @@ static void test_gnu_tar(void **state)
     static const char *const names[] = { "gnu.tar", "oldgnu.tar", "pax.tar", "posix.tar", "ustar.tar", "v7.tar", NULL };
     // v7 knows no devices and fifos; ustar and it no large ids.
     check_tree("for f in gnu oldgnu pax posix ustar; do tar -C t --format=$f -cf $f.tar .; done; rm t/fifo t/null t/disk;"
-               "tar -C t --format=v7 -cf v7.tar .", names);
+               "tar -C t --format=v7 -cf v7.tar .", true, names);
 }
 
 static void test_gnu_tar_extras(void **state)
@@ -90,7 +77,7 @@ static void test_gnu_tar_extras(void **state)
                "touch -d '2020-01-01 00:00:00.123456789' t/$n; find t -exec touch -h -d @1700000000.5 {} +;"
                "tar -C t --format=gnu -cf long.tar .; tar -C t --format=pax -cf long-pax.tar .;"
                "chown -h 3000000:4000000000 t/long t/dir/file; tar -C t --format=gnu -cf ids.tar .;"
-               "tar -C t -b 200 --format=gnu -cf blocks.tar .", names);
+               "tar -C t -b 200 --format=gnu -cf blocks.tar .", true, names);
 }
 
 static void test_python(void **state)
@@ -99,31 +86,15 @@ static void test_python(void **state)
     check_tree("/usr/bin/python3 -c \"\nimport tarfile\n"
                "for name, form in ('usTAR', tarfile.USTAR_FORMAT), ('gnu', tarfile.GNU_FORMAT), ('pax', tarfile.PAX_FORMAT):\n"
                "    with tarfile.open(f'py-{name}.tar', 'w', format=form) as tar:\n"
-               "        tar.add('t', arcname='.')\n\"", names);
+               "        tar.add('t', arcname='.')\n\"", true, names);
 }
 
-// Content that grows over several reads, appended archives, a file twice.
+// Archives appended to, with files that become folders and folders that become files: GNU tar does not replace those.
 static void test_appended(void **state)
 {
     static const char *const names[] = { "twice.tar", NULL };
     check_tree("tar -C t -cf twice.tar .; echo other >t/dir/file; rm -r t/empty; echo now a file >t/empty; rm t/link; mkdir t/link;"
-               "touch -h -d @1700000001 t/link t/empty; tar -C t -rf twice.tar ./dir/file ./empty ./link", names);
-}
-
-// A real root, as mmdebstrap wrote it; kept by tools/rootfs.
-static void test_debian_root(void **state)
-{
-    glob_t found;
-    if (glob("build/cache/debian-*.tar", 0, NULL, &found) != 0 && glob("../cache/debian-*.tar", 0, NULL, &found) != 0) {
-        print_message("# no Debian root in build/cache (tools/rootfs makes it)\n");
-        skip();
-    }
-    _cleanup_buf_ struct buf tar = BUF_INIT(TAR_SIZE_MAX);
-    struct err err;
-    if (file_read_at(AT_FDCWD, found.gl_pathv[0], &tar, &err) < 0)
-        fail_msg("%s", err.message);
-    globfree(&found);
-    check_tar(tar.data, tar.size);
+               "touch -h -d @1700000001 t/link t/empty; tar -C t -rf twice.tar ./dir/file ./empty ./link", false, names);
 }
 
 int main(void)
@@ -133,7 +104,6 @@ int main(void)
         cmocka_unit_test(test_gnu_tar_extras),
         cmocka_unit_test(test_python),
         cmocka_unit_test(test_appended),
-        cmocka_unit_test(test_debian_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
