@@ -60,20 +60,13 @@ static int put_content(struct writer *writer, char *memory, uint64_t at, uint64_
     return writer->recipe ? recipe_data(writer->recipe, position, size, at, err) : 0;
 }
 
-static int past_the_end(struct err *err)
-{
-    return err_set(err, ERR_INVALID_ARGUMENT, "has content behind its end");
-}
-
-static int write_flat(struct writer *writer, const struct erofs_content *content, uint64_t size, struct err *err)
+static int write_flat(struct writer *writer, const struct erofs_content *content, struct err *err)
 {
     const void *data;
     size_t len;
     int64_t offset;
     int more;
     while ((more = tar_data(&writer->tar, &data, &len, &offset, err)) > 0) {
-        if ((uint64_t)offset > size || len > size - (uint64_t)offset)
-            return past_the_end(err);
         char *memory = content->memory ? content->memory + offset : NULL;
         if (put_content(writer, memory, content->at + (uint64_t)offset, tar_position(&writer->tar), data, len, err) < 0)
             return -1;
@@ -106,8 +99,6 @@ static int write_chunks(struct writer *writer, struct erofs_chunks *chunks, stru
     int64_t offset;
     int more;
     while ((more = tar_data(&writer->tar, &data, &len, &offset, err)) > 0) {
-        if ((uint64_t)offset > chunks->size || len > chunks->size - (uint64_t)offset)
-            return past_the_end(err);
         if (write_piece(writer, chunks, data, len, (uint64_t)offset, err) < 0)
             return -1;
     }
@@ -170,7 +161,7 @@ static int write_file(struct writer *writer, const char *path, struct archive_en
     } else {
         done = erofs_image_put(&writer->image, &attributes, (uint64_t)size, &content, err);
         if (done == 0)
-            done = write_flat(writer, &content, (uint64_t)size, err);
+            done = write_flat(writer, &content, err);
     }
     return done < 0 ? -1 : name_inode(writer, parent, name, attributes.mode, content.nid, &inode, err);
 }

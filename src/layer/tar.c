@@ -122,6 +122,8 @@ int tar_next(struct tar *tar, struct archive_entry **entry, const char **name, s
     if (!*name)
         return err_set(err, ERR_INVALID_ARGUMENT, "layer entry %zu: name cannot be read", tar->entry_len);
     tar->entry_len++;
+    tar->entry_size = archive_entry_size(*entry);
+    tar->entry_end = 0;
     return 1;
 }
 
@@ -134,8 +136,12 @@ int tar_data(struct tar *tar, const void **data, size_t *size, int64_t *offset, 
         return 0;
     if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
         return tar_error(tar, err);
-    if (at < 0)
+    // Overlapping pieces would lose bytes of the tar that nobody else keeps.
+    if (at < tar->entry_end)
         return err_set(err, ERR_INVALID_ARGUMENT, "damaged sparse map");
+    if (at > tar->entry_size || *size > (uint64_t)(tar->entry_size - at))
+        return err_set(err, ERR_INVALID_ARGUMENT, "has content behind its end");
+    tar->entry_end = at + (int64_t)*size;
     *offset = at;
     return 1;
 }

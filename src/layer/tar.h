@@ -20,6 +20,7 @@ struct tar {
     struct archive *archive;
     void *buffer;
     size_t entry_len; // so far
+    int64_t entry_size, entry_end; // of the last one's content; where its last piece ended
     tar_watch_fn *watch; // NULL: nobody
     void *watcher;
     struct err *err; // the call's own: a failing reader fills it from below libarchive
@@ -33,7 +34,7 @@ void tar_done(struct tar *tar);
 // 1 with an entry that is valid until the next call, its name readable; 0 at the end.
 int tar_next(struct tar *tar, struct archive_entry **entry, const char **name, struct err *err);
 // 1 with the next piece of the entry's content and where in the file it belongs (what lies between pieces is a hole); 0 at the
-// end. Pieces come in order, none overlaps another.
+// end. Pieces come in order, none overlaps another or ends behind the size that the entry tells.
 int tar_data(struct tar *tar, const void **data, size_t *size, int64_t *offset, struct err *err);
 uint64_t tar_position(const struct tar *tar); // in the plain tar, of the piece that tar_data() gave last
 // Reads on behind the archive's own end; then the digest is complete.

@@ -171,7 +171,7 @@ static inline void erofs_list_name(struct erofs_list *list, const struct erofs_d
         return;
     }
     list->folder_len += entry->type == EROFS_TYPE_FOLDER;
-    bool root = str_eq(list->path, ".");
+    bool root = strcmp(list->path, ".") == 0;
     _cleanup_free_ char *below = mem_printf("%s%s%.*s", root ? "" : list->path, root ? "" : "/", (int)size, name);
     erofs_add(list->text, list->reader, entry->nid, list->nid, entry->type, below);
 }

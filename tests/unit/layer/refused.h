@@ -32,6 +32,12 @@ static const struct refused {
     { { { .name = ".wh.f" }, { .name = "f/x" } }, "layer entry f/x: " },
     { { { "loop", .type = '2', .link = "loop" }, { .name = "loop/x" } }, "layer entry loop/x: " },
     { { { "s", .type = '2', .link = "" } }, "symlink without a target" },
+    { { { "x", .data = "startend.",
+          .pax = "GNU.sparse.size=2003\nGNU.sparse.numblocks=2\nGNU.sparse.map=0,5,2000,4\nGNU.sparse.name=y\n" } },
+      "layer entry y: has content behind its end" },
+    { { { "x", .data = "startend.", // pieces that overlap: which of them wins, and where would the other one's bytes be kept?
+          .pax = "GNU.sparse.size=9000\nGNU.sparse.numblocks=2\nGNU.sparse.map=0,5,2,4\nGNU.sparse.name=y\n" } },
+      "layer entry y: damaged sparse map" },
 };
 
 #endif

@@ -186,6 +186,10 @@ static void test_links_lead_inside(void **state)
         { "up/tmp/x", .data = "4" },
         { "round", .type = '2', .link = "missing/../there" },
         { "round/y", .data = "5" },
+        { "in/abs", .type = '2', .link = "/other" }, // from the root, wherever it stands
+        { "in/abs/w", .data = "7" },
+        { "in/rel", .type = '2', .link = "other" },
+        { "in/rel/w", .data = "8" },
         { "two", .type = '2', .link = "link" },
         { "two/z", .data = "6" },
         { .name = NULL },

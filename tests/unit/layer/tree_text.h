@@ -164,11 +164,11 @@ static inline void tree_add(struct tree_text *text, int parent_fd, const char *n
     struct strv names = { 0 };
     DIR *dir = fdopendir(take_fd(&fd));
     for (struct dirent *entry; (entry = readdir(dir));)
-        if (!str_eq(entry->d_name, ".") && !str_eq(entry->d_name, ".."))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             strv_add(&names, entry->d_name);
     tree_sort(&names);
     for (size_t i = 0; i < names.len; i++) {
-        _cleanup_free_ char *below = str_eq(path, ".") ? mem_strdup(names.items[i]) : mem_printf("%s/%s", path, names.items[i]);
+        _cleanup_free_ char *below = strcmp(path, ".") == 0 ? mem_strdup(names.items[i]) : mem_printf("%s/%s", path, names.items[i]);
         tree_add(text, dirfd(dir), names.items[i], below);
     }
     strv_done(&names);
