@@ -6,9 +6,7 @@
 #include "erofs_image.h"
 #include "recipe.h"
 #include "tar.h"
-
-#define OPAQUE_MAX 65536
-#define OPAQUE_TEXT_MAX ((size_t)4 << 20)
+#include "tree.h"
 
 struct writer {
     struct tar tar;
@@ -98,10 +96,9 @@ static int write_chunks(struct writer *writer, struct erofs_chunks *chunks, stru
     size_t len;
     int64_t offset;
     int more;
-    while ((more = tar_data(&writer->tar, &data, &len, &offset, err)) > 0) {
+    while ((more = tar_data(&writer->tar, &data, &len, &offset, err)) > 0)
         if (write_piece(writer, chunks, data, len, (uint64_t)offset, err) < 0)
             return -1;
-    }
     return more;
 }
 
@@ -172,7 +169,7 @@ static int mark_opaque(struct writer *writer, const char *path, struct err *err)
     if (erofs_tree_folder(&writer->tree, path, true, &folder, err) < 0)
         return -1;
     writer->opaque_text += strlen(path) + 1;
-    if (writer->opaque.len >= OPAQUE_MAX || writer->opaque_text > OPAQUE_TEXT_MAX)
+    if (writer->opaque.len >= TREE_OPAQUE_MAX || writer->opaque_text > TREE_OPAQUE_TEXT_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "too many opaque folders");
     strv_add(&writer->opaque, path);
     return 0;
