@@ -50,7 +50,7 @@ struct layer_erofs_result {
 
 // Writes one layer tar, of all that layer_unpack() takes and by its rules, as an EROFS image (4 KiB blocks, nothing compressed)
 // into the empty file `image_fd`, and into the empty file `recipe_fd` (-1: none) what gives the exact tar back. One pass; of the
-// tar's content nothing stays in memory, of its names 150 to 200 bytes each. Nothing is synced.
+// tar's content nothing stays in memory, of its names about 150 bytes each. Nothing is synced.
 //
 // The image depends on the tar alone. What no entry tells is told so: missing parents have the time of the entry that
 // needs them, the root is 0755 root of 1970; whiteouts are 0:0 character devices, opaque folders have an attribute.
