@@ -78,8 +78,10 @@ static inline bool tree_is_whiteout(const struct tree_node *node)
 // All but content, target and extended attributes.
 static inline void tree_line(struct tree_text *text, const char *path, const struct tree_node *node)
 {
-    buf_addf(&text->out, "%s %o", path, tree_is_whiteout(node) ? S_IFCHR : strcmp(path, ".") == 0 ? S_IFDIR : node->mode);
-    if (strcmp(path, ".") == 0 || tree_is_whiteout(node))
+    bool root = str_eq(path, ".");
+    buf_adds(&text->out, path);
+    buf_addf(&text->out, " %o", tree_is_whiteout(node) ? S_IFCHR : root ? S_IFDIR : node->mode);
+    if (root || tree_is_whiteout(node))
         return;
     buf_addf(&text->out, " %u:%u %ju", node->uid, node->gid, (uintmax_t)node->nlink);
     if (!S_ISDIR(node->mode) && node->nlink > 1)
