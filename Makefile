@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-kvm check-full bench bench-vm install clean
+.PHONY: help all guest deps run stop check check-kvm check-full bench bench-vm bench-layer install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side 
 bench-vm: ## berth-vmm beside QEMU's microvm on an emulated KVM; the VM wall beside QEMU by hand, emulated (root)
 	@bench/vm
 	@bench/vm-emulated
+
+bench-layer: ## a layer as an EROFS image, as folders, and by MKFS_EROFS=PROGRAM (1.7 or later) if given (root)
+	@bench/layer
 
 install: all ## install the programs below $(DESTDIR)$(PREFIX), and the microVMs' kernel if `make guest` made it
 	@tools/install "$(DESTDIR)$(PREFIX)"

@@ -28,6 +28,8 @@ int fd_set_nonblock(int fd, bool on, struct err *err);
 ssize_t fd_read_full(int fd, void *data, size_t size, struct err *err);
 // Writes all or fails; waits when the descriptor is non-blocking. A broken pipe is an error, never a signal.
 int fd_write_full(int fd, const void *data, size_t size, struct err *err);
+// The same at an offset of a file.
+int fd_write_at(int fd, const void *data, size_t size, off_t offset, struct err *err);
 // write(2), with its result and errno, but a broken pipe is EPIPE and never a signal.
 ssize_t fd_write_some(int fd, const void *data, size_t size);
 

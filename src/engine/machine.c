@@ -207,18 +207,13 @@ static int choose_vmm(struct machines *machines, struct arena *arena, struct mac
     return choose_emulation(why, arena, out, err);
 }
 
-// What makes a guest's disks. Looked for here, so that it is said before anything is made.
-static int check_tools(struct err *err)
+// What makes a guest's disk. Looked for here, so that it is said before anything is made.
+#define DISK_TOOL "mke2fs"
+static int check_tool(struct err *err)
 {
-    static const struct {
-        const char *program, *package;
-    } tools[] = { { "mkfs.erofs", "erofs-utils" }, { "mke2fs", "e2fsprogs" } };
-    for (size_t i = 0; i < ARRAY_LEN(tools); i++) {
-        _cleanup_free_ char *path = process_find(tools[i].program);
-        if (!path)
-            return err_set(err, ERR_UNAVAILABLE, "this host can run no guest: %s is not in PATH (package %s)", tools[i].program,
-                           tools[i].package);
-    }
+    _cleanup_free_ char *path = process_find(DISK_TOOL);
+    if (!path)
+        return err_set(err, ERR_UNAVAILABLE, "this host can run no guest: " DISK_TOOL " is not in PATH (package e2fsprogs)");
     return 0;
 }
 
@@ -226,7 +221,7 @@ int machines_choose(struct machines *machines, struct arena *arena, struct machi
 {
     struct machine_choice choice = { .why = (char *)"" };
     if (find_guest(machines, arena, &choice.guest_dir, err) < 0 || read_release(arena, &choice, err) < 0 ||
-        choose_vmm(machines, arena, &choice, err) < 0 || check_tools(err) < 0)
+        choose_vmm(machines, arena, &choice, err) < 0 || check_tool(err) < 0)
         return -1;
     *out = choice;
     return 0;

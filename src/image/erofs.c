@@ -1,18 +1,14 @@
 // Layers as EROFS images, for walls that hand a layer over as a disk. Made when a guest first needs it, because most images
 // never see one.
 //
-// Blocks of 4 KiB, nothing compressed, no file's tail beside its inode: each page of each file stands alone in the image, so a
-// guest can map it from persistent memory (DAX) without a copy of its own. The bytes depend on the layer alone: no UUID and no
-// time of the making.
+// No file's content beside its inode: each page of each file stands alone in the image, so a guest can map it from persistent
+// memory (DAX) without a copy of its own. The bytes depend on the layer alone: no UUID and no time of the making.
 #include <errno.h>
 #include <fcntl.h>
 
 #include "base/num.h"
-#include "base/process.h"
 #include "image_private.h"
-
-#define TOOL "mkfs.erofs"
-#define TOOL_OUTPUT_MAX (64u << 10)
+#include "layer/layer.h"
 
 // One that makes an image; on the maker's stack.
 struct erofs_making {
@@ -64,42 +60,32 @@ static void end(struct image_store *images, const struct erofs_making *mine)
 
 // ---- making ---------------------------------------------------------------------------------------------------------
 
-// The time of the making stands in the superblock and can be set only as an upper bound of the files' times as well: one that
-// no file has.
-static int run_tool(const struct image_store *images, const char *folder, const char *name, struct err *err)
+static int write_image(const struct image_store *images, const char *folder, int fd, struct err *err)
 {
-    _cleanup_buf_ struct buf output = BUF_INIT(TOOL_OUTPUT_MAX);
-    _cleanup_free_ char *tool = process_find(TOOL);
-    _cleanup_free_ char *target = mem_printf("%s/staging/%s", images->root_path, name);
-    _cleanup_free_ char *source = mem_printf("%s/layers/%s", images->root_path, folder);
-    if (!tool)
-        return err_set(err, ERR_UNAVAILABLE, TOOL " is missing on this host: install the package erofs-utils");
-    char *const argv[] = { (char *)"env", (char *)"SOURCE_DATE_EPOCH=253402300799", tool, (char *)"--quiet",
-                           (char *)"-Enoinline_data,force-inode-extended",
-                           (char *)"-U00000000-0000-0000-0000-000000000000", target, source, NULL };
-    return process_run(argv, NULL, &output, err);
+    const struct layer_erofs_options options = { .plain = true };
+    uint64_t size;
+    _cleanup_close_ int source = openat(images->layers_fd, folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (source < 0)
+        return err_errno(err, errno, "open");
+    return layer_erofs_from_folder(source, fd, &options, &size, err);
 }
 
-// Whole or not at all, also over a power cut: synced before it gets its name.
-static int publish(const struct image_store *images, const char *made, const char *name, struct err *err)
-{
-    _cleanup_close_ int fd = openat(images->staging_fd, made, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fchmod(fd, 0600) < 0 || fsync(fd) < 0 ||
-        renameat(images->staging_fd, made, images->layers_fd, name) < 0)
-        return err_errno(err, errno, "%s", name);
-    return 0;
-}
-
-// In the staging folder, which a start empties: a crash leaves no half image among the layers.
+// In the staging folder, which a start empties, and synced before it gets its name: a crash, also of the power, leaves no half
+// image among the layers.
 static int make(const struct image_store *images, const char *folder, const char *name, struct err *err)
 {
     char random[17];
     random_hex(random, 16);
     _cleanup_free_ char *made = mem_printf("erofs-%s", random);
-    if (run_tool(images, folder, made, err) == 0 && publish(images, made, name, err) == 0)
-        return 0;
-    unlinkat(images->staging_fd, made, 0);
-    return -1;
+    _cleanup_close_ int fd = openat(images->staging_fd, made, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, errno, "%s", made);
+    int done = write_image(images, folder, fd, err);
+    if (done == 0 && (fsync(fd) < 0 || renameat(images->staging_fd, made, images->layers_fd, name) < 0))
+        done = err_errno(err, errno, "%s", name);
+    if (done < 0)
+        unlinkat(images->staging_fd, made, 0);
+    return done;
 }
 
 static int open_image(const struct image_store *images, const char *name)

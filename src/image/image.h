@@ -120,8 +120,8 @@ struct image_layers {
 int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
                       struct image_layers *out, struct err *err);
 void image_layers_done(struct image_layers *layers);
-// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. What is missing is made by
-// mkfs.erofs, once for a layer: of two callers the second waits. unavailable: no mkfs.erofs on this host.
+// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. What is missing is
+// made, once for a layer: of two callers the second waits.
 int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
                      struct err *err);
 const char *image_driver_name(const struct image_store *images); // "overlay2": what Docker's clients know

@@ -34,6 +34,55 @@ struct layer_result {
 int layer_unpack(layer_read_fn *read, void *context, int target_fd, struct layer_result *out, struct err *err);
 void layer_result_done(struct layer_result *result);
 
+// ---- the same as one EROFS image, and back --------------------------------------------------------------------------
+
+struct layer_erofs_options {
+    uint64_t size_max; // bytes of the plain tar, and of the image; 0: what the format takes, 16 TiB
+    bool user_xattrs; // opaque folders are marked by user.overlay.opaque (rootless), else by trusted.overlay.opaque
+    bool plain; // no file's content beside its inode: a guest can map each page of each file (DAX). Costs half a block a file
+};
+
+struct layer_erofs_result {
+    char diff_id[72];
+    int64_t size; // as above
+    uint64_t image_size;
+};
+
+// Writes one layer tar, of all that layer_unpack() takes and by its rules, as an EROFS image (4 KiB blocks, nothing compressed)
+// into the empty file `image_fd`, and into the empty file `recipe_fd` (-1: none) what gives the exact tar back. One pass; of the
+// tar's content nothing stays in memory, of its names about 150 bytes each. Nothing is synced.
+//
+// The image depends on the tar alone. What no entry tells is told so: missing parents have the time of the entry that
+// needs them, the root is 0755 root of 1970; whiteouts are 0:0 character devices, opaque folders have an attribute.
+//
+// Errors as layer_unpack(); resource_exhausted also for size_max. Attributes that EROFS cannot hold (value above
+// 65,535 bytes, all of one inode above 256 KiB) are refused.
+int layer_erofs_write(layer_read_fn *read, void *context, int image_fd, int recipe_fd, const struct layer_erofs_options *options,
+                      struct layer_erofs_result *out, struct err *err);
+
+// The same of a layer that was unpacked, with user.* attributes, security.capability and the mark of opaque folders; others'
+// attributes are left out. Links are not followed, sparse files stay so. The folder must not change meanwhile (conflict, where
+// that is seen). Uses no other library: the daemon may call it.
+int layer_erofs_from_folder(int folder_fd, int image_fd, const struct layer_erofs_options *options, uint64_t *image_size,
+                            struct err *err);
+
+struct layer_recipe_info {
+    uint64_t tar_size;
+    char diff_id[72];
+};
+
+// Reads the tar back. Descriptors are borrowed until layer_recipe_free(). internal: recipe or image is damaged; what was
+// read before may be wrong then, so whoever needs to know hashes it.
+struct layer_recipe;
+int layer_recipe_open(int recipe_fd, int image_fd, struct layer_recipe **out, struct err *err);
+struct layer_recipe_info layer_recipe_info(const struct layer_recipe *recipe);
+ssize_t layer_recipe_read(void *recipe, void *data, size_t size, struct err *err); // a layer_read_fn
+// Leaves out the next bytes, reading no content for that: how a range begins. invalid_argument: so many are not left.
+int layer_recipe_skip(struct layer_recipe *recipe, uint64_t size, struct err *err);
+void layer_recipe_free(struct layer_recipe *recipe); // NULL is fine
+
+// ---- parts ----------------------------------------------------------------------------------------------------------
+
 // A tar's name as a path from its root: no leading or double slashes, no "." and ".."; empty for the root itself.
 // Refused ("leads outside the layer") when it climbs out, or when it is longer than the kernel takes.
 int layer_clean_name(const char *raw, char out[PATH_MAX], struct err *err);

@@ -46,7 +46,6 @@ static inline void guest_host_open(struct guest_host *host, const char *probe, i
     *host = (struct guest_host){ .root = "/tmp/guest-host-XXXXXX" };
     assert_non_null(mkdtemp(host->root));
     guest_probe(host, probe, code);
-    guest_file(host, "path", "mkfs.erofs", "#!/bin/sh\n", 0755);
     guest_file(host, "path", "mke2fs", "#!/bin/sh\n", 0755);
     if (qemu)
         guest_file(host, "path", "qemu-system-x86_64", "#!/bin/sh\n", 0755);

@@ -6,8 +6,6 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#include "base/process.h"
-
 #define LAYER(box, word) arena_printf(&(box)->arena, "layers/%s", oci_digest_hex(diff_of(&(box)->arena, word)))
 
 static struct image get(struct box *box, const char *name)
@@ -211,34 +209,12 @@ static void a_start_clears_what_has_no_layer(void **state)
     assert_true(there(box, arena_printf(&box->arena, "%s.erofs", LAYER(box, "low"))));
 }
 
-static void without_the_tool(void **state)
-{
-    struct box *box = *state;
-    struct image_layers layers;
-    add(box, RECIPE("one", .layers = { "low" }, .references = { "one" }));
-    struct image image = get(box, "one");
-    _cleanup_free_ char *path = mem_strdup(getenv("PATH"));
-    setenv("PATH", "/nowhere", 1);
-    int result = image_erofs_open(box->images, &image, &box->arena, &layers, &box->err);
-    setenv("PATH", path, 1);
-    assert_int_equal(result, -1);
-    assert_int_equal(box->err.class, ERR_UNAVAILABLE);
-    assert_non_null(strstr(box->err.message, "mkfs.erofs is missing"));
-    assert_int_equal(entries(box, "layers"), 1);
-}
-
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(made_once_top_first),     TEST(keeps_what_a_layer_says), TEST(depends_on_the_layer_alone),
         TEST(several_want_it_at_once), TEST(goes_with_its_layer),     TEST(a_start_clears_what_has_no_layer),
-        TEST(without_the_tool),
     };
-    _cleanup_free_ char *tool = process_find("mkfs.erofs");
-    if (!tool) {
-        puts("1..0 # SKIP mkfs.erofs is not installed");
-        return 0;
-    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
