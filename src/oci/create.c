@@ -174,7 +174,7 @@ static int fill_config(struct making *making, struct err *err)
         return -1;
     fill_hooks(making, out);
     describe_state(container, out);
-    return read_preserved(&call->args, &call->arena, &out->keep_fds, &out->keep_len, err);
+    return read_preserved(&call->args, &container->arena, in->process, &out->keep_fds, &out->keep_len, err);
 }
 
 // ---- making it ------------------------------------------------------------------------------------------------------

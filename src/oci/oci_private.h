@@ -163,8 +163,10 @@ int seccomp_send_listener(struct container *container, pid_t pid, int listener_f
 
 int send_console(const char *socket_path, int master_fd, struct err *err);
 int write_pid_file(const char *path, pid_t pid, struct err *err);
-int read_preserved(const struct args *args, struct arena *arena, const int **out, size_t *len, struct err *err);
-// LISTEN_FDS of the caller come first.
+// The numbers from 3 on that the process is to have too: the caller's LISTEN_FDS, then those of --preserve-fds; -1 is a hole.
+// Adds LISTEN_FDS and LISTEN_PID to the process's environment where there are such.
+int read_preserved(const struct args *args, struct arena *arena, struct oci_process *process, const int **out, size_t *len,
+                   struct err *err);
 int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
 // Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
 int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);

@@ -206,6 +206,28 @@ def test_preserved_descriptors(bundle):
     assert done.stdout.splitlines() == ['0', '1', '2', '3', '4', 'through three']  # 4 is ls's own
 
 
+@pytest.mark.berth
+def test_preserved_descriptors_may_have_holes(bundle):
+    """What isn't open stays closed, whatever of ours had that number."""
+    bundle.shell('ls /proc/self/fd; cat <&6').save()
+    command = [RUNTIME, '--root', str(bundle.root), 'run', '-b', str(bundle.path / 'bundle'), '--preserve-fds', '20', bundle.id]
+    done = subprocess.run(['sh', '-c', 'exec 6<&0 </dev/null; exec "$@"', 'sh', *command], input='through six\n', text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ['0', '1', '2', '3', '6', 'through six']  # 3 is ls's own
+
+
+@pytest.mark.parametrize('ours', [True, False])
+def test_listening_sockets_of_systemd(bundle, ours):
+    """LISTEN_FDS are passed on with the words that go with them, if they are for the runtime."""
+    bundle.shell('echo "$LISTEN_FDS $LISTEN_PID"; test -e /proc/self/fd/3 && echo open').save()
+    command = [RUNTIME, '--root', str(bundle.root), 'run', '-b', str(bundle.path / 'bundle'), bundle.id]
+    script = f'exec 3</dev/null; LISTEN_FDS=1 LISTEN_PID={"$$" if ours else "1"}; export LISTEN_FDS LISTEN_PID; exec "$@"'
+    done = subprocess.run(['sh', '-c', script, 'sh', *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    assert done.returncode == (0 if ours else 1), done.stderr
+    assert done.stdout == ('1 1\nopen\n' if ours else ' \n')
+
+
 def test_no_descriptor_leaks(bundle):
     spare = os.open('/', os.O_RDONLY)
     os.set_inheritable(spare, True)

@@ -1,9 +1,18 @@
 """What a config.json may ask for, seen from inside the container."""
+import ctypes
+import errno
+import fcntl
 import json
 import os
+import shutil
+import socket
+import struct
+import subprocess
 import time
 
 import pytest
+
+from conftest import OURS, RUNTIME
 
 
 def test_hostname_and_domainname(bundle):
@@ -53,6 +62,56 @@ def test_oom_score_is_left_alone_or_set(bundle):
     assert int(bundle.output('cat /proc/self/oom_score_adj')) == own
     bundle.process['oomScoreAdj'] = own + 100
     assert int(bundle.output('cat /proc/self/oom_score_adj')) == own + 100
+
+
+@pytest.mark.berth
+def test_personality(bundle):
+    bundle.linux['personality'] = {'domain': 'LINUX32'}
+    assert bundle.output('cat /proc/self/personality; uname -m').split() == ['00000008', 'i686']
+    bundle.linux['personality'] = {'domain': 'LINUX'}
+    assert bundle.output('cat /proc/self/personality') == '00000000'
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('policy,number', [('SCHED_OTHER', 0), ('SCHED_BATCH', 3), ('SCHED_IDLE', 5)])
+def test_scheduler_policies(bundle, policy, number):
+    bundle.process['scheduler'] = {'policy': policy, 'nice': 3, 'flags': ['SCHED_FLAG_RESET_ON_FORK']}
+    assert bundle.output('cut -d" " -f41 /proc/1/stat') == str(number)
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('policy,number', [('SCHED_FIFO', 1), ('SCHED_RR', 2)])
+def test_real_time_schedulers(bundle, policy, number):
+    """A v1 cpu group without real-time budget refuses them, in one line."""
+    bundle.process['scheduler'] = {'policy': policy, 'priority': 10}
+    bundle.args('busybox', 'cut', '-d', ' ', '-f40,41', '/proc/self/stat')
+    done = bundle.run()
+    if os.path.exists('/sys/fs/cgroup/cpu/cpu.rt_runtime_us'):
+        assert done.returncode == 1 and 'error setting scheduler: sched_setattr: Operation not permitted' in done.stderr
+        period = {'realtimePeriod': 1000000, 'realtimeRuntime': 10000}
+        bundle.linux['resources'].setdefault('cpu', {}).update(period)
+        done = bundle.run()
+    assert (done.returncode, done.stdout.strip()) == (0, f'10 {number}'), done.stderr
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('kind,number,priority', [('IOPRIO_CLASS_BE', 2, 5), ('IOPRIO_CLASS_RT', 1, 3), ('IOPRIO_CLASS_IDLE', 3, 0)])
+def test_io_priorities(bundle, kind, number, priority):
+    bundle.process['ioPriority'] = {'class': kind, 'priority': priority}
+    bundle.up()
+    ioprio_get = 252
+    value = ctypes.CDLL(None).syscall(ioprio_get, 1, bundle.state()['pid'])
+    assert (value >> 13, value & 7) == (number, priority)
+
+
+@pytest.mark.berth
+def test_exec_affinity(bundle):
+    """The first list is for entering, the last is what the process keeps."""
+    cpus = sorted(os.sched_getaffinity(0))
+    bundle.process['execCPUAffinity'] = {'initial': str(cpus[0]), 'final': str(cpus[-1])}
+    bundle.up()
+    assert f'Cpus_allowed_list:\t{cpus[-1]}\n' in bundle.exec('cat', '/proc/self/status').stdout
+    assert os.sched_getaffinity(bundle.state()['pid']) == set(cpus)
 
 
 @pytest.mark.berth
@@ -115,14 +174,22 @@ def test_mount_options(bundle, words, wanted, unwanted, kind):
     assert set(wanted) <= set(options) and not set(unwanted) & set(options)
 
 
-@pytest.mark.parametrize('words,deep', [(['rbind', 'ro'], 'rw'), (['rbind', 'rro'], 'ro')])
-def test_recursive_flags(bundle, words, deep):
+@pytest.mark.parametrize('word,option,begin', [
+    ('ro', 'ro', ''), ('rro', 'ro', ''), ('rnosuid', 'nosuid', ''), ('rnodev', 'nodev', ''), ('rnoexec', 'noexec', ''),
+    ('rnoatime', 'noatime', ''), ('rnodiratime', 'nodiratime', ''), ('rnosymfollow', 'nosymfollow', ''), ('rrelatime', 'relatime', 'noatime'),
+    ('rrw', 'rw', 'ro'), ('rsuid', '-nosuid', 'nosuid'), ('rdev', '-nodev', 'nodev'), ('rexec', '-noexec', 'noexec'),
+    ('rdiratime', '-nodiratime', 'nodiratime'), ('rstrictatime', '-relatime', ''), ('rsymfollow', '-nosymfollow', 'nosymfollow'),
+])
+def test_recursive_flags(bundle, word, option, begin):
+    """With the r in front a word reaches the mounts below, too; a `-` stands for an option that is not there."""
     os.makedirs(bundle.path / 'source/below')
-    os.system(f'mount -t tmpfs tmpfs {bundle.path}/source/below')
+    os.system(f'mount -t tmpfs -o "{begin or "rw"}" tmpfs {bundle.path}/source/below')
     try:
-        bundle.mount('/mnt', bundle.path / 'source', options=words)
+        bundle.mount('/mnt', bundle.path / 'source', options=['rbind', word])
         out = bundle.output('cat /proc/self/mountinfo')
-        assert mountinfo(out, '/mnt')[0][0] == 'ro' and mountinfo(out, '/mnt/below')[0][0] == deep
+        for target, reached in (('/mnt', True), ('/mnt/below', word != 'ro')):
+            has = option.lstrip('-') in mountinfo(out, target)[0]
+            assert has == (reached and not option.startswith('-')), target
     finally:
         os.system(f'umount {bundle.path}/source/below')
 
@@ -184,6 +251,58 @@ def test_idmapped_mount(bundle):
     assert bundle.output('stat -c %u:%g /mnt/file') == '42:42'
 
 
+@pytest.mark.berth
+def test_idmapped_tmpfs(bundle):
+    maps = [{'containerID': 0, 'hostID': 42, 'size': 1}]
+    bundle.mount('/mnt', 'tmpfs', 'tmpfs')
+    bundle.config['mounts'][-1].update(uidMappings=maps, gidMappings=maps)
+    assert bundle.output('stat -c %u:%g /mnt') == '42:42'
+
+
+@pytest.mark.berth
+def test_idmapped_recursively(bundle):
+    """`idmap` maps one mount, `ridmap` all that are bound along."""
+    maps = [{'containerID': 0, 'hostID': 42, 'size': 1}]
+    os.makedirs(bundle.path / 'source/below')
+    os.system(f'mount -t tmpfs tmpfs {bundle.path}/source/below')
+    try:
+        for word, deep in (('idmap', '0'), ('ridmap', '42')):
+            bundle.mount(f'/{word}', bundle.path / 'source', options=['rbind', word])
+            bundle.config['mounts'][-1].update(uidMappings=maps, gidMappings=maps)
+            assert bundle.output(f'stat -c %u /{word} /{word}/below').split() == ['42', deep]
+    finally:
+        os.system(f'umount {bundle.path}/source/below')
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('late', [False, True])
+def test_a_mount_on_the_root(bundle, late):
+    """It takes the root's place; what is mounted after it is mounted in it."""
+    source = bundle.path / 'other'
+    shutil.copytree(bundle.rootfs, source, symlinks=True)
+    (source / 'this-one').touch()
+    bundle.config['mounts'].insert(0, {'destination': '/', 'type': 'bind', 'source': str(source), 'options': ['bind']})
+    if late:
+        bundle.hook('createRuntime', 'true')
+    out = bundle.output('ls / /..; cat /proc/self/mountinfo; stat -c %a /dev/null').splitlines()
+    assert out.count('this-one') == 2 and out[-1] == '666'
+    assert [line.split()[4] for line in out if ' - ' in line].count('/') == 1
+    bundle.up()
+    assert 'this-one' in bundle.exec('ls', '/').stdout
+
+
+def test_an_overlay_of_folders_of_the_host(bundle):
+    """Paths in a file system's options are the host's."""
+    folders = [bundle.path / name for name in ('lower', 'upper', 'work')]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / 'below').write_text('lower data')
+    options = [f'{name}dir={path}' for name, path in zip(('lower', 'upper', 'work'), folders)]
+    bundle.mount('/mnt', 'overlay', 'overlay', options)
+    assert bundle.output('cat /mnt/below; touch /mnt/above') == 'lower data'
+    assert os.listdir(folders[1]) == ['above']
+
+
 # ---- namespaces -----------------------------------------------------------------------------------------------------
 
 def test_user_namespace(bundle):
@@ -191,6 +310,17 @@ def test_user_namespace(bundle):
     out = bundle.output('id -u; cat /proc/self/uid_map; touch /var/made; stat -c "%F %t,%T" /dev/null; echo x >/dev/null && echo wrote')
     assert out.split() == '0 0 100000 65536 character special file 1,3 wrote'.split()
     assert os.stat(bundle.rootfs / 'var/made').st_uid == 100000
+
+
+@pytest.mark.berth
+def test_devices_in_a_user_namespace(bundle):
+    """They are made by the document, whether the host has such a node or not."""
+    bundle.users()
+    bundle.linux['devices'] = [{'path': '/dev/own', 'type': 'c', 'major': 1, 'minor': 5, 'fileMode': 0o157, 'uid': 3, 'gid': 4},
+                               {'path': '/dev/pipe', 'type': 'p', 'fileMode': 0o600}, {'path': '/dev/full', 'type': 'c', 'major': 1, 'minor': 5}]
+    out = bundle.output('stat -c "%F %t,%T %a %u:%g" /dev/own /dev/pipe /dev/full /dev/null; dd if=/dev/own bs=4 count=1 2>/dev/null | wc -c')
+    assert out.splitlines() == ['character special file 1,5 157 3:4', 'fifo 0,0 600 0:0', 'character special file 1,5 666 0:0',
+                                'character special file 1,3 666 0:0', '4']
 
 
 def test_exec_into_a_user_namespace(bundle):
@@ -241,6 +371,41 @@ def test_join_user_and_network_namespace(bundle, tmp_path_factory, image):
         bundle.config['mounts'] = [mount for mount in bundle.config['mounts'] if not mount['destination'].startswith('/sys')]
         out = bundle.output('readlink /proc/self/ns/user; readlink /proc/self/ns/net; id -u').split()
         assert out == [os.readlink(f'{folder}/user'), os.readlink(f'{folder}/net'), '0']
+    finally:
+        first.remove()
+
+
+@pytest.mark.berth
+def test_join_a_mount_namespace(bundle):
+    """The container's tree is built in it: another process there sees its mounts."""
+    keeper = subprocess.Popen(['unshare', '--mount', '--propagation', 'private', 'sleep', '1000'])
+    try:
+        path = f'/proc/{keeper.pid}/ns/mnt'
+        end = time.monotonic() + 3
+        while os.readlink(path) == os.readlink('/proc/self/ns/mnt'):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        bundle.namespace('mount', path).mount('/seen', 'tmpfs', 'tmpfs')
+        wanted = os.readlink(path)
+        assert bundle.output('readlink /proc/self/ns/mnt; ls -d /bin') == f'{wanted}\n/bin'
+        with open(f'/proc/{keeper.pid}/mountinfo') as file:
+            assert any(line.split()[4].endswith('/seen') for line in file)
+    finally:
+        keeper.kill()
+        keeper.wait()
+
+
+@pytest.mark.parametrize('kind', ['cgroup', 'time'])
+def test_join_more_by_path(bundle, kind, tmp_path_factory, image):
+    from conftest import Bundle
+    if kind == 'time' and RUNTIME != OURS:
+        pytest.skip('about Berth alone')
+    first = Bundle(tmp_path_factory.mktemp('first'), image)
+    try:
+        first.namespace(kind).up()
+        path = f'/proc/{first.state()["pid"]}/ns/{kind}'
+        bundle.namespace(kind, path)
+        assert bundle.output(f'readlink /proc/self/ns/{kind}') == os.readlink(path)
     finally:
         first.remove()
 
@@ -312,3 +477,38 @@ def test_seccomp(bundle):
     assert 'Read-only file system' in bundle.output('mkdir /x 2>&1 || true; grep Seccomp: /proc/self/status')
     bundle.up()
     assert 'Read-only file system' in bundle.exec('mkdir', '/x').stderr
+
+
+def receive_listener(server):
+    server.settimeout(10)
+    connection, _ = server.accept()
+    with connection:
+        text, descriptors, _, _ = socket.recv_fds(connection, 65536, 4)
+    return json.loads(text), descriptors
+
+
+def test_seccomp_listener(bundle):
+    """The agent gets the filter's descriptor with the state, and what it answers is what the call returns."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(bundle.path / 'agent'))
+        server.listen()
+        bundle.linux['seccomp'] = {'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
+                                   'listenerPath': str(bundle.path / 'agent'), 'listenerMetadata': 'some words',
+                                   'syscalls': [{'names': ['mkdir'], 'action': 'SCMP_ACT_NOTIFY'}]}
+        bundle.shell('mkdir /x 2>/err; sleep 1000').save()
+        making = subprocess.Popen([RUNTIME, '--root', str(bundle.root), 'run', '-d', '-b', str(bundle.path / 'bundle'), bundle.id],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        state, descriptors = receive_listener(server)
+        assert making.wait(10) == 0
+    assert state['fds'] == ['seccompFd'] and state['metadata'] == 'some words' and len(descriptors) == 1
+    assert state['state']['id'] == bundle.id and state['state']['status'] == 'creating' and state['pid'] == bundle.state()['pid']
+    request = bytearray(80)
+    fcntl.ioctl(descriptors[0], 0xc0502100, request)
+    cookie, caller, _, number = struct.unpack_from('=QIIi', request)
+    assert number == 83
+    fcntl.ioctl(descriptors[0], 0xc0182101, struct.pack('=QqiI', cookie, 0, -errno.EXDEV, 0))
+    os.close(descriptors[0])
+    end = time.monotonic() + 5
+    while 'ross-device' not in (bundle.rootfs / 'err').read_text():
+        assert time.monotonic() < end
+        time.sleep(0.02)
