@@ -159,6 +159,8 @@ static int finish(struct call *call, struct sandbox *sandbox, int master_fd, boo
         return -1;
     if (!str_empty(pid_file) && write_pid_file(pid_file, sandbox_pid(sandbox), err) < 0)
         return -1;
+    if (!detach)
+        foreground_size(master_fd);
     if (sandbox_start(sandbox, err) < 0)
         return -1;
     return detach ? 0 : foreground(sandbox, master_fd, &call->exit_code, err);

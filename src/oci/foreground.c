@@ -99,19 +99,30 @@ struct relay {
     bool raw;
 };
 
+// A terminal without a size of its own leaves the container's as the document has it.
 static void follow_size(const struct relay *relay)
 {
     struct winsize size;
-    if (relay->master >= 0 && relay->tty >= 0 && ioctl(relay->tty, TIOCGWINSZ, &size) == 0)
+    if (relay->master >= 0 && relay->tty >= 0 && ioctl(relay->tty, TIOCGWINSZ, &size) == 0 && (size.ws_row || size.ws_col))
         ioctl(relay->master, TIOCSWINSZ, &size);
+}
+
+static int own_terminal(void)
+{
+    for (int fd = 2; fd >= 0; fd--)
+        if (isatty(fd))
+            return fd;
+    return -1;
+}
+
+void foreground_size(int master_fd)
+{
+    follow_size(&(struct relay){ .master = master_fd, .tty = own_terminal() });
 }
 
 static void relay_start(struct relay *relay, int master)
 {
-    *relay = (struct relay){ .master = master, .tty = -1 };
-    for (int fd = 2; fd >= 0 && master >= 0 && relay->tty < 0; fd--)
-        if (isatty(fd))
-            relay->tty = fd;
+    *relay = (struct relay){ .master = master, .tty = master >= 0 ? own_terminal() : -1 };
     if (relay->tty < 0 || tcgetattr(relay->tty, &relay->saved) < 0)
         return;
     struct termios raw = relay->saved;

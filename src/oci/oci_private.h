@@ -168,6 +168,8 @@ int write_pid_file(const char *path, pid_t pid, struct err *err);
 int read_preserved(const struct args *args, struct arena *arena, struct oci_process *process, const int **out, size_t *len,
                    struct err *err);
 int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
+// Gives a container's terminal the size of ours, before the process looks at it.
+void foreground_size(int master_fd);
 // Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
 int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);
 

@@ -399,6 +399,17 @@ int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, stru
     return add_user_mounts(plan, spec, err);
 }
 
+// 0: private, as every root is before.
+static uint64_t root_propagation(const char *word)
+{
+    uint64_t flags = 0;
+    if (str_eq(word, "unbindable") || str_eq(word, "runbindable"))
+        return MS_UNBINDABLE | (word[0] == 'r' ? MS_REC : 0);
+    if (str_empty(word) || propagation_of(word, &flags, NULL) < 0 || (flags & MS_PRIVATE))
+        return 0;
+    return flags;
+}
+
 void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec)
 {
     const struct oci_linux *section = spec->linux_section;
@@ -411,9 +422,8 @@ void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec)
         if (plan->ops[i].type == OP_TMPFS && (plan->ops[i].flags & RDONLY))
             plan_add(plan, OP_TMPFS_READ_ONLY)->path = path;
     }
-    uint64_t flags = 0;
-    if (section && !str_empty(section->rootfs_propagation) &&
-        propagation_of(section->rootfs_propagation, &flags, NULL) == 0 && !(flags & MS_PRIVATE)) {
+    uint64_t flags = section ? root_propagation(section->rootfs_propagation) : 0;
+    if (flags) {
         struct op *op = plan_add(plan, OP_PROPAGATION);
         op->path = "/";
         op->flags = flags & ~(uint64_t)MS_REC;

@@ -239,11 +239,10 @@ def test_no_descriptor_leaks(bundle):
 
 def test_terminal_in_the_foreground(bundle):
     bundle.process['terminal'] = True
-    bundle.process['consoleSize'] = {'height': 33, 'width': 99}
-    bundle.shell('tty; ls -l /dev/console | cut -c1; exit 4').save()
-    command = f'{RUNTIME} --root {bundle.root} run -b {bundle.path}/bundle {bundle.id}'
+    bundle.shell('tty; stty size; ls -l /dev/console | cut -c1; exit 4').save()
+    command = f'stty rows 33 cols 99; {RUNTIME} --root {bundle.root} run -b {bundle.path}/bundle {bundle.id}'
     done = subprocess.run(['script', '-qec', command, '/dev/null'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30)
-    assert done.returncode == 4 and b'/dev/pts/0\r\n' in done.stdout
+    assert done.returncode == 4 and b'/dev/pts/0\r\n' in done.stdout and b'33 99\r\n' in done.stdout
 
 
 def test_terminal_over_a_console_socket(bundle):
@@ -255,13 +254,17 @@ def test_terminal_over_a_console_socket(bundle):
     server.listen(1)
     server.settimeout(20)
     bundle.process['terminal'] = True
-    bundle.shell('tty; sleep 1000').save()
+    bundle.process['consoleSize'] = {'height': 33, 'width': 99}
+    bundle.shell('tty; stty size; sleep 1000').save()
     assert bundle.create('--console-socket', path).returncode == 0
     peer, _ = server.accept()
     _, ancillary, _, _ = peer.recvmsg(4096, socket.CMSG_SPACE(4))
     master = array.array('i', ancillary[0][2])[0]
     assert bundle.call('start', bundle.id).returncode == 0
-    assert b'/dev/pts/0' in os.read(master, 100)
+    said = b''
+    while said.count(b'\n') < 2:
+        said += os.read(master, 100)
+    assert said == b'/dev/pts/0\r\n33 99\r\n'
     os.close(master)
     peer.close()
     server.close()

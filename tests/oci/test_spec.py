@@ -1,12 +1,7 @@
 """What a config.json may ask for, seen from inside the container."""
-import ctypes
-import errno
-import fcntl
 import json
 import os
 import shutil
-import socket
-import struct
 import subprocess
 import time
 
@@ -39,6 +34,29 @@ def test_capabilities(bundle):
                      'CapAmb:': '0' * 16}
 
 
+def test_ambient_capabilities(bundle):
+    bundle.process['user'] = {'uid': 1000, 'gid': 1000}
+    kinds = ('bounding', 'effective', 'permitted', 'inheritable', 'ambient')
+    bundle.process['capabilities'] = {kind: ['CAP_NET_RAW'] for kind in kinds}
+    lines = dict(line.split() for line in bundle.output('grep ^Cap /proc/self/status').splitlines())
+    assert set(lines.values()) == {'0' * 12 + '2000'}
+
+
+@pytest.mark.parametrize('wanted', [True, False])
+def test_no_new_privileges(bundle, wanted):
+    bundle.process['noNewPrivileges'] = wanted
+    assert bundle.output('grep NoNewPrivs /proc/self/status').split()[1] == str(int(wanted))
+
+
+@pytest.mark.parametrize('key,word,file', [('selinuxLabel', 'selinux', '/sys/fs/selinux'), ('apparmorProfile', 'apparmor', '/sys/kernel/security/apparmor')])
+def test_labels_without_their_security_module(bundle, key, word, file):
+    if os.path.exists(file):
+        pytest.skip(f'this kernel has {word}')
+    bundle.process[key] = 'some_label'
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and word in done.stderr.lower() and bundle.remains() == []
+
+
 def test_rlimits(bundle):
     bundle.process['rlimits'] = [{'type': 'RLIMIT_NOFILE', 'soft': 100, 'hard': 200}, {'type': 'RLIMIT_CORE', 'soft': 0, 'hard': 0}]
     out = bundle.output('grep -E "open files|core" /proc/self/limits').split()
@@ -62,64 +80,6 @@ def test_oom_score_is_left_alone_or_set(bundle):
     assert int(bundle.output('cat /proc/self/oom_score_adj')) == own
     bundle.process['oomScoreAdj'] = own + 100
     assert int(bundle.output('cat /proc/self/oom_score_adj')) == own + 100
-
-
-@pytest.mark.berth
-def test_personality(bundle):
-    bundle.linux['personality'] = {'domain': 'LINUX32'}
-    assert bundle.output('cat /proc/self/personality; uname -m').split() == ['00000008', 'i686']
-    bundle.linux['personality'] = {'domain': 'LINUX'}
-    assert bundle.output('cat /proc/self/personality') == '00000000'
-
-
-@pytest.mark.berth
-@pytest.mark.parametrize('policy,number', [('SCHED_OTHER', 0), ('SCHED_BATCH', 3), ('SCHED_IDLE', 5)])
-def test_scheduler_policies(bundle, policy, number):
-    bundle.process['scheduler'] = {'policy': policy, 'nice': 3, 'flags': ['SCHED_FLAG_RESET_ON_FORK']}
-    assert bundle.output('cut -d" " -f41 /proc/1/stat') == str(number)
-
-
-@pytest.mark.berth
-@pytest.mark.parametrize('policy,number', [('SCHED_FIFO', 1), ('SCHED_RR', 2)])
-def test_real_time_schedulers(bundle, policy, number):
-    """A v1 cpu group without real-time budget refuses them, in one line."""
-    bundle.process['scheduler'] = {'policy': policy, 'priority': 10}
-    bundle.args('busybox', 'cut', '-d', ' ', '-f40,41', '/proc/self/stat')
-    done = bundle.run()
-    if os.path.exists('/sys/fs/cgroup/cpu/cpu.rt_runtime_us'):
-        assert done.returncode == 1 and 'error setting scheduler: sched_setattr: Operation not permitted' in done.stderr
-        period = {'realtimePeriod': 1000000, 'realtimeRuntime': 10000}
-        bundle.linux['resources'].setdefault('cpu', {}).update(period)
-        done = bundle.run()
-    assert (done.returncode, done.stdout.strip()) == (0, f'10 {number}'), done.stderr
-
-
-@pytest.mark.berth
-@pytest.mark.parametrize('kind,number,priority', [('IOPRIO_CLASS_BE', 2, 5), ('IOPRIO_CLASS_RT', 1, 3), ('IOPRIO_CLASS_IDLE', 3, 0)])
-def test_io_priorities(bundle, kind, number, priority):
-    bundle.process['ioPriority'] = {'class': kind, 'priority': priority}
-    bundle.up()
-    ioprio_get = 252
-    value = ctypes.CDLL(None).syscall(ioprio_get, 1, bundle.state()['pid'])
-    assert (value >> 13, value & 7) == (number, priority)
-
-
-@pytest.mark.berth
-def test_exec_affinity(bundle):
-    """The first list is for entering, the last is what the process keeps."""
-    cpus = sorted(os.sched_getaffinity(0))
-    bundle.process['execCPUAffinity'] = {'initial': str(cpus[0]), 'final': str(cpus[-1])}
-    bundle.up()
-    assert f'Cpus_allowed_list:\t{cpus[-1]}\n' in bundle.exec('cat', '/proc/self/status').stdout
-    assert os.sched_getaffinity(bundle.state()['pid']) == set(cpus)
-
-
-@pytest.mark.berth
-def test_scheduler_and_io_priority(bundle):
-    bundle.process['scheduler'] = {'policy': 'SCHED_BATCH', 'nice': 5}
-    bundle.process['ioPriority'] = {'class': 'IOPRIO_CLASS_IDLE', 'priority': 0}
-    out = bundle.output('cut -d" " -f19,41 /proc/self/stat')
-    assert out == '5 3'
 
 
 def test_masked_and_read_only_paths(bundle):
@@ -222,6 +182,45 @@ def test_propagation(bundle):
         assert mountinfo(out, '/private')[1] == []
     finally:
         os.system(f'umount {source}')
+
+
+@pytest.mark.parametrize('word,fields', [('rprivate', []), ('private', []), ('rslave', ['master']), ('slave', ['master']),
+                                         ('rshared', ['shared']), ('shared', ['shared']), ('unbindable', ['unbindable'])])
+def test_propagation_of_a_mount(bundle, word, fields):
+    source = bundle.path / 'source'
+    source.mkdir()
+    os.system(f'mount -t tmpfs tmpfs {source} && mount --make-shared {source}')
+    try:
+        bundle.mount('/mnt', source, options=['bind', word])
+        found = mountinfo(bundle.output('cat /proc/self/mountinfo'), '/mnt')[1]
+        assert set(fields) <= {item.split(':')[0] for item in found} and bool(found) == bool(fields)
+    finally:
+        os.system(f'umount {source}')
+
+
+@pytest.mark.parametrize('word,fields', [('private', []), ('rprivate', []), ('shared', ['shared']), ('unbindable', ['unbindable'])])
+def test_propagation_of_the_root(bundle, word, fields):
+    bundle.linux['rootfsPropagation'] = word
+    found = mountinfo(bundle.output('cat /proc/self/mountinfo'), '/')[1]
+    assert [item.split(':')[0] for item in found] == fields
+
+
+@pytest.mark.parametrize('word', ['slave', 'rslave'])
+def test_a_slave_root_gets_what_the_host_mounts(bundle, word):
+    """With the root a slave of the host's, a later mount of the host arrives; nothing goes the other way."""
+    source = bundle.path / 'source'
+    source.mkdir()
+    os.system(f'mount -t tmpfs tmpfs {source} && mount --make-shared {source} && mkdir {source}/below {source}/inner')
+    try:
+        bundle.linux['rootfsPropagation'] = word
+        bundle.mount('/mnt', source, options=['rbind', 'rslave']).all_capabilities()
+        bundle.process['noNewPrivileges'] = False
+        bundle.up('mount -t tmpfs inner /mnt/inner; touch /mnt/inner/seen; sleep 1000')
+        os.system(f'mount -t tmpfs later {source}/below')
+        assert 'later /mnt/below' in bundle.exec('cat', '/proc/mounts').stdout
+        assert os.listdir(source / 'inner') == []
+    finally:
+        os.system(f'umount {source}/below; umount {source}')
 
 
 def test_what_a_container_mounts_stays_inside(bundle):
@@ -467,48 +466,3 @@ def test_a_hook_that_takes_too_long(bundle):
     bundle.hook('createRuntime', 'sleep 100', timeout=1)
     done = bundle.create()
     assert done.returncode == 1 and 'timeout' in done.stderr and bundle.remains() == []
-
-
-# ---- seccomp --------------------------------------------------------------------------------------------------------
-
-def test_seccomp(bundle):
-    bundle.linux['seccomp'] = {'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
-                               'syscalls': [{'names': ['mkdir', 'mkdirat'], 'action': 'SCMP_ACT_ERRNO', 'errnoRet': 30}]}
-    assert 'Read-only file system' in bundle.output('mkdir /x 2>&1 || true; grep Seccomp: /proc/self/status')
-    bundle.up()
-    assert 'Read-only file system' in bundle.exec('mkdir', '/x').stderr
-
-
-def receive_listener(server):
-    server.settimeout(10)
-    connection, _ = server.accept()
-    with connection:
-        text, descriptors, _, _ = socket.recv_fds(connection, 65536, 4)
-    return json.loads(text), descriptors
-
-
-def test_seccomp_listener(bundle):
-    """The agent gets the filter's descriptor with the state, and what it answers is what the call returns."""
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(bundle.path / 'agent'))
-        server.listen()
-        bundle.linux['seccomp'] = {'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
-                                   'listenerPath': str(bundle.path / 'agent'), 'listenerMetadata': 'some words',
-                                   'syscalls': [{'names': ['mkdir'], 'action': 'SCMP_ACT_NOTIFY'}]}
-        bundle.shell('mkdir /x 2>/err; sleep 1000').save()
-        making = subprocess.Popen([RUNTIME, '--root', str(bundle.root), 'run', '-d', '-b', str(bundle.path / 'bundle'), bundle.id],
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        state, descriptors = receive_listener(server)
-        assert making.wait(10) == 0
-    assert state['fds'] == ['seccompFd'] and state['metadata'] == 'some words' and len(descriptors) == 1
-    assert state['state']['id'] == bundle.id and state['state']['status'] == 'creating' and state['pid'] == bundle.state()['pid']
-    request = bytearray(80)
-    fcntl.ioctl(descriptors[0], 0xc0502100, request)
-    cookie, caller, _, number = struct.unpack_from('=QIIi', request)
-    assert number == 83
-    fcntl.ioctl(descriptors[0], 0xc0182101, struct.pack('=QqiI', cookie, 0, -errno.EXDEV, 0))
-    os.close(descriptors[0])
-    end = time.monotonic() + 5
-    while 'ross-device' not in (bundle.rootfs / 'err').read_text():
-        assert time.monotonic() < end
-        time.sleep(0.02)
