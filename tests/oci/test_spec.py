@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import OURS, RUNTIME
+from conftest import OURS, RUNTIME, cgroup_roots
 
 
 def test_hostname_and_domainname(bundle):
@@ -302,6 +302,23 @@ def test_an_overlay_of_folders_of_the_host(bundle):
     assert os.listdir(folders[1]) == ['above']
 
 
+@pytest.mark.berth
+def test_features_tell_the_truth(bundle):
+    """Each mount option that `features` lists is taken; an unknown one goes to the file system, which refuses it."""
+    done = bundle.call('features')
+    told = json.loads(done.stdout)
+    assert told['ociVersionMax'].startswith('1.2') and len(told['hooks']) == 6 and len(told['linux']['namespaces']) == 8
+    assert told['linux']['mountExtensions']['idmap']['enabled'] is True
+    words = [word for word in told['mountOptions'] if word not in ('idmap', 'ridmap', 'remount', 'bind', 'rbind', 'mand')]
+    for word in words:
+        bundle.mount(f'/tmp/{word}', 'tmpfs', 'tmpfs', [word])
+    targets = [line.split()[4] for line in bundle.output('cat /proc/self/mountinfo').splitlines()]
+    assert {f'/tmp/{word}' for word in words} <= set(targets)
+    bundle.mount('/tmp/x', 'tmpfs', 'tmpfs', ['nosuchword'])
+    done = bundle.run()
+    assert done.returncode == 1 and 'nosuchword' in done.stderr
+
+
 # ---- namespaces -----------------------------------------------------------------------------------------------------
 
 def test_user_namespace(bundle):
@@ -416,6 +433,24 @@ def test_cgroup_namespace_and_limits(bundle):
                         'touch /sys/fs/cgroup/memory/x 2>&1; true').splitlines()
     assert all(line.endswith(':/') for line in out if line.count(':') == 2 and line[0].isdigit())
     assert str(64 << 20) in out and any('Read-only' in line for line in out)
+
+
+def test_an_empty_cpuset_above_is_filled(bundle):
+    """A caller's `mkdir` leaves a v1 cpuset that takes no tasks."""
+    parent = f'/sys/fs/cgroup/cpuset/{bundle.id}-parent'
+    if not os.path.exists('/sys/fs/cgroup/cpuset/cpuset.cpus'):
+        pytest.skip('no v1 cpuset here')
+    os.mkdir(parent)
+    try:
+        bundle.linux['cgroupsPath'] = f'/{bundle.id}-parent/{bundle.id}'
+        assert 'cpuset' in bundle.output('cat /proc/self/cgroup')
+        with open(f'{parent}/cpuset.cpus') as file, open('/sys/fs/cgroup/cpuset/cpuset.cpus') as root:
+            assert file.read() == root.read()
+    finally:
+        bundle.remove()
+        for root in cgroup_roots():
+            if os.path.isdir(f'{root}/{bundle.id}-parent'):
+                os.rmdir(f'{root}/{bundle.id}-parent')
 
 
 # ---- hooks ----------------------------------------------------------------------------------------------------------
