@@ -105,7 +105,8 @@ static unsigned outside(const struct json_list *maps, unsigned id)
     return 0;
 }
 
-// In a user namespace nobody may make a device. So it is made here, in a file system that nobody else sees, and bound.
+// In a user namespace nobody may make a device. So it is made here, in a file system that nobody else sees, and bound. EPERM:
+// we are in such a namespace ourselves.
 static int make_host_node(struct sandbox_plan *plan, const struct sandbox_config *config, const struct oci_device *device, struct err *err)
 {
     const struct oci_linux *section = config->linux_section;
@@ -137,6 +138,12 @@ static int bind_device(struct sandbox_plan *plan, const struct sandbox_config *c
         return 0;
     }
     int fd = make_host_node(plan, config, device, err);
+    if (fd < 0 && err->number == EPERM) {
+        err_clear(err);
+        fd = open(device->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            err_errno(err, errno, "open");
+    }
     if (fd < 0)
         return err_wrap(err, "device %s", device->path ? device->path : "");
     own_bind(plan, fd, device->path, false);

@@ -339,6 +339,30 @@ def test_devices_in_a_user_namespace(bundle):
                                 'character special file 1,3 666 0:0', '4']
 
 
+@pytest.mark.berth
+def test_devices_when_we_are_in_a_user_namespace(bundle):
+    """Nobody may make one there; the host's are bound."""
+    bundle.users(0)
+    for kind in ('uidMappings', 'gidMappings'):
+        bundle.linux[kind][0]['size'] = 1
+    bundle.config['mounts'] = [mount for mount in bundle.config['mounts'] if not mount['destination'].startswith(('/sys', '/dev/pts'))]
+    bundle.linux['resources'] = {}
+    bundle.shell('echo x >/dev/null && stat -c %t,%T /dev/null').save()
+    script = 'read go; mount -t proc proc /proc && exec "$@"'
+    command = ['unshare', '--user', '--mount', '--pid', '--fork', 'sh', '-c', script, 'sh', RUNTIME, '--root', str(bundle.root),
+               'run', '-b', str(bundle.path / 'bundle'), bundle.id]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 5
+    while os.readlink(f'/proc/{process.pid}/ns/user') == os.readlink('/proc/self/ns/user'):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    for kind in ('uid_map', 'gid_map'):
+        with open(f'/proc/{process.pid}/{kind}', 'w') as file:
+            file.write('0 0 65536')
+    out, errors = process.communicate('go\n', timeout=30)
+    assert out == '1,3\n', errors
+
+
 def test_exec_into_a_user_namespace(bundle):
     bundle.users().up()
     assert bundle.exec('cat', '/proc/self/uid_map').stdout.split() == ['0', '100000', '65536']
