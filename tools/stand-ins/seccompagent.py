@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Answers seccomp notifications, as the helper of that name in runc's tests does: mkdir is made in the container's tree under a name
-with the filter's metadata behind it, chmod and its kin fail with ENOMEDIUM, all else goes on. x86_64."""
-import argparse
+with the filter's metadata behind it, chmod and its kin fail with ENOMEDIUM, all else goes on. x86_64.
+Its standard input is the socket that it listens at (seccompagent.c)"""
 import ctypes
 import errno
 import fcntl
@@ -92,18 +92,7 @@ def take(connection):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('-socketfile', required=True)
-    parser.add_argument('-pid-file')
-    options = parser.parse_args()
-    if os.path.exists(options.socketfile):
-        os.unlink(options.socketfile)
-    if options.pid_file:
-        with open(options.pid_file, 'w') as file:
-            file.write(str(os.getpid()))
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(options.socketfile)
-    server.listen()
+    server = socket.socket(fileno=0)
     while True:
         connection, _ = server.accept()
         try:
