@@ -36,7 +36,7 @@ check: ## all tests, with one closing line; T=word picks unit and end-to-end tes
 check-kvm: ## microVMs on a real KVM, made by emulation: Debian's kernel under berth-vmm; needs no /dev/kvm (root)
 	@tools/check-kvm
 
-check-full: ## check, then both clients, a real dockerd beside ours, kill loops; writes docs/test-report.md (root)
+check-full: ## check, then both clients, a real dockerd beside ours, runc's and crun's own tests, kill loops; writes docs/test-report.md (root)
 	@tools/check-full
 
 bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)

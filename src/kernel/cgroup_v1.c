@@ -30,7 +30,7 @@ static int inherit(int parent_fd, int dir_fd, const char *file, struct err *err)
     return cgroup_put(dir_fd, file, err, "%s", buf_text(&above));
 }
 
-// A new cpuset is empty, and an empty one takes no tasks.
+// A new cpuset is empty, also one that a caller made for us, and an empty one takes no tasks.
 int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, struct err *err)
 {
     if (!has_word(controllers, "cpuset"))

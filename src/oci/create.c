@@ -139,7 +139,7 @@ static int fill_config(struct making *making, struct err *err)
         return -1;
     fill_hooks(making, out);
     describe_state(container, out);
-    return read_preserved(&call->args, &call->arena, &out->keep_fds, &out->keep_len, err);
+    return read_preserved(&call->args, &container->arena, in->process, &out->keep_fds, &out->keep_len, err);
 }
 
 // ---- making it ------------------------------------------------------------------------------------------------------
@@ -178,6 +178,8 @@ static int poststart(struct making *making, struct err *err)
 
 static int finish_run(struct making *making, struct err *err)
 {
+    if (!making->detach)
+        foreground_size(making->master_fd);
     if (sandbox_start(making->sandbox, err) < 0)
         return err_wrap(err, "unable to start container process");
     if (poststart(making, err) < 0)

@@ -159,6 +159,8 @@ static int finish(struct call *call, struct sandbox *sandbox, int master_fd, boo
         return -1;
     if (!str_empty(pid_file) && write_pid_file(pid_file, sandbox_pid(sandbox), err) < 0)
         return -1;
+    if (!detach)
+        foreground_size(master_fd);
     if (sandbox_start(sandbox, err) < 0)
         return -1;
     return detach ? 0 : foreground(sandbox, master_fd, &call->exit_code, err);
@@ -169,7 +171,7 @@ static int give_listener(int listener_fd, pid_t pid, void *context, struct err *
     return seccomp_send_listener(context, pid, listener_fd, err);
 }
 
-static int launch(struct call *call, struct container *container, const struct oci_process *process, struct err *err)
+static int launch(struct call *call, struct container *container, struct oci_process *process, struct err *err)
 {
     bool detach = args_flag(&call->args, "detach");
     struct cgroup *cgroup = NULL;
@@ -186,7 +188,7 @@ static int launch(struct call *call, struct container *container, const struct o
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
     if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||
-        read_preserved(&call->args, &call->arena, &exec.keep_fds, &exec.keep_len, err) < 0 ||
+        read_preserved(&call->args, &call->arena, process, &exec.keep_fds, &exec.keep_len, err) < 0 ||
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
     const struct strv *wanted = args_list(&call->args, "cgroup");

@@ -68,17 +68,31 @@ static int count_of(const char *text, const char *what, size_t *out, struct err 
     return 0;
 }
 
-int read_preserved(const struct args *args, struct arena *arena, const int **out, size_t *len, struct err *err)
+// Those of systemd's protocol are ours only if it says so; who sets just the number, as callers of crun do, means us, too.
+static int count_listeners(size_t *out, struct err *err)
+{
+    const char *pid = getenv("LISTEN_PID");
+    uint64_t value;
+    *out = 0;
+    if (!str_empty(pid) && (!num_parse_u64(slice_of(pid), INT32_MAX, &value) || (pid_t)value != getpid()))
+        return 0;
+    return count_of(getenv("LISTEN_FDS"), "LISTEN_FDS", out, err);
+}
+
+int read_preserved(const struct args *args, struct arena *arena, struct oci_process *process, const int **out, size_t *len,
+                   struct err *err)
 {
     size_t listen = 0, preserved = 0;
-    if (count_of(getenv("LISTEN_FDS"), "LISTEN_FDS", &listen, err) < 0 ||
-        count_of(args_text(args, "preserve-fds"), "--preserve-fds", &preserved, err) < 0)
+    if (count_listeners(&listen, err) < 0 || count_of(args_text(args, "preserve-fds"), "--preserve-fds", &preserved, err) < 0)
         return -1;
+    if (listen > 0) {
+        strv_push_arena(&process->env, arena, arena_printf(arena, "LISTEN_FDS=%zu", listen));
+        strv_push_arena(&process->env, arena, "LISTEN_PID=1");
+    }
     int *fds = arena_alloc(arena, (listen + preserved + 1) * sizeof(int));
     for (size_t i = 0; i < listen + preserved; i++) {
-        fds[i] = 3 + (int)i;
-        if (fcntl(fds[i], F_GETFD) < 0)
-            return err_errno(err, errno, "unable to stat preserved-fd %zu (of %zu)", i, preserved);
+        int flags = fcntl(3 + (int)i, F_GETFD);
+        fds[i] = flags >= 0 && !(flags & FD_CLOEXEC) ? 3 + (int)i : -1; // with the flag it is ours, not the caller's
     }
     *out = fds;
     *len = listen + preserved;
@@ -93,19 +107,30 @@ struct relay {
     bool raw;
 };
 
+// A terminal without a size of its own leaves the container's as the document has it.
 static void follow_size(const struct relay *relay)
 {
     struct winsize size;
-    if (relay->master >= 0 && relay->tty >= 0 && ioctl(relay->tty, TIOCGWINSZ, &size) == 0)
+    if (relay->master >= 0 && relay->tty >= 0 && ioctl(relay->tty, TIOCGWINSZ, &size) == 0 && (size.ws_row || size.ws_col))
         ioctl(relay->master, TIOCSWINSZ, &size);
+}
+
+static int own_terminal(void)
+{
+    for (int fd = 2; fd >= 0; fd--)
+        if (isatty(fd))
+            return fd;
+    return -1;
+}
+
+void foreground_size(int master_fd)
+{
+    follow_size(&(struct relay){ .master = master_fd, .tty = own_terminal() });
 }
 
 static void relay_start(struct relay *relay, int master)
 {
-    *relay = (struct relay){ .master = master, .tty = -1 };
-    for (int fd = 2; fd >= 0 && master >= 0 && relay->tty < 0; fd--)
-        if (isatty(fd))
-            relay->tty = fd;
+    *relay = (struct relay){ .master = master, .tty = master >= 0 ? own_terminal() : -1 };
     if (relay->tty < 0 || tcgetattr(relay->tty, &relay->saved) < 0)
         return;
     struct termios raw = relay->saved;

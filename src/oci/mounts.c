@@ -134,14 +134,14 @@ static int read_mount(struct reader *reader, const struct oci_mount *in, struct 
     }
     if (bind || str_eq(in->type, "bind"))
         return read_bind(reader, in, out, err) < 0 ? -1 : read_idmap(reader, in, out, err);
-    if (out->idmap_fd >= 0 || in->uid_mappings.len)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "id maps of a mount that is no bind are not supported");
     if (str_empty(in->type))
         return err_set(err, ERR_INVALID_ARGUMENT, "mount of \"%s\" has no type", out->target);
     if (out->copy_up && !str_eq(in->type, "tmpfs"))
         return err_set(err, ERR_INVALID_ARGUMENT, "tmpcopyup on \"%s\", which is no tmpfs", out->target);
     out->kind = str_eq(in->type, "cgroup") || str_eq(in->type, "cgroup2") ? CONFIG_MOUNT_CGROUP : CONFIG_MOUNT_NEW;
-    return 0;
+    if (out->kind == CONFIG_MOUNT_CGROUP && (out->idmap_fd >= 0 || in->uid_mappings.len))
+        return err_set(err, ERR_INVALID_ARGUMENT, "a cgroup mount takes no id maps");
+    return read_idmap(reader, in, out, err);
 }
 
 int mounts_read(const struct oci_config *config, const char *bundle, bool rootless, struct arena *arena, struct mount_set *out,

@@ -211,11 +211,15 @@ int criu_failed(const struct criu_folders *folders, struct err *err); // adds wh
 
 int send_console(const char *socket_path, int master_fd, struct err *err);
 int write_pid_file(const char *path, pid_t pid, struct err *err);
-int read_preserved(const struct args *args, struct arena *arena, const int **out, size_t *len, struct err *err);
-// LISTEN_FDS of the caller come first.
+// The numbers from 3 on that the process is to have too: the caller's LISTEN_FDS, then those of --preserve-fds; -1 is a hole.
+// Adds LISTEN_FDS and LISTEN_PID to the process's environment where there are such.
+int read_preserved(const struct args *args, struct arena *arena, struct oci_process *process, const int **out, size_t *len,
+                   struct err *err);
 int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
 // Gives away what the caller of create, run or restore asked for: the terminal's master, the file with the pid.
 int hand_over(struct call *call, int master_fd, const char *pid_file, pid_t pid, struct err *err);
+// Gives a container's terminal the size of ours, before the process looks at it.
+void foreground_size(int master_fd);
 // Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
 int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);
 

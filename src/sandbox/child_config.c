@@ -151,7 +151,9 @@ int op_filesystem(struct child *child, const struct op *op, struct err *err)
         return -1;
     if ((op->how & OP_FILL) && child_copy_tree(target, mount, err) < 0)
         return err_wrap(err, "tmpcopyup");
-    if (mount_attach(mount, target, err) < 0)
+    if (op->fd > 0 && clone_map_ids(mount, op->fd, false, err) < 0)
+        return -1;
+    if (mount_attach(mount, target, err) < 0 || child_replace_root(child, op, mount, err) < 0)
         return -1;
     child->last_mount = take_fd(&mount); // closed with everything else before the exec
     if (op->slot != SLOT_NONE)

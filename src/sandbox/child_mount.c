@@ -82,7 +82,7 @@ int child_check_target(struct child *child, const struct op *op, int target, str
     struct stat st, root;
     if (fstatfs(target, &fs) < 0 || fstat(target, &st) < 0 || fstat(child->root_fd, &root) < 0)
         return err_errno(err, errno, "stat");
-    if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
+    if (st.st_dev == root.st_dev && st.st_ino == root.st_ino && !(op->how & OP_ON_ROOT))
         return err_set(err, ERR_INVALID_ARGUMENT, "is the root");
     if (fs.f_type == PROC_SUPER_MAGIC && !(op->how & OP_ON_PROC))
         return err_set(err, ERR_PERMISSION_DENIED, "cannot be mounted because it is inside /proc");
@@ -127,6 +127,16 @@ static int bind_target(struct child *child, const struct op *op, struct err *err
                                : path_make_file(child->root_fd, op->path, 0755, err);
 }
 
+// From now on "/" is what was mounted there: paths are looked up in it and it is what the child moves into.
+int child_replace_root(struct child *child, const struct op *op, int mount, struct err *err)
+{
+    if (!(op->how & OP_ON_ROOT))
+        return 0;
+    fd_close(child->root_fd);
+    child->root_fd = fcntl(mount, F_DUPFD_CLOEXEC, 3);
+    return child->root_fd >= 0 ? 0 : err_errno(err, errno, "dup");
+}
+
 int op_bind(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int target = bind_target(child, op, err);
@@ -138,7 +148,9 @@ int op_bind(struct child *child, const struct op *op, struct err *err)
                        "not a directory: are you trying to mount a directory onto a file (or vice-versa)? Check if the "
                        "specified host path exists and is the expected type");
     child->last_mount = child->bind_fds[op->index];
-    return mount_attach(child->last_mount, target, err);
+    if (mount_attach(child->last_mount, target, err) < 0)
+        return -1;
+    return child_replace_root(child, op, child->last_mount, err);
 }
 
 int child_slot_fd(const struct child *child, const struct op *op)

@@ -91,7 +91,9 @@ int op_close(struct child *child, const struct op *op, struct err *err)
             return -1;
     }
     for (int i = 0; i < next - 3; i++) {
-        if (move_fd(child->passed_fds[i], 3 + i, 0, err) < 0)
+        if (child->passed_fds[i] < 0)
+            close(3 + i); // a hole: what has the number is not for the process
+        else if (move_fd(child->passed_fds[i], 3 + i, 0, err) < 0)
             return -1;
     }
     for (size_t i = 0; i < ARRAY_LEN(ours); i++) {

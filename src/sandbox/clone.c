@@ -20,6 +20,12 @@ static uint64_t cleared(uint64_t set, uint64_t clear)
     return clear | (set & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0);
 }
 
+int clone_map_ids(int mount_fd, int users_fd, bool recursive, struct err *err)
+{
+    struct mount_attr map = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)users_fd };
+    return set_attributes(mount_fd, &map, recursive, err);
+}
+
 int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err)
 {
     _cleanup_close_ int fd = mount_clone(source_fd, bind->recursive, err);
@@ -28,11 +34,8 @@ int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err)
     struct mount_attr spread = { .propagation = bind->propagation };
     if (fd < 0 || set_attributes(fd, &spread, bind->recursive, err) < 0)
         return -1;
-    if (bind->idmap_fd > 0) {
-        struct mount_attr map = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)bind->idmap_fd };
-        if (set_attributes(fd, &map, bind->idmap_recursive, err) < 0)
-            return -1;
-    }
+    if (bind->idmap_fd > 0 && clone_map_ids(fd, bind->idmap_fd, bind->idmap_recursive, err) < 0)
+        return -1;
     bool once = !bind->source; // Docker's binds carry their attributes to all that comes along
     if (set_attributes(fd, &own, once && bind->recursive, err) < 0 || set_attributes(fd, &all, true, err) < 0)
         return -1;

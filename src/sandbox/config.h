@@ -4,7 +4,8 @@
 // The order of the plan depends on what is asked for. Without a user namespace and without hooks that must see the host,
 // the rootfs becomes "/" first and every path after that is one of the container ("early"). With them the mounts are made
 // while the host's tree is still there, below the rootfs's descriptor ("late"): procfs can be mounted in a user namespace
-// only where one is in sight, and createRuntime and createContainer hooks expect the mounts and the old root.
+// only where one is in sight, createRuntime and createContainer hooks expect the mounts and the old root, paths in the options
+// of a file system (an overlay's layers) are the host's, and a mount on "/" is what the child has to move into.
 //
 // With a start fifo the child outlives its parent: it waits for a byte there, whoever writes it (`berth-oci start`), and
 // leaves an error that comes after that in the report file, as the bytes of struct err.
@@ -73,7 +74,7 @@ struct sandbox_config {
     size_t mount_len;
     struct cgroup *cgroup; // may be NULL
     const struct filter_program *filter; // NULL: unconfined; copied. One that notifies has SANDBOX_STAGE_LISTENER after it
-    const int *keep_fds; // as in struct sandbox_spec
+    const int *keep_fds; // as in struct sandbox_spec; -1 is a hole
     size_t keep_len;
     bool no_pivot, no_new_keyring;
     bool rootless; // the caller has no rights over the host: clones and maps as an unprivileged user may make them

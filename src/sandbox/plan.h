@@ -87,6 +87,7 @@ enum slot { SLOT_NONE, SLOT_PROC, SLOT_DEV, SLOT_PTS, SLOT_CGROUP, SLOT_COUNT };
 #define OP_RECURSIVE 16
 #define OP_PLAIN_TARGET 32 // OP_FILESYSTEM: no link on the way
 #define OP_NO_PIVOT 64
+#define OP_ON_ROOT 512 // OP_BIND, OP_FILESYSTEM: the mount takes the root's place
 #define OP_FILL 256 // OP_FILESYSTEM: with what the folder below has
 #define OP_FINAL 128 // OP_AFFINITY: the one for the process, not for its preparation
 
@@ -98,7 +99,7 @@ struct op {
     uint64_t clear; // OP_REMOUNT
     unsigned how; // OP_* words above
     enum slot slot;
-    int fd;
+    int fd; // OP_JOIN_NAMESPACE; OP_FILESYSTEM: the user namespace of its id map, or -1
     size_t index;
     const struct mount_option *options;
     size_t option_len;
@@ -170,6 +171,7 @@ struct sandbox_plan {
     int pidns_fd; // the child is born into this pid namespace; -1: ours or a new one. Owned unless exec.
     int *owned_fds; // of namespaces that were named by path
     size_t owned_len;
+    int devices_fd; // one of them: a detached file system with the devices that the child may not make; -1: none
 
     struct sandbox_rootfs rootfs;
     struct plan_bind *binds;
@@ -229,6 +231,8 @@ void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec);
 int plan_sysctls_of(struct sandbox_plan *plan, const struct kvs *map, uint64_t owned, struct err *err);
 int plan_names_of(struct sandbox_plan *plan, const char *hostname, const char *domainname, struct err *err);
 void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *path, uint64_t attrs);
+// Mode, number and owner of a device as an operation has them.
+int plan_device_node(const struct oci_device *device, struct op *out, struct err *err);
 int plan_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err);
 // plan_attributes.c: scheduler, io priority, personality, affinity, labels.
 int plan_attributes(struct sandbox_plan *plan, const struct oci_process *process, struct err *err);
@@ -297,11 +301,13 @@ int child_check_target(struct child *child, const struct op *op, int target, str
 int child_find_command(struct child *child, struct err *err);
 int child_stage(struct child *child, enum sandbox_stage stage, int fd, struct err *err);
 int child_system_target(struct child *child, const char *path, struct err *err);
+int child_replace_root(struct child *child, const struct op *op, int mount, struct err *err);
 int child_slot_fd(const struct child *child, const struct op *op);
 // child_copy.c: folders, files, links and nodes with owner, mode and times; other file systems are left out.
 int child_copy_tree(int from_fd, int to_fd, struct err *err);
 // clone.c: the detached clone of one bind, with its attributes.
 int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err);
+int clone_map_ids(int mount_fd, int users_fd, bool recursive, struct err *err);
 // before.c: in the process between; does not come back.
 _Noreturn void before_run(struct child *child, struct clone_args *args);
 

@@ -101,9 +101,7 @@ static int namespaces(struct sandbox_plan *plan, const struct sandbox_config *co
     for (size_t i = 0; i < list->len; i++)
         if (want(&wanted, &items[i], err) < 0)
             return -1;
-    if (wanted.joined & CLONE_NEWNS)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "joining a mount namespace by path is not supported");
-    if (!(wanted.fresh & CLONE_NEWNS))
+    if (!((wanted.fresh | wanted.joined) & CLONE_NEWNS))
         return err_set(err, ERR_NOT_IMPLEMENTED, "a container without a mount namespace of its own is not supported");
     struct plan_before *before = &plan->before;
     before->new_time = wanted.fresh & CLONE_NEWTIME;
@@ -211,7 +209,7 @@ static int settings(struct sandbox_plan *plan, const struct sandbox_config *conf
 static int build(struct sandbox_plan *plan, const struct sandbox_config *config, struct err *err)
 {
     bool users = has_users(config);
-    bool late = users || config->runtime_hooks || config->create_container_len > 0;
+    bool late = users || config->runtime_hooks || config->create_container_len > 0 || plan_config_needs_host(config);
     plan->owned_fds = arena_alloc(&plan->arena, PLAN_OWNED_MAX * sizeof(int));
     if (plan_process(plan, config->process, err) < 0 || plan_config_binds(plan, config, users, err) < 0)
         return -1;

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "kernel/abi.h"
+#include "kernel/path.h"
 #include "plan_config.h"
 
 #define RDONLY MOUNT_ATTR_RDONLY
@@ -86,17 +87,66 @@ static int each_device(struct sandbox_plan *plan, const struct sandbox_config *c
     return 0;
 }
 
+static void own_bind(struct sandbox_plan *plan, int fd, const char *path, bool in_child)
+{
+    if (fd >= 0)
+        plan->owned_fds[plan->owned_len++] = fd;
+    plan->binds[plan->bind_len++] = (struct plan_bind){ .source_fd = fd, .target = path, .source = path, .propagation = MS_PRIVATE,
+                                                        .idmap_fd = -1, .in_child = in_child };
+}
+
+// The host's number of an id in the container, or 0 where the namespace is somebody else's and its map not known here.
+static unsigned outside(const struct json_list *maps, unsigned id)
+{
+    const struct oci_id_mapping *items = maps->items;
+    for (size_t i = 0; i < maps->len; i++)
+        if (id >= items[i].container_id && id - items[i].container_id < items[i].size)
+            return (unsigned)(items[i].host_id + id - items[i].container_id);
+    return 0;
+}
+
+// In a user namespace nobody may make a device. So it is made here, in a file system that nobody else sees, and bound. EPERM:
+// we are in such a namespace ourselves.
+static int make_host_node(struct sandbox_plan *plan, const struct sandbox_config *config, const struct oci_device *device, struct err *err)
+{
+    const struct oci_linux *section = config->linux_section;
+    struct op op = { .fd = -1 };
+    char name[32];
+    if (plan_device_node(device, &op, err) < 0)
+        return -1;
+    if (plan->devices_fd < 0) {
+        static const struct mount_option mode = { .key = "mode", .value = "755" };
+        if ((plan->devices_fd = mount_new("tmpfs", &mode, 1, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err)) < 0)
+            return -1;
+        plan->owned_fds[plan->owned_len++] = plan->devices_fd;
+    }
+    snprintf(name, sizeof(name), "%zu", plan->bind_len);
+    if (path_make_node(plan->devices_fd, name, op.mode, op.device, outside(&section->uid_mappings, op.uid),
+                       outside(&section->gid_mappings, op.gid), err) < 0)
+        return -1;
+    if (fchmodat(plan->devices_fd, name, op.mode & 07777, 0) < 0) // whatever the caller's umask is
+        return err_errno(err, errno, "chmod");
+    int fd = openat(plan->devices_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd : err_errno(err, errno, "device");
+}
+
 static int bind_device(struct sandbox_plan *plan, const struct sandbox_config *config, const struct oci_device *device,
                        struct err *err)
 {
-    int fd = -1;
-    if (!config->rootless && (fd = open(device->path, O_PATH | O_NOFOLLOW | O_CLOEXEC)) < 0)
-        return err_errno(err, errno, "device %s", device->path ? device->path : "");
-    if (fd >= 0)
-        plan->owned_fds[plan->owned_len++] = fd;
-    plan->binds[plan->bind_len++] = (struct plan_bind){ .source_fd = fd, .target = device->path, .source = device->path,
-                                                        .propagation = MS_PRIVATE, .idmap_fd = -1,
-                                                        .in_child = config->rootless };
+    if (config->rootless) {
+        own_bind(plan, -1, device->path, true);
+        return 0;
+    }
+    int fd = make_host_node(plan, config, device, err);
+    if (fd < 0 && err->number == EPERM) {
+        err_clear(err);
+        fd = open(device->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            err_errno(err, errno, "open");
+    }
+    if (fd < 0)
+        return err_wrap(err, "device %s", device->path ? device->path : "");
+    own_bind(plan, fd, device->path, false);
     return 0;
 }
 
@@ -129,8 +179,15 @@ static bool is_proc_file(const char *path)
     return false;
 }
 
+static bool is_root(const char *path)
+{
+    return str_eq(path, "/");
+}
+
 static int check_target(const struct config_mount *mount, struct err *err)
 {
+    if (is_root(mount->target) && (mount->kind == CONFIG_MOUNT_BIND || mount->kind == CONFIG_MOUNT_NEW))
+        return 0;
     if (str_empty(mount->target) || mount->target[0] != '/' || mount->target[strspn(mount->target, "/.")] == '\0')
         return err_set(err, ERR_INVALID_ARGUMENT, "mount destination \"%s\" is the root", mount->target ? mount->target : "");
     if (!below(mount->target, "/proc") || (mount->kind == CONFIG_MOUNT_BIND && is_proc_file(mount->target)) ||
@@ -168,7 +225,8 @@ static void add_filesystem(struct sandbox_plan *plan, const struct config_mount 
     op->options = mount->options;
     op->option_len = mount->option_len;
     op->slot = slot_of(mount);
-    op->how = (plain ? OP_PLAIN_TARGET : 0) | (mount->copy_up ? OP_FILL : 0);
+    op->how = (plain ? OP_PLAIN_TARGET : 0) | (mount->copy_up ? OP_FILL : 0) | (is_root(mount->target) ? OP_ON_ROOT : 0);
+    op->fd = mount->idmap_fd;
 }
 
 static int add_bind_op(struct sandbox_plan *plan, const struct sandbox_config *config, const struct config_mount *mount,
@@ -181,7 +239,8 @@ static int add_bind_op(struct sandbox_plan *plan, const struct sandbox_config *c
     op->path = mount->target;
     op->flags = mount->set;
     op->index = index;
-    op->how = (S_ISDIR(st.st_mode) ? OP_IS_DIR : 0) | (is_proc_file(mount->target) ? OP_ON_PROC : 0);
+    op->how = (S_ISDIR(st.st_mode) ? OP_IS_DIR : 0) | (is_proc_file(mount->target) ? OP_ON_PROC : 0) |
+              (is_root(mount->target) ? OP_ON_ROOT : 0);
     return 0;
 }
 
@@ -314,6 +373,26 @@ int plan_config_mounts(struct sandbox_plan *plan, const struct sandbox_config *c
         return -1;
     add_links(plan);
     return 0;
+}
+
+// File systems whose options name no path.
+static const char *const self_contained[] = { "proc", "sysfs", "tmpfs", "devpts", "mqueue", "ramfs", "binfmt_misc", "bpf", "debugfs",
+                                              "tracefs", "securityfs", "efivarfs", "configfs", "hugetlbfs", "cgroup", "cgroup2" };
+
+static bool names_paths(const struct config_mount *mount)
+{
+    for (size_t i = 0; i < ARRAY_LEN(self_contained); i++)
+        if (str_eq(mount->fstype, self_contained[i]))
+            return false;
+    return mount->kind == CONFIG_MOUNT_NEW;
+}
+
+bool plan_config_needs_host(const struct sandbox_config *config)
+{
+    for (size_t i = 0; i < config->mount_len; i++)
+        if (is_root(config->mounts[i].target) || names_paths(&config->mounts[i]))
+            return true;
+    return false;
 }
 
 void plan_config_finish(struct sandbox_plan *plan, const struct sandbox_config *config)

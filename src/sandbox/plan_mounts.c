@@ -208,7 +208,7 @@ void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *
     plan->ops[plan->op_len - 1].path = path;
 }
 
-int plan_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err)
+int plan_device_node(const struct oci_device *device, struct op *out, struct err *err)
 {
     mode_t type = str_eq(device->type, "c") || str_eq(device->type, "u") ? S_IFCHR
                   : str_eq(device->type, "b")                             ? S_IFBLK
@@ -217,14 +217,22 @@ int plan_device(struct sandbox_plan *plan, const struct oci_device *device, stru
     if (!type || !device->path || device->path[0] != '/' || device->major < 0 || device->minor < 0 || device->uid < 0 ||
         device->gid < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "device %s: bad type, path or number", device->path ? device->path : "");
-    struct op *op = plan_add(plan, OP_NODE);
+    out->mode = type | (mode_t)(device->file_mode ? device->file_mode & 07777 : 0666);
+    out->device = makedev((unsigned)device->major, (unsigned)device->minor);
+    out->uid = (uid_t)device->uid;
+    out->gid = (gid_t)device->gid;
+    return 0;
+}
+
+int plan_device(struct sandbox_plan *plan, const struct oci_device *device, struct err *err)
+{
+    struct op node = { .type = OP_NODE, .fd = -1 };
+    if (plan_device_node(device, &node, err) < 0)
+        return -1;
     bool in_dev = str_starts(device->path, "/dev/");
-    op->slot = in_dev ? SLOT_DEV : SLOT_NONE;
-    op->path = arena_strdup(&plan->arena, in_dev ? device->path + 5 : device->path);
-    op->mode = type | (mode_t)(device->file_mode ? device->file_mode & 07777 : 0666);
-    op->device = makedev((unsigned)device->major, (unsigned)device->minor);
-    op->uid = (uid_t)device->uid;
-    op->gid = (gid_t)device->gid;
+    node.slot = in_dev ? SLOT_DEV : SLOT_NONE;
+    node.path = arena_strdup(&plan->arena, in_dev ? device->path + 5 : device->path);
+    *plan_add(plan, OP_NODE) = node;
     return 0;
 }
 
@@ -391,6 +399,17 @@ int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, stru
     return add_user_mounts(plan, spec, err);
 }
 
+// 0: private, as every root is before.
+static uint64_t root_propagation(const char *word)
+{
+    uint64_t flags = 0;
+    if (str_eq(word, "unbindable") || str_eq(word, "runbindable"))
+        return MS_UNBINDABLE | (word[0] == 'r' ? MS_REC : 0);
+    if (str_empty(word) || propagation_of(word, &flags, NULL) < 0 || (flags & MS_PRIVATE))
+        return 0;
+    return flags;
+}
+
 void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec)
 {
     const struct oci_linux *section = spec->linux_section;
@@ -403,9 +422,8 @@ void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec)
         if (plan->ops[i].type == OP_TMPFS && (plan->ops[i].flags & RDONLY))
             plan_add(plan, OP_TMPFS_READ_ONLY)->path = path;
     }
-    uint64_t flags = 0;
-    if (section && !str_empty(section->rootfs_propagation) &&
-        propagation_of(section->rootfs_propagation, &flags, NULL) == 0 && !(flags & MS_PRIVATE)) {
+    uint64_t flags = section ? root_propagation(section->rootfs_propagation) : 0;
+    if (flags) {
         struct op *op = plan_add(plan, OP_PROPAGATION);
         op->path = "/";
         op->flags = flags & ~(uint64_t)MS_REC;

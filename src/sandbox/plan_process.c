@@ -23,7 +23,7 @@ static const struct {
 struct sandbox_plan *plan_alloc(void)
 {
     struct sandbox_plan *plan = mem_new(struct sandbox_plan);
-    plan->pidns_fd = plan->init_pidfd = plan->init_fd = plan->start_fd = plan->report_fd = -1;
+    plan->pidns_fd = plan->init_pidfd = plan->init_fd = plan->start_fd = plan->report_fd = plan->devices_fd = -1;
     plan->rootfs.upper_fd = plan->rootfs.work_fd = plan->rootfs.tree_fd = -1;
     return plan;
 }

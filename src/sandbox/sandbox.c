@@ -118,7 +118,7 @@ static void list_kept(const struct sandbox_plan *plan, const struct sandbox_stdi
     for (size_t i = 0; i < child->join_len; i++)
         keep(launch, child->join_fds[i]);
     for (size_t i = 0; i < plan->op_len; i++)
-        if (plan->ops[i].type == OP_JOIN_NAMESPACE)
+        if (plan->ops[i].type == OP_JOIN_NAMESPACE || plan->ops[i].type == OP_FILESYSTEM)
             keep(launch, plan->ops[i].fd);
     qsort(launch->kept, child->kept_len, sizeof(int), ascending);
     child->kept_fds = launch->kept;

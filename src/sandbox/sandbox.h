@@ -109,7 +109,7 @@ struct sandbox_exec {
     bool seccomp; // apply the default profile
     // Of a config.json only.
     const struct filter_program *filter; // instead of the default profile; NULL: none
-    const int *keep_fds; // as in struct sandbox_spec
+    const int *keep_fds; // as in struct sandbox_config
     size_t keep_len;
     const int *join_fds; // v1 `tasks` files of further groups that the process is moved to after those of the cgroup; borrowed
     size_t join_len;

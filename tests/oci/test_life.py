@@ -206,6 +206,28 @@ def test_preserved_descriptors(bundle):
     assert done.stdout.splitlines() == ['0', '1', '2', '3', '4', 'through three']  # 4 is ls's own
 
 
+@pytest.mark.berth
+def test_preserved_descriptors_may_have_holes(bundle):
+    """What isn't open stays closed, whatever of ours had that number."""
+    bundle.shell('ls /proc/self/fd; cat <&6').save()
+    command = [RUNTIME, '--root', str(bundle.root), 'run', '-b', str(bundle.path / 'bundle'), '--preserve-fds', '20', bundle.id]
+    done = subprocess.run(['sh', '-c', 'exec 6<&0 </dev/null; exec "$@"', 'sh', *command], input='through six\n', text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ['0', '1', '2', '3', '6', 'through six']  # 3 is ls's own
+
+
+@pytest.mark.parametrize('ours', [True, False])
+def test_listening_sockets_of_systemd(bundle, ours):
+    """LISTEN_FDS are passed on with the words that go with them, if they are for the runtime."""
+    bundle.shell('echo "$LISTEN_FDS $LISTEN_PID"; test -e /proc/self/fd/3 && echo open').save()
+    command = [RUNTIME, '--root', str(bundle.root), 'run', '-b', str(bundle.path / 'bundle'), bundle.id]
+    script = f'exec 3</dev/null; LISTEN_FDS=1 LISTEN_PID={"$$" if ours else "1"}; export LISTEN_FDS LISTEN_PID; exec "$@"'
+    done = subprocess.run(['sh', '-c', script, 'sh', *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    assert done.returncode == (0 if ours else 1), done.stderr
+    assert done.stdout == ('1 1\nopen\n' if ours else ' \n')
+
+
 def test_no_descriptor_leaks(bundle):
     spare = os.open('/', os.O_RDONLY)
     os.set_inheritable(spare, True)
@@ -215,9 +237,17 @@ def test_no_descriptor_leaks(bundle):
     assert done.stdout.split() == ['0', '1', '2', '3']
 
 
+@pytest.mark.berth
+def test_the_size_is_there_before_the_process(bundle):
+    bundle.process['terminal'] = True
+    bundle.shell('stty size').save()
+    command = f'stty rows 33 cols 99; {RUNTIME} --root {bundle.root} run -b {bundle.path}/bundle {bundle.id}'
+    done = subprocess.run(['script', '-qec', command, '/dev/null'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30)
+    assert b'33 99\r\n' in done.stdout
+
+
 def test_terminal_in_the_foreground(bundle):
     bundle.process['terminal'] = True
-    bundle.process['consoleSize'] = {'height': 33, 'width': 99}
     bundle.shell('tty; ls -l /dev/console | cut -c1; exit 4').save()
     command = f'{RUNTIME} --root {bundle.root} run -b {bundle.path}/bundle {bundle.id}'
     done = subprocess.run(['script', '-qec', command, '/dev/null'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=30)
@@ -233,13 +263,17 @@ def test_terminal_over_a_console_socket(bundle):
     server.listen(1)
     server.settimeout(20)
     bundle.process['terminal'] = True
-    bundle.shell('tty; sleep 1000').save()
+    bundle.process['consoleSize'] = {'height': 33, 'width': 99}
+    bundle.shell('tty; stty size; sleep 1000').save()
     assert bundle.create('--console-socket', path).returncode == 0
     peer, _ = server.accept()
     _, ancillary, _, _ = peer.recvmsg(4096, socket.CMSG_SPACE(4))
     master = array.array('i', ancillary[0][2])[0]
     assert bundle.call('start', bundle.id).returncode == 0
-    assert b'/dev/pts/0' in os.read(master, 100)
+    said = b''
+    while said.count(b'\n') < 2:
+        said += os.read(master, 100)
+    assert said == b'/dev/pts/0\r\n33 99\r\n'
     os.close(master)
     peer.close()
     server.close()

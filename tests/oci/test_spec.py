@@ -1,9 +1,13 @@
 """What a config.json may ask for, seen from inside the container."""
 import json
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
+
+from conftest import OURS, RUNTIME, cgroup_roots
 
 
 def test_hostname_and_domainname(bundle):
@@ -30,6 +34,29 @@ def test_capabilities(bundle):
                      'CapAmb:': '0' * 16}
 
 
+def test_ambient_capabilities(bundle):
+    bundle.process['user'] = {'uid': 1000, 'gid': 1000}
+    kinds = ('bounding', 'effective', 'permitted', 'inheritable', 'ambient')
+    bundle.process['capabilities'] = {kind: ['CAP_NET_RAW'] for kind in kinds}
+    lines = dict(line.split() for line in bundle.output('grep ^Cap /proc/self/status').splitlines())
+    assert set(lines.values()) == {'0' * 12 + '2000'}
+
+
+@pytest.mark.parametrize('wanted', [True, False])
+def test_no_new_privileges(bundle, wanted):
+    bundle.process['noNewPrivileges'] = wanted
+    assert bundle.output('grep NoNewPrivs /proc/self/status').split()[1] == str(int(wanted))
+
+
+@pytest.mark.parametrize('key,word,file', [('selinuxLabel', 'selinux', '/sys/fs/selinux'), ('apparmorProfile', 'apparmor', '/sys/kernel/security/apparmor')])
+def test_labels_without_their_security_module(bundle, key, word, file):
+    if os.path.exists(file):
+        pytest.skip(f'this kernel has {word}')
+    bundle.process[key] = 'some_label'
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and word in done.stderr.lower() and bundle.remains() == []
+
+
 def test_rlimits(bundle):
     bundle.process['rlimits'] = [{'type': 'RLIMIT_NOFILE', 'soft': 100, 'hard': 200}, {'type': 'RLIMIT_CORE', 'soft': 0, 'hard': 0}]
     out = bundle.output('grep -E "open files|core" /proc/self/limits').split()
@@ -53,14 +80,6 @@ def test_oom_score_is_left_alone_or_set(bundle):
     assert int(bundle.output('cat /proc/self/oom_score_adj')) == own
     bundle.process['oomScoreAdj'] = own + 100
     assert int(bundle.output('cat /proc/self/oom_score_adj')) == own + 100
-
-
-@pytest.mark.berth
-def test_scheduler_and_io_priority(bundle):
-    bundle.process['scheduler'] = {'policy': 'SCHED_BATCH', 'nice': 5}
-    bundle.process['ioPriority'] = {'class': 'IOPRIO_CLASS_IDLE', 'priority': 0}
-    out = bundle.output('cut -d" " -f19,41 /proc/self/stat')
-    assert out == '5 3'
 
 
 def test_masked_and_read_only_paths(bundle):
@@ -115,14 +134,22 @@ def test_mount_options(bundle, words, wanted, unwanted, kind):
     assert set(wanted) <= set(options) and not set(unwanted) & set(options)
 
 
-@pytest.mark.parametrize('words,deep', [(['rbind', 'ro'], 'rw'), (['rbind', 'rro'], 'ro')])
-def test_recursive_flags(bundle, words, deep):
+@pytest.mark.parametrize('word,option,begin', [
+    ('ro', 'ro', ''), ('rro', 'ro', ''), ('rnosuid', 'nosuid', ''), ('rnodev', 'nodev', ''), ('rnoexec', 'noexec', ''),
+    ('rnoatime', 'noatime', ''), ('rnodiratime', 'nodiratime', ''), ('rnosymfollow', 'nosymfollow', ''), ('rrelatime', 'relatime', 'noatime'),
+    ('rrw', 'rw', 'ro'), ('rsuid', '-nosuid', 'nosuid'), ('rdev', '-nodev', 'nodev'), ('rexec', '-noexec', 'noexec'),
+    ('rdiratime', '-nodiratime', 'nodiratime'), ('rstrictatime', '-relatime', ''), ('rsymfollow', '-nosymfollow', 'nosymfollow'),
+])
+def test_recursive_flags(bundle, word, option, begin):
+    """With the r in front a word reaches the mounts below, too; a `-` stands for an option that is not there."""
     os.makedirs(bundle.path / 'source/below')
-    os.system(f'mount -t tmpfs tmpfs {bundle.path}/source/below')
+    os.system(f'mount -t tmpfs -o "{begin or "rw"}" tmpfs {bundle.path}/source/below')
     try:
-        bundle.mount('/mnt', bundle.path / 'source', options=words)
+        bundle.mount('/mnt', bundle.path / 'source', options=['rbind', word])
         out = bundle.output('cat /proc/self/mountinfo')
-        assert mountinfo(out, '/mnt')[0][0] == 'ro' and mountinfo(out, '/mnt/below')[0][0] == deep
+        for target, reached in (('/mnt', True), ('/mnt/below', word != 'ro')):
+            has = option.lstrip('-') in mountinfo(out, target)[0]
+            assert has == (reached and not option.startswith('-')), target
     finally:
         os.system(f'umount {bundle.path}/source/below')
 
@@ -157,6 +184,45 @@ def test_propagation(bundle):
         os.system(f'umount {source}')
 
 
+@pytest.mark.parametrize('word,fields', [('rprivate', []), ('private', []), ('rslave', ['master']), ('slave', ['master']),
+                                         ('rshared', ['shared']), ('shared', ['shared']), ('unbindable', ['unbindable'])])
+def test_propagation_of_a_mount(bundle, word, fields):
+    source = bundle.path / 'source'
+    source.mkdir()
+    os.system(f'mount -t tmpfs tmpfs {source} && mount --make-shared {source}')
+    try:
+        bundle.mount('/mnt', source, options=['bind', word])
+        found = mountinfo(bundle.output('cat /proc/self/mountinfo'), '/mnt')[1]
+        assert set(fields) <= {item.split(':')[0] for item in found} and bool(found) == bool(fields)
+    finally:
+        os.system(f'umount {source}')
+
+
+@pytest.mark.parametrize('word,fields', [('private', []), ('rprivate', []), ('shared', ['shared']), ('unbindable', ['unbindable'])])
+def test_propagation_of_the_root(bundle, word, fields):
+    bundle.linux['rootfsPropagation'] = word
+    found = mountinfo(bundle.output('cat /proc/self/mountinfo'), '/')[1]
+    assert [item.split(':')[0] for item in found] == fields
+
+
+@pytest.mark.parametrize('word', ['slave', 'rslave'])
+def test_a_slave_root_gets_what_the_host_mounts(bundle, word):
+    """With the root a slave of the host's, a later mount of the host arrives; nothing goes the other way."""
+    source = bundle.path / 'source'
+    source.mkdir()
+    os.system(f'mount -t tmpfs tmpfs {source} && mount --make-shared {source} && mkdir {source}/below {source}/inner')
+    try:
+        bundle.linux['rootfsPropagation'] = word
+        bundle.mount('/mnt', source, options=['rbind', 'rslave']).all_capabilities()
+        bundle.process['noNewPrivileges'] = False
+        bundle.up('mount -t tmpfs inner /mnt/inner; touch /mnt/inner/seen; sleep 1000')
+        os.system(f'mount -t tmpfs later {source}/below')
+        assert 'later /mnt/below' in bundle.exec('cat', '/proc/mounts').stdout
+        assert os.listdir(source / 'inner') == []
+    finally:
+        os.system(f'umount {source}/below; umount {source}')
+
+
 def test_what_a_container_mounts_stays_inside(bundle):
     source = bundle.path / 'source'
     source.mkdir()
@@ -184,6 +250,75 @@ def test_idmapped_mount(bundle):
     assert bundle.output('stat -c %u:%g /mnt/file') == '42:42'
 
 
+@pytest.mark.berth
+def test_idmapped_tmpfs(bundle):
+    maps = [{'containerID': 0, 'hostID': 42, 'size': 1}]
+    bundle.mount('/mnt', 'tmpfs', 'tmpfs')
+    bundle.config['mounts'][-1].update(uidMappings=maps, gidMappings=maps)
+    assert bundle.output('stat -c %u:%g /mnt') == '42:42'
+
+
+@pytest.mark.berth
+def test_idmapped_recursively(bundle):
+    """`idmap` maps one mount, `ridmap` all that are bound along."""
+    maps = [{'containerID': 0, 'hostID': 42, 'size': 1}]
+    os.makedirs(bundle.path / 'source/below')
+    os.system(f'mount -t tmpfs tmpfs {bundle.path}/source/below')
+    try:
+        for word, deep in (('idmap', '0'), ('ridmap', '42')):
+            bundle.mount(f'/{word}', bundle.path / 'source', options=['rbind', word])
+            bundle.config['mounts'][-1].update(uidMappings=maps, gidMappings=maps)
+            assert bundle.output(f'stat -c %u /{word} /{word}/below').split() == ['42', deep]
+    finally:
+        os.system(f'umount {bundle.path}/source/below')
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('late', [False, True])
+def test_a_mount_on_the_root(bundle, late):
+    """It takes the root's place; what is mounted after it is mounted in it."""
+    source = bundle.path / 'other'
+    shutil.copytree(bundle.rootfs, source, symlinks=True)
+    (source / 'this-one').touch()
+    bundle.config['mounts'].insert(0, {'destination': '/', 'type': 'bind', 'source': str(source), 'options': ['bind']})
+    if late:
+        bundle.hook('createRuntime', 'true')
+    out = bundle.output('ls / /..; cat /proc/self/mountinfo; stat -c %a /dev/null').splitlines()
+    assert out.count('this-one') == 2 and out[-1] == '666'
+    assert [line.split()[4] for line in out if ' - ' in line].count('/') == 1
+    bundle.up()
+    assert 'this-one' in bundle.exec('ls', '/').stdout
+
+
+def test_an_overlay_of_folders_of_the_host(bundle):
+    """Paths in a file system's options are the host's."""
+    folders = [bundle.path / name for name in ('lower', 'upper', 'work')]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / 'below').write_text('lower data')
+    options = [f'{name}dir={path}' for name, path in zip(('lower', 'upper', 'work'), folders)]
+    bundle.mount('/mnt', 'overlay', 'overlay', options)
+    assert bundle.output('cat /mnt/below; touch /mnt/above') == 'lower data'
+    assert os.listdir(folders[1]) == ['above']
+
+
+@pytest.mark.berth
+def test_features_tell_the_truth(bundle):
+    """Each mount option that `features` lists is taken; an unknown one goes to the file system, which refuses it."""
+    done = bundle.call('features')
+    told = json.loads(done.stdout)
+    assert told['ociVersionMax'].startswith('1.2') and len(told['hooks']) == 6 and len(told['linux']['namespaces']) == 8
+    assert told['linux']['mountExtensions']['idmap']['enabled'] is True
+    words = [word for word in told['mountOptions'] if word not in ('idmap', 'ridmap', 'remount', 'bind', 'rbind', 'mand')]
+    for word in words:
+        bundle.mount(f'/tmp/{word}', 'tmpfs', 'tmpfs', [word])
+    targets = [line.split()[4] for line in bundle.output('cat /proc/self/mountinfo').splitlines()]
+    assert {f'/tmp/{word}' for word in words} <= set(targets)
+    bundle.mount('/tmp/x', 'tmpfs', 'tmpfs', ['nosuchword'])
+    done = bundle.run()
+    assert done.returncode == 1 and 'nosuchword' in done.stderr
+
+
 # ---- namespaces -----------------------------------------------------------------------------------------------------
 
 def test_user_namespace(bundle):
@@ -191,6 +326,41 @@ def test_user_namespace(bundle):
     out = bundle.output('id -u; cat /proc/self/uid_map; touch /var/made; stat -c "%F %t,%T" /dev/null; echo x >/dev/null && echo wrote')
     assert out.split() == '0 0 100000 65536 character special file 1,3 wrote'.split()
     assert os.stat(bundle.rootfs / 'var/made').st_uid == 100000
+
+
+@pytest.mark.berth
+def test_devices_in_a_user_namespace(bundle):
+    """They are made by the document, whether the host has such a node or not."""
+    bundle.users()
+    bundle.linux['devices'] = [{'path': '/dev/own', 'type': 'c', 'major': 1, 'minor': 5, 'fileMode': 0o157, 'uid': 3, 'gid': 4},
+                               {'path': '/dev/pipe', 'type': 'p', 'fileMode': 0o600}, {'path': '/dev/full', 'type': 'c', 'major': 1, 'minor': 5}]
+    out = bundle.output('stat -c "%F %t,%T %a %u:%g" /dev/own /dev/pipe /dev/full /dev/null; dd if=/dev/own bs=4 count=1 2>/dev/null | wc -c')
+    assert out.splitlines() == ['character special file 1,5 157 3:4', 'fifo 0,0 600 0:0', 'character special file 1,5 666 0:0',
+                                'character special file 1,3 666 0:0', '4']
+
+
+@pytest.mark.berth
+def test_devices_when_we_are_in_a_user_namespace(bundle):
+    """Nobody may make one there; the host's are bound."""
+    bundle.users(0)
+    for kind in ('uidMappings', 'gidMappings'):
+        bundle.linux[kind][0]['size'] = 1
+    bundle.config['mounts'] = [mount for mount in bundle.config['mounts'] if not mount['destination'].startswith(('/sys', '/dev/pts'))]
+    bundle.linux['resources'] = {}
+    bundle.shell('echo x >/dev/null && stat -c %t,%T /dev/null').save()
+    script = 'read go; mount -t proc proc /proc && exec "$@"'
+    command = ['unshare', '--user', '--mount', '--pid', '--fork', 'sh', '-c', script, 'sh', RUNTIME, '--root', str(bundle.root),
+               'run', '-b', str(bundle.path / 'bundle'), bundle.id]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 5
+    while os.readlink(f'/proc/{process.pid}/ns/user') == os.readlink('/proc/self/ns/user'):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    for kind in ('uid_map', 'gid_map'):
+        with open(f'/proc/{process.pid}/{kind}', 'w') as file:
+            file.write('0 0 65536')
+    out, errors = process.communicate('go\n', timeout=30)
+    assert out == '1,3\n', errors
 
 
 def test_exec_into_a_user_namespace(bundle):
@@ -245,6 +415,41 @@ def test_join_user_and_network_namespace(bundle, tmp_path_factory, image):
         first.remove()
 
 
+@pytest.mark.berth
+def test_join_a_mount_namespace(bundle):
+    """The container's tree is built in it: another process there sees its mounts."""
+    keeper = subprocess.Popen(['unshare', '--mount', '--propagation', 'private', 'sleep', '1000'])
+    try:
+        path = f'/proc/{keeper.pid}/ns/mnt'
+        end = time.monotonic() + 3
+        while os.readlink(path) == os.readlink('/proc/self/ns/mnt'):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        bundle.namespace('mount', path).mount('/seen', 'tmpfs', 'tmpfs')
+        wanted = os.readlink(path)
+        assert bundle.output('readlink /proc/self/ns/mnt; ls -d /bin') == f'{wanted}\n/bin'
+        with open(f'/proc/{keeper.pid}/mountinfo') as file:
+            assert any(line.split()[4].endswith('/seen') for line in file)
+    finally:
+        keeper.kill()
+        keeper.wait()
+
+
+@pytest.mark.parametrize('kind', ['cgroup', 'time'])
+def test_join_more_by_path(bundle, kind, tmp_path_factory, image):
+    from conftest import Bundle
+    if kind == 'time' and RUNTIME != OURS:
+        pytest.skip('about Berth alone')
+    first = Bundle(tmp_path_factory.mktemp('first'), image)
+    try:
+        first.namespace(kind).up()
+        path = f'/proc/{first.state()["pid"]}/ns/{kind}'
+        bundle.namespace(kind, path)
+        assert bundle.output(f'readlink /proc/self/ns/{kind}') == os.readlink(path)
+    finally:
+        first.remove()
+
+
 def test_cgroup_namespace_and_limits(bundle):
     bundle.namespace('cgroup')
     bundle.linux['resources'].update(memory={'limit': 64 << 20}, pids={'limit': 77})
@@ -252,6 +457,24 @@ def test_cgroup_namespace_and_limits(bundle):
                         'touch /sys/fs/cgroup/memory/x 2>&1; true').splitlines()
     assert all(line.endswith(':/') for line in out if line.count(':') == 2 and line[0].isdigit())
     assert str(64 << 20) in out and any('Read-only' in line for line in out)
+
+
+def test_an_empty_cpuset_above_is_filled(bundle):
+    """A caller's `mkdir` leaves a v1 cpuset that takes no tasks."""
+    parent = f'/sys/fs/cgroup/cpuset/{bundle.id}-parent'
+    if not os.path.exists('/sys/fs/cgroup/cpuset/cpuset.cpus'):
+        pytest.skip('no v1 cpuset here')
+    os.mkdir(parent)
+    try:
+        bundle.linux['cgroupsPath'] = f'/{bundle.id}-parent/{bundle.id}'
+        assert 'cpuset' in bundle.output('cat /proc/self/cgroup')
+        with open(f'{parent}/cpuset.cpus') as file, open('/sys/fs/cgroup/cpuset/cpuset.cpus') as root:
+            assert file.read() == root.read()
+    finally:
+        bundle.remove()
+        for root in cgroup_roots():
+            if os.path.isdir(f'{root}/{bundle.id}-parent'):
+                os.rmdir(f'{root}/{bundle.id}-parent')
 
 
 # ---- hooks ----------------------------------------------------------------------------------------------------------
@@ -302,13 +525,3 @@ def test_a_hook_that_takes_too_long(bundle):
     bundle.hook('createRuntime', 'sleep 100', timeout=1)
     done = bundle.create()
     assert done.returncode == 1 and 'timeout' in done.stderr and bundle.remains() == []
-
-
-# ---- seccomp --------------------------------------------------------------------------------------------------------
-
-def test_seccomp(bundle):
-    bundle.linux['seccomp'] = {'defaultAction': 'SCMP_ACT_ALLOW', 'architectures': ['SCMP_ARCH_X86_64'],
-                               'syscalls': [{'names': ['mkdir', 'mkdirat'], 'action': 'SCMP_ACT_ERRNO', 'errnoRet': 30}]}
-    assert 'Read-only file system' in bundle.output('mkdir /x 2>&1 || true; grep Seccomp: /proc/self/status')
-    bundle.up()
-    assert 'Read-only file system' in bundle.exec('mkdir', '/x').stderr
