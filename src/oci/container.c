@@ -43,7 +43,6 @@ int container_lock(struct container *container, struct err *err)
 
 int container_make(struct call *call, const char *id, struct container *out, struct err *err)
 {
-    *out = (struct container)CONTAINER_NONE;
     if (container_id_check(id, err) < 0)
         return -1;
     if (file_mkdirs(AT_FDCWD, call->root, 0700, err) < 0)

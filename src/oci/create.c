@@ -196,17 +196,13 @@ static int build(struct making *making, const char *id, struct err *err)
 {
     char bundle[PATH_MAX];
     struct call *call = making->call;
-    struct container loaded = CONTAINER_NONE;
     making->pid_file = bundle_absolute(call, args_text(&call->args, "pid-file"));
-    if (bundle_enter(call, bundle, err) < 0 || bundle_read(call, &loaded, err) < 0 ||
-        check_terminal(loaded.config.process, making->detach, args_text(&call->args, "console-socket"), err) < 0 ||
-        container_make(call, id, &making->container, err) < 0) {
-        container_done(&loaded);
+    if (bundle_enter(call, bundle, err) < 0 || bundle_read(call, &making->container, err) < 0 ||
+        check_terminal(making->container.config.process, making->detach, args_text(&call->args, "console-socket"), err) < 0 ||
+        container_make(call, id, &making->container, err) < 0)
         return -1;
-    }
-    warn_unknown_caps(loaded.config.process);
-    container_done(&loaded);
-    if (bundle_read(call, &making->container, err) < 0 || prepare(making, bundle, err) < 0 || launch(making, err) < 0 ||
+    warn_unknown_caps(making->container.config.process);
+    if (prepare(making, bundle, err) < 0 || launch(making, err) < 0 ||
         hand_over(call, making->master_fd, making->pid_file, (pid_t)making->container.pid, err) < 0)
         return -1;
     if (making->run)

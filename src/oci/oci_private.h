@@ -93,7 +93,7 @@ struct container {
 #define CONTAINER_NONE { .dir_fd = -1, .lock_fd = -1 }
 
 int container_id_check(const char *id, struct err *err);
-// A new state folder, locked; conflict when there is one.
+// A new state folder, locked; conflict when there is one. `out` is CONTAINER_NONE, or what bundle_read() has read.
 int container_make(struct call *call, const char *id, struct container *out, struct err *err);
 int container_load(struct call *call, const char *id, struct container *out, struct err *err);
 int container_load_config(struct container *container, struct err *err);

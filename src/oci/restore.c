@@ -339,15 +339,14 @@ static int build(struct restore *restore, const char *id, struct err *err)
 {
     char bundle[PATH_MAX];
     struct call *call = restore->call;
-    struct container loaded = CONTAINER_NONE, *container = &restore->container;
+    struct container *container = &restore->container;
     int result = container_id_check(id, err);
     if (result == 0 && (result = read_flags(restore, err)) == 0 && (result = bundle_enter(call, bundle, err)) == 0 &&
-        (result = bundle_read(call, &loaded, err)) == 0)
-        result = criu_check_config(&loaded.config, err);
+        (result = bundle_read(call, container, err)) == 0)
+        result = criu_check_config(&container->config, err);
     if (result == 0)
-        result = check_terminal(loaded.config.process, restore->detach, args_text(&call->args, "console-socket"), err);
-    container_done(&loaded);
-    if (result < 0 || container_make(call, id, container, err) < 0 || bundle_read(call, container, err) < 0 ||
+        result = check_terminal(container->config.process, restore->detach, args_text(&call->args, "console-socket"), err);
+    if (result < 0 || container_make(call, id, container, err) < 0 ||
         bundle_keep(call, container, bundle, err) < 0 || cgroups_make(call, container, &restore->cgroup, err) < 0)
         return -1;
     return ask(restore, err);
