@@ -445,25 +445,34 @@ static int remove_group(int dir_fd, int parent_fd, const char *name, void *conte
     return 0;
 }
 
-static int remove_from(const struct cgroup_layout *layout, size_t index, const char *path, int64_t deadline,
-                       struct err *err)
+// With everything below it.
+static int remove_groups(const struct cgroup_layout *layout, size_t index, const char *path, int parent, const char *name,
+                         int64_t deadline, struct err *err)
 {
     struct err missed = { 0 };
     _cleanup_close_ int dir = walk(layout, index, path, false, &missed);
     if (dir < 0)
         return missed.class == ERR_NOT_FOUND ? 0 : (*err = missed, -1);
-    if (layout->trusted) { // plain files, which rmdir would not take along
-        _cleanup_close_ int root = cgroup_open_root(layout, index, err);
-        return root < 0 ? -1 : file_remove_tree(root, path, err);
-    }
-    const char *slash = strrchr(path, '/');
-    _cleanup_free_ char *parent_path = slash ? mem_strndup(path, (size_t)(slash - path)) : NULL;
-    _cleanup_close_ int parent = parent_path ? walk(layout, index, parent_path, false, err) : cgroup_open_root(layout, index, err);
-    if (parent < 0)
-        return -1;
     if (for_each_below(dir, 0, remove_group, &deadline, err) < 0)
         return -1;
-    return remove_group(dir, parent, slash ? slash + 1 : path, &deadline, err);
+    return remove_group(dir, parent, name, &deadline, err);
+}
+
+static int remove_from(const struct cgroup_layout *layout, size_t index, const char *path, int64_t deadline,
+                       struct err *err)
+{
+    struct err missed = { 0 };
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    _cleanup_free_ char *parent_path = slash ? mem_strndup(path, (size_t)(slash - path)) : NULL;
+    _cleanup_close_ int parent = parent_path ? walk(layout, index, parent_path, false, &missed) : cgroup_open_root(layout, index, &missed);
+    if (parent < 0)
+        return missed.class == ERR_NOT_FOUND ? 0 : (*err = missed, -1);
+    if (layout->trusted) // plain files, which rmdir would not take along
+        return file_remove_tree(parent, name, err);
+    // Mostly it is empty; whether it has groups below it costs more to find out than to try.
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+        return 0;
+    return remove_groups(layout, index, path, parent, name, deadline, err);
 }
 
 int cgroup_remove(const struct cgroup_layout *layout, const char *path, int64_t timeout_ns, struct err *err)

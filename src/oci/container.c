@@ -257,8 +257,8 @@ static int destroy_cgroup(struct container *container, struct err *err)
     struct cgroup *cgroup = NULL;
     struct err missed = { 0 };
     cgroup_layout_probe(&layout);
-    if (str_empty(container->cgroup))
-        return 0;
+    if (str_empty(container->cgroup) || cgroup_remove(&layout, container->cgroup, 0, NULL) == 0)
+        return 0; // mostly nobody is in it any more
     if (cgroup_open(&layout, container->cgroup, &cgroup, &missed) == 0) {
         cgroup_freeze(cgroup, false, NULL); // what is frozen does not die on v1
         int killed = cgroup_kill(cgroup, 10 * NS_PER_S, err);
