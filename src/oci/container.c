@@ -286,7 +286,7 @@ int container_destroy(struct call *call, struct container *container, struct err
     return 0;
 }
 
-void container_end(struct call *call, struct container *container, bool keep)
+void container_clear_away(struct call *call, struct container *container, bool keep)
 {
     struct err missed = { 0 };
     if (keep || container->dir_fd < 0)

@@ -220,7 +220,7 @@ static int make(struct call *call, bool run, struct err *err)
     int result = build(&making, id, err);
     bool over = result < 0 || (run && !making.detach && !args_flag(&call->args, "keep"));
     sandbox_free(making.sandbox);
-    container_end(call, &making.container, !over);
+    container_clear_away(call, &making.container, !over);
     making_done(&making);
     return result < 0 ? err_wrap(err, "runc %s failed", run ? "run" : "create") : 0;
 }

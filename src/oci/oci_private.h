@@ -109,7 +109,7 @@ void container_done(struct container *container);
 int container_destroy(struct call *call, struct container *container, struct err *err);
 // What a call that made the container, or waited for its process, does last: destroys it unless `keep`, or unless another
 // verb (checkpoint, delete) has done so meanwhile and the id may be somebody else's.
-void container_end(struct call *call, struct container *container, bool keep);
+void container_clear_away(struct call *call, struct container *container, bool keep);
 int64_t process_start_time(pid_t pid); // -1 when there is none, or only its shell is left
 json_t *container_state(struct container *container, enum status status); // of the runtime-spec, for hooks
 

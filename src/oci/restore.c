@@ -376,7 +376,7 @@ int verb_restore(struct call *call, struct err *err)
         result = finish(&restore, err);
     criu_done(&restore.criu);
     sandbox_free(restore.sandbox);
-    container_end(call, &restore.container, result == 0 && restore.detach);
+    container_clear_away(call, &restore.container, result == 0 && restore.detach);
     restore_done(&restore);
     return result;
 }

@@ -112,10 +112,10 @@ bool auth_allows(struct call *call)
         return true;
     int right = check(call, httpd_header(call->request, "Authorization"), &err);
     if (right < 0) {
-        reply_failed(call, &err);
+        call_failed(call, &err);
     } else if (!right) {
         set_headerf(call, "WWW-Authenticate", "Basic realm=\"%s\"", call->registry->realm);
-        refuse(call, UNAUTHORIZED, "log in first");
+        call_refuse(call, UNAUTHORIZED, "log in first");
     }
     return right > 0;
 }

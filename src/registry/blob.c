@@ -46,14 +46,14 @@ void blob_serve(struct call *call, const char *digest, const char *content_type)
     _cleanup_close_ int fd = openat(call->registry->root_fd, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &status) < 0) {
         err_errno(&err, errno, "%s", path);
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return;
     }
     struct range range = { 0, status.st_size - 1 };
     int partial = parse_range(httpd_header(call->request, "Range"), status.st_size, &range);
     if (partial < 0) {
         set_headerf(call, "Content-Range", "bytes */%lld", (long long)status.st_size);
-        refuse(call, RANGE_INVALID, "the blob has %lld bytes", (long long)status.st_size);
+        call_refuse(call, RANGE_INVALID, "the blob has %lld bytes", (long long)status.st_size);
         return;
     }
     if (partial)
@@ -71,14 +71,14 @@ void handle_blob_get(struct call *call)
 {
     struct err err = { 0 };
     if (!digest_valid(call->reference)) {
-        refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
+        call_refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
         return;
     }
     int found = record_has_blob(call, call->repository, call->reference, &err);
     if (found < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else if (!found)
-        refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
+        call_refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
     else
         blob_serve(call, call->reference, "application/octet-stream");
 }
@@ -103,21 +103,21 @@ void handle_blob_delete(struct call *call)
 {
     struct err err = { 0 };
     if (!digest_valid(call->reference)) {
-        refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
+        call_refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
         return;
     }
     int found = record_has_blob(call, call->repository, call->reference, &err);
     if (found == 0) {
-        refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
+        call_refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
         return;
     }
     mutex_lock(&call->registry->files);
     int result = found < 0 ? -1 : unlink_from_repository(call, &err);
     mutex_unlock(&call->registry->files);
     if (result < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else
-        reply(call, 202);
+        call_reply(call, 202);
 }
 
 // ---- arriving -------------------------------------------------------------------------------------------------------

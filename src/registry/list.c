@@ -30,7 +30,7 @@ static bool read_page(struct call *call, uint64_t *max, const char **last)
         *max = MIN_OF(*max, PAGE_MAX);
         return true;
     }
-    refuse(call, PAGE_NUMBER_INVALID, "n: %s: not a number", n);
+    call_refuse(call, PAGE_NUMBER_INVALID, "n: %s: not a number", n);
     return false;
 }
 
@@ -57,11 +57,11 @@ static void reply_page(struct call *call, const char *key, const char *sql, cons
     json_object_set_new(body, key, list.items);
     if (store_query(call->registry->store, &err, take_item, &list, sql, types, last, (int64_t)max + 1, call->repository) < 0) {
         json_decref(body);
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return;
     }
     set_next(call, &list);
-    reply_json(call, 200, "application/json", body);
+    call_reply_json(call, 200, "application/json", body);
 }
 
 void handle_tags(struct call *call)
@@ -69,9 +69,9 @@ void handle_tags(struct call *call)
     struct err err = { 0 };
     int found = record_has_repository(call, &err);
     if (found < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else if (!found)
-        refuse(call, NAME_UNKNOWN, "%s: no such repository", call->repository);
+        call_refuse(call, NAME_UNKNOWN, "%s: no such repository", call->repository);
     else
         reply_page(call, "tags", "SELECT name FROM tags WHERE name > ?1 AND repository = ?3 ORDER BY name LIMIT ?2", "tit");
 }
@@ -110,7 +110,7 @@ void handle_referrers(struct call *call)
     struct err err = { 0 };
     const char *type = httpd_query(call->request, "artifactType");
     if (!digest_valid(call->reference)) {
-        refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
+        call_refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
         return;
     }
     json_t *body = json_object(), *manifests = json_array();
@@ -123,10 +123,10 @@ void handle_referrers(struct call *call)
                     " WHERE m.repository = ?1 AND m.subject = ?2 AND (?3 = '' OR m.artifact_type = ?3) ORDER BY m.pushed_ns",
                     "ttt", call->repository, call->reference, type ? type : "") < 0) {
         json_decref(body);
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return;
     }
     if (!str_empty(type))
         httpd_set_header(call->request, "OCI-Filters-Applied", "artifactType");
-    reply_json(call, 200, index_type, body);
+    call_reply_json(call, 200, index_type, body);
 }

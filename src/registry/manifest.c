@@ -26,7 +26,7 @@ static bool find(struct call *call, struct found *out)
     bool by_digest = strchr(call->reference, ':') != NULL;
     *out = (struct found){ .arena = call->arena };
     if (by_digest && !digest_valid(call->reference)) {
-        refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
+        call_refuse(call, DIGEST_INVALID, "%s: not a digest", call->reference);
         return false;
     }
     if (store_query(call->registry->store, &err, take_found, out,
@@ -34,12 +34,12 @@ static bool find(struct call *call, struct found *out)
                               : "SELECT m.digest, m.media_type FROM tags t JOIN manifests m ON m.repository = t.repository"
                                 " AND m.digest = t.digest WHERE t.repository = ? AND t.name = ?",
                     "tt", call->repository, call->reference) < 0) {
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return false;
     }
     if (out->digest)
         return true;
-    refuse(call, MANIFEST_UNKNOWN, "%s has no manifest %s", call->repository, call->reference);
+    call_refuse(call, MANIFEST_UNKNOWN, "%s has no manifest %s", call->repository, call->reference);
     return false;
 }
 
@@ -63,13 +63,14 @@ static bool check_reference(struct call *call, struct put *put, const char *text
 {
     bool by_digest = strchr(call->reference, ':') != NULL;
     if (by_digest ? !digest_valid(call->reference) : !tag_valid(call->reference)) {
-        refuse(call, by_digest ? DIGEST_INVALID : TAG_INVALID, "%s: not a %s", call->reference, by_digest ? "digest" : "tag");
+        call_refuse(call, by_digest ? DIGEST_INVALID : TAG_INVALID, "%s: not a %s", call->reference,
+                    by_digest ? "digest" : "tag");
         return false;
     }
     httpd_query_all(call->request, "tag", &put->tags);
     for (size_t i = 0; i < put->tags.len; i++)
         if (!tag_valid(put->tags.items[i])) {
-            refuse(call, TAG_INVALID, "%s: not a tag", put->tags.items[i]);
+            call_refuse(call, TAG_INVALID, "%s: not a tag", put->tags.items[i]);
             return false;
         }
     if (!by_digest)
@@ -79,7 +80,7 @@ static bool check_reference(struct call *call, struct put *put, const char *text
     digest_hash_end(hash, put->digest);
     if (!by_digest || str_eq(put->digest, call->reference))
         return true;
-    refuse(call, DIGEST_INVALID, "what arrived is %s, not %s", put->digest, call->reference);
+    call_refuse(call, DIGEST_INVALID, "what arrived is %s, not %s", put->digest, call->reference);
     return false;
 }
 
@@ -88,7 +89,7 @@ static bool read_body(struct call *call, struct put *put, const char *text, size
     struct err err = { 0 };
     if (manifest_read(text, size, httpd_header(call->request, "Content-Type"), call->arena, &put->manifest, &err) == 0)
         return true;
-    refuse(call, err.class == ERR_NOT_IMPLEMENTED ? UNSUPPORTED_MEDIA : MANIFEST_INVALID, "%s", err.message);
+    call_refuse(call, err.class == ERR_NOT_IMPLEMENTED ? UNSUPPORTED_MEDIA : MANIFEST_INVALID, "%s", err.message);
     return false;
 }
 
@@ -180,16 +181,16 @@ void handle_manifest_put(struct call *call)
         return;
     if (keep(call, &put, text, size, &err) < 0) {
         if (err.class == ERR_NOT_FOUND)
-            refuse(call, MANIFEST_BLOB_UNKNOWN, "%s", err.message);
+            call_refuse(call, MANIFEST_BLOB_UNKNOWN, "%s", err.message);
         else
-            reply_failed(call, &err);
+            call_failed(call, &err);
         return;
     }
     if (put.manifest.subject)
         httpd_set_header(call->request, "OCI-Subject", put.manifest.subject);
     set_tags(call, &put);
     set_place(call, "manifests", put.digest);
-    reply(call, 201);
+    call_reply(call, 201);
 }
 
 // ---- deleting -------------------------------------------------------------------------------------------------------
@@ -212,8 +213,8 @@ static int delete_manifest(struct call *call, const char *digest, struct err *er
     bool dropped;
     if (store_begin(call->registry->store, err) < 0)
         return -1;
-    if (store_exec(call->registry->store, err, "DELETE FROM manifests WHERE repository = ? AND digest = ?", "tt", call->repository,
-                   digest) < 0 ||
+    if (store_exec(call->registry->store, err, "DELETE FROM manifests WHERE repository = ? AND digest = ?", "tt",
+                   call->repository, digest) < 0 ||
         record_drop_unused(call->registry, digest, &dropped, err) < 0) {
         store_rollback(call->registry->store);
         return -1;
@@ -231,7 +232,7 @@ void handle_manifest_delete(struct call *call)
     int result = strchr(call->reference, ':') ? delete_manifest(call, found.digest, &err) : delete_tag(call, &err);
     mutex_unlock(&call->registry->files);
     if (result < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else
-        reply(call, 202);
+        call_reply(call, 202);
 }

@@ -41,15 +41,17 @@ void handle_metrics(struct call *call)
     if (store_query(call->registry->store, &err, take_sums, sums,
                     "SELECT (SELECT COUNT(*) FROM blobs), (SELECT COALESCE(SUM(size), 0) FROM blobs),"
                     " (SELECT COUNT(*) FROM manifests), (SELECT COUNT(*) FROM uploads)", "") < 0) {
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return;
     }
     add(&text, "answers_total", "counter", "Requests answered, by the first digit of the status.");
     for (size_t i = 2; i < ARRAY_LEN(metrics->answers); i++)
         buf_addf(&text, "berth_registry_answers_total{code=\"%zuxx\"} %lld\n", i, (long long)atomic_load(&metrics->answers[i]));
     add(&text, "blob_bytes_total", "counter", "Bytes of blobs and manifests that arrived or were sent.");
-    buf_addf(&text, "berth_registry_blob_bytes_total{direction=\"in\"} %lld\n", (long long)atomic_load(&metrics->bytes[BYTES_IN]));
-    buf_addf(&text, "berth_registry_blob_bytes_total{direction=\"out\"} %lld\n", (long long)atomic_load(&metrics->bytes[BYTES_OUT]));
+    static const char *const directions[] = { [BYTES_IN] = "in", [BYTES_OUT] = "out" };
+    for (size_t i = 0; i < ARRAY_LEN(directions); i++)
+        buf_addf(&text, "berth_registry_blob_bytes_total{direction=\"%s\"} %lld\n", directions[i],
+                 (long long)atomic_load(&metrics->bytes[i]));
     add_one(&text, "blobs", "Blobs and manifests that are stored.", sums[0]);
     add_one(&text, "stored_bytes", "Bytes of them.", sums[1]);
     add_one(&text, "manifests", "Manifests of all repositories.", sums[2]);

@@ -78,7 +78,7 @@ struct route {
 
 static void handle_base(struct call *call)
 {
-    reply_json(call, 200, "application/json", json_object());
+    call_reply_json(call, 200, "application/json", json_object());
 }
 
 #define READS(path, function) { "GET", (path), (function), false, HTTPD_BODY_TEXT }
@@ -126,12 +126,12 @@ static const struct route *find_route(struct httpd_request *request, char *value
 static bool refused(struct call *call, const struct route *route, bool known_path)
 {
     if (!route)
-        refuse(call, known_path ? UNSUPPORTED : NAME_UNKNOWN, "%s %s: %s", httpd_method(call->request),
+        call_refuse(call, known_path ? UNSUPPORTED : NAME_UNKNOWN, "%s %s: %s", httpd_method(call->request),
                httpd_path(call->request), known_path ? "not done here" : "no such path");
     else if (route->writes && call->registry->read_only)
-        refuse(call, UNSUPPORTED, "this registry is read-only");
+        call_refuse(call, UNSUPPORTED, "this registry is read-only");
     else if (call->repository && !name_valid(call->repository))
-        refuse(call, NAME_INVALID, "%s: not a repository's name", call->repository);
+        call_refuse(call, NAME_INVALID, "%s: not a repository's name", call->repository);
     else
         return false;
     return true;

@@ -79,10 +79,10 @@ enum code { // the specification's error codes
     UNSUPPORTED_MEDIA,
 };
 
-void refuse(struct call *call, enum code code, const char *fmt, ...) _printf_(3, 4);
-void reply_failed(struct call *call, const struct err *err); // 5xx, and a line in the log
-void reply(struct call *call, int status); // without a body
-void reply_json(struct call *call, int status, const char *content_type, json_t *take_value);
+void call_refuse(struct call *call, enum code code, const char *fmt, ...) _printf_(3, 4);
+void call_failed(struct call *call, const struct err *err); // 5xx, and a line in the log
+void call_reply(struct call *call, int status); // without a body
+void call_reply_json(struct call *call, int status, const char *content_type, json_t *take_value);
 void set_headerf(struct call *call, const char *name, const char *fmt, ...) _printf_(3, 4);
 // Location and Docker-Content-Digest of something that is there now: "/v2/NAME/KIND/DIGEST".
 void set_place(struct call *call, const char *kind, const char *digest);

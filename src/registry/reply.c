@@ -29,20 +29,20 @@ static const struct code_row codes[] = {
     [UNSUPPORTED_MEDIA] = { "UNSUPPORTED", 415 },
 };
 
-void reply(struct call *call, int status)
+void call_reply(struct call *call, int status)
 {
     metrics_count(call->registry, status);
     httpd_reply(call->request, status, NULL, NULL, 0);
 }
 
-void reply_json(struct call *call, int status, const char *content_type, json_t *take_value)
+void call_reply_json(struct call *call, int status, const char *content_type, json_t *take_value)
 {
     _cleanup_json_ json_t *value = take_value;
     _cleanup_buf_ struct buf text = BUF_INIT(REPLY_MAX);
     json_write(value, &text);
     buf_addc(&text, '\n');
     if (text.overflow) {
-        refuse(call, SIZE_INVALID, "the answer is larger than %u MiB", REPLY_MAX >> 20);
+        call_refuse(call, SIZE_INVALID, "the answer is larger than %u MiB", REPLY_MAX >> 20);
         return;
     }
     metrics_count(call->registry, status);
@@ -57,10 +57,10 @@ static void reply_error(struct call *call, int status, const char *code, const c
     json_object_set_new(error, "message", json_new_text(message));
     json_array_append_new(errors, error);
     json_object_set_new(body, "errors", errors);
-    reply_json(call, status, "application/json", body);
+    call_reply_json(call, status, "application/json", body);
 }
 
-void refuse(struct call *call, enum code code, const char *fmt, ...)
+void call_refuse(struct call *call, enum code code, const char *fmt, ...)
 {
     va_list args;
     char message[ERR_MESSAGE_SIZE];
@@ -70,7 +70,7 @@ void refuse(struct call *call, enum code code, const char *fmt, ...)
     reply_error(call, codes[code].status, codes[code].name, message);
 }
 
-void reply_failed(struct call *call, const struct err *err)
+void call_failed(struct call *call, const struct err *err)
 {
     bool full = err->class == ERR_RESOURCE_EXHAUSTED;
     log_warn("%s %s: %s", httpd_method(call->request), httpd_path(call->request), err->message);

@@ -109,7 +109,7 @@ static int session_find(struct call *call, struct upload **out)
         }
     mutex_unlock(&call->registry->upload_lock);
     if (busy) {
-        refuse(call, BLOB_UPLOAD_INVALID, "another request adds to this upload");
+        call_refuse(call, BLOB_UPLOAD_INVALID, "another request adds to this upload");
         return 0;
     }
     *out = found;
@@ -144,9 +144,9 @@ static struct upload *session_take(struct call *call)
         return upload;
     int found = session_restore(call, &upload, &err);
     if (found < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else if (!found)
-        refuse(call, BLOB_UPLOAD_UNKNOWN, "%s has no upload %s", call->repository, call->reference);
+        call_refuse(call, BLOB_UPLOAD_UNKNOWN, "%s has no upload %s", call->repository, call->reference);
     return found > 0 ? upload : NULL;
 }
 
@@ -189,13 +189,13 @@ static bool chunk_fits(struct call *call, const struct upload *upload)
     if (!slice_cut(&rest, '-', &first) || !rest.data || !num_parse_u64(first, INT64_MAX, &start) ||
         !num_parse_u64(rest, INT64_MAX - 1, &end) || end < start ||
         (length && (!num_parse_u64(slice_of(length), INT64_MAX, &size) || size != end - start + 1))) {
-        refuse(call, BLOB_UPLOAD_INVALID, "Content-Range: %s: not the range of this body", header);
+        call_refuse(call, BLOB_UPLOAD_INVALID, "Content-Range: %s: not the range of this body", header);
         return false;
     }
     if (start == (uint64_t)upload->size)
         return true;
     set_progress(call, upload);
-    refuse(call, RANGE_INVALID, "Content-Range: %s: the next byte is %lld", header, (long long)upload->size);
+    call_refuse(call, RANGE_INVALID, "Content-Range: %s: the next byte is %lld", header, (long long)upload->size);
     return false;
 }
 
@@ -244,25 +244,25 @@ static void finish(struct call *call, struct upload *upload, const char *digest)
         upload->hash = digest_hash_new(digest);
         if (hash_file(registry, upload, &err) < 0) {
             session_give_back(call, upload);
-            reply_failed(call, &err);
+            call_failed(call, &err);
             return;
         }
     }
     digest_hash_end(take_ptr(&upload->hash), real);
     if (!str_eq(real, digest)) {
         session_drop(call, upload, &err);
-        refuse(call, DIGEST_INVALID, "what arrived is %s, not %s", real, digest);
+        call_refuse(call, DIGEST_INVALID, "what arrived is %s, not %s", real, digest);
         return;
     }
     struct finished finished = { digest, upload->id };
     int result = blob_commit(call, upload->path, digest, upload->size, record_finished, &finished, &err);
     session_end(registry, upload);
     if (result < 0) {
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return;
     }
     set_place(call, "blobs", digest);
-    reply(call, 201);
+    call_reply(call, 201);
 }
 
 // ---- the handlers ---------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ static void add_and_finish(struct call *call, struct upload *upload, const char 
         session_give_back(call, upload);
     } else if (receive(call, upload, &err) < 0) {
         session_give_back(call, upload);
-        reply_failed(call, &err);
+        call_failed(call, &err);
     } else {
         finish(call, upload, digest);
     }
@@ -337,7 +337,7 @@ static bool digest_given(struct call *call, const char *digest)
 {
     if (digest && digest_valid(digest))
         return true;
-    refuse(call, DIGEST_INVALID, digest ? "%s: not a digest" : "%sdigest is missing", digest ? digest : "");
+    call_refuse(call, DIGEST_INVALID, digest ? "%s: not a digest" : "%sdigest is missing", digest ? digest : "");
     return false;
 }
 
@@ -347,27 +347,27 @@ void handle_upload_begin(struct call *call)
     const char *mounted = httpd_query(call->request, "mount"), *digest = httpd_query(call->request, "digest");
     int found = mount(call, mounted, httpd_query(call->request, "from"), &err);
     if (found < 0) {
-        reply_failed(call, &err);
+        call_failed(call, &err);
         return;
     }
     if (found) {
         set_place(call, "blobs", mounted);
-        reply(call, 201);
+        call_reply(call, 201);
         return;
     }
     if (digest && !digest_given(call, digest))
         return;
     struct upload *upload = begin(call, &err);
     if (!upload && err.class == ERR_INVALID_ARGUMENT) {
-        refuse(call, DIGEST_INVALID, "%s", err.message);
+        call_refuse(call, DIGEST_INVALID, "%s", err.message);
     } else if (!upload) {
-        reply_failed(call, &err);
+        call_failed(call, &err);
     } else if (digest) {
         add_and_finish(call, upload, digest);
     } else {
         set_progress(call, upload);
         session_give_back(call, upload);
-        reply(call, 202);
+        call_reply(call, 202);
     }
 }
 
@@ -378,7 +378,7 @@ void handle_upload_status(struct call *call)
         return;
     set_progress(call, upload);
     session_give_back(call, upload);
-    reply(call, 204);
+    call_reply(call, 204);
 }
 
 void handle_upload_add(struct call *call)
@@ -393,9 +393,9 @@ void handle_upload_add(struct call *call)
         set_progress(call, upload);
     session_give_back(call, upload);
     if (result < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else if (fits)
-        reply(call, 202);
+        call_reply(call, 202);
 }
 
 void handle_upload_end(struct call *call)
@@ -415,9 +415,9 @@ void handle_upload_cancel(struct call *call)
     if (!upload)
         return;
     if (session_drop(call, upload, &err) < 0)
-        reply_failed(call, &err);
+        call_failed(call, &err);
     else
-        reply(call, 204);
+        call_reply(call, 204);
 }
 
 // ---- collection -----------------------------------------------------------------------------------------------------
