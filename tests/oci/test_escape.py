@@ -1,6 +1,7 @@
 """Ways out of a container that were found in runtimes: each is tried here and must fail. Class by class as in the record of
 runtime vulnerabilities: paths in a rootfs that the attacker owns, descriptors and programs, capabilities, cgroups, settings."""
 import ctypes
+import fcntl
 import os
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from conftest import RUNTIME
 
 RENAME_EXCHANGE = 2
+SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 def outside(bundle):
@@ -123,6 +125,22 @@ def test_settings_are_written_to_the_real_proc(bundle):
     assert open('/proc/sys/kernel/core_pattern').read() == before
 
 
+@pytest.mark.parametrize('link, destination', [('file', '/file'), ('folder', '/folder/new')])
+@pytest.mark.parametrize('there', [True, False])
+def test_a_file_is_made_inside(bundle, link, destination, there):
+    """CVE-2025-24965: a file that the runtime makes in the rootfs, here the place of a bound file."""
+    target = outside(bundle) / 'target'
+    if there:
+        target.mkdir() if link == 'folder' else target.write_text('as before')
+    (bundle.rootfs / link).symlink_to(target)
+    bundle.mount(destination, '/etc/hostname', options=['bind'])
+    bundle.run()
+    if there and link == 'file':
+        assert target.read_text() == 'as before'
+    else:
+        assert os.path.isdir(target) == there and (not there or os.listdir(target) == [])
+
+
 def test_copy_up_keeps_links_as_links(bundle):
     """CVE-2024-9676 and its kind."""
     (bundle.path / 'secret').write_text('secret')
@@ -162,6 +180,33 @@ def test_a_waiting_container_is_a_sealed_copy(bundle):
     bundle.shell('sleep 1000').create()
     link = os.readlink(f'/proc/{bundle.state()["pid"]}/exe')
     assert link.startswith('/memfd:')
+
+
+@pytest.mark.berth
+def test_the_copy_has_every_seal(bundle):
+    """CVE-2022-0847 and its kind reach a file through its pages: those of the copy are no file's, and sealed."""
+    bundle.shell('sleep 1000').create()
+    with open(f'/proc/{bundle.state()["pid"]}/exe', 'rb') as copy:
+        assert fcntl.fcntl(copy, fcntl.F_GET_SEALS) & SEALS == SEALS
+        assert os.fstat(copy.fileno()).st_dev != os.stat(RUNTIME).st_dev
+
+
+@pytest.mark.parametrize('count', [341, 3000, 5000])
+def test_maps_that_are_too_many(bundle, count):
+    """CVE-2021-43784: a message whose length no longer fitted its field was read as another one."""
+    bundle.namespace('user')
+    for kind in ('uidMappings', 'gidMappings'):
+        bundle.linux[kind] = [{'containerID': i, 'hostID': 100000 + i, 'size': 1} for i in range(count)]
+    done = bundle.shell('cat /proc/self/uid_map').run()
+    assert done.returncode == 1 and done.stdout == '' and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize('user', ['4294967295', '4294967296', '-1', '+0', ' 0', '0x0', '0 ', '1000:4294967295', '1000:', ':0', '1e3', 'root'])
+def test_exec_as_a_number_that_is_none(bundle, user):
+    """CVE-2026-30892: what was misread became root."""
+    bundle.up()
+    done = bundle.exec('id', '-u', flags=['--user', user])
+    assert done.returncode != 0 and done.stdout == ''
 
 
 @pytest.mark.parametrize('cwd', [f'/proc/self/fd/{number}' for number in range(3, 12)])
@@ -217,6 +262,14 @@ def test_cgroups_are_read_only(bundle):
     out = bundle.output('for f in /sys/fs/cgroup/*/release_agent /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs; do '
                         'test -e $f && (echo 1 >$f) 2>&1; done; echo end')
     assert all('Read-only' in line for line in out.splitlines()[:-1])
+
+
+def test_cgroups_of_the_host_are_read_only(bundle):
+    """CVE-2023-25809: without a cgroup namespace the hierarchies that are seen are the host's."""
+    bundle.all_capabilities().without_namespace('cgroup')
+    out = bundle.output('for f in $(ls -d /sys/fs/cgroup /sys/fs/cgroup/*); do mkdir $f/escape 2>&1 && rmdir $f/escape && echo made in $f; '
+                        '(echo 1 >$f/cgroup.procs) 2>/dev/null && echo written $f; done; echo end')
+    assert 'made' not in out and 'written' not in out and 'Read-only file system' in out and out.endswith('end')
 
 
 @pytest.mark.berth
