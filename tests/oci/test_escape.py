@@ -3,13 +3,13 @@ runtime vulnerabilities: paths in a rootfs that the attacker owns, descriptors a
 import ctypes
 import fcntl
 import os
+import re
 import stat
 import subprocess
 import threading
-import time
 
 import pytest
-from conftest import RUNTIME
+from conftest import ROOT, RUNTIME
 
 RENAME_EXCHANGE = 2
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -308,4 +308,22 @@ def test_a_dead_pid_is_not_signalled(bundle):
     bundle.call('start', bundle.id)
     bundle.wait('stopped')
     assert bundle.call('kill', bundle.id, 'KILL').returncode == 1
-    time.sleep(0)
+
+
+# ---- the list of them -----------------------------------------------------------------------------------------------
+
+@pytest.mark.berth
+def test_the_list_names_tests_that_are_there():
+    """docs/isolation.md says of each way out which test tries it, and leaves out none that a test names."""
+    sources = {name: open(os.path.join(ROOT, 'tests', name)).read()
+               for name in ('oci/test_escape.py', 'oci/test_bad_input.py', 'e2e/test_escape.py')}
+    page = open(os.path.join(ROOT, 'docs/isolation.md')).read()
+    places = {'oci': 'oci/test_escape.py', 'e2e': 'e2e/test_escape.py', '`tests/oci/test_bad_input.py`': 'oci/test_bad_input.py'}
+    place, named = None, 0
+    for word in re.findall(r'\boci(?= `test_)|\be2e(?= `test_)|`tests/oci/test_bad_input.py`(?= `test_)|`test_\w+`', page):
+        place = places.get(word, place)
+        if word not in places:
+            assert f'def {word[1:-1]}(' in sources[place], word
+            named += 1
+    assert named > 30
+    assert set(re.findall(r'CVE-\d+-\d+', ''.join(sources.values()))) <= set(re.findall(r'CVE-\d+-\d+', page))
