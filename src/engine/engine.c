@@ -47,7 +47,7 @@ static int open_below(int root_fd, const char *name, mode_t mode, int *out, stru
 
 static int open_folders(struct engine *engine, struct err *err)
 {
-    if (open_root(engine->data_root, 0711, &engine->root_fd, &engine->root_lock, err) < 0 ||
+    if (open_root(engine->data_root, 0710, &engine->root_fd, &engine->root_lock, err) < 0 ||
         open_root(engine->exec_root, 0700, &engine->state_fd, &engine->state_lock, err) < 0 ||
         open_below(engine->root_fd, "containers", 0710, &engine->containers_fd, err) < 0 ||
         open_below(engine->state_fd, "t", 0700, &engine->tasks_fd, err) < 0)

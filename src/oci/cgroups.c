@@ -1,21 +1,28 @@
 #include <fcntl.h>
+#include <limits.h>
 
 #include "base/file.h"
 #include "base/slice.h"
 #include "oci/oci_private.h"
+
+#define PATH_SIZE_MAX 1024 // what kernel/cgroup.c takes
 
 // A path below the roots of the hierarchies. What is not absolute counts from there, too.
 int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err)
 {
     const char *path = str_empty(wanted) ? id : wanted;
     struct slice rest = slice_of(path), part;
-    char *clean = arena_alloc(arena, strlen(path) + 1);
+    if (rest.size >= PATH_SIZE_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s...\" is too long", path);
+    char *clean = arena_alloc(arena, rest.size + 1);
     size_t size = 0;
     while (slice_cut(&rest, '/', &part)) {
         if (part.size == 0 || slice_eq(part, "."))
             continue;
         if (slice_eq(part, ".."))
             return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s\" leads out of the hierarchy", path);
+        if (part.size > NAME_MAX)
+            return err_set(err, ERR_INVALID_ARGUMENT, "linux.cgroupsPath: \"%.200s...\" has a name that is too long", path);
         if (size)
             clean[size++] = '/';
         memcpy(clean + size, part.data, part.size);

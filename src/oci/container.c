@@ -62,6 +62,16 @@ static char *text_member(struct container *container, const json_t *object, cons
     return arena_strdup(&container->arena, json_get_text(object, key, ""));
 }
 
+// What container_save() writes, each member of its type.
+static int check_state(json_t *state, struct err *err)
+{
+    json_error_t error;
+    if (json_unpack_ex(state, &error, JSON_VALIDATE_ONLY, "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b}", "version", "bundle", "rootfs",
+                       "cgroup", "pid", "pid_start", "created_ns", "rootless") < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "%s", error.text);
+    return 0;
+}
+
 static int read_state(struct container *container, struct err *err)
 {
     struct buf text = BUF_INIT(1 << 20);
@@ -69,9 +79,11 @@ static int read_state(struct container *container, struct err *err)
     int result = file_read_at(container->dir_fd, STATE_FILE, &text, err);
     if (result == 0)
         result = json_parse(buf_text(&text), text.size, &state, err);
+    if (result == 0)
+        result = check_state(state, err);
     buf_done(&text);
     if (result < 0)
-        return -1;
+        return err_wrap(err, "%s/" STATE_FILE, container->id);
     container->version = text_member(container, state, "version");
     container->bundle = text_member(container, state, "bundle");
     container->rootfs = text_member(container, state, "rootfs");

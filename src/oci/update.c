@@ -84,7 +84,7 @@ static int from_file(const char *path, struct arena *arena, json_t **document, s
     buf_done(&text);
     if (result < 0 || oci_resources_decode(*document, &resources, arena, err) < 0 ||
         resources_limits(*document, &resources, arena, out, err) < 0)
-        return -1;
+        return err_wrap(err, "%s", path);
     return resources.devices.len ? cgroups_devices(&resources.devices, arena, out, err) : 0;
 }
 

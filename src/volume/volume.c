@@ -171,13 +171,14 @@ static int settle(struct volume_store *volumes, struct err *err)
     return 0;
 }
 
-// Passable but not readable: a container's process with another uid reaches its own volume through its mount.
+// Closed to the host's other users: a container can leave a program with the setuid bit in its volume. Its processes, of any
+// uid, reach the volume through their mount.
 static int open_folder(struct volume_store *volumes, int root_fd, struct err *err)
 {
-    if (file_mkdirs(root_fd, "volumes", 0701, err) < 0 ||
+    if (file_mkdirs(root_fd, "volumes", 0700, err) < 0 ||
         (volumes->volumes_fd = file_open_dir(root_fd, "volumes", err)) < 0)
         return -1;
-    return fchmod(volumes->volumes_fd, 0701) < 0 ? err_errno(err, errno, "volumes") : 0;
+    return fchmod(volumes->volumes_fd, 0700) < 0 ? err_errno(err, errno, "volumes") : 0;
 }
 
 int volume_store_open(struct store *store, int root_fd, const char *root_path, struct volume_store **out, struct err *err)
@@ -210,12 +211,12 @@ void volume_store_close(struct volume_store *volumes)
 
 static int fill_folder(int volumes_fd, const char *folder, struct err *err)
 {
-    if (mkdirat(volumes_fd, folder, 0701) < 0)
+    if (mkdirat(volumes_fd, folder, 0700) < 0)
         return err_errno(err, errno, "make volume folder");
     _cleanup_close_ int fd = file_open_dir(volumes_fd, folder, err);
     if (fd < 0)
         return -1;
-    if (mkdirat(fd, "_data", 0755) < 0 || fchmodat(fd, "_data", 0755, 0) < 0 || fchmod(fd, 0701) < 0)
+    if (mkdirat(fd, "_data", 0755) < 0 || fchmodat(fd, "_data", 0755, 0) < 0 || fchmod(fd, 0700) < 0)
         return err_errno(err, errno, "make volume folder");
     return 0;
 }

@@ -182,6 +182,20 @@ class Bundle:
             found += [line.strip() for line in file if str(self.path) in line]
         return found
 
+    def processes(self):
+        """Those that still run and have the container's name in their command line or their cgroup."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir('/proc')):
+            try:
+                with open(f'/proc/{pid}/stat', 'rb') as file:
+                    dead = file.read().rpartition(b')')[2].split()[0] in (b'Z', b'X')
+                with open(f'/proc/{pid}/cmdline', 'rb') as words, open(f'/proc/{pid}/cgroup', 'rb') as groups:
+                    if not dead and self.id.encode() in words.read() + groups.read():
+                        found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
     def remove(self):
         self.call('delete', '--force', self.id)
 

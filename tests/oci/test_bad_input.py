@@ -33,6 +33,8 @@ CASES = {
         {'destination': '/mnt', 'type': 'nosuchfs', 'source': 'none'}), 'nosuchfs'),
     'unknown mount option': (lambda config: config['mounts'].append(
         {'destination': '/mnt', 'type': 'tmpfs', 'source': 'none', 'options': ['sideways']}), 'sideways'),
+    'mount point through a circle of links': (lambda config: config['mounts'].append(
+        {'destination': '/circle/x', 'type': 'bind', 'source': '/etc', 'options': ['bind']}), '/circle/x'),
     'missing command': (change(['process', 'args'], ['/nosuch']), 'exec: "/nosuch": stat /nosuch: no such file or directory'),
 }
 OURS = {
@@ -41,12 +43,18 @@ OURS = {
     'unknown rlimit': (change(['process', 'rlimits'], [{'type': 'RLIMIT_NOSUCH', 'soft': 1, 'hard': 1}]), 'RLIMIT_NOSUCH'),
     'unknown seccomp action': (change(['linux', 'seccomp'], {'defaultAction': 'SCMP_ACT_MAYBE'}), 'SCMP_ACT_MAYBE'),
     'cgroup out of its tree': (change(['linux', 'cgroupsPath'], '../../x'), 'cgroupsPath'),
+    'cgroup with a name that none can have': (change(['linux', 'cgroupsPath'], '/x/' + 'y' * 256), 'cgroupsPath'),
+    'cgroup with a path that none can have': (change(['linux', 'cgroupsPath'], 'x/' * 600), 'cgroupsPath'),
+    'limit of a wrong type': (change(['linux', 'resources'], {'memory': {'limit': 'much'}}), 'linux.resources.memory.limit'),
+    'limit that the kernel refuses': (change(['linux', 'resources'], {'cpu': {'cpus': '4095'}}), 'cpuset.cpus'),
+    'capabilities of a wrong type': (change(['process', 'capabilities', 'bounding'], 5), 'process.capabilities.bounding'),
     'unknown clock': (lambda config: (config['linux']['namespaces'].append({'type': 'time'}),
                                       config['linux'].update(timeOffsets={'sun': {'secs': 1}})), 'sun'),
 }
 
 
 def check(bundle, spoil, words):
+    (bundle.rootfs / 'circle').symlink_to('circle')
     spoil(bundle.config)
     for verb in ('create', 'run'):
         bundle.save()
@@ -72,6 +80,57 @@ def test_broken_json(bundle, text):
     (bundle.path / 'bundle/config.json').write_text(text)
     done = bundle.call('run', bundle.id)
     assert done.returncode == 1 and done.stderr.strip() and bundle.remains() == []
+
+
+def test_a_rootfs_that_is_a_link(bundle):
+    (bundle.path / 'link').symlink_to(bundle.rootfs)
+    bundle.config['root']['path'] = str(bundle.path / 'link')
+    done = bundle.run()
+    assert done.returncode == 1 and 'invalid rootfs: not an absolute path, or a symlink' in done.stderr and bundle.remains() == []
+
+
+def test_an_unknown_capability(bundle):
+    """A warning alone, as runc has it: newer callers know more of them than older kernels."""
+    bundle.process['capabilities'] = {'bounding': ['CAP_NOSUCH', 'CAP_KILL']}
+    done = bundle.args('true').run()
+    assert done.returncode == 0 and 'CAP_NOSUCH' in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+BROKEN = {'': 'JSON', '{': 'JSON', '[]': 'xpected object'}
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('text', [*BROKEN, '{"args": 5}'])
+def test_broken_process_file(bundle, text):
+    bundle.up()
+    (bundle.path / 'process.json').write_text(text)
+    done = bundle.call('exec', '--process', str(bundle.path / 'process.json'), bundle.id)
+    assert done.returncode == 255 and len(done.stderr.splitlines()) == 1
+    assert 'process.json: ' in done.stderr and BROKEN.get(text, 'args') in done.stderr
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('text', [*BROKEN, '{"memory": {"limit": "much"}}'])
+def test_broken_limits_file(bundle, text):
+    bundle.up()
+    (bundle.path / 'limits.json').write_text(text)
+    done = bundle.call('update', '--resources', str(bundle.path / 'limits.json'), bundle.id)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert 'limits.json: ' in done.stderr and BROKEN.get(text, 'memory.limit') in done.stderr
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('text', [*BROKEN, '{}', '{"cgroup": "x"}', '{"pid": "x"}'])
+@pytest.mark.parametrize('verb', ['state', 'kill', 'start', 'delete'])
+def test_broken_state_file(bundle, verb, text):
+    bundle.up()
+    state = bundle.root / bundle.id / 'state.json'
+    good = state.read_text()
+    state.write_text(text)
+    done = bundle.call(verb, bundle.id)
+    state.write_text(good)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and 'state.json: ' in done.stderr
+    assert bundle.state()['status'] == 'running'
 
 
 def test_no_config(bundle):

@@ -2,16 +2,18 @@
 runtime vulnerabilities: paths in a rootfs that the attacker owns, descriptors and programs, capabilities, cgroups, settings."""
 import ctypes
 import errno
+import fcntl
 import os
+import re
 import stat
 import subprocess
 import threading
-import time
 
 import pytest
-from conftest import RUNTIME
+from conftest import ROOT, RUNTIME
 
 RENAME_EXCHANGE = 2
+SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 def outside(bundle):
@@ -124,6 +126,22 @@ def test_settings_are_written_to_the_real_proc(bundle):
     assert open('/proc/sys/kernel/core_pattern').read() == before
 
 
+@pytest.mark.parametrize('link, destination', [('file', '/file'), ('folder', '/folder/new')])
+@pytest.mark.parametrize('there', [True, False])
+def test_a_file_is_made_inside(bundle, link, destination, there):
+    """CVE-2025-24965: a file that the runtime makes in the rootfs, here the place of a bound file."""
+    target = outside(bundle) / 'target'
+    if there:
+        target.mkdir() if link == 'folder' else target.write_text('as before')
+    (bundle.rootfs / link).symlink_to(target)
+    bundle.mount(destination, '/etc/hostname', options=['bind'])
+    bundle.run()
+    if there and link == 'file':
+        assert target.read_text() == 'as before'
+    else:
+        assert os.path.isdir(target) == there and (not there or os.listdir(target) == [])
+
+
 def test_copy_up_keeps_links_as_links(bundle):
     """CVE-2024-9676 and its kind."""
     (bundle.path / 'secret').write_text('secret')
@@ -171,6 +189,33 @@ def test_the_program_can_not_be_overwritten_through_a_waiting_container(bundle):
         assert failure.value.errno in (errno.EROFS, errno.EPERM)  # a read-only mount, or a sealed copy
     finally:
         os.close(held)
+
+
+@pytest.mark.berth
+def test_the_copy_has_every_seal(bundle):
+    """CVE-2022-0847 and its kind reach a file through its pages: those of the copy are no file's, and sealed."""
+    bundle.shell('sleep 1000').create()
+    with open(f'/proc/{bundle.state()["pid"]}/exe', 'rb') as copy:
+        assert fcntl.fcntl(copy, fcntl.F_GET_SEALS) & SEALS == SEALS
+        assert os.fstat(copy.fileno()).st_dev != os.stat(RUNTIME).st_dev
+
+
+@pytest.mark.parametrize('count', [341, 3000, 5000])
+def test_maps_that_are_too_many(bundle, count):
+    """CVE-2021-43784: a message whose length no longer fitted its field was read as another one."""
+    bundle.namespace('user')
+    for kind in ('uidMappings', 'gidMappings'):
+        bundle.linux[kind] = [{'containerID': i, 'hostID': 100000 + i, 'size': 1} for i in range(count)]
+    done = bundle.shell('cat /proc/self/uid_map').run()
+    assert done.returncode == 1 and done.stdout == '' and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize('user', ['4294967295', '4294967296', '-1', '+0', ' 0', '0x0', '0 ', '1000:4294967295', '1000:', ':0', '1e3', 'root'])
+def test_exec_as_a_number_that_is_none(bundle, user):
+    """CVE-2026-30892: what was misread became root."""
+    bundle.up()
+    done = bundle.exec('id', '-u', flags=['--user', user])
+    assert done.returncode != 0 and done.stdout == ''
 
 
 @pytest.mark.parametrize('cwd', [f'/proc/self/fd/{number}' for number in range(3, 12)])
@@ -228,6 +273,14 @@ def test_cgroups_are_read_only(bundle):
     assert all('Read-only' in line for line in out.splitlines()[:-1])
 
 
+def test_cgroups_of_the_host_are_read_only(bundle):
+    """CVE-2023-25809: without a cgroup namespace the hierarchies that are seen are the host's."""
+    bundle.all_capabilities().without_namespace('cgroup')
+    out = bundle.output('for f in $(ls -d /sys/fs/cgroup /sys/fs/cgroup/*); do mkdir $f/escape 2>&1 && rmdir $f/escape && echo made in $f; '
+                        '(echo 1 >$f/cgroup.procs) 2>/dev/null && echo written $f; done; echo end')
+    assert 'made' not in out and 'written' not in out and 'Read-only file system' in out and out.endswith('end')
+
+
 @pytest.mark.berth
 @pytest.mark.parametrize('path', ['../escape', '/a/../../escape', '/..', '/'])
 def test_a_cgroup_path_stays_in_its_tree(bundle, path):
@@ -264,4 +317,22 @@ def test_a_dead_pid_is_not_signalled(bundle):
     bundle.call('start', bundle.id)
     bundle.wait('stopped')
     assert bundle.call('kill', bundle.id, 'KILL').returncode == 1
-    time.sleep(0)
+
+
+# ---- the list of them -----------------------------------------------------------------------------------------------
+
+@pytest.mark.berth
+def test_the_list_names_tests_that_are_there():
+    """docs/isolation.md says of each way out which test tries it, and leaves out none that a test names."""
+    sources = {name: open(os.path.join(ROOT, 'tests', name)).read()
+               for name in ('oci/test_escape.py', 'oci/test_bad_input.py', 'e2e/test_escape.py')}
+    page = open(os.path.join(ROOT, 'docs/isolation.md')).read()
+    places = {'oci': 'oci/test_escape.py', 'e2e': 'e2e/test_escape.py', '`tests/oci/test_bad_input.py`': 'oci/test_bad_input.py'}
+    place, named = None, 0
+    for word in re.findall(r'\boci(?= `test_)|\be2e(?= `test_)|`tests/oci/test_bad_input.py`(?= `test_)|`test_\w+`', page):
+        place = places.get(word, place)
+        if word not in places:
+            assert f'def {word[1:-1]}(' in sources[place], word
+            named += 1
+    assert named > 30
+    assert set(re.findall(r'CVE-\d+-\d+', ''.join(sources.values()))) <= set(re.findall(r'CVE-\d+-\d+', page))

@@ -296,21 +296,9 @@ def test_a_create_that_is_killed_leaves_nothing_that_delete_does_not_find(bundle
     process.wait()
     assert bundle.call('delete', '--force', bundle.id).returncode == 0
     end = time.monotonic() + 3
-    while time.monotonic() < end and (bundle.remains() or processes_in(bundle)):
+    while time.monotonic() < end and (bundle.remains() or bundle.processes()):
         time.sleep(0.05)
-    assert bundle.remains() == [] and processes_in(bundle) == []
-
-
-def processes_in(bundle):
-    found = []
-    for pid in filter(str.isdigit, os.listdir('/proc')):
-        try:
-            with open(f'/proc/{pid}/cmdline', 'rb') as file:
-                if bundle.id.encode() in file.read():
-                    found.append(pid)
-        except OSError:
-            pass
-    return found
+    assert bundle.remains() == [] and bundle.processes() == []
 
 
 @pytest.mark.berth
