@@ -187,11 +187,8 @@ static int prepare(struct making *making, const char *bundle, struct err *err)
     container->created_ns = clock_wall_ns();
     container->rootless = making->call->rootless;
     container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
-    const char *cgroup;
-    if (!container->rootfs ||
-        cgroups_path(container->config.linux_section->cgroups_path, container->id, &container->arena, &cgroup, err) < 0)
+    if (!container->rootfs || cgroups_name(making->call, container, err) < 0)
         return -1;
-    container->cgroup = (char *)cgroup;
     if (keep_config(container, err) < 0 || container_save(container, err) < 0)
         return -1;
     if (!making->run && open_start(making, err) < 0)
@@ -209,6 +206,7 @@ static int launch(struct making *making, struct err *err)
     log_debug_line("nsexec container setup");
     int result = sandbox_create(plan, &stdio, &making->sandbox, &making->master_fd, err);
     sandbox_plan_free(plan);
+    scope_end_holder(container);
     log_debug_line("child process in init()");
     if (result < 0)
         return err_wrap(err, "unable to start container process");

@@ -190,7 +190,7 @@ static int launch(struct call *call, struct container *container, const struct o
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
     const struct strv *wanted = args_list(&call->args, "cgroup");
-    if (wanted->len && (!cgroup || subgroups_read(cgroup, wanted, &subgroups, err) < 0)) {
+    if (subgroups_enter(&cgroup, wanted, pid, err) < 0 || (wanted->len && (!cgroup || subgroups_read(cgroup, wanted, &subgroups, err) < 0))) {
         subgroups_done(&subgroups);
         cgroup_free(cgroup);
         return err->class ? -1 : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");

@@ -88,12 +88,15 @@ static int from_file(const char *path, struct arena *arena, json_t **document, s
     return resources.devices.len ? cgroups_devices(&resources.devices, arena, out, err) : 0;
 }
 
-static int apply(struct container *container, const struct cgroup_limits *limits, struct err *err)
+static int apply(struct container *container, struct cgroup_limits *limits, struct err *err)
 {
     struct cgroup *cgroup = NULL;
     if (container_cgroup(container, &cgroup, err) < 0)
         return -1;
-    int result = cgroup ? resources_apply(cgroup, limits, err) : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
+    int result = cgroup ? scope_update(container, cgroup_layout_of(cgroup)->version, limits, err)
+                        : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
+    if (result == 0)
+        result = resources_apply(cgroup, limits, err);
     cgroup_free(cgroup);
     return result;
 }
