@@ -78,7 +78,7 @@ static int from_file(const char *path, struct arena *arena, json_t **document, s
 {
     struct buf text = BUF_INIT(1 << 20);
     struct oci_resources resources;
-    int result = file_read_at(AT_FDCWD, str_eq(path, "-") ? "/dev/stdin" : path, &text, err);
+    int result = str_eq(path, "-") ? file_read_fd(STDIN_FILENO, "standard input", &text, err) : file_read_at(AT_FDCWD, path, &text, err);
     if (result == 0)
         result = json_parse(buf_text(&text), text.size, document, err);
     buf_done(&text);
