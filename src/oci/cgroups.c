@@ -185,7 +185,7 @@ int cgroups_make(struct call *call, struct container *container, struct cgroup *
     if (check_present(&layout, container, err) < 0)
         return -1;
     if (cgroup_create(&layout, container->cgroup, &cgroup, err) < 0) {
-        if (!call->rootless || wants_limits(&limits))
+        if (!call->lax_cgroups || wants_limits(&limits))
             return -1;
         err_clear(err); // a user without a delegated group runs without one
         container->cgroup = (char *)"";

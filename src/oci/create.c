@@ -168,6 +168,7 @@ static int fill_config(struct making *making, struct err *err)
                                     .mounts = making->mounts.mounts, .mount_len = making->mounts.len, .cgroup = making->cgroup,
                                     .no_pivot = args_flag(&call->args, "no-pivot"),
                                     .no_new_keyring = args_flag(&call->args, "no-new-keyring"), .rootless = call->rootless,
+                                    .inside_users = call->inside_users,
                                     .at_stage = at_stage, .stage_context = making, .start_fd = making->start_fd,
                                     .report_fd = making->report_fd };
     if (seccomp_of(in, in->process, &container->arena, &out->filter, err) < 0)
@@ -185,7 +186,7 @@ static int prepare(struct making *making, const char *bundle, struct err *err)
     container->version = arena_strdup(&container->arena, str_empty(container->config.version) ? SPEC_VERSION : container->config.version);
     container->bundle = arena_strdup(&container->arena, bundle);
     container->created_ns = clock_wall_ns();
-    container->rootless = making->call->rootless;
+    container->rootless = making->call->lax_cgroups;
     container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
     if (!container->rootfs || cgroups_name(making->call, container, err) < 0)
         return -1;

@@ -58,6 +58,8 @@ struct call {
     struct arena arena;
     const char *root; // absolute
     bool systemd, rootless;
+    bool inside_users; // in a user namespace that has not all ids
+    bool lax_cgroups; // a group that may not be made is done without
     const char *program; // argv[0]
     int exit_code; // of the process, or 255 for a failed exec
 };
