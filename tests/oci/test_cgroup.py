@@ -32,7 +32,7 @@ LIMITS = {
     'memory': ({'memory': {'limit': 64 * MIB}}, 'memory', 'memory.limit_in_bytes', str(64 * MIB), 'memory.max', str(64 * MIB)),
     'reservation': ({'memory': {'reservation': 32 * MIB}}, 'memory', 'memory.soft_limit_in_bytes', str(32 * MIB), 'memory.low', str(32 * MIB)),
     'pids': ({'pids': {'limit': 77}}, 'pids', 'pids.max', '77', 'pids.max', '77'),
-    'shares': ({'cpu': {'shares': 512}}, 'cpu', 'cpu.shares', '512', 'cpu.weight', '20'),
+    'shares': ({'cpu': {'shares': 512}}, 'cpu', 'cpu.shares', '512', 'cpu.weight', '59'),
     'quota': ({'cpu': {'quota': 30000, 'period': 60000}}, 'cpu', 'cpu.cfs_quota_us', '30000', 'cpu.max', '30000 60000'),
     'cpuset': ({'cpu': {'cpus': '0', 'mems': '0'}}, 'cpuset', 'cpuset.cpus', '0', 'cpuset.cpus', '0'),
     'hugetlb': ({'hugepageLimits': [{'pageSize': '2MB', 'limit': 4 * MIB}]}, 'hugetlb', 'hugetlb.2MB.limit_in_bytes', str(4 * MIB),
@@ -155,7 +155,7 @@ def test_exec_into_a_sub_group(bundle):
 
 @pytest.mark.skipif(not V2, reason='processes live in every group on v1')
 def test_exec_beside_a_process_that_has_moved(bundle):
-    bundle.without_namespace('cgroup').up()
+    bundle.without_namespace('cgroup').up('exec sleep 1000')
     top = folder(bundle, '')
     os.mkdir(top + '/inner')
     for pid in open(top + '/cgroup.procs').read().split():

@@ -29,7 +29,7 @@ def delegated():
 
 
 needs_delegation = pytest.mark.skipif(not delegated(), reason='no cgroup is delegated to this user')
-needs_bus = pytest.mark.skipif(ROOT or not os.path.exists(os.environ.get('XDG_RUNTIME_DIR', '/nowhere') + '/bus'), reason='no systemd of a user is up')
+needs_bus = pytest.mark.skipif(ROOT or not own_group() or not os.path.exists(os.environ.get('XDG_RUNTIME_DIR', '/nowhere') + '/bus'), reason='no systemd of a user is up, or not on cgroup v2')
 
 
 class Rootless(Bundle):
@@ -85,6 +85,15 @@ def test_a_life(rootless):
     assert rootless.call('delete', rootless.id).returncode == 0
 
 
+@pytest.mark.skipif(not shutil.which('strace'), reason='needs strace')
+def test_the_process_between_may_be_slow(rootless):
+    """Who has cloned the process that joins the namespaces comes back late: the process must not speak before it."""
+    rootless.up()
+    command = ['strace', '-f', '-o', '/dev/null', '-e', 'trace=clone3', '-e', 'inject=clone3:delay_exit=200000', rootless.program, '--root', rootless.root]
+    done = subprocess.run([*command, 'exec', rootless.id, 'sh', '-c', 'exit 7'], stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
+    assert (done.returncode, done.stderr) == (7, '')
+
+
 def test_run_and_its_exit_code(rootless):
     rootless.shell('exit 7')
     assert rootless.run().returncode == 7
@@ -100,6 +109,26 @@ def test_the_state_lies_in_the_users_runtime_folder(rootless, tmp_path):
     done = subprocess.run(command, env={**os.environ, 'XDG_RUNTIME_DIR': str(runtime)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
     assert done.returncode == 0, done.stderr
     assert os.stat(runtime / 'berth-oci').st_mode & (0o777 | stat.S_ISVTX) == 0o700 | stat.S_ISVTX
+
+
+def test_root_of_a_user_namespace(rootless):
+    """As podman calls: uid 0 already, but of a user and a mount namespace of its own."""
+    rootless.without_namespace('user').without_namespace('network').without_namespace('cgroup')
+    for kind in ('uidMappings', 'gidMappings'):
+        del rootless.linux[kind]
+    rootless.linux['resources'] = {'devices': [{'allow': False, 'access': 'rwm'}]}
+    rootless.args('id', '-u').save()
+    for flags, code in ((), 0), (('--rootless=auto',), 0), (('--rootless', 'true'), 0), (('--rootless=maybe',), 1):
+        command = ['unshare', '-r', '-m', rootless.program, *flags, '--root', str(rootless.root), 'run', '-b', str(rootless.path / 'bundle'), rootless.id]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
+        assert (done.returncode, done.stdout) == (code, '0\n' if code == 0 else ''), done.stderr
+
+
+@pytest.mark.skipif(delegated(), reason='a cgroup is delegated to this user')
+def test_no_group_is_an_error_for_who_insists(rootless):
+    rootless.args('true').save()
+    done = rootless.run(globals=('--rootless=false',))
+    assert done.returncode == 1 and 'ermission denied' in done.stderr
 
 
 def test_no_user_namespace_is_refused(rootless):
@@ -128,7 +157,8 @@ def test_more_ids_by_newuidmap(rootless):
     for kind, file in (('uidMappings', '/etc/subuid'), ('gidMappings', '/etc/subgid')):
         first, size = subordinate(file)
         rootless.linux[kind].append({'containerID': 1, 'hostID': first, 'size': size})
-    assert rootless.output('ls -ln /proc/self >/dev/null; cat /proc/self/uid_map | wc -l; chown 5:5 /tmp; stat -c %u:%g /tmp').split() == ['2', '5:5']
+    rootless.all_capabilities()
+    assert rootless.output('cat /proc/self/uid_map | wc -l; chown 5:5 /tmp; stat -c %u:%g /tmp; chown 0:0 /tmp').split() == ['2', '5:5']
 
 
 @pytest.mark.skipif(delegated(), reason='a cgroup is delegated to this user')
@@ -143,7 +173,7 @@ def test_limits_without_a_group_are_refused(rootless):
 def test_limits_pause_and_stats_in_a_delegated_group(rootless):
     rootless.linux['resources'] = {'pids': {'limit': 10}, 'memory': {'limit': 64 << 20}}
     rootless.up()
-    group = f'/sys/fs/cgroup{os.path.dirname(own_group())}/{rootless.id}'
+    group = f'/sys/fs/cgroup/{os.path.dirname(own_group())}/{rootless.id}'
     assert open(group + '/pids.max').read() == '10\n'
     assert rootless.exec('true').returncode == 0
     stats = json.loads(rootless.call('events', '--stats', rootless.id).stdout)['data']
