@@ -186,7 +186,7 @@ static int prepare(struct making *making, const char *bundle, struct err *err)
     container->version = arena_strdup(&container->arena, str_empty(container->config.version) ? SPEC_VERSION : container->config.version);
     container->bundle = arena_strdup(&container->arena, bundle);
     container->created_ns = clock_wall_ns();
-    container->rootless = making->call->lax_cgroups;
+    container->rootless = making->call->rootless || making->call->inside_users;
     container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
     if (!container->rootfs || cgroups_name(making->call, container, err) < 0)
         return -1;

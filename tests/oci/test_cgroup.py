@@ -92,6 +92,12 @@ def test_devices_are_filtered(bundle, rules, opens):
     assert bundle.output('(exec 3>>/dev/kmsg2) 2>/dev/null && echo open; cat </dev/null; head -c1 /dev/zero | wc -c').split() == ['open'] * opens + ['1']
 
 
+def test_root_may_not_lose_the_filter_by_a_flag(bundle):
+    bundle.linux['devices'] = [KMSG]
+    bundle.all_capabilities()
+    assert bundle.output('(exec 3>>/dev/kmsg2) 2>/dev/null && echo open; true', globals=('--rootless=true',)) == ''
+
+
 def test_devices_of_a_running_container_change(bundle):
     bundle.linux['devices'] = [KMSG]
     bundle.all_capabilities()
