@@ -32,8 +32,11 @@ int file_mkdirs(int dirfd, const char *path, mode_t mode, struct err *err)
 int file_read_at(int dirfd, const char *path, struct buf *out, struct err *err)
 {
     _cleanup_close_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, errno, "%s", path);
+    return fd < 0 ? err_errno(err, errno, "%s", path) : file_read_fd(fd, path, out, err);
+}
+
+int file_read_fd(int fd, const char *path, struct buf *out, struct err *err)
+{
     for (;;) {
         size_t room_size = MIN_OF((size_t)65536, out->ceiling - MIN_OF(out->size, out->ceiling));
         char one, *room = room_size ? buf_reserve(out, room_size) : &one;

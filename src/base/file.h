@@ -13,6 +13,7 @@
 int file_open_dir(int dirfd, const char *path, struct err *err); // O_DIRECTORY | O_CLOEXEC
 int file_mkdirs(int dirfd, const char *path, mode_t mode, struct err *err); // like mkdir -p; the umask applies
 int file_read_at(int dirfd, const char *path, struct buf *out, struct err *err); // appends; ceiling of the buffer applies
+int file_read_fd(int fd, const char *path, struct buf *out, struct err *err); // the same of an open one; `path` for messages
 // Whole or not at all: temporary name beside it, rename; when `durable`, file and folder are synced.
 int file_write_at(int dirfd, const char *path, const void *data, size_t size, mode_t mode, bool durable, struct err *err);
 // One write(2) of a small text into an existing file (cgroup, sysctl, id maps).

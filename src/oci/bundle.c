@@ -54,16 +54,13 @@ static void read_stdio(struct container *container)
 // In this order: what was asked for, then the names of everything that will be made.
 int bundle_keep(struct call *call, struct container *container, const char *bundle, struct err *err)
 {
-    const char *cgroup;
     container->version = arena_strdup(&container->arena, str_empty(container->config.version) ? SPEC_VERSION : container->config.version);
     container->bundle = arena_strdup(&container->arena, bundle);
     container->created_ns = clock_wall_ns();
-    container->rootless = call->rootless;
+    container->rootless = call->rootless || call->inside_users;
     container->rootfs = config_rootfs(&container->config, bundle, &container->arena, err);
-    if (!container->rootfs ||
-        cgroups_path(container->config.linux_section->cgroups_path, container->id, &container->arena, &cgroup, err) < 0)
+    if (!container->rootfs || cgroups_name(call, container, err) < 0)
         return -1;
-    container->cgroup = (char *)cgroup;
     read_stdio(container);
     return keep_config(container, err) < 0 ? -1 : container_save(container, err);
 }

@@ -79,7 +79,34 @@ int cgroups_limits(struct container *container, struct arena *arena, struct cgro
     json_t *document = json_object_get(json_object_get(container->document, "linux"), "resources");
     if (resources_limits(document, in, arena, out, err) < 0)
         return err_wrap(err, "linux");
-    return cgroups_devices(&in->devices, arena, out, err);
+    // A user may not filter devices; what it can't open anyway is kept from it by the devices' own modes.
+    return container->rootless ? 0 : cgroups_devices(&in->devices, arena, out, err);
+}
+
+// The group of a user's container lies beside the user's own, as a member of which it could not get controllers.
+static const char *beside_own(struct arena *arena, const char *path)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    if (file_read_at(AT_FDCWD, "/proc/self/cgroup", &text, NULL) < 0 || !str_starts(buf_text(&text), "0::/"))
+        return path;
+    char *own = arena_strdup(arena, buf_text(&text) + strlen("0::/"));
+    own[strcspn(own, "\n")] = '\0';
+    char *slash = strrchr(own, '/');
+    return slash ? arena_printf(arena, "%.*s/%s", (int)(slash - own), own, path) : path;
+}
+
+int cgroups_name(struct call *call, struct container *container, struct err *err)
+{
+    const char *wanted = container->config.linux_section->cgroups_path, *path, *slice;
+    if (call->systemd) {
+        container->cgroup = (char *)"";
+        return scope_name(wanted, container->id, &container->arena, &slice, (const char **)&container->unit, err);
+    }
+    if (cgroups_path(wanted, container->id, &container->arena, &path, err) < 0)
+        return -1;
+    bool absolute = !str_empty(wanted) && wanted[0] == '/';
+    container->cgroup = (char *)(call->rootless && !absolute ? beside_own(&container->arena, path) : path);
+    return 0;
 }
 
 static bool wants_limits(const struct cgroup_limits *limits)
@@ -127,6 +154,26 @@ static int check_present(const struct cgroup_layout *layout, struct container *c
     return 0;
 }
 
+// systemd has made the group where it has a controller of its own; the others' hierarchies are ours. Its parents' are not.
+static int make_by_systemd(const struct cgroup_layout *layout, struct container *container, struct cgroup_limits *limits, struct cgroup **out,
+                           struct err *err)
+{
+    const char *slice, *unit = container->unit;
+    struct cgroup *cgroup = NULL;
+    if (scope_name(container->config.linux_section->cgroups_path, container->id, &container->arena, &slice, &unit, err) < 0 ||
+        scope_make(container, slice, layout->version, limits, err) < 0)
+        return err_wrap(err, "unable to start unit \"%s\"", unit);
+    if ((layout->version == CGROUP_V2 ? cgroup_open : cgroup_create)(layout, container->cgroup, &cgroup, err) < 0)
+        return -1;
+    scope_round(limits);
+    if (resources_apply(cgroup, limits, err) < 0) {
+        cgroup_free(cgroup);
+        return -1;
+    }
+    *out = cgroup;
+    return 0;
+}
+
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err)
 {
     struct cgroup_layout layout;
@@ -140,10 +187,12 @@ int cgroups_make(struct call *call, struct container *container, struct cgroup *
         return 0;
     }
     struct cgroup *cgroup = NULL;
+    if (!str_empty(container->unit))
+        return make_by_systemd(&layout, container, &limits, out, err);
     if (check_present(&layout, container, err) < 0)
         return -1;
     if (cgroup_create(&layout, container->cgroup, &cgroup, err) < 0) {
-        if (!call->rootless || wants_limits(&limits))
+        if (!call->lax_cgroups || wants_limits(&limits))
             return -1;
         err_clear(err); // a user without a delegated group runs without one
         container->cgroup = (char *)"";

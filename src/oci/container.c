@@ -88,6 +88,7 @@ static int read_state(struct container *container, struct err *err)
     container->bundle = text_member(container, state, "bundle");
     container->rootfs = text_member(container, state, "rootfs");
     container->cgroup = text_member(container, state, "cgroup");
+    container->unit = text_member(container, state, "unit");
     container->pid = json_get_int(state, "pid", 0);
     container->pid_start = json_get_int(state, "pid_start", 0);
     container->created_ns = json_get_int(state, "created_ns", 0);
@@ -127,8 +128,9 @@ int container_load_config(struct container *container, struct err *err)
 int container_save(struct container *container, struct err *err)
 {
     _cleanup_json_ json_t *state =
-        json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle, "rootfs",
-                  container->rootfs, "cgroup", container->cgroup, "pid", (json_int_t)container->pid, "pid_start",
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle,
+                  "rootfs", container->rootfs, "cgroup", container->cgroup, "unit", container->unit ? container->unit : "",
+                  "pid", (json_int_t)container->pid, "pid_start",
                   (json_int_t)container->pid_start, "created_ns", (json_int_t)container->created_ns, "rootless",
                   container->rootless, "stdio", json_new_text(container->stdio[0]), json_new_text(container->stdio[1]),
                   json_new_text(container->stdio[2]));
@@ -269,7 +271,9 @@ static int destroy_cgroup(struct container *container, struct err *err)
     struct cgroup *cgroup = NULL;
     struct err missed = { 0 };
     cgroup_layout_probe(&layout);
-    if (str_empty(container->cgroup) || cgroup_remove(&layout, container->cgroup, 0, NULL) == 0)
+    if (str_empty(container->cgroup))
+        return scope_stop(container, err);
+    if (str_empty(container->unit) && cgroup_remove(&layout, container->cgroup, 0, NULL) == 0)
         return 0; // mostly nobody is in it any more
     if (cgroup_open(&layout, container->cgroup, &cgroup, &missed) == 0) {
         cgroup_freeze(cgroup, false, NULL); // what is frozen does not die on v1
@@ -278,6 +282,8 @@ static int destroy_cgroup(struct container *container, struct err *err)
         if (killed < 0)
             return -1;
     }
+    if (scope_stop(container, err) < 0)
+        return -1;
     return cgroup_remove(&layout, container->cgroup, 10 * NS_PER_S, err);
 }
 
@@ -285,6 +291,7 @@ int container_destroy(struct call *call, struct container *container, struct err
 {
     if (container_alive(container))
         container_send(container, SIGKILL, NULL);
+    scope_end_holder(container);
     if (destroy_cgroup(container, err) < 0)
         return -1;
     if (!container->document)

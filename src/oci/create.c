@@ -133,6 +133,7 @@ static int fill_config(struct making *making, struct err *err)
                                     .mounts = making->mounts.mounts, .mount_len = making->mounts.len, .cgroup = making->cgroup,
                                     .no_pivot = args_flag(&call->args, "no-pivot"),
                                     .no_new_keyring = args_flag(&call->args, "no-new-keyring"), .rootless = call->rootless,
+                                    .inside_users = call->inside_users,
                                     .at_stage = at_stage, .stage_context = making, .start_fd = making->start_fd,
                                     .report_fd = making->report_fd };
     if (seccomp_of(in, in->process, &container->arena, &out->filter, err) < 0)
@@ -161,6 +162,7 @@ static int launch(struct making *making, struct err *err)
     log_debug_line("nsexec container setup");
     int result = sandbox_create(plan, &stdio, &making->sandbox, &making->master_fd, err);
     sandbox_plan_free(plan);
+    scope_end_holder(container);
     log_debug_line("child process in init()");
     if (result < 0)
         return err_wrap(err, "unable to start container process");

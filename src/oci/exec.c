@@ -183,7 +183,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
     if (pidfd < 0 || !container_alive(container))
         return err_set(err, ERR_CONFLICT, "cannot exec in a stopped container");
     struct sandbox_exec exec = { .process = process, .exact = true, .join_user = has_own(container, pid, "user"),
-                                 .join_time = has_own(container, pid, "time"), .rootless = call->rootless,
+                                 .join_time = has_own(container, pid, "time"), .rootless = call->rootless, .inside_users = call->inside_users,
                                  .namespaces = call->rootless ? own_namespaces(container, pid) : 0,
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
@@ -192,7 +192,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
         container_cgroup(container, &cgroup, err) < 0)
         return -1;
     const struct strv *wanted = args_list(&call->args, "cgroup");
-    if (wanted->len && (!cgroup || subgroups_read(cgroup, wanted, &subgroups, err) < 0)) {
+    if (subgroups_enter(&cgroup, wanted, pid, err) < 0 || (wanted->len && (!cgroup || subgroups_read(cgroup, wanted, &subgroups, err) < 0))) {
         subgroups_done(&subgroups);
         cgroup_free(cgroup);
         return err->class ? -1 : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");

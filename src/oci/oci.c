@@ -1,6 +1,7 @@
 // The table of verbs and flags, and what every call does first and last.
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -217,6 +218,34 @@ static int absolute_root(struct call *call, struct err *err)
     return 0;
 }
 
+// Root of a user namespace that has not all ids is a user outside.
+static bool in_user_namespace(void)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    uint64_t inside, outside, len;
+    if (file_read_at(AT_FDCWD, "/proc/self/uid_map", &text, NULL) < 0)
+        return false;
+    return sscanf(buf_text(&text), "%" SCNu64 " %" SCNu64 " %" SCNu64, &inside, &outside, &len) == 3 && (inside || outside || len != UINT32_MAX);
+}
+
+static int read_rootless(struct call *call, struct err *err)
+{
+    const char *word = args_text(&call->global, "rootless");
+    static const char *const yes[] = { "true", "1", "t", "T", "TRUE", "True" }, *const no[] = { "false", "0", "f", "F", "FALSE", "False" };
+    call->rootless = geteuid() != 0;
+    call->inside_users = in_user_namespace();
+    call->lax_cgroups = call->rootless || call->inside_users;
+    if (str_empty(word) || str_eq(word, "auto"))
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
+        if (!str_eq(word, yes[i]) && !str_eq(word, no[i]))
+            continue;
+        call->lax_cgroups = str_eq(word, yes[i]);
+        return 0;
+    }
+    return err_set(err, ERR_INVALID_ARGUMENT, "strconv.ParseBool: parsing \"%.60s\": invalid syntax", word);
+}
+
 static int read_global(struct call *call, int argc, char **argv, int *at, struct err *err)
 {
     call->global = (struct args){ .flags = global_flags, .flag_len = ARRAY_LEN(global_flags), .arena = &call->arena };
@@ -233,9 +262,8 @@ static int read_global(struct call *call, int argc, char **argv, int *at, struct
     if (end == 1 && call->global.words.len == 0)
         *at = 1;
     const char *manager = args_text(&call->global, "cgroup-manager");
-    call->rootless = geteuid() != 0;
     call->systemd = args_flag(&call->global, "systemd-cgroup") || str_eq(manager, "systemd");
-    if (absolute_root(call, err) < 0)
+    if (read_rootless(call, err) < 0 || absolute_root(call, err) < 0)
         return -1;
     return log_open(args_text(&call->global, "log"), args_text(&call->global, "log-format"), args_flag(&call->global, "debug"), err);
 }
@@ -254,8 +282,8 @@ static int run_verb(struct call *call, const struct verb *verb, int argc, char *
     }
     if (check_words(call, verb, err) < 0)
         return -1;
-    if (call->systemd && (verb->run == verb_create || verb->run == verb_run || verb->run == verb_restore))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--systemd-cgroup is not supported yet");
+    if (call->systemd && verb->run == verb_restore)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "restore: --systemd-cgroup is not supported yet");
     return verb->run(call, err);
 }
 

@@ -1,7 +1,7 @@
 // An OCI runtime with runc's command line, on the sandbox: verbs, flags, messages, exit codes and files that callers of runc
 // (podman, containerd, dockerd, CRI-O) know. No daemon: what is known of a container stands in its state folder,
 //
-//     <root>/<id>/state.json    pid, start time of the pid, bundle, cgroup; written before anything else is made
+//     <root>/<id>/state.json    pid, start time of the pid, bundle, cgroup, systemd's unit; written before anything else is made
 //                 config.json   a copy of what the container was made from
 //                 start         a fifo; while it is there the container is "created", and a byte in it lets it go
 //                 report        what went wrong after that byte

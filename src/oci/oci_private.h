@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/strv.h"
 #include "kernel/cgroup.h"
+#include "kernel/systemd.h"
 #include "oci/criu.h"
 #include "oci/oci.h"
 #include "sandbox/config.h"
@@ -59,6 +60,8 @@ struct call {
     struct arena arena;
     const char *root; // absolute
     bool systemd, rootless;
+    bool inside_users; // in a user namespace that has not all ids
+    bool lax_cgroups; // a group that may not be made is done without
     const char *program; // argv[0]
     int exit_code; // of the process, or 255 for a failed exec
 };
@@ -81,6 +84,8 @@ struct container {
     int dir_fd; // the state folder
     int lock_fd; // -1 when not locked
     char *version, *bundle, *rootfs, *cgroup; // cgroup: relative path, "" when it has none
+    char *unit; // of systemd, which then has made the cgroup; "" for none
+    pid_t holder; // keeps the unit until the process is in it; 0 for none
     int64_t pid, pid_start; // start: in clock ticks after boot, tells a pid that came back from ours
     int64_t created_ns;
     bool rootless;
@@ -142,6 +147,8 @@ int idmap_write(pid_t pid, const struct json_list *uids, const struct json_list 
 // A user namespace with these maps, for an idmapped mount.
 int idmap_namespace(const struct json_list *uids, const struct json_list *gids, struct err *err);
 
+// What the group or systemd's unit will be called.
+int cgroups_name(struct call *call, struct container *container, struct err *err);
 int cgroups_path(const char *wanted, const char *id, struct arena *arena, const char **out, struct err *err);
 // `list` and what every container may use besides.
 int cgroups_devices(const struct json_list *list, struct arena *arena, struct cgroup_limits *out, struct err *err);
@@ -152,12 +159,33 @@ int cgroups_limits(struct container *container, struct arena *arena, struct cgro
 bool cgroups_frozen(const struct cgroup *cgroup);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);
 
+// ---- scope.c: --systemd-cgroup --------------------------------------------------------------------------------------
+
+// "slice:prefix:name" as the names of slice (NULL: the default) and unit ("prefix-name.scope", or a name that ends in
+// ".slice").
+int scope_name(const char *wanted, const char *id, struct arena *arena, const char **slice, const char **unit, struct err *err);
+// Annotations org.systemd.property.*.
+int scope_properties(const struct kvs *annotations, struct arena *arena, struct systemd_property **out, size_t *len, struct err *err);
+// Makes container->unit and fills in and saves its cgroup. A holder is in it until scope_end_holder().
+int scope_make(struct container *container, const char *slice, enum cgroup_version version, const struct cgroup_limits *limits,
+               struct err *err);
+void scope_end_holder(struct container *container);
+// Tells systemd, if the cgroup is its; what is to be written into the group's files is then in *limits.
+int scope_update(const struct container *container, enum cgroup_version version, struct cgroup_limits *limits, struct err *err);
+void scope_round(struct cgroup_limits *limits); // as systemd rounds
+int scope_stop(const struct container *container, struct err *err); // fine when there is none
+
+// ---- subgroup.c -----------------------------------------------------------------------------------------------------
+
 struct subgroups {
     int fds[CGROUP_HIERARCHY_MAX];
     size_t len;
 };
 // On failure *out holds what was opened so far.
 int subgroups_read(struct cgroup *cgroup, const struct strv *list, struct subgroups *out, struct err *err);
+// On cgroup v2 replaces the container's group by that which a further process belongs into: the one that is asked for, or
+// where the first process is when the group itself takes none.
+int subgroups_enter(struct cgroup **cgroup, const struct strv *list, pid_t init, struct err *err);
 void subgroups_done(struct subgroups *subgroups);
 
 void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);

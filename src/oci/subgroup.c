@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "base/file.h"
 #include "base/slice.h"
 #include "oci/oci_private.h"
 
@@ -69,8 +70,6 @@ static int add_all(struct cgroup *cgroup, struct slice sub, struct subgroups *ou
 int subgroups_read(struct cgroup *cgroup, const struct strv *list, struct subgroups *out, struct err *err)
 {
     out->len = 0;
-    if (list->len && cgroup_layout_of(cgroup)->version == CGROUP_V2)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--cgroup on cgroup v2 is not supported yet");
     for (size_t i = 0; i < list->len; i++) {
         struct slice rest = slice_of(list->items[i]), controllers, word;
         slice_cut(&rest, ':', &controllers);
@@ -85,6 +84,65 @@ int subgroups_read(struct cgroup *cgroup, const struct strv *list, struct subgro
             if (add_controller(cgroup, word, sub, out, err) < 0)
                 return -1;
     }
+    return 0;
+}
+
+// ---- cgroup v2 ------------------------------------------------------------------------------------------------------
+
+// A group that hands controllers down may have no processes of its own: the container's first has moved to one below, and
+// whoever comes is to be beside it.
+static bool hands_down(const struct cgroup *cgroup)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(4096);
+    return file_read_at(cgroup_clone_fd(cgroup), "cgroup.subtree_control", &text, NULL) == 0 && slice_trim(slice_of(buf_text(&text))).size;
+}
+
+static int open_group_of(const struct cgroup *top, pid_t pid, struct cgroup **out, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    _cleanup_free_ char *file = mem_printf("/proc/%d/cgroup", (int)pid);
+    if (file_read_at(AT_FDCWD, file, &text, err) < 0)
+        return -1;
+    struct slice rest = slice_of(buf_text(&text)), line = { 0 };
+    slice_cut(&rest, '\n', &line);
+    if (!slice_starts(line, "0::/"))
+        return err_set(err, ERR_INTERNAL, "%s tells no cgroup2 group", file);
+    _cleanup_free_ char *path = mem_strndup(line.data + strlen("0::/"), line.size - strlen("0::/"));
+    size_t size = strlen(cgroup_path(top));
+    if (!str_starts(path, cgroup_path(top)) || (path[size] && path[size] != '/'))
+        return err_set(err, ERR_CONFLICT, "the container's cgroup %s takes no processes, and its first one is in %.200s", cgroup_path(top), path);
+    return cgroup_open(cgroup_layout_of(top), path, out, err);
+}
+
+static int open_sub(const struct cgroup *top, struct slice sub, struct cgroup **out, struct err *err)
+{
+    const struct cgroup_layout *layout = cgroup_layout_of(top);
+    while (sub.size && sub.data[0] == '/')
+        sub = (struct slice){ sub.data + 1, sub.size - 1 };
+    while (sub.size && sub.data[sub.size - 1] == '/')
+        sub.size--;
+    _cleanup_free_ char *path = mem_printf("%s%s%.*s", cgroup_path(top), sub.size ? "/" : "", (int)sub.size, sub.data);
+    if (cgroup_open(layout, path, out, err) == 0)
+        return 0;
+    return err->number == ENOENT ? missing(&layout->hierarchies[0], path, err) : -1;
+}
+
+int subgroups_enter(struct cgroup **cgroup, const struct strv *list, pid_t init, struct err *err)
+{
+    struct cgroup *entered = NULL;
+    if (!*cgroup || cgroup_layout_of(*cgroup)->version != CGROUP_V2 || (!list->len && !hands_down(*cgroup)))
+        return 0;
+    int result;
+    if (!list->len)
+        result = open_group_of(*cgroup, init, &entered, err);
+    else if (strchr(list->items[0], ':') || list->len > 1)
+        return 0; // by controllers: subgroups_read() says that there are none
+    else
+        result = check_sub(slice_of(list->items[0]), err) < 0 ? -1 : open_sub(*cgroup, slice_of(list->items[0]), &entered, err);
+    if (result < 0)
+        return -1;
+    cgroup_free(*cgroup);
+    *cgroup = entered;
     return 0;
 }
 

@@ -78,7 +78,7 @@ static int from_file(const char *path, struct arena *arena, json_t **document, s
 {
     struct buf text = BUF_INIT(1 << 20);
     struct oci_resources resources;
-    int result = file_read_at(AT_FDCWD, str_eq(path, "-") ? "/dev/stdin" : path, &text, err);
+    int result = str_eq(path, "-") ? file_read_fd(STDIN_FILENO, "standard input", &text, err) : file_read_at(AT_FDCWD, path, &text, err);
     if (result == 0)
         result = json_parse(buf_text(&text), text.size, document, err);
     buf_done(&text);
@@ -88,12 +88,15 @@ static int from_file(const char *path, struct arena *arena, json_t **document, s
     return resources.devices.len ? cgroups_devices(&resources.devices, arena, out, err) : 0;
 }
 
-static int apply(struct container *container, const struct cgroup_limits *limits, struct err *err)
+static int apply(struct container *container, struct cgroup_limits *limits, struct err *err)
 {
     struct cgroup *cgroup = NULL;
     if (container_cgroup(container, &cgroup, err) < 0)
         return -1;
-    int result = cgroup ? resources_apply(cgroup, limits, err) : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
+    int result = cgroup ? scope_update(container, cgroup_layout_of(cgroup)->version, limits, err)
+                        : err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
+    if (result == 0)
+        result = resources_apply(cgroup, limits, err);
     cgroup_free(cgroup);
     return result;
 }

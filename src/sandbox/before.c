@@ -2,7 +2,8 @@
 // whoever unshares it, and its offsets must be written while it is empty; a user namespace that is joined must be joined
 // before the others are made, or they would belong to ours; and who is about to enter a new user namespace must join
 // others while it still has rights over them. So a process between does that and clones the child as its own sibling
-// (CLONE_PARENT): the caller is its parent all the same. It tells the child's pid, and is gone.
+// (CLONE_PARENT): the caller is its parent all the same. It tells the child's pid, and is gone; only then the child goes on,
+// or its own words could come before that.
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -46,6 +47,16 @@ static int enter(struct child *child, struct err *err)
     return before->new_time ? new_time(before, err) : 0;
 }
 
+// Of the process between, which holds the other end.
+static void wait_for_end(const int gate[2])
+{
+    char none;
+    close(gate[1]);
+    while (read(gate[0], &none, 1) < 0 && errno == EINTR)
+        ;
+    close(gate[0]);
+}
+
 _Noreturn void before_run(struct child *child, struct clone_args *args)
 {
     struct err err = { 0 };
@@ -58,9 +69,12 @@ _Noreturn void before_run(struct child *child, struct clone_args *args)
         _exit(127);
     }
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // joining a user namespace has changed our ids' meaning
-    pid_t pid = (pid_t)syscall(SYS_clone3, args, sizeof(*args));
-    if (pid == 0)
+    int gate[2];
+    pid_t pid = pipe2(gate, O_CLOEXEC) < 0 ? -1 : (pid_t)syscall(SYS_clone3, args, sizeof(*args));
+    if (pid == 0) {
+        wait_for_end(gate);
         child_run(child);
+    }
     message.value = (int)pid;
     if (pid < 0) {
         message.type = MESSAGE_ERROR;

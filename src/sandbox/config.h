@@ -78,6 +78,7 @@ struct sandbox_config {
     size_t keep_len;
     bool no_pivot, no_new_keyring;
     bool rootless; // the caller has no rights over the host: clones and maps as an unprivileged user may make them
+    bool inside_users; // the caller is root of a user namespace: what it can not do for a new one, it can not do at all
     bool runtime_hooks; // SANDBOX_STAGE_MOUNTED is wanted
     const struct config_hook *create_container, *start_container;
     size_t create_container_len, start_container_len;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/fd.h"
+#include "base/file.h"
 #include "kernel/abi.h"
 #include "plan.h"
 #include "seccomp.h"
@@ -308,12 +309,18 @@ static int exec_filter(struct sandbox_plan *plan, const struct sandbox_exec *exe
     return 0;
 }
 
+bool plan_groups_locked(void)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64);
+    return file_read_at(AT_FDCWD, "/proc/self/setgroups", &text, NULL) == 0 && str_starts(buf_text(&text), "deny");
+}
+
 static int build_exec(struct sandbox_plan *plan, const struct sandbox_exec *exec, int init_pidfd, struct err *err)
 {
     const struct oci_process *process = exec->process;
     if (plan_process(plan, process, err) < 0 || exec_filter(plan, exec, err) < 0)
         return -1;
-    plan->keep_groups = exec->rootless && plan->user.extra_len == 0;
+    plan->keep_groups = (exec->rootless || (exec->inside_users && plan_groups_locked())) && plan->user.extra_len == 0;
     if (plan->cgroup)
         plan_add(plan, OP_JOIN_CGROUP);
     exec_namespaces(plan, exec, init_pidfd);

@@ -237,6 +237,8 @@ int plan_device(struct sandbox_plan *plan, const struct oci_device *device, stru
 // plan_attributes.c: scheduler, io priority, personality, affinity, labels.
 int plan_attributes(struct sandbox_plan *plan, const struct oci_process *process, struct err *err);
 int plan_personality(struct sandbox_plan *plan, const struct oci_personality *personality, struct err *err);
+// The user namespace that we are in has given up setgroups(), as one whose map a user wrote without help must.
+bool plan_groups_locked(void);
 int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cgroup, struct sandbox_plan **out,
               struct err *err);
 

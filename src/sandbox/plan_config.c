@@ -208,7 +208,7 @@ static int settings(struct sandbox_plan *plan, const struct sandbox_config *conf
 
 static int build(struct sandbox_plan *plan, const struct sandbox_config *config, struct err *err)
 {
-    bool users = has_users(config);
+    bool users = has_users(config) || config->inside_users;
     bool late = users || config->runtime_hooks || config->create_container_len > 0 || plan_config_needs_host(config);
     plan->owned_fds = arena_alloc(&plan->arena, PLAN_OWNED_MAX * sizeof(int));
     if (plan_process(plan, config->process, err) < 0 || plan_config_binds(plan, config, users, err) < 0)
@@ -218,7 +218,7 @@ static int build(struct sandbox_plan *plan, const struct sandbox_config *config,
     if (namespaces(plan, config, err) < 0)
         return -1;
     plan->maps_need_dumpable = config->rootless;
-    plan->keep_groups = config->rootless && plan->user.extra_len == 0;
+    plan->keep_groups = (config->rootless || (config->inside_users && plan_groups_locked())) && plan->user.extra_len == 0;
     before_mounts(plan, config, late);
     if (plan_names_of(plan, config->hostname, config->domainname, err) < 0 ||
         plan_config_mounts(plan, config, users, err) < 0)

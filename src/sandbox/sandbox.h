@@ -115,6 +115,7 @@ struct sandbox_exec {
     size_t join_len;
     bool join_user, join_time; // the container has such namespaces of its own
     bool rootless; // the caller may join them only from inside the user namespace
+    bool inside_users; // as in struct sandbox_config
     uint64_t namespaces; // CLONE_NEW*: only these of its others are joined (a user may not join the host's own); 0: all
     bool no_new_keyring;
     // The filter notifies: called with its listener (borrowed) once it is loaded.

@@ -16,7 +16,8 @@ OURS = os.path.join(ROOT, 'build/bin/berth-oci')
 RUNTIME = os.environ.get('OCI_RUNTIME') or OURS
 APPLETS = ('sh true false sleep cat ls id mount ps echo env stat touch hostname tty stty kill ip test mkdir head pwd readlink '
            'grep wc mknod ln rm chmod dd dmesg date nproc printf').split()
-CALL_SECONDS = 30
+SLOWNESS = int(os.environ.get('OCI_SLOWNESS', 1))  # of the machine: under emulation everything is waited for longer
+CALL_SECONDS = 30 * SLOWNESS
 
 
 def pytest_configure(config):
@@ -60,6 +61,7 @@ class Bundle:
         self.root = path / 'state'
         self.rootfs = path / 'bundle/rootfs'
         shutil.copytree(image, self.rootfs, symlinks=True)
+        self.globals = ()
         self.id = 'berth-test-' + uuid.uuid4().hex[:12]
         subprocess.run([RUNTIME, 'spec', '-b', str(path / 'bundle')], check=True)
         with open(path / 'bundle/config.json') as file:
@@ -123,9 +125,9 @@ class Bundle:
         with open(self.path / 'bundle/config.json', 'w') as file:
             json.dump(self.config, file)
 
-    def call(self, verb, *words, globals=(), text=True, stdin=subprocess.DEVNULL, bundle=True, **more):
+    def call(self, verb, *words, globals=(), text=True, stdin=subprocess.DEVNULL, bundle=True, program=RUNTIME, **more):
         place = ['-b', str(self.path / 'bundle')] if bundle and verb in ('create', 'run', 'plan') else []
-        command = [RUNTIME, '--root', str(self.root), *globals, verb, *place, *words]
+        command = [program, '--root', str(self.root), *self.globals, *globals, verb, *place, *words]
         return subprocess.run(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=text, timeout=CALL_SECONDS, **more)
 
     def run(self, *words, **more):
@@ -139,10 +141,10 @@ class Bundle:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def create(self, *words, **more):
+    def create(self, *words, program=RUNTIME, **more):
         """The container's streams are /dev/null: pipes would stay open with it."""
         self.save()
-        command = [RUNTIME, '--root', str(self.root), 'create', '-b', str(self.path / 'bundle'), *words, self.id]
+        command = [program, '--root', str(self.root), *self.globals, 'create', '-b', str(self.path / 'bundle'), *words, self.id]
         with open(self.path / 'create.err', 'w+') as errors:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, timeout=CALL_SECONDS, **more)
             errors.seek(0)
@@ -167,7 +169,7 @@ class Bundle:
         return json.loads(done.stdout)
 
     def wait(self, status, seconds=5):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOWNESS
         while self.state()['status'] != status:
             assert time.monotonic() < end, f'not {status}: {self.state()}'
             time.sleep(0.02)
@@ -205,7 +207,7 @@ def bundle(tmp_path, image):
     made = Bundle(tmp_path, image)
     yield made
     made.remove()
-    end = time.monotonic() + 2
+    end = time.monotonic() + 2 * SLOWNESS
     while made.remains() and time.monotonic() < end:
         time.sleep(0.05)
     assert made.remains() == []

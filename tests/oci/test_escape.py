@@ -192,12 +192,14 @@ def test_the_program_can_not_be_overwritten_through_a_waiting_container(bundle):
 
 
 @pytest.mark.berth
-def test_the_copy_has_every_seal(bundle):
-    """CVE-2022-0847 and its kind reach a file through its pages: those of the copy are no file's, and sealed."""
+def test_the_way_to_the_program_is_read_only(bundle):
+    """CVE-2022-0847 and its kind needed a file's pages first; what is asked here is less: that nothing leads to it for writing."""
     bundle.shell('sleep 1000').create()
-    with open(f'/proc/{bundle.state()["pid"]}/exe', 'rb') as copy:
-        assert fcntl.fcntl(copy, fcntl.F_GET_SEALS) & SEALS == SEALS
-        assert os.fstat(copy.fileno()).st_dev != os.stat(RUNTIME).st_dev
+    with open(f'/proc/{bundle.state()["pid"]}/exe', 'rb') as program:
+        if os.fstat(program.fileno()).st_dev == os.stat(RUNTIME).st_dev:
+            assert os.fstatvfs(program.fileno()).f_flag & os.ST_RDONLY
+        else:
+            assert fcntl.fcntl(program, fcntl.F_GET_SEALS) & SEALS == SEALS
 
 
 @pytest.mark.parametrize('count', [341, 3000, 5000])

@@ -238,6 +238,10 @@ def test_file_binds_and_missing_targets(bundle):
     assert bundle.output('cat /made/up/file') == 'content'
 
 
+def kind_of(path):
+    return subprocess.run(['stat', '-f', '-c', '%T', str(path)], capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.mark.berth
 def test_idmapped_mount(bundle):
     source = bundle.path / 'source'
@@ -247,7 +251,10 @@ def test_idmapped_mount(bundle):
     maps = [{'containerID': 1234, 'hostID': 42, 'size': 1}]
     bundle.mount('/mnt', source, options=['bind'])
     bundle.config['mounts'][-1].update(uidMappings=maps, gidMappings=maps)
-    assert bundle.output('stat -c %u:%g /mnt/file') == '42:42'
+    done = bundle.shell('stat -c %u:%g /mnt/file').run()
+    if 'set id map of mount: Invalid argument' in done.stderr and kind_of(source) == 'tmpfs':
+        pytest.skip('tmpfs takes no id maps before Linux 6.3')
+    assert (done.stdout, done.stderr) == ('42:42\n', '')
 
 
 @pytest.mark.berth
@@ -454,7 +461,7 @@ def test_cgroup_namespace_and_limits(bundle):
     bundle.namespace('cgroup')
     bundle.linux['resources'].update(memory={'limit': 64 << 20}, pids={'limit': 77})
     out = bundle.output('cat /proc/self/cgroup; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null;'
-                        'touch /sys/fs/cgroup/memory/x 2>&1; true').splitlines()
+                        'touch /sys/fs/cgroup/memory/x /sys/fs/cgroup/x 2>&1; true').splitlines()
     assert all(line.endswith(':/') for line in out if line.count(':') == 2 and line[0].isdigit())
     assert str(64 << 20) in out and any('Read-only' in line for line in out)
 
