@@ -125,9 +125,9 @@ class Bundle:
         with open(self.path / 'bundle/config.json', 'w') as file:
             json.dump(self.config, file)
 
-    def call(self, verb, *words, globals=(), text=True, stdin=subprocess.DEVNULL, bundle=True, program=RUNTIME, **more):
+    def call(self, verb, *words, globals=(), text=True, stdin=subprocess.DEVNULL, bundle=True, program=None, **more):
         place = ['-b', str(self.path / 'bundle')] if bundle and verb in ('create', 'run', 'plan') else []
-        command = [program, '--root', str(self.root), *self.globals, *globals, verb, *place, *words]
+        command = [program or RUNTIME, '--root', str(self.root), *self.globals, *globals, verb, *place, *words]
         return subprocess.run(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=text, timeout=CALL_SECONDS, **more)
 
     def run(self, *words, **more):
@@ -141,10 +141,10 @@ class Bundle:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def create(self, *words, program=RUNTIME, **more):
+    def create(self, *words, program=None, **more):
         """The container's streams are /dev/null: pipes would stay open with it."""
         self.save()
-        command = [program, '--root', str(self.root), *self.globals, 'create', '-b', str(self.path / 'bundle'), *words, self.id]
+        command = [program or RUNTIME, '--root', str(self.root), *self.globals, 'create', '-b', str(self.path / 'bundle'), *words, self.id]
         with open(self.path / 'create.err', 'w+') as errors:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, timeout=CALL_SECONDS, **more)
             errors.seek(0)
