@@ -105,8 +105,19 @@ static unsigned outside(const struct json_list *maps, unsigned id)
     return 0;
 }
 
+static int make_devices_fs(struct sandbox_plan *plan, struct err *err)
+{
+    static const struct mount_option mode = { .key = "mode", .value = "755" };
+    _cleanup_close_ int fd = mount_new("tmpfs", &mode, 1, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
+    _cleanup_close_ int clone = fd < 0 ? -1 : mount_clone(fd, false, err);
+    if (clone < 0)
+        return -1;
+    plan->devices_fd = plan->owned_fds[plan->owned_len++] = take_fd(&fd);
+    return 0;
+}
+
 // In a user namespace nobody may make a device. So it is made here, in a file system that nobody else sees, and bound. EPERM:
-// we are in such a namespace ourselves.
+// we are in such a namespace ourselves; EINVAL: before Linux 6.15 nothing is bound from what nobody sees.
 static int make_host_node(struct sandbox_plan *plan, const struct sandbox_config *config, const struct oci_device *device, struct err *err)
 {
     const struct oci_linux *section = config->linux_section;
@@ -114,12 +125,8 @@ static int make_host_node(struct sandbox_plan *plan, const struct sandbox_config
     char name[32];
     if (plan_device_node(device, &op, err) < 0)
         return -1;
-    if (plan->devices_fd < 0) {
-        static const struct mount_option mode = { .key = "mode", .value = "755" };
-        if ((plan->devices_fd = mount_new("tmpfs", &mode, 1, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err)) < 0)
-            return -1;
-        plan->owned_fds[plan->owned_len++] = plan->devices_fd;
-    }
+    if (plan->devices_fd < 0 && make_devices_fs(plan, err) < 0)
+        return -1;
     snprintf(name, sizeof(name), "%zu", plan->bind_len);
     if (path_make_node(plan->devices_fd, name, op.mode, op.device, outside(&section->uid_mappings, op.uid),
                        outside(&section->gid_mappings, op.gid), err) < 0)
@@ -138,7 +145,7 @@ static int bind_device(struct sandbox_plan *plan, const struct sandbox_config *c
         return 0;
     }
     int fd = make_host_node(plan, config, device, err);
-    if (fd < 0 && err->number == EPERM) {
+    if (fd < 0 && (err->number == EPERM || err->number == EINVAL)) {
         err_clear(err);
         fd = open(device->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)

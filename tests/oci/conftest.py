@@ -20,6 +20,11 @@ SLOWNESS = int(os.environ.get('OCI_SLOWNESS', 1))  # of the machine: under emula
 CALL_SECONDS = 30 * SLOWNESS
 
 
+def needs_linux(major, minor, why):
+    have = tuple(int(part) for part in os.uname().release.split('-')[0].split('.')[:2])
+    return pytest.mark.skipif(have < (major, minor), reason=f'Linux {major}.{minor} {why}')
+
+
 def pytest_configure(config):
     config.addinivalue_line('markers', 'berth: about what Berth does beyond runc, or in words of its own')
 

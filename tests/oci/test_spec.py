@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import OURS, RUNTIME, cgroup_roots
+from conftest import OURS, RUNTIME, cgroup_roots, needs_linux
 
 
 def test_hostname_and_domainname(bundle):
@@ -258,6 +258,7 @@ def test_idmapped_mount(bundle):
 
 
 @pytest.mark.berth
+@needs_linux(6, 3, 'maps ids of a tmpfs')
 def test_idmapped_tmpfs(bundle):
     maps = [{'containerID': 0, 'hostID': 42, 'size': 1}]
     bundle.mount('/mnt', 'tmpfs', 'tmpfs')
@@ -266,6 +267,7 @@ def test_idmapped_tmpfs(bundle):
 
 
 @pytest.mark.berth
+@needs_linux(6, 3, 'maps ids of a tmpfs')
 def test_idmapped_recursively(bundle):
     """`idmap` maps one mount, `ridmap` all that are bound along."""
     maps = [{'containerID': 0, 'hostID': 42, 'size': 1}]
@@ -336,6 +338,7 @@ def test_user_namespace(bundle):
 
 
 @pytest.mark.berth
+@needs_linux(6, 15, 'binds from a mount that nobody sees')
 def test_devices_in_a_user_namespace(bundle):
     """They are made by the document, whether the host has such a node or not."""
     bundle.users()
