@@ -23,6 +23,8 @@ COUNTER = 'i=0; while :; do i=$((i+1)); echo $i >/tmp/count; sleep 0.05; done'
 
 @pytest.fixture(autouse=True)
 def criu(monkeypatch):
+    if not os.path.exists(os.path.join(CRIU, 'criu')):
+        pytest.skip('the mirror gave no CRIU of sid, and older ones do not run on newer kernels')
     monkeypatch.setenv('PATH', CRIU + ':' + os.environ['PATH'])
     yield
     pathlib.Path('/run/criu.kdat.tmp').unlink(missing_ok=True)  # CRIU leaves it where /run is no tmpfs
