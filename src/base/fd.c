@@ -113,6 +113,20 @@ int fd_write_at(int fd, const void *data, size_t size, off_t offset, struct err 
     return 0;
 }
 
+int fd_read_at(int fd, void *data, size_t size, off_t offset, struct err *err)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pread(fd, (char *)data + done, size - done, offset + (off_t)done);
+        if (n == 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "the file is cut short");
+        if (n > 0)
+            done += (size_t)n;
+        else if (errno != EINTR)
+            return err_errno(err, errno, "read");
+    }
+    return 0;
+}
+
 int fd_pipe(int out[2], struct err *err)
 {
     return pipe2(out, O_CLOEXEC) < 0 ? err_errno(err, errno, "pipe") : 0;

@@ -30,6 +30,8 @@ ssize_t fd_read_full(int fd, void *data, size_t size, struct err *err);
 int fd_write_full(int fd, const void *data, size_t size, struct err *err);
 // The same at an offset of a file.
 int fd_write_at(int fd, const void *data, size_t size, off_t offset, struct err *err);
+// All `size` bytes at an offset of a file; invalid_argument when the file ends before.
+int fd_read_at(int fd, void *data, size_t size, off_t offset, struct err *err);
 // write(2), with its result and errno, but a broken pipe is EPIPE and never a signal.
 ssize_t fd_write_some(int fd, const void *data, size_t size);
 

@@ -21,6 +21,8 @@ struct boot_file { // bytes of a kernel; the owner says how they end
 // ---- ELF (boot_elf.c) ----------------------------------------------------------------------------------------------
 
 #define BOOT_SEGMENTS_MAX 16
+#define BOOT_TABLES_MAX 8
+#define BOOT_TABLE_MIN (256u << 10) // bytes; a smaller one is not worth a mapping of its own
 
 struct boot_elf {
     struct {
@@ -28,6 +30,10 @@ struct boot_elf {
         uint64_t gpa, size; // size >= file_size; the rest is zeros
     } segments[BOOT_SEGMENTS_MAX];
     size_t len;
+    struct {
+        uint64_t offset, end; // inside the file and inside one segment; sorted, apart
+    } tables[BOOT_TABLES_MAX]; // large constant data: looked into here and there, if at all
+    size_t table_len;
     uint64_t entry; // physical, as Linux has it
     uint32_t pvh_entry; // of the note "Xen" type 18; 0: none
     uint64_t start, end; // of all segments in guest memory
@@ -36,8 +42,10 @@ struct boot_elf {
 bool boot_elf_is(struct boot_file file);
 // A static x86-64 ELF with 1 to BOOT_SEGMENTS_MAX loadable segments that don't overlap; else invalid_argument.
 int boot_elf_parse(struct boot_file file, struct boot_elf *out, struct err *err);
-// Copies the segments into fresh guest memory, which is zero: what a segment has beyond the file is never touched and costs
-// nothing. invalid_argument when one doesn't fit in the guest's memory or lies below 1 MiB, where boot data is.
+// Where segment `i` goes in guest memory. NULL, invalid_argument, when it doesn't fit there or lies below 1 MiB, where boot data is.
+uint8_t *boot_elf_room(const struct boot_elf *elf, size_t i, const struct gmem *memory, struct err *err);
+// Copies the segments into fresh guest memory, which is zero: pages of zeros, and what a segment has beyond the file, are not
+// touched and cost nothing.
 int boot_elf_load(struct boot_file file, const struct boot_elf *elf, const struct gmem *memory, struct err *err);
 
 // ---- bzImage (boot_bzimage.c) --------------------------------------------------------------------------------------

@@ -62,6 +62,35 @@ static int add_segment(struct boot_file file, const Elf64_Phdr *header, struct b
     return 0;
 }
 
+static bool in_segment(const struct boot_elf *elf, uint64_t offset, uint64_t end)
+{
+    for (size_t i = 0; i < elf->len; i++)
+        if (offset >= elf->segments[i].offset && end - elf->segments[i].offset <= elf->segments[i].file_size)
+            return true;
+    return false;
+}
+
+// Sections are only a hint: without them, or where they make no sense, a kernel has no tables. Linux has two large ones, types
+// for BPF and how to unwind a stack. Sections come in the order of the file; what is not sorted is passed over.
+static void find_tables(struct boot_file file, const Elf64_Ehdr *header, struct boot_elf *out)
+{
+    uint64_t after = 0;
+    if (header->e_shentsize != sizeof(Elf64_Shdr) || header->e_shoff > file.size)
+        return;
+    for (unsigned i = 0; i < header->e_shnum && out->table_len < BOOT_TABLES_MAX; i++) {
+        Elf64_Shdr section;
+        if (!take(file, header->e_shoff + (uint64_t)i * sizeof(section), &section, sizeof(section)))
+            return;
+        uint64_t offset = section.sh_offset, end = offset + section.sh_size;
+        bool constant = section.sh_type == SHT_PROGBITS &&
+                        (section.sh_flags & (SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR)) == SHF_ALLOC;
+        if (!constant || section.sh_size < BOOT_TABLE_MIN || end < offset || offset < after || !in_segment(out, offset, end))
+            continue;
+        out->tables[out->table_len].offset = offset;
+        out->tables[out->table_len++].end = after = end;
+    }
+}
+
 static uint64_t padded(uint64_t size, uint64_t align)
 {
     return (size + align - 1) & ~(align - 1);
@@ -115,6 +144,7 @@ int boot_elf_parse(struct boot_file file, struct boot_elf *out, struct err *err)
         if (segment.p_type == PT_NOTE && !elf.pvh_entry)
             find_pvh(file, &segment, &elf);
     }
+    find_tables(file, &header, &elf);
     elf.entry = header.e_entry;
     if (elf.len == 0)
         return bad(err, "nothing to load in it");
@@ -124,15 +154,34 @@ int boot_elf_parse(struct boot_file file, struct boot_elf *out, struct err *err)
     return 0;
 }
 
+uint8_t *boot_elf_room(const struct boot_elf *elf, size_t i, const struct gmem *memory, struct err *err)
+{
+    uint64_t gpa = elf->segments[i].gpa, size = elf->segments[i].size;
+    uint8_t *to = gpa >= LAYOUT_HIGH_START ? gmem_at(memory, gpa, size, true) : NULL;
+    if (!to)
+        err_set(err, ERR_INVALID_ARGUMENT, "kernel: %llu bytes at 0x%llx are not in the guest's memory", (unsigned long long)size,
+                (unsigned long long)gpa);
+    return to;
+}
+
+static bool all_zero(const uint8_t *data, size_t size)
+{
+    return data[0] == 0 && memcmp(data, data + 1, size - 1) == 0;
+}
+
 int boot_elf_load(struct boot_file file, const struct boot_elf *elf, const struct gmem *memory, struct err *err)
 {
     for (size_t i = 0; i < elf->len; i++) {
-        uint64_t gpa = elf->segments[i].gpa, size = elf->segments[i].size, file_size = elf->segments[i].file_size;
-        uint8_t *to = gpa >= LAYOUT_HIGH_START ? gmem_at(memory, gpa, size, true) : NULL;
+        const uint8_t *from = file.data + elf->segments[i].offset;
+        uint64_t size = elf->segments[i].file_size;
+        uint8_t *to = boot_elf_room(elf, i, memory, err);
         if (!to)
-            return err_set(err, ERR_INVALID_ARGUMENT, "kernel: %llu bytes at 0x%llx are not in the guest's memory",
-                           (unsigned long long)size, (unsigned long long)gpa);
-        memcpy(to, file.data + elf->segments[i].offset, file_size);
+            return -1;
+        for (uint64_t at = 0; at < size; at += PAGE) {
+            size_t part = MIN_OF(size - at, (uint64_t)PAGE);
+            if (!all_zero(from + at, part))
+                memcpy(to + at, from + at, part);
+        }
     }
     return 0;
 }

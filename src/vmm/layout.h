@@ -9,6 +9,8 @@
 #ifndef VMM_LAYOUT_H
 #define VMM_LAYOUT_H
 
+#define PAGE 4096
+
 #define LAYOUT_GDT 0x500
 #define LAYOUT_PVH_INFO 0x6000 // start info, module list, memory map: one page
 #define LAYOUT_ZERO_PAGE 0x7000

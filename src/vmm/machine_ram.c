@@ -68,6 +68,18 @@ int ram_add(const struct ram *ram, struct kvm *kvm, struct gmem *memory, struct 
     return kvm_add_memory(kvm, LAYOUT_HOLE_END, high, ram->host + low, false, err);
 }
 
+bool ram_map_file(struct ram *ram, uint8_t *host, size_t size, int fd, off_t offset)
+{
+    if (ram->kind != RAM_PRIVATE || ram->mapped_len == RAM_MAPPED_MAX)
+        return false;
+    if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, offset) == MAP_FAILED)
+        return false;
+    madvise(host, size, MADV_DONTDUMP);
+    ram->mapped[ram->mapped_len].start = (uint64_t)(host - ram->host);
+    ram->mapped[ram->mapped_len++].end = (uint64_t)(host - ram->host) + size;
+    return true;
+}
+
 // ---- saving: which stretches may hold something, and in them which pages do ----------------------------------------
 
 static bool all_zero(const uint8_t *page)
@@ -79,21 +91,6 @@ static bool all_zero(const uint8_t *page)
     return true;
 }
 
-static int write_at(int fd, const uint8_t *data, size_t size, uint64_t offset, struct err *err)
-{
-    while (size) {
-        ssize_t wrote = pwrite(fd, data, size, (off_t)offset);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return err_errno(err, wrote < 0 ? errno : ENOSPC, "write guest memory");
-        data += wrote;
-        offset += (uint64_t)wrote;
-        size -= (size_t)wrote;
-    }
-    return 0;
-}
-
 // Writes the pages of [start, end) that are not zero, neighbours together.
 static int save_stretch(const struct ram *ram, uint64_t start, uint64_t end, int fd, uint64_t offset, struct err *err)
 {
@@ -101,14 +98,23 @@ static int save_stretch(const struct ram *ram, uint64_t start, uint64_t end, int
         uint64_t stop = start;
         while (stop < end && !all_zero(ram->host + stop))
             stop += PAGE;
-        if (stop > start && write_at(fd, ram->host + start, stop - start, offset + start, err) < 0)
-            return -1;
+        if (stop > start && fd_write_at(fd, ram->host + start, stop - start, (off_t)(offset + start), err) < 0)
+            return err_wrap(err, "guest memory");
         start = stop + PAGE; // the zero page that ended the run
     }
     return 0;
 }
 
-// Anonymous pages that were never touched are neither present nor swapped: reading them would only map the zero page.
+static bool is_mapped(const struct ram *ram, uint64_t at)
+{
+    for (size_t i = 0; i < ram->mapped_len; i++)
+        if (at >= ram->mapped[i].start && at < ram->mapped[i].end)
+            return true;
+    return false;
+}
+
+// Anonymous pages that were never touched are neither present nor swapped: reading them would only map the zero page. A file's
+// pages have something in them all the same.
 static int save_private(const struct ram *ram, int fd, uint64_t offset, struct err *err)
 {
     static const uint64_t used = UINT64_C(3) << 62; // present, swapped
@@ -121,7 +127,8 @@ static int save_private(const struct ram *ram, int fd, uint64_t offset, struct e
         ssize_t want = (ssize_t)(pages * sizeof(entries[0]));
         bool known = map >= 0 && pread(map, entries, (size_t)want, (off_t)(first * sizeof(entries[0]))) == want;
         for (uint64_t i = 0; i < pages; i++)
-            if ((!known || (entries[i] & used)) && save_stretch(ram, at + i * PAGE, at + (i + 1) * PAGE, fd, offset, err) < 0)
+            if ((!known || (entries[i] & used) || is_mapped(ram, at + i * PAGE)) &&
+                save_stretch(ram, at + i * PAGE, at + (i + 1) * PAGE, fd, offset, err) < 0)
                 return -1;
     }
     return 0;
@@ -165,14 +172,10 @@ static int copy_in(const struct ram *ram, int fd, uint64_t offset, struct err *e
         off_t hole = lseek(fd, data, SEEK_HOLE);
         if (hole < 0)
             return err_errno(err, errno, "read guest memory");
-        for (hole = MIN_OF(hole, end); data < hole;) {
-            ssize_t got = pread(fd, ram->host + ((uint64_t)data - offset), (size_t)(hole - data), data);
-            if (got < 0 && errno == EINTR)
-                continue;
-            if (got <= 0)
-                return err_errno(err, got < 0 ? errno : EIO, "read guest memory");
-            data += got;
-        }
+        hole = MIN_OF(hole, end);
+        if (fd_read_at(fd, ram->host + ((uint64_t)data - offset), (size_t)(hole - data), data, err) < 0)
+            return err_wrap(err, "guest memory");
+        data = hole;
     }
     return data >= 0 || errno == ENXIO ? 0 : err_errno(err, errno, "read guest memory");
 }

@@ -42,19 +42,9 @@ static int check_header(const struct saved_header *header, uint64_t file_size, s
     return 0;
 }
 
-static int read_exactly(int fd, void *data, size_t size, uint64_t offset, struct err *err)
+static int read_saved(int fd, void *data, size_t size, uint64_t offset, struct err *err)
 {
-    for (size_t at = 0; at < size;) {
-        ssize_t got = pread(fd, (char *)data + at, size - at, (off_t)(offset + at));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return err_errno(err, errno, "saved machine");
-        if (got == 0)
-            return err_set(err, ERR_INVALID_ARGUMENT, "saved machine: the file is cut short");
-        at += (size_t)got;
-    }
-    return 0;
+    return fd_read_at(fd, data, size, (off_t)offset, err) < 0 ? err_wrap(err, "saved machine") : 0;
 }
 
 int saved_header_read(int fd, struct saved_header *out, struct err *err)
@@ -62,7 +52,7 @@ int saved_header_read(int fd, struct saved_header *out, struct err *err)
     uint8_t page[HEADER_SIZE];
     char magic[sizeof(MAGIC) - 1];
     struct stat st;
-    if (read_exactly(fd, page, sizeof(page), 0, err) < 0)
+    if (read_saved(fd, page, sizeof(page), 0, err) < 0)
         return -1;
     struct state_reader reader = state_open(page, sizeof(page), err);
     state_get_bytes(&reader, magic, sizeof(magic));
@@ -139,19 +129,6 @@ static int save(struct machine *machine, struct state_writer *writer, struct err
     return save_kernel_side(machine, writer, err);
 }
 
-static int write_exactly(int fd, const void *data, size_t size, uint64_t offset, struct err *err)
-{
-    for (size_t at = 0; at < size;) {
-        ssize_t wrote = pwrite(fd, (const char *)data + at, size - at, (off_t)(offset + at));
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return err_errno(err, wrote < 0 ? errno : ENOSPC, "state file");
-        at += (size_t)wrote;
-    }
-    return 0;
-}
-
 int machine_save(struct machine *machine, int fd, struct err *err)
 {
     _cleanup_buf_ struct buf state = BUF_INIT(STATE_MAX);
@@ -171,9 +148,9 @@ int machine_save(struct machine *machine, int fd, struct err *err)
     put_header(&page, &header);
     // The header last: a file that was cut off while it was written is no saved machine.
     if (ram_save(&machine->ram, fd, header.memory_offset, err) < 0 ||
-        write_exactly(fd, state.data, state.size, HEADER_SIZE, err) < 0)
-        return -1;
-    return write_exactly(fd, page.data, page.size, 0, err);
+        fd_write_at(fd, state.data, state.size, HEADER_SIZE, err) < 0 || fd_write_at(fd, page.data, page.size, 0, err) < 0)
+        return err_wrap(err, "state file");
+    return 0;
 }
 
 static int load(struct machine *machine, struct state_reader *reader)
@@ -201,7 +178,7 @@ int machine_restore(struct machine *machine, struct err *err)
     if (header.cpus != machine->cpus || header.memory_size != machine->ram.size)
         return err_set(err, ERR_INVALID_ARGUMENT, "saved machine: the file has changed");
     _cleanup_free_ void *data = mem_alloc(header.state_size);
-    if (read_exactly(machine->state_fd, data, header.state_size, HEADER_SIZE, err) < 0 ||
+    if (read_saved(machine->state_fd, data, header.state_size, HEADER_SIZE, err) < 0 ||
         machine_make_vcpus(machine, err) < 0)
         return -1;
     struct state_reader reader = state_open(data, header.state_size, err);
