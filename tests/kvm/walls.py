@@ -200,13 +200,15 @@ def privileged_and_limits():
     docker.nothing_left()
 
 
-def dies(victim):
+def dies(victim, *says):
     docker = house()
     docker.run('-d', '--name', 'victim', IMAGE, 'sh', '-c', 'seq 500; sleep 1000')
     m.settle(lambda: docker.ok('logs', '--tail', '1', 'victim') == '500', 'no log', 60)
     os.kill(victim(), signal.SIGKILL)
     state = docker.wait_for_state('victim', 'exited')
     expect('exit code', state['ExitCode'], 137)
+    if says:
+        expect('reason', [one if one in state['Error'] else state['Error'] for one in says], list(says))
     expect('log', docker.ok('logs', 'victim').split(), [str(i) for i in range(1, 501)])
     expect('processes', [one for one in docker.engine.processes() if docker.inspect('victim')['Id'] in one], [])
     docker.ok('rm', 'victim')
@@ -215,12 +217,12 @@ def dies(victim):
 
 @test
 def a_killed_watcher():
-    dies(lambda: machine_pids('victim')[0])
+    dies(lambda: machine_pids('victim')[0], 'the machine has ended: its VMM was killed by signal 9')
 
 
 @test
 def a_killed_machine():
-    dies(lambda: machine_pids('victim')[1])
+    dies(lambda: machine_pids('victim')[1], 'the machine has ended: ')
 
 
 @test
