@@ -51,7 +51,7 @@ class Machine:
                 return word
             left = until - time.monotonic()
             if left <= 0 or not select.select([self.serial], [], [], left)[0]:
-                raise Wrong(f'the guest does not say {" or ".join(words)}, but: {self.text[-300:]}')
+                raise Wrong(f'the guest does not say {" or ".join(words)}, but: {self.text[-300:]}; {threads_of(self.process.pid)}')
             data = self.serial.recv(65536)
             if not data:
                 _, errors = self.process.communicate()
@@ -93,6 +93,19 @@ def settle(condition, otherwise, seconds=20):
         if time.monotonic() > until:
             raise Wrong(otherwise)
         time.sleep(0.1)
+
+
+def threads_of(pid):
+    """What each thread of a machine that stands still is doing: name, state, processor time in ticks, where it waits."""
+    found = []
+    for one in process_tree(pid):
+        for thread in os.listdir(f'/proc/{one}/task'):
+            folder = f'/proc/{one}/task/{thread}'
+            with open(f'{folder}/stat', encoding='ascii') as stat, open(f'{folder}/wchan', encoding='ascii') as wchan:
+                name, rest = stat.read().split('(', 1)[1].rsplit(') ', 1)
+                fields = rest.split()
+                found.append(f'{name} {fields[0]} {fields[11]}+{fields[12]} {wchan.read()}')
+    return ', '.join(found)
 
 
 def process_tree(pid):
