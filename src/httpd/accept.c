@@ -50,6 +50,17 @@ static void hand_over(struct httpd *httpd, int fd)
     MHD_add_connection(httpd->mhd, fd, (struct sockaddr *)&address, size); // closes the socket when it fails
 }
 
+static void add_waiting(struct httpd *httpd, int fd, struct httpd_tls *tls);
+
+// The client waits once more, inside: for its first bytes behind the handshake.
+static void start_tls(struct httpd *httpd, struct httpd_tls *tls, int fd)
+{
+    struct err err = { 0 };
+    int inner = tls_relay(tls, fd, &err);
+    if (inner >= 0)
+        add_waiting(httpd, inner, NULL);
+}
+
 static void on_first_bytes(struct httpd *httpd, struct waiting *one)
 {
     char peeked[4];
@@ -61,28 +72,33 @@ static void on_first_bytes(struct httpd *httpd, struct waiting *one)
         return;
     }
     int fd = one->fd;
+    struct httpd_tls *tls = one->tls;
     epoll_ctl(httpd->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
     forget(httpd, one);
-    hand_over(httpd, fd);
+    if (tls)
+        start_tls(httpd, tls, fd);
+    else
+        hand_over(httpd, fd);
 }
 
-static void add_waiting(struct httpd *httpd, int fd)
+static void add_waiting(struct httpd *httpd, int fd, struct httpd_tls *tls)
 {
     struct waiting *one = mem_new(struct waiting);
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = one };
-    *one = (struct waiting){ &httpd->waiting, httpd->waiting.previous, fd, clock_mono_ns() + HTTPD_FIRST_BYTES_NS };
+    *one = (struct waiting){ &httpd->waiting, httpd->waiting.previous, fd, tls,
+                             clock_mono_ns() + HTTPD_FIRST_BYTES_NS };
     one->previous->next = one->next->previous = one;
     httpd->waiting_len++;
     if (epoll_ctl(httpd->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
         drop(httpd, one);
 }
 
-static void accept_all(struct httpd *httpd, int listen_fd)
+static void accept_all(struct httpd *httpd, int listen_fd, struct httpd_tls *tls)
 {
     for (;;) {
         int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
-            add_waiting(httpd, fd);
+            add_waiting(httpd, fd, tls);
             continue;
         }
         if (errno == EINTR || errno == ECONNABORTED)
@@ -125,7 +141,7 @@ static void *run(void *context)
         }
         for (size_t i = 0; i < httpd->listen_len; i++)
             if (listening[i])
-                accept_all(httpd, httpd->listen_fds[i]);
+                accept_all(httpd, httpd->listen_fds[i], httpd->listen_tls[i]);
     }
 }
 

@@ -188,11 +188,17 @@ int httpd_new(const struct httpd_config *config, struct httpd **out, struct err 
 
 int httpd_listen(struct httpd *httpd, int listen_fd, struct err *err)
 {
+    return httpd_listen_tls(httpd, listen_fd, NULL, err);
+}
+
+int httpd_listen_tls(struct httpd *httpd, int listen_fd, struct httpd_tls *tls, struct err *err)
+{
     _cleanup_close_ int fd = listen_fd;
     if (httpd->listen_len == HTTPD_LISTEN_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d listening sockets", HTTPD_LISTEN_MAX);
     if (fd_set_nonblock(fd, true, err) < 0)
         return -1;
+    httpd->listen_tls[httpd->listen_len] = tls;
     httpd->listen_fds[httpd->listen_len++] = take_fd(&fd);
     return 0;
 }

@@ -34,6 +34,21 @@ struct httpd_config {
 
 int httpd_new(const struct httpd_config *config, struct httpd **out, struct err *err);
 int httpd_listen(struct httpd *httpd, int listen_fd, struct err *err); // takes a listening socket
+
+// Certificates in PEM form; `client_ca` NULL: clients show none.
+struct httpd_tls_files {
+    const char *cert, *key, *client_ca;
+};
+struct httpd_tls;
+// invalid_argument names the file. TLS 1.2 and 1.3.
+int httpd_tls_new(const struct httpd_tls_files *files, struct httpd_tls **out, struct err *err);
+void httpd_tls_free(struct httpd_tls *tls); // when no server uses it any more; NULL is fine
+// As httpd_listen(), for clients that speak TLS. Nothing else is different: a hijacked descriptor carries plain bytes.
+int httpd_listen_tls(struct httpd *httpd, int listen_fd, struct httpd_tls *tls, struct err *err);
+
+// A listening socket for "127.0.0.1:5000", "[::1]:5000", or ":5000" (every address). The descriptor, or -1.
+int httpd_tcp_socket(const char *address, struct err *err);
+
 int httpd_start(struct httpd *httpd, struct err *err); // the accept loop's thread
 // No new connections; those that run are hung up and waited for, at most 5 s. A handler that takes longer keeps the server
 // alive: httpd_free() then leaves it to the end of the program.

@@ -30,6 +30,7 @@ enum { HTTPD_LISTEN_MAX = 16 };
 struct waiting {
     struct waiting *next, *previous;
     int fd;
+    struct httpd_tls *tls; // speaks TLS; NULL: plain
     int64_t deadline_ns;
 };
 
@@ -44,6 +45,7 @@ struct httpd {
     int stop_fd; // eventfd: readable once the server stops; part of every request's cancel
     int epoll_fd;
     int listen_fds[HTTPD_LISTEN_MAX];
+    struct httpd_tls *listen_tls[HTTPD_LISTEN_MAX]; // of the caller; NULL: plain
     size_t listen_len;
     pthread_t acceptor;
     bool accepts;
@@ -92,6 +94,9 @@ struct httpd_request {
     int reply_fd; // -1, or the file whose bytes are the reply
     int64_t reply_start, reply_file_size;
 };
+
+// tls.c: a client's socket becomes one with plain bytes. Takes the socket, in any case.
+int tls_relay(struct httpd_tls *tls, int take_client, struct err *err);
 
 // accept.c
 int acceptor_start(struct httpd *httpd, struct err *err);

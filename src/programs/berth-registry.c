@@ -1,10 +1,8 @@
 // berth-registry: the image registry alone. Opens its folder, listens, serves until SIGTERM or SIGINT, and collects what
 // nothing names any more.
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <linux/close_range.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,6 +22,7 @@
 
 struct options {
     struct registry_options registry;
+    struct httpd_tls_files tls;
     const char *listen[LISTEN_MAX];
     size_t listen_len;
     int64_t collect_every_s, grace_s;
@@ -50,11 +49,14 @@ static const char usage[] =
     "      --read-only           Pulls alone\n"
     "      --realm TEXT          What a client that must log in is told\n"
     "      --root DIR            Where everything is kept (default " DEFAULT_ROOT ")\n"
+    "      --tls-cert FILE       Serve TLS with this certificate, its chain behind it (PEM)\n"
+    "      --tls-client-ca FILE  Only clients with a certificate that these have signed\n"
+    "      --tls-key FILE        The certificate's key\n"
     "  -v, --version             The version\n";
 
 enum {
     OPT_COLLECT = 256, OPT_COLLECT_EVERY, OPT_GRACE, OPT_HELP, OPT_HTPASSWD, OPT_LISTEN, OPT_LOG_FORMAT, OPT_READ_ONLY,
-    OPT_REALM, OPT_ROOT,
+    OPT_REALM, OPT_ROOT, OPT_TLS_CERT, OPT_TLS_CLIENT_CA, OPT_TLS_KEY,
 };
 
 static const struct option long_options[] = {
@@ -69,6 +71,9 @@ static const struct option long_options[] = {
     { "read-only", no_argument, NULL, OPT_READ_ONLY },
     { "realm", required_argument, NULL, OPT_REALM },
     { "root", required_argument, NULL, OPT_ROOT },
+    { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+    { "tls-client-ca", required_argument, NULL, OPT_TLS_CLIENT_CA },
+    { "tls-key", required_argument, NULL, OPT_TLS_KEY },
     { "version", no_argument, NULL, 'v' },
     { NULL, 0, NULL, 0 },
 };
@@ -130,6 +135,15 @@ static void set_option(struct options *options, int option, const char *value)
     case OPT_ROOT:
         options->registry.root = value;
         break;
+    case OPT_TLS_CERT:
+        options->tls.cert = value;
+        break;
+    case OPT_TLS_CLIENT_CA:
+        options->tls.client_ca = value;
+        break;
+    case OPT_TLS_KEY:
+        options->tls.key = value;
+        break;
     case 'l':
         if (!log_level_parse(value, &options->level))
             fail("--log-level %s: not one of debug, info, warn, error, fatal", value);
@@ -153,52 +167,11 @@ static struct options parse_options(int argc, char *argv[])
         set_option(&options, option, optarg);
     if (optind < argc)
         fail("unexpected argument: %s", argv[optind]);
+    if (!options.tls.cert != !options.tls.key || (options.tls.client_ca && !options.tls.cert))
+        fail("--tls-cert, --tls-key: one needs the other, and --tls-client-ca needs both");
     if (options.listen_len == 0)
         options.listen[options.listen_len++] = DEFAULT_LISTEN;
     return options;
-}
-
-// ---- sockets --------------------------------------------------------------------------------------------------------
-
-// "127.0.0.1:5000", "[::1]:5000", ":5000" (every address).
-static int parse_address(const char *text, struct sockaddr_in6 *out, struct err *err)
-{
-    const char *colon = strrchr(text, ':');
-    uint64_t port;
-    char host[INET6_ADDRSTRLEN + 8] = "";
-    struct in_addr v4;
-    if (!colon || !num_parse_u64(slice_of(colon + 1), UINT16_MAX, &port) || (size_t)(colon - text) >= sizeof(host))
-        return err_set(err, ERR_INVALID_ARGUMENT, "not ADDRESS:PORT");
-    size_t size = (size_t)(colon - text);
-    bool bracketed = size >= 2 && text[0] == '[' && colon[-1] == ']';
-    memcpy(host, text + bracketed, size - 2 * bracketed);
-    *out = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_any };
-    if (!bracketed && inet_pton(AF_INET, host, &v4) == 1) {
-        char mapped[INET6_ADDRSTRLEN + 8];
-        snprintf(mapped, sizeof(mapped), "::ffff:%s", host);
-        inet_pton(AF_INET6, mapped, &out->sin6_addr);
-    } else if (size > 0 && (!bracketed || inet_pton(AF_INET6, host, &out->sin6_addr) != 1)) {
-        return err_set(err, ERR_INVALID_ARGUMENT, "not ADDRESS:PORT");
-    }
-    return 0;
-}
-
-// One kind of socket for both: IPv4 addresses are mapped into IPv6.
-static int listen_on(const char *text, struct err *err)
-{
-    struct sockaddr_in6 address;
-    int off = 0, on = 1;
-    if (parse_address(text, &address, err) < 0)
-        return -1;
-    _cleanup_close_ int sock = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (sock < 0)
-        return err_errno(err, errno, "socket");
-    setsockopt(sock, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-    setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    setsockopt(sock, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); // inherited by what is accepted
-    if (bind(sock, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(sock, SOMAXCONN) < 0)
-        return err_errno(err, errno, "listen");
-    return take_fd(&sock);
 }
 
 // ---- stages ---------------------------------------------------------------------------------------------------------
@@ -253,13 +226,14 @@ static void serve(struct registry *registry, const struct options *options, int 
 {
     struct err err = { 0 };
     struct httpd *httpd = NULL;
+    struct httpd_tls *tls = NULL;
     const struct httpd_config config = { .handle = registry_handle, .body = registry_body, .is_urgent = registry_is_urgent,
                                          .context = registry, .body_max = REGISTRY_MANIFEST_MAX, .connection_max = 2048 };
-    if (httpd_new(&config, &httpd, &err) < 0)
+    if ((options->tls.cert && httpd_tls_new(&options->tls, &tls, &err) < 0) || httpd_new(&config, &httpd, &err) < 0)
         fail("%s", err.message);
     for (size_t i = 0; i < options->listen_len; i++) {
-        int sock = listen_on(options->listen[i], &err);
-        if (sock < 0 || httpd_listen(httpd, sock, &err) < 0)
+        int sock = httpd_tcp_socket(options->listen[i], &err);
+        if (sock < 0 || httpd_listen_tls(httpd, sock, tls, &err) < 0)
             fail("--listen %s: %s", options->listen[i], err.message);
     }
     if (httpd_start(httpd, &err) < 0)
@@ -270,6 +244,7 @@ static void serve(struct registry *registry, const struct options *options, int 
     log_info("ending");
     httpd_stop(httpd);
     httpd_free(httpd);
+    httpd_tls_free(tls);
 }
 
 int main(int argc, char *argv[])

@@ -25,11 +25,15 @@
 
 #define DEFAULT_HOST "unix:///run/berth/berth.sock"
 #define HOST_MAX 8
+#define UNIX "unix://"
+#define TCP "tcp://"
 
 struct options {
     struct engine_options engine;
     const char *hosts[HOST_MAX];
     size_t host_len;
+    struct httpd_tls_files tls;
+    bool has_tls, plain_tcp, verify_clients;
     const char *pidfile, *group;
     enum log_level level;
     bool json_log, stop_all;
@@ -48,7 +52,7 @@ static const char usage[] =
     "  -D, --debug               The same as --log-level debug\n"
     "      --exec-root DIR       State that a reboot clears (default /run/berth)\n"
     "  -G, --group NAME          Group that may use the unix socket (default: root alone)\n"
-    "  -H, --host unix://PATH    Socket to listen on; may be repeated (default " DEFAULT_HOST ")\n"
+    "  -H, --host ADDRESS        Where to listen: unix://PATH, or tcp://ADDRESS:PORT; may be repeated (default " DEFAULT_HOST ")\n"
     "      --guest DIR           The microVMs' kernel and initramfs (default: beside this program, in ../guest or\n"
     "                            ../lib/berth/guest, then guest in the data root)\n"
     "      --help                This text\n"
@@ -57,9 +61,16 @@ static const char usage[] =
     "  -p, --pidfile FILE        Write the process id there\n"
     "      --stop-all            Stop all instances, remove everything of this daemon's from the host, and exit;\n"
     "                            a running daemon of the same roots is ended first. Images and volumes stay\n"
+    "      --tls[=false]         TLS on tcp:// sockets, clients show no certificate; false: none there. One of the two, or\n"
+    "                            --tlsverify, is needed for tcp://: who reaches such a socket is root on this host\n"
+    "      --tlscacert FILE      With --tlsverify: who signs the clients' certificates\n"
+    "      --tlscert FILE        The daemon's certificate, its chain behind it (PEM)\n"
+    "      --tlskey FILE         The certificate's key\n"
+    "      --tlsverify           TLS on tcp:// sockets, for clients with a certificate by --tlscacert\n"
     "  -v, --version             The version\n";
 
-enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT };
+enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT,
+       OPT_TLS, OPT_TLSCACERT, OPT_TLSCERT, OPT_TLSKEY, OPT_TLSVERIFY };
 
 static const struct option long_options[] = {
     { "accel", required_argument, NULL, OPT_ACCEL },
@@ -75,6 +86,11 @@ static const struct option long_options[] = {
     { "log-level", required_argument, NULL, 'l' },
     { "pidfile", required_argument, NULL, 'p' },
     { "stop-all", no_argument, NULL, OPT_STOP_ALL },
+    { "tls", optional_argument, NULL, OPT_TLS },
+    { "tlscacert", required_argument, NULL, OPT_TLSCACERT },
+    { "tlscert", required_argument, NULL, OPT_TLSCERT },
+    { "tlskey", required_argument, NULL, OPT_TLSKEY },
+    { "tlsverify", no_argument, NULL, OPT_TLSVERIFY },
     { "version", no_argument, NULL, 'v' },
     { NULL, 0, NULL, 0 },
 };
@@ -126,6 +142,24 @@ static void set_option(struct options *options, int option, const char *value)
             fail("more than %d --host", HOST_MAX);
         options->hosts[options->host_len++] = value;
         break;
+    case OPT_TLS:
+        if (value && !str_eq(value, "true") && !str_eq(value, "false"))
+            fail("--tls=%s: not true or false", value);
+        options->has_tls = !value || str_eq(value, "true");
+        options->plain_tcp = !options->has_tls;
+        break;
+    case OPT_TLSCACERT:
+        options->tls.client_ca = value;
+        break;
+    case OPT_TLSCERT:
+        options->tls.cert = value;
+        break;
+    case OPT_TLSKEY:
+        options->tls.key = value;
+        break;
+    case OPT_TLSVERIFY:
+        options->has_tls = options->verify_clients = true;
+        break;
     case 'l':
         if (!log_level_parse(value, &options->level))
             fail("--log-level %s: not one of debug, info, warn, error, fatal", value);
@@ -146,6 +180,23 @@ static void set_option(struct options *options, int option, const char *value)
     }
 }
 
+// Who forgets TLS gives the host away: it is not enough to say nothing.
+static void check_hosts(const struct options *options)
+{
+    for (size_t i = 0; i < options->host_len; i++) {
+        const char *host = options->hosts[i];
+        if (str_starts(host, TCP) && !options->has_tls && !options->plain_tcp)
+            fail("--host %s: --tlsverify with --tlscacert, --tlscert and --tlskey is needed, or --tls=false, which makes root of "
+                 "everybody who reaches it", host);
+        if (!str_starts(host, TCP) && !str_starts(host, UNIX "/"))
+            fail("--host %s: not unix:///absolute/path or tcp://ADDRESS:PORT", host);
+    }
+    if (options->has_tls && (!options->tls.cert || !options->tls.key))
+        fail("--tls, --tlsverify: --tlscert and --tlskey are needed");
+    if (options->verify_clients != (options->tls.client_ca != NULL))
+        fail("--tlsverify and --tlscacert: one needs the other");
+}
+
 static struct options parse_options(int argc, char *argv[])
 {
     struct options options = { .engine = { .data_root = "/var/lib/berth", .exec_root = "/run/berth" }, .level = LOG_INFO };
@@ -156,9 +207,7 @@ static struct options parse_options(int argc, char *argv[])
         fail("unexpected argument: %s", argv[optind]);
     if (options.host_len == 0)
         options.hosts[options.host_len++] = DEFAULT_HOST;
-    for (size_t i = 0; i < options.host_len; i++)
-        if (!str_starts(options.hosts[i], "unix://") || options.hosts[i][7] != '/')
-            fail("--host %s: only unix:///absolute/path is served yet", options.hosts[i]);
+    check_hosts(&options);
     return options;
 }
 
@@ -209,9 +258,8 @@ static int setup_signals(void)
     return fd;
 }
 
-static int listen_on(const char *host, const char *group, struct err *err)
+static int listen_on_path(const char *path, const char *group, struct err *err)
 {
-    const char *path = host + strlen("unix://");
     const char *name = strrchr(path, '/') + 1;
     _cleanup_free_ char *folder_path = mem_strndup(path, (size_t)(name - path));
     if (file_mkdirs(AT_FDCWD, str_eq(folder_path, "/") ? "/." : folder_path, 0755, err) < 0)
@@ -228,6 +276,25 @@ static int listen_on(const char *host, const char *group, struct err *err)
     return take_fd(&sock);
 }
 
+static int listen_on(const struct options *options, const char *host, struct httpd *httpd, struct httpd_tls *tls, struct err *err)
+{
+    if (str_starts(host, UNIX)) {
+        int sock = listen_on_path(host + strlen(UNIX), options->group, err);
+        return sock < 0 ? -1 : httpd_listen(httpd, sock, err);
+    }
+    int sock = httpd_tcp_socket(host + strlen(TCP), err);
+    if (sock >= 0 && !options->verify_clients)
+        log_warn("%s: who reaches it has root's rights on this host", host);
+    return sock < 0 ? -1 : httpd_listen_tls(httpd, sock, tls, err);
+}
+
+static void remove_sockets(const struct options *options)
+{
+    for (size_t i = 0; i < options->host_len; i++)
+        if (str_starts(options->hosts[i], UNIX))
+            unlink(options->hosts[i] + strlen(UNIX));
+}
+
 static void write_pidfile(const char *path)
 {
     char text[16];
@@ -242,18 +309,17 @@ static void serve(const struct options *options, struct engine *engine, int sign
     struct err err = { 0 };
     struct api *api = NULL;
     struct httpd *httpd = NULL;
+    struct httpd_tls *tls = NULL;
     struct signalfd_siginfo got;
     if (api_new(engine, &api, &err) < 0)
         fail("%s", err.message);
     const struct httpd_config config = { .handle = api_handle, .body = api_body, .is_urgent = api_is_urgent, .context = api,
                                          .body_max = 4 << 20, .connection_max = 2048 };
-    if (httpd_new(&config, &httpd, &err) < 0)
+    if ((options->has_tls && httpd_tls_new(&options->tls, &tls, &err) < 0) || httpd_new(&config, &httpd, &err) < 0)
         fail("%s", err.message);
-    for (size_t i = 0; i < options->host_len; i++) {
-        int sock = listen_on(options->hosts[i], options->group, &err);
-        if (sock < 0 || httpd_listen(httpd, sock, &err) < 0)
+    for (size_t i = 0; i < options->host_len; i++)
+        if (listen_on(options, options->hosts[i], httpd, tls, &err) < 0)
             fail("--host %s: %s", options->hosts[i], err.message);
-    }
     if (httpd_start(httpd, &err) < 0)
         fail("%s", err.message);
     write_pidfile(options->pidfile);
@@ -262,10 +328,10 @@ static void serve(const struct options *options, struct engine *engine, int sign
     while (read(signal_fd, &got, sizeof(got)) != sizeof(got))
         ;
     log_info("signal %u: ending; instances go on", got.ssi_signo);
-    for (size_t i = 0; i < options->host_len; i++)
-        unlink(options->hosts[i] + strlen("unix://"));
+    remove_sockets(options);
     httpd_stop(httpd);
     httpd_free(httpd);
+    httpd_tls_free(tls);
     api_free(api);
     if (options->pidfile)
         unlink(options->pidfile);
@@ -304,8 +370,7 @@ static int stop_all(const struct options *options)
     if (engine_open(&options->engine, &engine, &err) < 0 || engine_stop_all(engine, &err) < 0)
         fail("%s", err.message);
     engine_close(engine);
-    for (size_t i = 0; i < options->host_len; i++)
-        unlink(options->hosts[i] + strlen("unix://"));
+    remove_sockets(options);
     if (file_remove_tree(AT_FDCWD, options->engine.exec_root, &err) < 0)
         fail("%s", err.message);
     return 0;
