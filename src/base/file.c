@@ -35,10 +35,18 @@ int file_read_at(int dirfd, const char *path, struct buf *out, struct err *err)
     return fd < 0 ? err_errno(err, errno, "%s", path) : file_read_fd(fd, path, out, err);
 }
 
+// As much room again as there is already, from one page on: most files are small, and room that is copied when it grows
+// is memory touched for nothing.
+static size_t read_size(const struct buf *buf)
+{
+    size_t wanted = MIN_OF(MAX_OF(buf->size, (size_t)4096), (size_t)65536);
+    return MIN_OF(wanted, buf->ceiling - MIN_OF(buf->size, buf->ceiling));
+}
+
 int file_read_fd(int fd, const char *path, struct buf *out, struct err *err)
 {
     for (;;) {
-        size_t room_size = MIN_OF((size_t)65536, out->ceiling - MIN_OF(out->size, out->ceiling));
+        size_t room_size = read_size(out);
         char one, *room = room_size ? buf_reserve(out, room_size) : &one;
         ssize_t n = read(fd, room, room_size ? room_size : 1);
         if (n < 0 && errno == EINTR)
