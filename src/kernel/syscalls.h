@@ -14,8 +14,11 @@ enum syscall_column {
 #define SYSCALL_SOCKET(number) (number) // behind socketcall
 #define SYSCALL_IPC(number) (100 + (number)) // behind ipc
 
+#define SYSCALL_NAME_MAX 32
+
+// The name is here and not behind a pointer: a page of pointers is written at each start, of whoever links this.
 struct syscall_row {
-    const char *name;
+    char name[SYSCALL_NAME_MAX];
     uint8_t behind; // 0, SYSCALL_SOCKET or SYSCALL_IPC
     int32_t numbers[SYSCALL_COLUMN_COUNT]; // -1: has none; those of mips and x32 count from their base
 };

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "kernel/filter.h"
+#include "kernel/syscalls.h"
 
 // `caps` is the bounding set. not_implemented on an architecture that has no table.
 int seccomp_default_profile(uint64_t caps, struct filter_program *out, struct err *err);
@@ -32,7 +33,7 @@ bool seccomp_flag_supported(const char *flag);
 // The default profile's rows.
 enum seccomp_call_rule { SECCOMP_PLAIN, SECCOMP_SOCKET, SECCOMP_PERSONALITY, SECCOMP_CLONE, SECCOMP_ENOSYS };
 struct seccomp_call {
-    const char *name;
+    char name[SYSCALL_NAME_MAX];
     uint64_t caps; // 0: always; else with any of these
     uint8_t rule; // enum seccomp_call_rule
 };
