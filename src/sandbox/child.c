@@ -30,7 +30,8 @@ const struct op_kind op_kinds[OP_COUNT] = {
     [OP_DIR] = { "make folder", op_dir, false },
     [OP_LINK] = { "make link", op_link, false },
     [OP_NODE] = { "make device", op_node, false },
-    [OP_SEAL] = { "make read-only", op_seal, false },
+    [OP_CGROUP] = { "mount cgroup", op_cgroup, false },
+    [OP_SEAL] = { "set attributes of", op_seal, false },
     [OP_SYSCTL] = { "write sysctl", op_sysctl, false },
     [OP_OOM_SCORE] = { "set oom_score_adj", op_oom_score, false },
     [OP_TERMINAL] = { "allocate terminal", op_terminal, false },
@@ -92,8 +93,7 @@ static void close_strangers(const struct child *child)
             next = kept + 1;
     }
     close_range(next, ~0U, 0);
-    for (size_t i = 0; i < child->kept_len; i++)
-        fcntl(child->kept_fds[i], F_SETFD, FD_CLOEXEC);
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 static void reset_signals(void)

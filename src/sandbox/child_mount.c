@@ -189,9 +189,20 @@ int op_node(struct child *child, const struct op *op, struct err *err)
     return op->slot == SLOT_DEV && str_eq(op->path, "null") ? keep_null(child, op, err) : 0;
 }
 
+// The name in our own file system is not followed should somebody in a joined mount namespace have put a link there.
+int op_cgroup(struct child *child, const struct op *op, struct err *err)
+{
+    int folder = child->slots[op->slot];
+    if (mkdirat(folder, op->path, 0755) < 0)
+        return err_errno(err, errno, "mkdir");
+    if (move_mount(child->bind_fds[op->index], "", folder, op->path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "move_mount");
+    return 0;
+}
+
 int op_seal(struct child *child, const struct op *op, struct err *err)
 {
-    return mount_attr(child->slots[op->slot], MOUNT_ATTR_RDONLY, 0, 0, false, err);
+    return mount_attr(child->slots[op->slot], op->flags, op->clear, MS_PRIVATE, true, err);
 }
 
 // No link, no other mount.

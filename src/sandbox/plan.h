@@ -34,7 +34,8 @@ enum op_type {
     OP_DIR, // in a file system of ours (slot)
     OP_LINK, // path -> text, in a file system of ours
     OP_NODE, // in a file system of ours, or in the rootfs (SLOT_NONE)
-    OP_SEAL, // a file system of ours (slot) becomes read-only
+    OP_CGROUP, // index into the launch's clones; on a new folder of a file system of ours (slot)
+    OP_SEAL, // a file system of ours (slot) and what is mounted in it: flags, clear
     OP_SYSCTL, // path below /proc/sys, text
     OP_OOM_SCORE, // text
     OP_TERMINAL, // a pty of the container's devpts; flags: OP_CONSOLE
@@ -333,6 +334,7 @@ OP_FN(op_bind);
 OP_FN(op_dir);
 OP_FN(op_link);
 OP_FN(op_node);
+OP_FN(op_cgroup);
 OP_FN(op_seal);
 OP_FN(op_sysctl);
 OP_FN(op_oom_score);

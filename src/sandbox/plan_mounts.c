@@ -151,16 +151,31 @@ static void add_cgroup_link(struct sandbox_plan *plan, struct slice controller, 
     op->text = target;
 }
 
-// Without a cgroup namespace of its own a container would see the host's groups: its own are bound there instead.
-static void add_own_group(struct sandbox_plan *plan, const char *path, int dir_fd, uint64_t attrs)
+// As a mount out of the container's cgroup namespace, for callers whose clones of the host's mounts have locks.
+static void mount_hierarchy(struct sandbox_plan *plan, const struct cgroup_hierarchy *hierarchy, const char *point, const char *name,
+                            uint64_t attrs)
 {
-    struct op *op = plan_add(plan, OP_BIND);
-    op->path = path;
+    struct op *dir = plan_add(plan, OP_DIR);
+    dir->slot = SLOT_CGROUP;
+    dir->path = name;
+    dir->mode = 0755;
+    struct op *op = plan_add(plan, OP_MOUNT);
+    op->path = arena_printf(&plan->arena, "%s/%s", point, name);
+    op->text = hierarchy->v2 ? "cgroup2" : "cgroup";
     op->flags = attrs;
-    op->how = OP_IS_DIR;
+    if (!hierarchy->v2)
+        hierarchy_options(plan, hierarchy->controllers, op);
+}
+
+// A clone of the container's own group: in a cgroup namespace of its own the same as a mount there, for half of the price;
+// without one the container would see the host's groups.
+static void clone_group(struct sandbox_plan *plan, int dir_fd, const char *name)
+{
+    struct op *op = plan_add(plan, OP_CGROUP);
+    op->slot = SLOT_CGROUP;
+    op->path = name;
     op->index = plan->bind_len;
-    plan->binds[plan->bind_len++] =
-        (struct plan_bind){ .source_fd = dir_fd, .attrs = op->flags, .propagation = MS_PRIVATE, .target = path };
+    plan->binds[plan->bind_len++] = (struct plan_bind){ .source_fd = dir_fd, .target = name };
 }
 
 static void add_hierarchy(struct sandbox_plan *plan, struct cgroup *cgroup, const char *point, size_t index, uint64_t attrs)
@@ -168,21 +183,10 @@ static void add_hierarchy(struct sandbox_plan *plan, struct cgroup *cgroup, cons
     const struct cgroup_hierarchy *hierarchy = &cgroup_layout_of(cgroup)->hierarchies[index];
     const char *slash = strrchr(hierarchy->mount_point, '/');
     const char *name = arena_strdup(&plan->arena, slash ? slash + 1 : hierarchy->mount_point);
-    struct op *dir = plan_add(plan, OP_DIR);
-    dir->slot = SLOT_CGROUP;
-    dir->path = name;
-    dir->mode = 0755;
-    const char *path = arena_printf(&plan->arena, "%s/%s", point, name);
-    if (plan->cgroup_namespace) {
-        struct op *op = plan_add(plan, OP_MOUNT);
-        op->path = path;
-        op->text = hierarchy->v2 ? "cgroup2" : "cgroup";
-        op->flags = attrs;
-        if (!hierarchy->v2)
-            hierarchy_options(plan, hierarchy->controllers, op);
-    } else {
-        add_own_group(plan, path, cgroup_dir_fd(cgroup, index), attrs);
-    }
+    if (plan->cgroup_namespace && plan->config && (plan->config->rootless || plan->config->inside_users))
+        mount_hierarchy(plan, hierarchy, point, name, attrs);
+    else
+        clone_group(plan, cgroup_dir_fd(cgroup, index), name);
     struct slice rest = slice_of(hierarchy->controllers), word;
     while (strchr(hierarchy->controllers, ',') && slice_cut(&rest, ',', &word))
         add_cgroup_link(plan, word, name);
@@ -202,10 +206,11 @@ void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *
     add_mount(plan, &cgroup_mount)->path = path;
     for (size_t i = 0; i < layout->len; i++)
         add_hierarchy(plan, cgroup, path, i, attrs);
-    if (!(attrs & RDONLY))
-        return;
-    plan_add(plan, OP_SEAL)->slot = SLOT_CGROUP;
-    plan->ops[plan->op_len - 1].path = path;
+    struct op *seal = plan_add(plan, OP_SEAL);
+    seal->slot = SLOT_CGROUP;
+    seal->path = path;
+    seal->flags = attrs;
+    seal->clear = (RDONLY & ~attrs) | (attrs & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0);
 }
 
 int plan_device_node(const struct oci_device *device, struct op *out, struct err *err)

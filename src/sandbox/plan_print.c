@@ -44,7 +44,7 @@ static void print_op(const struct sandbox_plan *plan, const struct op *op, FILE 
     if (op->text)
         fprintf(to, "%s %s", op->type == OP_LINK ? " ->" : op->type == OP_SYSCTL ? " =" : "", op->text);
     if (op->type == OP_MOUNT || op->type == OP_TMPFS || op->type == OP_BIND || op->type == OP_FILESYSTEM ||
-        op->type == OP_REMOUNT)
+        op->type == OP_REMOUNT || op->type == OP_SEAL)
         print_mount(op, to);
     if (op->type == OP_NODE)
         fprintf(to, " %c %u:%u %04o", S_ISBLK(op->mode) ? 'b' : S_ISFIFO(op->mode) ? 'p' : 'c', major(op->device),
