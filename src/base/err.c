@@ -62,14 +62,24 @@ int err_set(struct err *err, enum err_class class, const char *fmt, ...)
     return -1;
 }
 
+// strerror()'s words. That one takes locks and looks for translations, and most errors are looked at and forgotten.
+static const char *reason_of(int number, char space[32])
+{
+    const char *reason = strerrordesc_np(number);
+    if (reason)
+        return reason;
+    snprintf(space, 32, "Unknown error %d", number);
+    return space;
+}
+
 int err_errno(struct err *err, int number, const char *fmt, ...)
 {
     if (!err)
         return -1;
-    char space[128];
+    char space[32];
     va_list args;
     va_start(args, fmt);
-    put_message(err, strerror_r(number, space, sizeof(space)), fmt, args);
+    put_message(err, reason_of(number, space), fmt, args);
     va_end(args);
     err->number = number;
     err->class = ERR_INTERNAL;

@@ -1,7 +1,6 @@
 // The table of verbs and flags, and what every call does first and last.
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -222,10 +221,11 @@ static int absolute_root(struct call *call, struct err *err)
 static bool in_user_namespace(void)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
-    uint64_t inside, outside, len;
     if (file_read_at(AT_FDCWD, "/proc/self/uid_map", &text, NULL) < 0)
         return false;
-    return sscanf(buf_text(&text), "%" SCNu64 " %" SCNu64 " %" SCNu64, &inside, &outside, &len) == 3 && (inside || outside || len != UINT32_MAX);
+    char *at = (char *)buf_text(&text);
+    unsigned long long inside = strtoull(at, &at, 10), outside = strtoull(at, &at, 10), len = strtoull(at, &at, 10);
+    return len && (inside || outside || len != UINT32_MAX);
 }
 
 static int read_rootless(struct call *call, struct err *err)
