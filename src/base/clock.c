@@ -23,6 +23,54 @@ int64_t clock_mono_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+// ---- the calendar: Gregorian, UTC. By hand, because the C library's reads the time zone's file first ----------------
+
+struct date {
+    int64_t year;
+    int month, day; // from 1
+    int hour, minute, second;
+};
+
+// From 1970 to the first of January.
+static int64_t days_until(int64_t year)
+{
+    int64_t last = year - 1;
+    return 365 * (year - 1970) + (last / 4 - last / 100 + last / 400) - (1969 / 4 - 1969 / 100 + 1969 / 400);
+}
+
+static int month_days(int64_t year, int month)
+{
+    static const int8_t days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    return days[month - 1] + (month == 2 && leap);
+}
+
+static int64_t seconds_of(const struct date *date)
+{
+    int64_t days = days_until(date->year) + date->day - 1;
+    for (int month = 1; month < date->month; month++)
+        days += month_days(date->year, month);
+    return ((days * 24 + date->hour) * 60 + date->minute) * 60 + date->second;
+}
+
+static void date_of(int64_t seconds, struct date *out)
+{
+    int64_t days = seconds / 86400, rest = seconds % 86400;
+    if (rest < 0) {
+        rest += 86400;
+        days--;
+    }
+    int64_t year = 1970 + days / (days < 0 ? 365 : 366) - 1; // not later than it is
+    while (days_until(year + 1) <= days)
+        year++;
+    *out = (struct date){ .year = year, .month = 1, .day = (int)(days - days_until(year)) + 1, .hour = (int)(rest / 3600),
+                          .minute = (int)(rest / 60 % 60), .second = (int)(rest % 60) };
+    for (; out->day > month_days(year, out->month); out->month++)
+        out->day -= month_days(year, out->month);
+}
+
+// ---- text -----------------------------------------------------------------------------------------------------------
+
 // Splits into whole seconds and a fraction that is never negative, also before 1970.
 static int split(int64_t wall_ns, char out[CLOCK_TEXT_SIZE], int64_t *fraction)
 {
@@ -32,10 +80,10 @@ static int split(int64_t wall_ns, char out[CLOCK_TEXT_SIZE], int64_t *fraction)
         *fraction += NS_PER_S;
         seconds--;
     }
-    time_t when = (time_t)seconds;
-    struct tm parts;
-    gmtime_r(&when, &parts);
-    return (int)strftime(out, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &parts);
+    struct date date;
+    date_of(seconds, &date);
+    return snprintf(out, CLOCK_TEXT_SIZE, "%04lld-%02d-%02dT%02d:%02d:%02d", (long long)date.year, date.month, date.day, date.hour,
+                    date.minute, date.second);
 }
 
 void clock_format_fixed(int64_t wall_ns, char out[CLOCK_TEXT_SIZE])
@@ -106,38 +154,30 @@ static bool take_offset(struct slice *text, int64_t *seconds)
     return true;
 }
 
-static bool take_date_and_time(struct slice *text, struct tm *out)
+static bool take_date_and_time(struct slice *text, struct date *out)
 {
-    struct tm parts = { 0 };
-    if (!take_number(text, 4, 9999, &parts.tm_year) || !take_char(text, "-") ||
-        !take_number(text, 2, 12, &parts.tm_mon) || !take_char(text, "-") || !take_number(text, 2, 31, &parts.tm_mday) ||
-        !take_char(text, "Tt ") || !take_number(text, 2, 23, &parts.tm_hour) || !take_char(text, ":") ||
-        !take_number(text, 2, 59, &parts.tm_min) || !take_char(text, ":") || !take_number(text, 2, 59, &parts.tm_sec))
+    int year;
+    if (!take_number(text, 4, 9999, &year) || !take_char(text, "-") || !take_number(text, 2, 12, &out->month) || !take_char(text, "-") ||
+        !take_number(text, 2, 31, &out->day) || !take_char(text, "Tt ") || !take_number(text, 2, 23, &out->hour) ||
+        !take_char(text, ":") || !take_number(text, 2, 59, &out->minute) || !take_char(text, ":") ||
+        !take_number(text, 2, 59, &out->second))
         return false;
-    if (parts.tm_mon == 0 || parts.tm_mday == 0)
-        return false;
-    parts.tm_year -= 1900;
-    parts.tm_mon -= 1;
-    *out = parts;
-    return true;
+    out->year = year;
+    return year > 0 && out->month > 0 && out->day > 0 && out->day <= month_days(year, out->month);
 }
 
 bool clock_parse(struct slice text, int64_t *wall_ns)
 {
-    struct tm parts;
+    struct date date;
     int64_t fraction = 0, offset = 0, total;
     if (slice_eq(text, GO_ZERO_TIME)) {
         *wall_ns = 0;
         return true;
     }
-    if (!take_date_and_time(&text, &parts) || (take_char(&text, ".") && !take_fraction(&text, &fraction)) ||
+    if (!take_date_and_time(&text, &date) || (take_char(&text, ".") && !take_fraction(&text, &fraction)) ||
         !take_offset(&text, &offset) || text.size)
         return false;
-    int day = parts.tm_mday;
-    int64_t seconds = timegm(&parts);
-    if (parts.tm_mday != day) // it made 3 March of 31 February
-        return false;
-    if (__builtin_mul_overflow(seconds - offset, NS_PER_S, &total) || __builtin_add_overflow(total, fraction, &total))
+    if (__builtin_mul_overflow(seconds_of(&date) - offset, NS_PER_S, &total) || __builtin_add_overflow(total, fraction, &total))
         return false;
     *wall_ns = total;
     return true;

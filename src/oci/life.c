@@ -86,7 +86,6 @@ static int parse_signal(const char *text, int *out, struct err *err)
         return 0;
     }
     const char *name = strncasecmp(text, "SIG", 3) == 0 ? text + 3 : text;
-    int offset;
     for (int sig = 1; sig < NSIG; sig++) {
         const char *known = sigabbrev_np(sig);
         if (known && strcasecmp(known, name) == 0) {
@@ -94,8 +93,8 @@ static int parse_signal(const char *text, int *out, struct err *err)
             return 0;
         }
     }
-    if (sscanf(name, "RTMIN+%2d", &offset) == 1 && SIGRTMIN + offset <= SIGRTMAX) {
-        *out = SIGRTMIN + offset;
+    if (str_starts(name, "RTMIN+") && num_parse_u64(slice_of(name + strlen("RTMIN+")), (uint64_t)(SIGRTMAX - SIGRTMIN), &number)) {
+        *out = SIGRTMIN + (int)number;
         return 0;
     }
     return err_set(err, ERR_INVALID_ARGUMENT, "unknown signal \"%.60s\"", text);

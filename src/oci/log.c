@@ -1,8 +1,8 @@
 // Log lines as logrus writes them, in its text or its JSON form: callers read the last line of the JSON log for the error.
 #include <errno.h>
 #include <fcntl.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "json/json.h"
 #include "oci/oci_private.h"
 
@@ -32,11 +32,10 @@ bool log_is_stderr(void)
     return log_state.fd == STDERR_FILENO;
 }
 
-static void now(char out[40])
+static void now(char out[CLOCK_TEXT_SIZE])
 {
-    time_t seconds = time(NULL);
-    struct tm parts;
-    strftime(out, 40, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &parts));
+    int64_t wall = clock_wall_ns();
+    clock_format(wall - wall % NS_PER_S, out);
 }
 
 static void quote(struct buf *out, const char *text)
@@ -49,7 +48,7 @@ static void quote(struct buf *out, const char *text)
 static void put(const char *level, const char *message)
 {
     struct buf line = BUF_INIT(64 << 10);
-    char time_text[40];
+    char time_text[CLOCK_TEXT_SIZE];
     now(time_text);
     if (log_state.json) {
         buf_addf(&line, "{\"level\":\"%s\",\"msg\":", level);

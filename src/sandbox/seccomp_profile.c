@@ -224,8 +224,11 @@ struct scope_host {
 static int host_of(uint64_t caps, struct scope_host *out, struct err *err)
 {
     struct utsname name;
-    unsigned kernel = 0, major = 0;
-    if (uname(&name) < 0 || sscanf(name.release, "%u.%u", &kernel, &major) != 2)
+    char *dot = name.release, *end = name.release;
+    uint64_t kernel = uname(&name) < 0 ? 0 : strtoull(name.release, &dot, 10), major = 0;
+    if (kernel && *dot == '.')
+        major = strtoull(dot + 1, &end, 10);
+    if (end <= dot + 1)
         return err_set(err, ERR_INTERNAL, "the kernel does not tell its version");
     *out = (struct scope_host){ caps, syscall_arch_native(), kernel, major };
     if (!out->arch)

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 #include <inttypes.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -130,6 +131,22 @@ static void times_as_text(void **state)
     }
 }
 
+// Ours against the C library's calendar.
+static void every_day(void **state)
+{
+    for (int64_t day = -106751; day < 106751; day++) {
+        char text[CLOCK_TEXT_SIZE], wanted[CLOCK_TEXT_SIZE];
+        int64_t ns = (day * 86400 + 86399) * NS_PER_S, back;
+        time_t seconds = (time_t)(ns / NS_PER_S);
+        struct tm parts;
+        strftime(wanted, sizeof(wanted), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &parts));
+        clock_format(ns, text);
+        assert_string_equal(text, wanted);
+        assert_true(clock_parse(slice_of(text), &back));
+        assert_true(back == ns);
+    }
+}
+
 static void times_from_text(void **state)
 {
     static const struct {
@@ -174,7 +191,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decimal),       cmocka_unit_test(signed_decimal),  cmocka_unit_test(other_bases),
-        cmocka_unit_test(hex_text),      cmocka_unit_test(times_as_text),   cmocka_unit_test(times_from_text),
+        cmocka_unit_test(hex_text),      cmocka_unit_test(times_as_text),   cmocka_unit_test(every_day), cmocka_unit_test(times_from_text),
         cmocka_unit_test(clocks_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
