@@ -182,33 +182,6 @@ static int make_step(char path[PATH_MAX], const struct missing *at, mode_t mode,
     return 0;
 }
 
-int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err)
-{
-    int fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
-    if (fd >= 0)
-        return fd;
-    if (errno != ENOENT)
-        return err_errno(err, errno, "%s", path);
-    char rest[PATH_MAX];
-    if (strlen(path) >= sizeof(rest))
-        return err_errno(err, ENAMETOOLONG, "%s", path);
-    memcpy(rest, path, strlen(path) + 1);
-    int links = 0;
-    // Each turn makes a component or follows a link; a stranger who removes what we make is not waited for.
-    for (int turns = 0; turns < PATH_MAX; turns++) {
-        struct missing at = { .parent_fd = -1 };
-        if (find_missing(root_fd, rest, &at, err) < 0)
-            return -1;
-        if (!at.name[0])
-            return at.parent_fd;
-        int made = make_step(rest, &at, mode, &links, err);
-        fd_close(at.parent_fd);
-        if (made < 0)
-            return -1;
-    }
-    return err_set(err, ERR_CONFLICT, "%s: is being changed by somebody else", path);
-}
-
 // Splits off the last component; both outputs have room for PATH_MAX and NAME_MAX + 1 bytes.
 static int split_last(const char *path, char parent[PATH_MAX], char name[NAME_MAX + 1], struct err *err)
 {
@@ -227,6 +200,45 @@ static int split_last(const char *path, char parent[PATH_MAX], char name[NAME_MA
     memcpy(parent, path, start);
     parent[start] = '\0';
     return 0;
+}
+
+// Mostly all but the last component is there. False: it is not as simple as that.
+static bool make_last(int root_fd, const char *path, mode_t mode)
+{
+    char parent[PATH_MAX], name[NAME_MAX + 1];
+    if (split_last(path, parent, name, NULL) < 0)
+        return false;
+    _cleanup_close_ int fd = open_in_root(root_fd, parent, O_PATH | O_DIRECTORY);
+    return fd >= 0 && mkdirat(fd, name, mode) == 0;
+}
+
+int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err)
+{
+    int fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
+    if (fd >= 0)
+        return fd;
+    if (errno != ENOENT)
+        return err_errno(err, errno, "%s", path);
+    if (make_last(root_fd, path, mode) && (fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY)) >= 0)
+        return fd;
+    char rest[PATH_MAX];
+    if (strlen(path) >= sizeof(rest))
+        return err_errno(err, ENAMETOOLONG, "%s", path);
+    memcpy(rest, path, strlen(path) + 1);
+    int links = 0;
+    // Each turn makes a component or follows a link; a stranger who removes what we make is not waited for.
+    for (int turns = 0; turns < PATH_MAX; turns++) {
+        struct missing at = { .parent_fd = -1 };
+        if (find_missing(root_fd, rest, &at, err) < 0)
+            return -1;
+        if (!at.name[0])
+            return at.parent_fd;
+        int made = make_step(rest, &at, mode, &links, err);
+        fd_close(at.parent_fd);
+        if (made < 0)
+            return -1;
+    }
+    return err_set(err, ERR_CONFLICT, "%s: is being changed by somebody else", path);
 }
 
 static int open_parent(int root_fd, const char *path, bool make, char name[NAME_MAX + 1], struct err *err)
@@ -298,10 +310,15 @@ int path_make_file(int root_fd, const char *path, mode_t mode, struct err *err)
 
 int path_make_node(int root_fd, const char *path, mode_t mode, dev_t device, uid_t uid, gid_t gid, struct err *err)
 {
-    char name[NAME_MAX + 1];
-    _cleanup_close_ int parent = open_parent(root_fd, path, true, name, err);
-    if (parent < 0)
-        return -1;
+    char last[NAME_MAX + 1];
+    const char *name = path;
+    _cleanup_close_ int opened = -1;
+    if (strchr(path, '/')) {
+        if ((opened = open_parent(root_fd, path, true, last, err)) < 0)
+            return -1;
+        name = last;
+    }
+    int parent = opened < 0 ? root_fd : opened;
     if (mknodat(parent, name, mode, device) < 0) {
         struct stat st;
         if (errno != EEXIST)
