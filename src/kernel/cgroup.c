@@ -22,6 +22,18 @@
 
 // ---- small files ----------------------------------------------------------------------------------------------------
 
+int cgroup_open_file(int dir_fd, const char *file, struct err *err)
+{
+    int fd = openat(dir_fd, file, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 ? fd : err_errno(err, errno, "cgroup %s", file);
+}
+
+int cgroup_write(int fd, const char *file, const char *text, struct err *err)
+{
+    ssize_t size = (ssize_t)strlen(text);
+    return write(fd, text, (size_t)size) == size ? 0 : err_errno(err, errno, "cgroup: write \"%.100s\" to %s", text, file);
+}
+
 int cgroup_put(int dir_fd, const char *file, struct err *err, const char *fmt, ...)
 {
     char text[4096];
@@ -31,12 +43,8 @@ int cgroup_put(int dir_fd, const char *file, struct err *err, const char *fmt, .
     va_end(args);
     if (size < 0 || (size_t)size >= sizeof(text))
         return err_set(err, ERR_INVALID_ARGUMENT, "cgroup %s: value too long", file);
-    _cleanup_close_ int fd = openat(dir_fd, file, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return err_errno(err, errno, "cgroup %s", file);
-    if (write(fd, text, (size_t)size) != size)
-        return err_errno(err, errno, "cgroup: write \"%.100s\" to %s", text, file);
-    return 0;
+    _cleanup_close_ int fd = cgroup_open_file(dir_fd, file, err);
+    return fd < 0 ? -1 : cgroup_write(fd, file, text, err);
 }
 
 bool cgroup_has_file(int dir_fd, const char *file)

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/fd.h"
 #include "cgroup_private.h"
 
 void cgroup_changes_done(struct cgroup_changes *changes)
@@ -97,7 +98,23 @@ void cgroup_change_add_rdma(struct cgroup_changes *changes, int dir_fd, const st
 
 enum outcome { WRITTEN, NOT_THERE, NOT_NOW, FAILED };
 
-static enum outcome put(const struct cgroup_change *change, struct err *err)
+// The file that the change before went to: a list of devices goes to one.
+struct last_file {
+    int fd, dir_fd;
+    const char *file;
+    bool plain; // of a made-up tree, where each text replaces the one before
+};
+
+static int put_text(const struct cgroup_change *change, struct last_file *last, struct err *err)
+{
+    if (last->fd < 0 || last->plain || last->dir_fd != change->dir_fd || !str_eq(last->file, change->file)) {
+        fd_close(last->fd);
+        *last = (struct last_file){ cgroup_open_file(change->dir_fd, change->file, err), change->dir_fd, change->file, last->plain };
+    }
+    return last->fd < 0 ? -1 : cgroup_write(last->fd, change->file, change->text, err);
+}
+
+static enum outcome put(const struct cgroup_change *change, struct last_file *last, struct err *err)
 {
     if (change->dir_fd < 0)
         return NOT_THERE;
@@ -105,7 +122,7 @@ static enum outcome put(const struct cgroup_change *change, struct err *err)
         err_set(err, ERR_INVALID_ARGUMENT, "cgroup file \"%.100s\" is not a name", change->file);
         return FAILED;
     }
-    if (cgroup_put(change->dir_fd, change->file, err, "%s", change->text) == 0)
+    if (put_text(change, last, err) == 0)
         return WRITTEN;
     if ((err->number == ENOENT || err->number == EOPNOTSUPP) && change->missing != CGROUP_MUST)
         return NOT_THERE;
@@ -123,13 +140,15 @@ static int explain(const struct cgroup_change *change, struct err *err)
 }
 
 // Writes what is due and keeps what has to wait, in order, at the head of the list. Returns how many wait.
-static int write_turn(struct cgroup_changes *changes, bool last, unsigned *missing, struct err *err)
+static int write_turn(struct cgroup_changes *changes, bool plain, bool last, unsigned *missing, struct err *err)
 {
     size_t waiting = 0;
-    for (size_t i = 0; i < changes->len; i++) {
+    struct last_file file = { .fd = -1, .plain = plain };
+    int result = 0;
+    for (size_t i = 0; i < changes->len && result == 0; i++) {
         struct cgroup_change change = changes->items[i];
         struct err failed = { 0 };
-        enum outcome outcome = put(&change, &failed);
+        enum outcome outcome = put(&change, &file, &failed);
         if (outcome == NOT_THERE)
             *missing |= change.missing;
         if (outcome == NOT_NOW && !last)
@@ -138,22 +157,23 @@ static int write_turn(struct cgroup_changes *changes, bool last, unsigned *missi
             explain(&change, &failed);
             if (err)
                 *err = failed;
-            return -1;
+            result = -1;
         }
     }
+    fd_close(file.fd);
     changes->len = waiting;
-    return 0;
+    return result;
 }
 
 int cgroup_limit(struct cgroup *cgroup, const struct cgroup_limits *limits, unsigned *missing, struct err *err)
 {
     _cleanup_(cgroup_changes_done) struct cgroup_changes changes = { 0 };
-    bool v2 = cgroup->layout.version == CGROUP_V2;
+    bool v2 = cgroup->layout.version == CGROUP_V2, plain = cgroup->layout.trusted;
     unsigned ignored = 0;
     missing = missing ? missing : &ignored;
     *missing = 0;
     if ((v2 ? cgroup_v2_changes : cgroup_v1_changes)(cgroup, limits, &changes, missing, err) < 0 ||
-        write_turn(&changes, false, missing, err) < 0 || write_turn(&changes, true, missing, err) < 0)
+        write_turn(&changes, plain, false, missing, err) < 0 || write_turn(&changes, plain, true, missing, err) < 0)
         return -1;
     return v2 ? cgroup_v2_after(cgroup, limits, missing, err) : cgroup_v1_after(cgroup, limits, err);
 }

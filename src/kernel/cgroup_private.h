@@ -22,6 +22,8 @@ int cgroup_v1_dir(const struct cgroup *cgroup, const char *controller);
 int cgroup_v2_dir(const struct cgroup *cgroup);
 
 // One write of a formatted text into a file of the group.
+int cgroup_open_file(int dir_fd, const char *file, struct err *err);
+int cgroup_write(int fd, const char *file, const char *text, struct err *err);
 int cgroup_put(int dir_fd, const char *file, struct err *err, const char *fmt, ...) _printf_(4, 5);
 int cgroup_read(int dir_fd, const char *file, struct buf *out, struct err *err);
 // A file of one number; "max" and what does not parse is `fallback`.
