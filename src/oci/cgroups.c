@@ -176,22 +176,21 @@ static int make_by_systemd(const struct cgroup_layout *layout, struct container 
 
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err)
 {
-    struct cgroup_layout layout;
     struct cgroup_limits limits;
-    cgroup_layout_probe(&layout);
+    const struct cgroup_layout *layout = container_layout(container);
     if (cgroups_limits(container, &container->arena, &limits, err) < 0)
         return -1;
     *out = NULL;
-    if (layout.version == CGROUP_NONE && !wants_limits(&limits)) {
+    if (layout->version == CGROUP_NONE && !wants_limits(&limits)) {
         container->cgroup = (char *)"";
         return 0;
     }
     struct cgroup *cgroup = NULL;
     if (!str_empty(container->unit))
-        return make_by_systemd(&layout, container, &limits, out, err);
-    if (check_present(&layout, container, err) < 0)
+        return make_by_systemd(layout, container, &limits, out, err);
+    if (check_present(layout, container, err) < 0)
         return -1;
-    if (cgroup_create(&layout, container->cgroup, &cgroup, err) < 0) {
+    if (cgroup_create(layout, container->cgroup, &cgroup, err) < 0) {
         if (!call->lax_cgroups || wants_limits(&limits))
             return -1;
         err_clear(err); // a user without a delegated group runs without one

@@ -223,14 +223,21 @@ const char *status_name(enum status status)
     return names[status];
 }
 
+const struct cgroup_layout *container_layout(struct container *container)
+{
+    if (!container->layout) {
+        container->layout = arena_alloc(&container->arena, sizeof(*container->layout));
+        cgroup_layout_probe(container->layout);
+    }
+    return container->layout;
+}
+
 int container_cgroup(struct container *container, struct cgroup **out, struct err *err)
 {
-    struct cgroup_layout layout;
     *out = NULL;
     if (str_empty(container->cgroup))
         return 0;
-    cgroup_layout_probe(&layout);
-    return cgroup_open(&layout, container->cgroup, out, err);
+    return cgroup_open(container_layout(container), container->cgroup, out, err);
 }
 
 // By pidfd, checked again after it was opened: a pid that has come back is never hit.
@@ -267,15 +274,14 @@ json_t *container_state(struct container *container, enum status status)
 
 static int destroy_cgroup(struct container *container, struct err *err)
 {
-    struct cgroup_layout layout;
     struct cgroup *cgroup = NULL;
     struct err missed = { 0 };
-    cgroup_layout_probe(&layout);
+    const struct cgroup_layout *layout = container_layout(container);
     if (str_empty(container->cgroup))
         return scope_stop(container, err);
-    if (str_empty(container->unit) && cgroup_remove(&layout, container->cgroup, 0, NULL) == 0)
+    if (str_empty(container->unit) && cgroup_remove(layout, container->cgroup, 0, NULL) == 0)
         return 0; // mostly nobody is in it any more
-    if (cgroup_open(&layout, container->cgroup, &cgroup, &missed) == 0) {
+    if (cgroup_open(layout, container->cgroup, &cgroup, &missed) == 0) {
         cgroup_freeze(cgroup, false, NULL); // what is frozen does not die on v1
         int killed = cgroup_kill(cgroup, 10 * NS_PER_S, err);
         cgroup_free(cgroup);
@@ -284,7 +290,7 @@ static int destroy_cgroup(struct container *container, struct err *err)
     }
     if (scope_stop(container, err) < 0)
         return -1;
-    return cgroup_remove(&layout, container->cgroup, 10 * NS_PER_S, err);
+    return cgroup_remove(layout, container->cgroup, 10 * NS_PER_S, err);
 }
 
 int container_destroy(struct call *call, struct container *container, struct err *err)

@@ -93,6 +93,7 @@ struct container {
     struct arena arena;
     json_t *document; // config.json
     struct oci_config config;
+    struct cgroup_layout *layout; // by container_layout()
 };
 
 #define CONTAINER_NONE { .dir_fd = -1, .lock_fd = -1 }
@@ -106,6 +107,7 @@ int container_lock(struct container *container, struct err *err);
 int container_save(struct container *container, struct err *err);
 enum status container_status(struct container *container);
 const char *status_name(enum status status);
+const struct cgroup_layout *container_layout(struct container *container); // of this machine; looked for once
 int container_cgroup(struct container *container, struct cgroup **out, struct err *err); // NULL where it has none
 bool container_alive(const struct container *container);
 int container_send(const struct container *container, int sig, struct err *err);
