@@ -79,7 +79,7 @@ int file_write_at(int dirfd, const char *path, const void *data, size_t size, mo
     _cleanup_close_ int fd = openat(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return err_errno(err, errno, "create %s", path);
-    int result = fd_write_full(fd, data, size, err);
+    int result = fd_write_at(fd, data, size, 0, err);
     if (result == 0 && fchmod(fd, mode) < 0)
         result = err_errno(err, errno, "mode");
     if (result == 0 && durable && fsync(fd) < 0)

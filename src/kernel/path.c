@@ -212,15 +212,9 @@ static bool make_last(int root_fd, const char *path, mode_t mode)
     return fd >= 0 && mkdirat(fd, name, mode) == 0;
 }
 
-int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err)
+// Not inlined: each page of its arrays would be touched by a caller that does not need them.
+__attribute__((noinline)) static int make_missing(int root_fd, const char *path, mode_t mode, struct err *err)
 {
-    int fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
-    if (fd >= 0)
-        return fd;
-    if (errno != ENOENT)
-        return err_errno(err, errno, "%s", path);
-    if (make_last(root_fd, path, mode) && (fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY)) >= 0)
-        return fd;
     char rest[PATH_MAX];
     if (strlen(path) >= sizeof(rest))
         return err_errno(err, ENAMETOOLONG, "%s", path);
@@ -239,6 +233,18 @@ int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err)
             return -1;
     }
     return err_set(err, ERR_CONFLICT, "%s: is being changed by somebody else", path);
+}
+
+int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err)
+{
+    int fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY);
+    if (fd >= 0)
+        return fd;
+    if (errno != ENOENT)
+        return err_errno(err, errno, "%s", path);
+    if (make_last(root_fd, path, mode) && (fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY)) >= 0)
+        return fd;
+    return make_missing(root_fd, path, mode, err);
 }
 
 static int open_parent(int root_fd, const char *path, bool make, char name[NAME_MAX + 1], struct err *err)

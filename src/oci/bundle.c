@@ -26,18 +26,12 @@ char *bundle_absolute(struct call *call, const char *path)
 int bundle_read(struct call *call, struct container *container, struct err *err)
 {
     const char *given = args_text(&call->args, "config"), *name = str_empty(given) ? "config.json" : given;
-    if (document_read(name, &container->document, err) < 0)
+    if (document_read(name, &container->text, &container->document, err) < 0)
         return -1;
     if (oci_config_decode(container->document, &container->config, &container->arena, err) < 0)
         return err_wrap(err, "%s", name);
     config_default_maps(&container->config, &container->arena);
     return config_check(&container->config, err);
-}
-
-static int keep_config(struct container *container, struct err *err)
-{
-    _cleanup_free_ char *text = json_text(container->document);
-    return file_write_at(container->dir_fd, "config.json", text, strlen(text), 0600, false, err);
 }
 
 // What the process gets as its standard streams, in the kernel's words ("pipe:[1234]"): a restored one finds its pipes by them.
@@ -62,5 +56,7 @@ int bundle_keep(struct call *call, struct container *container, const char *bund
     if (!container->rootfs || cgroups_name(call, container, err) < 0)
         return -1;
     read_stdio(container);
-    return keep_config(container, err) < 0 ? -1 : container_save(container, err);
+    if (file_write_at(container->dir_fd, "config.json", buf_text(&container->text), container->text.size, 0600, false, err) < 0)
+        return -1;
+    return container_save(container, err);
 }

@@ -8,16 +8,11 @@
 #include "kernel/caps.h"
 #include "oci/oci_private.h"
 
-int document_read(const char *path, json_t **out, struct err *err)
+int document_read(const char *path, struct buf *text, json_t **out, struct err *err)
 {
-    struct buf text = BUF_INIT(DOCUMENT_MAX);
-    int result = file_read_at(AT_FDCWD, path, &text, err);
-    if (result < 0 && err->number == ENOENT)
-        err_set(err, ERR_NOT_FOUND, "JSON specification file %s not found", path);
-    if (result == 0 && (result = json_parse(buf_text(&text), text.size, out, err)) < 0)
-        err_wrap(err, "%s", path);
-    buf_done(&text);
-    return result;
+    if (file_read_at(AT_FDCWD, path, text, err) < 0)
+        return err->number == ENOENT ? err_set(err, ERR_NOT_FOUND, "JSON specification file %s not found", path) : -1;
+    return json_parse(buf_text(text), text->size, out, err) < 0 ? err_wrap(err, "%s", path) : 0;
 }
 
 int process_check(const struct oci_process *process, struct err *err)

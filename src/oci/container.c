@@ -145,6 +145,7 @@ void container_done(struct container *container)
     fd_close(container->dir_fd);
     fd_close(container->lock_fd);
     json_decref(container->document);
+    buf_done(&container->text);
     arena_done(&container->arena);
     *container = (struct container)CONTAINER_NONE;
 }

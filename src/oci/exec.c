@@ -113,7 +113,8 @@ static int read_process(struct call *call, const struct container *container, js
     const char *path = args_text(&call->args, "process");
     if (str_empty(path))
         return process_from_flags(call, container, out, err);
-    if (document_read(path, document, err) < 0)
+    _cleanup_buf_ struct buf text = BUF_INIT(DOCUMENT_MAX);
+    if (document_read(path, &text, document, err) < 0)
         return -1;
     if (oci_process_decode(*document, out, &call->arena, err) < 0)
         return err_wrap(err, "%s", path);

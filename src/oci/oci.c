@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -317,8 +318,11 @@ static int dispatch(struct call *call, int argc, char **argv, struct err *err)
 
 int oci_main(int argc, char **argv)
 {
+    size_t seed = 0;
     struct call call = { .program = argc > 0 ? argv[0] : "berth-oci" };
     struct err err = { 0 };
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+        json_object_seed(seed | 1); // else jansson opens /dev/urandom
     int code = dispatch(&call, argc, argv, &err) < 0 ? MAX_OF(call.exit_code, 1) : call.exit_code;
     fflush(stdout);
     if (err.class != ERR_NONE) {

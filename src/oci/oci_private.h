@@ -91,12 +91,13 @@ struct container {
     bool rootless;
     char *stdio[STDIO_LEN]; // what the standard streams were at the start; "" for what is unknown
     struct arena arena;
-    json_t *document; // config.json
+    struct buf text; // config.json as it was read from the bundle, the document in it, and what that says
+    json_t *document;
     struct oci_config config;
     struct cgroup_layout *layout; // by container_layout()
 };
 
-#define CONTAINER_NONE { .dir_fd = -1, .lock_fd = -1 }
+#define CONTAINER_NONE { .dir_fd = -1, .lock_fd = -1, .text = BUF_INIT(DOCUMENT_MAX) }
 
 int container_id_check(const char *id, struct err *err);
 // A new state folder, locked; conflict when there is one. `out` is CONTAINER_NONE, or what bundle_read() has read.
@@ -122,7 +123,7 @@ json_t *container_state(struct container *container, enum status status); // of 
 
 // ---- config.c, mounts.c, idmap.c, cgroups.c, hooks.c ----------------------------------------------------------------
 
-int document_read(const char *path, json_t **out, struct err *err);
+int document_read(const char *path, struct buf *text, json_t **out, struct err *err); // text: of DOCUMENT_MAX, the caller's
 int config_check(const struct oci_config *config, struct err *err);
 // Where a new user namespace has no maps: all ids as they are, or a user as root of it.
 void config_default_maps(struct oci_config *config, struct arena *arena);

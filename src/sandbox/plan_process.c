@@ -31,7 +31,7 @@ struct sandbox_plan *plan_alloc(void)
 struct op *plan_add(struct sandbox_plan *plan, enum op_type type)
 {
     if (plan->op_len == plan->op_capacity) {
-        plan->op_capacity = plan->op_capacity ? plan->op_capacity * 2 : 64;
+        plan->op_capacity = plan->op_capacity ? plan->op_capacity * 2 : 128; // a default container's fit
         plan->ops = mem_grow(plan->ops, plan->op_capacity * sizeof(*plan->ops));
     }
     struct op *op = &plan->ops[plan->op_len++];
