@@ -6,8 +6,7 @@
 
 // A leaf that looks at arguments jumps forward to the check's block, whose place is known only later.
 struct jump {
-    size_t at;
-    uint32_t check;
+    uint16_t at, check; // FILTER_MAX, FILTER_CHECKS_MAX: both fit
 };
 
 struct builder {
@@ -45,7 +44,7 @@ static void emit_leaf(struct builder *builder, uint32_t action)
     }
     size_t at = emit(builder, BPF_JMP | BPF_JA, 0, 0, 0);
     if (!builder->overflow)
-        builder->jumps[builder->jump_len++] = (struct jump){ at, action & 0xffff };
+        builder->jumps[builder->jump_len++] = (struct jump){ (uint16_t)at, (uint16_t)(action & 0xffff) };
 }
 
 // ---- the tree -------------------------------------------------------------------------------------------------------

@@ -235,7 +235,9 @@ static void copy_filter(struct sandbox_plan *plan, const struct filter_program *
     if (!filter)
         return;
     plan->filter = arena_alloc(&plan->arena, sizeof(*filter));
-    *plan->filter = *filter;
+    plan->filter->len = filter->len;
+    plan->filter->flags = filter->flags;
+    memcpy(plan->filter->code, filter->code, filter->len * sizeof(filter->code[0])); // the rest stays untouched pages
 }
 
 int sandbox_plan_config(const struct sandbox_config *config, struct sandbox_plan **out, struct err *err)
