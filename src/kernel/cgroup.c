@@ -129,7 +129,7 @@ static int step_down(const struct cgroup_hierarchy *hierarchy, bool v2_only, int
     _cleanup_close_ int fd = open_child(parent_fd, name);
     if (fd < 0)
         return err_errno(err, errno, "cgroup %s in %s", name, hierarchy->mount_point);
-    if (make && !hierarchy->v2 && cgroup_v1_prepare(hierarchy->controllers, parent_fd, fd, err) < 0)
+    if (make && !hierarchy->v2 && cgroup_v1_prepare(hierarchy->controllers, parent_fd, fd, made, err) < 0)
         return -1;
     return take_fd(&fd);
 }

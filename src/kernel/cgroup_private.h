@@ -31,8 +31,8 @@ int64_t cgroup_number(int dir_fd, const char *file, int64_t fallback);
 // The number behind "key " at the start of a line.
 int64_t cgroup_keyed(int dir_fd, const char *file, const char *key, int64_t fallback);
 
-// A new group below `parent_fd` was made: what its hierarchy needs before tasks can join.
-int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, struct err *err);
+// What a group's hierarchy needs before tasks can join it; `made`: just now, by us.
+int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, bool made, struct err *err);
 // Hands the controllers of a folder down to its children.
 void cgroup_v2_delegate(int dir_fd);
 

@@ -18,10 +18,10 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-static int inherit(int parent_fd, int dir_fd, const char *file, struct err *err)
+static int inherit(int parent_fd, int dir_fd, const char *file, bool empty, struct err *err)
 {
     _cleanup_buf_ struct buf own = BUF_INIT(4096), above = BUF_INIT(4096);
-    if (cgroup_read(dir_fd, file, &own, err) < 0)
+    if (!empty && cgroup_read(dir_fd, file, &own, err) < 0)
         return -1;
     if (slice_trim(slice_of(buf_text(&own))).size > 0)
         return 0;
@@ -31,13 +31,13 @@ static int inherit(int parent_fd, int dir_fd, const char *file, struct err *err)
 }
 
 // A new cpuset is empty, also one that a caller made for us, and an empty one takes no tasks.
-int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, struct err *err)
+int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, bool made, struct err *err)
 {
     if (!has_word(controllers, "cpuset"))
         return 0;
     struct err missed = { 0 };
-    if (inherit(parent_fd, dir_fd, "cpuset.cpus", &missed) == 0 &&
-        inherit(parent_fd, dir_fd, "cpuset.mems", &missed) == 0)
+    if (inherit(parent_fd, dir_fd, "cpuset.cpus", made, &missed) == 0 &&
+        inherit(parent_fd, dir_fd, "cpuset.mems", made, &missed) == 0)
         return 0;
     if (missed.number == ENOENT)
         return 0; // a made-up tree

@@ -294,6 +294,15 @@ static int destroy_cgroup(struct container *container, struct err *err)
     return cgroup_remove(layout, container->cgroup, 10 * NS_PER_S, err);
 }
 
+// The files that we know, then the folder: mostly there is nothing else.
+static int remove_folder(int root, const struct container *container, struct err *err)
+{
+    static const char *const files[] = { "report", "start", CONFIG_FILE, STATE_FILE, "lock" };
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        unlinkat(container->dir_fd, files[i], 0);
+    return unlinkat(root, container->id, AT_REMOVEDIR) == 0 ? 0 : file_remove_tree(root, container->id, err);
+}
+
 int container_destroy(struct call *call, struct container *container, struct err *err)
 {
     if (container_alive(container))
@@ -304,7 +313,7 @@ int container_destroy(struct call *call, struct container *container, struct err
     if (!container->document)
         container_load_config(container, NULL);
     _cleanup_close_ int root = file_open_dir(AT_FDCWD, call->root, err);
-    if (root < 0 || file_remove_tree(root, container->id, err) < 0)
+    if (root < 0 || remove_folder(root, container, err) < 0)
         return -1;
     struct err hook = { 0 };
     if (container->config.hooks && hooks_run(container, &container->config.hooks->poststop, "poststop", STATUS_STOPPED, &hook) < 0)
