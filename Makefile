@@ -42,6 +42,7 @@ check-full: ## check, then both clients, a real dockerd beside ours, runc's and 
 bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)
 	@bench/run-true
 	@bench/oci
+	@bench/shim
 
 bench-vm: ## berth-vmm beside QEMU's microvm on an emulated KVM; the VM wall beside QEMU by hand, emulated (root)
 	@bench/vm

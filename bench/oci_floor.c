@@ -3,12 +3,17 @@
 //
 // Usage: oci_floor ROOTFS NAME: namespaces, one cgroup NAME per v1 hierarchy and on cgroup2, the mounts, devices, masks and
 // read-only paths of a default configuration, then /bin/true in it, and everything is taken away again.
+//
+// oci_floor NETNS UPPER WORK ROOTFS NAME, for bench/shim: ROOTFS is the lower folder of an overlay and the network namespace is
+// a given one. It waits for a byte of standard input with its cgroups made, prints the pid once /bin/hold executes, and waits for
+// another byte before it takes all away.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +35,7 @@ static const struct {
 } devices[] = { { "/dev/null", 1, 3 }, { "/dev/zero", 1, 5 },   { "/dev/full", 1, 7 },
                 { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 } };
 
-static int group_fds[sizeof(hierarchies) / sizeof(hierarchies[0])];
+static int group_fds[sizeof(hierarchies) / sizeof(hierarchies[0])], unified_fd = -1;
 
 static void need(int result, const char *what)
 {
@@ -69,8 +74,10 @@ static void make_groups(const char *name)
             group_path(path, sizeof(path), i, name, "/cpuset.mems");
             put(path, "0");
         }
-        group_path(path, sizeof(path), i, name, "/cgroup.procs");
-        need(group_fds[i] = open(path, O_WRONLY | O_CLOEXEC), path);
+        bool v2 = strcmp(hierarchies[i], "unified") == 0;
+        group_path(path, sizeof(path), i, name, v2 ? "" : "/tasks");
+        need(group_fds[i] = open(path, (v2 ? O_PATH : O_WRONLY) | O_CLOEXEC), path);
+        unified_fd = v2 ? group_fds[i] : unified_fd;
     }
 }
 
@@ -98,13 +105,32 @@ static void mount_at(const char *type, const char *path, const char *key, const 
     close(context);
 }
 
-static void enter_root(const char *rootfs)
+// A detached one, seen by nobody.
+static int mount_overlay(const char *lower, const char *upper, const char *work)
+{
+    int context = fsopen("overlay", FSOPEN_CLOEXEC);
+    need(context, "overlay");
+    need(fsconfig(context, FSCONFIG_SET_STRING, "lowerdir", lower, 0), lower);
+    need(fsconfig(context, FSCONFIG_SET_STRING, "upperdir", upper, 0), upper);
+    need(fsconfig(context, FSCONFIG_SET_STRING, "workdir", work, 0), work);
+    need(fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0), "volatile");
+    need(fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "overlay");
+    int fd = fsmount(context, FSMOUNT_CLOEXEC, 0);
+    need(fd, "overlay");
+    close(context);
+    return fd;
+}
+
+// `tree`: what mount_overlay() made, or -1 for a bind of the folder.
+static void enter_root(const char *rootfs, int tree)
 {
     need(mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &(struct mount_attr){ .propagation = MS_SLAVE }, sizeof(struct mount_attr)), "slave");
-    int tree = open_tree(AT_FDCWD, rootfs, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    const char *place = tree < 0 ? rootfs : "/";
+    if (tree < 0)
+        tree = open_tree(AT_FDCWD, rootfs, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
     need(tree, rootfs);
-    need(move_mount(tree, "", AT_FDCWD, rootfs, MOVE_MOUNT_F_EMPTY_PATH), rootfs);
-    need(chdir(rootfs), rootfs);
+    need(move_mount(tree, "", AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH), place);
+    need(fchdir(tree), rootfs);
     need((int)syscall(SYS_pivot_root, ".", "."), "pivot_root");
     need(umount2(".", MNT_DETACH), "umount");
     need(chdir("/"), "/");
@@ -153,32 +179,72 @@ static void hide(void)
         bind(read_only[i], read_only[i], MOUNT_ATTR_RDONLY);
 }
 
-static void child(const char *rootfs)
+static void child(const char *rootfs, int tree, int netns, const char *program)
 {
-    char *const argv[] = { (char *)"true", NULL }, *const envp[] = { NULL };
+    char *const argv[] = { (char *)program, NULL }, *const envp[] = { NULL };
     for (size_t i = 0; i < sizeof(group_fds) / sizeof(group_fds[0]); i++)
-        if (group_fds[i] >= 0)
+        if (group_fds[i] >= 0 && group_fds[i] != unified_fd)
             need((int)write(group_fds[i], "0", 1), hierarchies[i]);
     need(unshare(CLONE_NEWCGROUP), "cgroup namespace");
-    enter_root(rootfs);
+    if (netns >= 0)
+        need(setns(netns, CLONE_NEWNET), "network namespace");
+    enter_root(rootfs, tree);
     mount_all();
     hide();
-    execve("/bin/true", argv, envp);
-    need(-1, "/bin/true");
+    execve(program, argv, envp);
+    need(-1, program);
+}
+
+static pid_t launch(const char *rootfs, int tree, int netns, const char *program)
+{
+    struct clone_args args = { .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | (netns < 0 ? CLONE_NEWNET : 0),
+                               .exit_signal = SIGCHLD };
+    if (unified_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)unified_fd;
+    }
+    long pid = syscall(SYS_clone3, &args, sizeof(args));
+    need((int)pid, "clone3");
+    if (pid == 0)
+        child(rootfs, tree, netns, program);
+    return (pid_t)pid;
+}
+
+static void wait_for_byte(void)
+{
+    char byte;
+    need(read(STDIN_FILENO, &byte, 1) == 1 ? 0 : -1, "standard input");
+}
+
+// The exec closes the pipe's last end for writing.
+static pid_t launch_between_bytes(char *const *args)
+{
+    int executes[2];
+    char byte;
+    printf("ready\n");
+    fflush(stdout);
+    wait_for_byte();
+    int netns = open(args[0], O_RDONLY | O_CLOEXEC);
+    need(netns, args[0]);
+    need(pipe2(executes, O_CLOEXEC), "pipe");
+    pid_t pid = launch(args[3], mount_overlay(args[3], args[1], args[2]), netns, "/bin/hold");
+    close(executes[1]);
+    need((int)read(executes[0], &byte, 1), "pipe");
+    printf("%d\n", (int)pid);
+    fflush(stdout);
+    wait_for_byte();
+    kill(pid, SIGKILL);
+    return pid;
 }
 
 int main(int argc, char *argv[])
 {
     int status;
-    struct clone_args args = { .flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET, .exit_signal = SIGCHLD };
-    if (argc != 3)
+    if (argc != 3 && argc != 6)
         return 2;
-    make_groups(argv[2]);
-    long pid = syscall(SYS_clone3, &args, sizeof(args));
-    need((int)pid, "clone3");
-    if (pid == 0)
-        child(argv[1]);
-    need(waitpid((pid_t)pid, &status, 0), "wait");
-    remove_groups(argv[2]);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 125;
+    make_groups(argv[argc - 1]);
+    pid_t pid = argc == 6 ? launch_between_bytes(argv + 1) : launch(argv[1], -1, -1, "/bin/true");
+    need(waitpid(pid, &status, 0), "wait");
+    remove_groups(argv[argc - 1]);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : argc == 6 ? 0 : 125;
 }
