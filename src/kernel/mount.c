@@ -116,9 +116,9 @@ static int set_by_fd(int context, const char *key, int fd)
 }
 
 // 6.13: layers by descriptor. Which error says "not known": EINVAL with "Unknown parameter" or "fsconfig(...)".
-static int overlay_by_fd(int context, const struct mount_overlay *overlay)
+static int overlay_by_fd(int context, const struct mount_overlay *overlay, size_t from)
 {
-    for (size_t i = 0; i < overlay->lower_len; i++)
+    for (size_t i = from; i < overlay->lower_len; i++)
         if (set_by_fd(context, "lowerdir+", overlay->lower_fds[i]) < 0)
             return -1;
     if (overlay->upper_fd < 0)
@@ -179,11 +179,9 @@ static int overlay_finish(int context, const struct mount_overlay *overlay, stru
     return fd >= 0 ? fd : fs_error(err, context, errno, "overlay");
 }
 
-// Which way this kernel goes, asked with the first layer. Before 6.5 a context takes any option and only the mount fails.
+// Which way a kernel goes that took no layer by descriptor. Before 6.5 a context takes any option and only the mount fails.
 static enum mount_overlay_way probe_overlay(const struct mount_overlay *overlay, int context)
 {
-    if (set_by_fd(context, "lowerdir+", overlay->lower_fds[0]) == 0)
-        return MOUNT_OVERLAY_BY_FD;
     bool takes_anything = fsconfig(context, FSCONFIG_SET_FLAG, "no-such-option", NULL, 0) == 0;
     return !takes_anything && set_by_path(context, "lowerdir+", overlay->lower_fds[0]) == 0 ? MOUNT_OVERLAY_BY_PATH
                                                                                            : MOUNT_OVERLAY_ONE_STRING;
@@ -204,15 +202,21 @@ int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way wa
 {
     if (overlay->lower_len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
-    _cleanup_close_ int trial = way == MOUNT_OVERLAY_ANY ? fsopen("overlay", FSOPEN_CLOEXEC) : -1;
     _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
+    size_t given = 0;
+    if (way == MOUNT_OVERLAY_ANY && set_by_fd(context, "lowerdir+", overlay->lower_fds[0]) == 0) {
+        way = MOUNT_OVERLAY_BY_FD;
+        given = 1;
+    } else if (way == MOUNT_OVERLAY_ANY && context >= 0) {
+        way = probe_overlay(overlay, context);
+        fd_close(context); // what was refused would stand in its messages
+        context = fsopen("overlay", FSOPEN_CLOEXEC);
+    }
     if (context < 0)
         return err_errno(err, errno, "mount overlay");
-    if (way == MOUNT_OVERLAY_ANY)
-        way = probe_overlay(overlay, trial);
     if (way == MOUNT_OVERLAY_ONE_STRING)
         return overlay_from_fds_folder(context, overlay, err);
-    if (way == MOUNT_OVERLAY_BY_FD && overlay_by_fd(context, overlay) < 0)
+    if (way == MOUNT_OVERLAY_BY_FD && overlay_by_fd(context, overlay, given) < 0)
         return fs_error(err, context, errno, "overlay");
     if (way == MOUNT_OVERLAY_BY_PATH && overlay_by_path(context, overlay, err) < 0)
         return -1;

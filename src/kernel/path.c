@@ -202,8 +202,7 @@ static int split_last(const char *path, char parent[PATH_MAX], char name[NAME_MA
     return 0;
 }
 
-// Mostly all but the last component is there. False: it is not as simple as that.
-static bool make_last(int root_fd, const char *path, mode_t mode)
+bool path_make_last(int root_fd, const char *path, mode_t mode)
 {
     char parent[PATH_MAX], name[NAME_MAX + 1];
     if (split_last(path, parent, name, NULL) < 0)
@@ -242,7 +241,7 @@ int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err)
         return fd;
     if (errno != ENOENT)
         return err_errno(err, errno, "%s", path);
-    if (make_last(root_fd, path, mode) && (fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY)) >= 0)
+    if (path_make_last(root_fd, path, mode) && (fd = open_in_root(root_fd, path, O_PATH | O_DIRECTORY)) >= 0)
         return fd;
     return make_missing(root_fd, path, mode, err);
 }

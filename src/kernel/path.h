@@ -23,6 +23,8 @@ int path_open_file(int root_fd, const char *path, struct err *err);
 int path_read_file(int root_fd, const char *path, size_t max, char **out, size_t *size, struct err *err);
 // Makes the folder and its missing parents (mode `mode`); returns its O_PATH descriptor.
 int path_make_dir(int root_fd, const char *path, mode_t mode, struct err *err);
+// The same where, as mostly, only the last component is missing, without a descriptor. False: it was not as simple as that.
+bool path_make_last(int root_fd, const char *path, mode_t mode);
 // Makes an empty regular file (and missing parents, 0755) when nothing is there; returns its O_PATH descriptor.
 int path_make_file(int root_fd, const char *path, mode_t mode, struct err *err);
 // Makes a device node or fifo (`mode` with its type bits); what is there already is accepted only when it is the same.

@@ -115,7 +115,8 @@ static int filesystem_target(struct child *child, const struct op *op, bool *exi
         return fd;
     err_clear(err);
     *existed = false;
-    return path_make_dir(child->root_fd, op->path, 0755, err);
+    return path_make_last(child->root_fd, op->path, 0755) ? path_open(child->root_fd, op->path, false, err)
+                                                          : path_make_dir(child->root_fd, op->path, 0755, err);
 }
 
 // A tmpfs has the mode of the folder that it hides, unless the options say another.

@@ -58,6 +58,8 @@ int child_system_target(struct child *child, const char *path, struct err *err)
     if (fd >= 0 || err->number != ENOENT)
         return fd;
     err_clear(err);
+    if (path_make_last(child->root_fd, path, 0755))
+        return path_open_plain(child->root_fd, path, err);
     _cleanup_close_ int made = path_make_dir(child->root_fd, path, 0755, err);
     return made < 0 ? -1 : path_open_plain(child->root_fd, path, err);
 }
