@@ -184,7 +184,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
         return err_set(err, ERR_CONFLICT, "cannot exec in a stopped container");
     struct sandbox_exec exec = { .process = process, .exact = true, .join_user = has_own(container, pid, "user"),
                                  .join_time = has_own(container, pid, "time"), .rootless = call->rootless, .inside_users = call->inside_users,
-                                 .namespaces = call->rootless ? own_namespaces(container, pid) : 0,
+                                 .namespaces = call->rootless || call->inside_users ? own_namespaces(container, pid) : 0,
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
     if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||

@@ -124,6 +124,34 @@ def test_root_of_a_user_namespace(rootless):
         assert (done.returncode, done.stdout) == (code, '0\n' if code == 0 else ''), done.stderr
 
 
+def test_exec_by_root_of_a_user_namespace(rootless):
+    """Nobody there may come back to a pid namespace that he has left: neither exec nor who joins another's can go that way."""
+    rootless.without_namespace('user').without_namespace('network').without_namespace('cgroup')
+    for kind in ('uidMappings', 'gidMappings'):
+        del rootless.linux[kind]
+    rootless.linux['resources'] = {}
+    rootless.shell('while :; do sleep 1; done').save()
+    beside = {**rootless.config, 'process': {**rootless.process, 'args': ['sh', '-c', 'readlink /proc/self/ns/pid; cat /proc/1/comm']}}
+    beside['linux'] = {**rootless.linux, 'namespaces': [{'type': 'pid', 'path': '/proc/@PID@/ns/pid'}, *({'type': kind} for kind in ('mount', 'ipc', 'uts'))]}
+    beside['root'] = {**rootless.config['root'], 'path': str(rootless.rootfs)}
+    (rootless.path / 'beside').mkdir()
+    (rootless.path / 'beside/config.json').write_text(json.dumps(beside))
+    script = f'''set -e
+oci="{rootless.program} --root {rootless.root}"
+$oci run -d -b {rootless.path}/bundle {rootless.id} >/dev/null 2>&1
+trap "$oci delete --force {rootless.id}" EXIT
+$oci exec {rootless.id} sh -c 'readlink /proc/self/ns/pid; cat /proc/1/comm'
+pid=$($oci state {rootless.id} | sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' | head -n 1)
+sed -i "s,@PID@,$pid," {rootless.path}/beside/config.json
+$oci run -b {rootless.path}/beside {rootless.id}-beside
+exit 0'''
+    os.chown(rootless.path / 'beside', UID, UID)
+    done = subprocess.run(['unshare', '-r', '-m', 'sh', '-c', script], stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
+    assert (done.returncode, done.stderr) == (0, '')
+    first, second = done.stdout.split()[:2], done.stdout.split()[2:]
+    assert first[1] == 'sh' and first == second
+
+
 @pytest.mark.skipif(delegated(), reason='a cgroup is delegated to this user')
 def test_no_group_is_an_error_for_who_insists(rootless):
     rootless.args('true').save()
