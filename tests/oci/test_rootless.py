@@ -59,6 +59,13 @@ class Rootless(Bundle):
         return super().create(*words, program=self.program, **AS_USER, **more)
 
 
+def without_users(bundle):
+    """For a caller who is in a user namespace already."""
+    bundle.without_namespace('user').without_namespace('network').without_namespace('cgroup')
+    for kind in ('uidMappings', 'gidMappings'):
+        del bundle.linux[kind]
+
+
 @pytest.fixture
 def rootless(tmp_path, image):
     made = Rootless(tmp_path, image)
@@ -99,23 +106,29 @@ def test_run_and_its_exit_code(rootless):
     assert rootless.run().returncode == 7
 
 
-def test_the_state_lies_in_the_users_runtime_folder(rootless, tmp_path):
+@pytest.mark.parametrize('enter, user, code', [([], 'root', 0), (['unshare', '-r', '-m'], 'ann', 0), (['unshare', '-r', '-m'], 'root', 1)])
+def test_the_state_lies_in_the_users_runtime_folder(rootless, tmp_path, enter, user, code):
+    """Also for root of a user namespace, as podman calls; but not for one who is root outside as well, says runc by $USER."""
     runtime = tmp_path / 'runtime'
     runtime.mkdir()
     os.chown(runtime, UID, UID)
+    if enter:
+        without_users(rootless)
     rootless.args('true')
     rootless.save()
-    command = [rootless.program, 'run', '-b', str(rootless.path / 'bundle'), rootless.id]
-    done = subprocess.run(command, env={**os.environ, 'XDG_RUNTIME_DIR': str(runtime)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
-    assert done.returncode == 0, done.stderr
-    assert os.stat(runtime / 'berth-oci').st_mode & (0o777 | stat.S_ISVTX) == 0o700 | stat.S_ISVTX
+    command = [*enter, rootless.program, 'run', '-b', str(rootless.path / 'bundle'), rootless.id]
+    environment = {**os.environ, 'XDG_RUNTIME_DIR': str(runtime), 'USER': user}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert '/run/berth-oci' in done.stderr and not (runtime / 'berth-oci').exists()
+    else:
+        assert os.stat(runtime / 'berth-oci').st_mode & (0o777 | stat.S_ISVTX) == 0o700 | stat.S_ISVTX
 
 
 def test_root_of_a_user_namespace(rootless):
     """As podman calls: uid 0 already, but of a user and a mount namespace of its own."""
-    rootless.without_namespace('user').without_namespace('network').without_namespace('cgroup')
-    for kind in ('uidMappings', 'gidMappings'):
-        del rootless.linux[kind]
+    without_users(rootless)
     rootless.linux['resources'] = {'devices': [{'allow': False, 'access': 'rwm'}]}
     rootless.args('id', '-u').save()
     for flags, code in ((), 0), (('--rootless=auto',), 0), (('--rootless', 'true'), 0), (('--rootless=maybe',), 1):
@@ -126,9 +139,7 @@ def test_root_of_a_user_namespace(rootless):
 
 def test_exec_by_root_of_a_user_namespace(rootless):
     """Nobody there may come back to a pid namespace that he has left: neither exec nor who joins another's can go that way."""
-    rootless.without_namespace('user').without_namespace('network').without_namespace('cgroup')
-    for kind in ('uidMappings', 'gidMappings'):
-        del rootless.linux[kind]
+    without_users(rootless)
     rootless.linux['resources'] = {}
     rootless.shell('while :; do sleep 1; done').save()
     beside = {**rootless.config, 'process': {**rootless.process, 'args': ['sh', '-c', 'readlink /proc/self/ns/pid; cat /proc/1/comm']}}
