@@ -186,10 +186,16 @@ static int plan_filter(struct sandbox_plan *plan, const char *profile, struct er
 {
     if (str_empty(profile) || str_eq(profile, "unconfined"))
         return 0;
-    if (!str_eq(profile, "default"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "seccomp profile \"%.100s\" is not implemented", profile);
     plan->filter = arena_alloc(&plan->arena, sizeof(*plan->filter));
-    return seccomp_default_profile(plan->caps.bounding, plan->filter, err);
+    if (str_eq(profile, "default"))
+        return seccomp_default_profile(plan->caps.bounding, plan->filter, err);
+    if (seccomp_compile_text(profile, strlen(profile), plan->caps.bounding, plan->filter, err) < 0)
+        return -1;
+    if (plan->filter->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "seccomp profile: SCMP_ACT_NOTIFY: nobody would listen");
+    if (plan->filter->len == 0)
+        plan->filter = NULL;
+    return 0;
 }
 
 static void plan_keep(struct sandbox_plan *plan, const struct sandbox_spec *spec)
@@ -313,7 +319,7 @@ static void exec_namespaces(struct sandbox_plan *plan, const struct sandbox_exec
 static int exec_filter(struct sandbox_plan *plan, const struct sandbox_exec *exec, struct err *err)
 {
     if (!exec->filter)
-        return plan_filter(plan, exec->seccomp ? "default" : NULL, err);
+        return plan_filter(plan, exec->seccomp_profile, err);
     plan->filter = arena_alloc(&plan->arena, sizeof(*plan->filter));
     *plan->filter = *exec->filter;
     return 0;
