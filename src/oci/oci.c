@@ -290,8 +290,6 @@ static int run_verb(struct call *call, const struct verb *verb, int argc, char *
     }
     if (check_words(call, verb, err) < 0)
         return -1;
-    if (call->systemd && verb->run == verb_restore)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "restore: --systemd-cgroup is not supported yet");
     return verb->run(call, err);
 }
 

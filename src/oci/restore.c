@@ -312,6 +312,7 @@ static int ask(struct restore *restore, struct err *err)
         return -1;
     if (restore->cgroup && cgroup_join(restore->cgroup, restore->criu.process.pid, err) < 0)
         return err_wrap(err, "criu into the cgroup");
+    scope_end_holder(&restore->container); // a scope lasts as long as somebody is in it: now CRIU is
     if (put_cgroups(restore, &options, err) < 0)
         return -1;
     if (criu_ask(&restore->criu, CRIU_RESTORE, &options, on_notice, restore, NULL, err) < 0)
