@@ -152,9 +152,11 @@ static uint64_t own_namespaces(const struct container *container, pid_t pid)
     return flags;
 }
 
-static int finish(struct call *call, struct sandbox *sandbox, int master_fd, bool detach, const char *pid_file, struct err *err)
+static int finish(struct call *call, const struct container *container, struct sandbox *sandbox, int master_fd, bool detach, struct err *err)
 {
-    const char *console = args_text(&call->args, "console-socket");
+    const char *console = args_text(&call->args, "console-socket"), *pid_file = args_text(&call->args, "pid-file");
+    if (rdt_join(container, sandbox_pid(sandbox), err) < 0)
+        return -1;
     if (master_fd >= 0 && !str_empty(console) && send_console(console, master_fd, err) < 0)
         return -1;
     if (!str_empty(pid_file) && write_pid_file(pid_file, sandbox_pid(sandbox), err) < 0)
@@ -209,7 +211,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
     else
         log_debug_line("setns_init: about to exec");
     if (result == 0)
-        result = finish(call, sandbox, master_fd, detach, args_text(&call->args, "pid-file"), err);
+        result = finish(call, container, sandbox, master_fd, detach, err);
     if (result == 0 && detach)
         sandbox_release(sandbox);
     else

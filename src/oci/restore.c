@@ -300,6 +300,8 @@ static int on_notice(const char *script, pid_t pid, int fd, void *context, struc
     if (!restore->detach)
         block_signals();
     restore->pid = pid;
+    if (rdt_join(container, pid, err) < 0)
+        return -1;
     container->pid = pid;
     container->pid_start = process_start_time(pid);
     return container_save(container, err);
@@ -348,7 +350,8 @@ static int build(struct restore *restore, const char *id, struct err *err)
     if (result == 0)
         result = check_terminal(container->config.process, restore->detach, args_text(&call->args, "console-socket"), err);
     if (result < 0 || container_make(call, id, container, err) < 0 ||
-        bundle_keep(call, container, bundle, err) < 0 || cgroups_make(call, container, &restore->cgroup, err) < 0)
+        bundle_keep(call, container, bundle, err) < 0 || cgroups_make(call, container, &restore->cgroup, err) < 0 ||
+        rdt_make(container, err) < 0)
         return -1;
     return ask(restore, err);
 }

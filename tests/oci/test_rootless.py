@@ -201,8 +201,12 @@ def test_more_ids_by_newuidmap(rootless):
 
 
 @pytest.mark.skipif(delegated(), reason='a cgroup is delegated to this user')
-def test_limits_without_a_group_are_refused(rootless):
-    rootless.linux['resources'] = {'pids': {'limit': 10}}
+@pytest.mark.parametrize('resources', [
+    {'pids': {'limit': 10}}, {'cpu': {'realtimeRuntime': 5000}}, {'cpu': {'idle': 1}}, {'memory': {'swappiness': 10}},
+    {'blockIO': {'throttleReadBpsDevice': [{'major': 7, 'minor': 0, 'rate': 1000}]}}, {'rdma': {'mlx5_1': {'hcaHandles': 3}}},
+    {'blockIO': {'weightDevice': [{'major': 7, 'minor': 0, 'weight': 100}]}}, {'network': {'classID': 1}}], ids=lambda value: json.dumps(value)[:40])
+def test_limits_without_a_group_are_refused(rootless, resources):
+    rootless.linux['resources'] = resources
     done = rootless.run()
     assert done.returncode == 1 and 'ermission denied' in done.stderr
     assert len(done.stderr.splitlines()) == 1
