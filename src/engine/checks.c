@@ -36,22 +36,6 @@ static int check_log(const struct log_config *log, struct err *err)
     return 0;
 }
 
-static int check_security(const struct strv *options, struct err *err)
-{
-    static const char *const known[] = { "no-new-privileges",      "no-new-privileges:true", "no-new-privileges=true",
-                                         "no-new-privileges:false", "no-new-privileges=false", "seccomp=unconfined",
-                                         "seccomp:unconfined",     "seccomp=builtin",        "label=disable",
-                                         "label:disable",          "apparmor=unconfined",    "apparmor:unconfined" };
-    for (size_t i = 0; i < options->len; i++) {
-        bool found = false;
-        for (size_t k = 0; k < ARRAY_LEN(known) && !found; k++)
-            found = str_eq(options->items[i], known[k]);
-        if (!found)
-            return not_yet(err, "HostConfig.SecurityOpt", options->items[i]);
-    }
-    return 0;
-}
-
 // What says "none" or nothing passes; the image's own is not run either, which create tells.
 static int check_health(const struct oci_healthcheck *health, struct err *err)
 {
@@ -252,7 +236,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
             return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
         return not_yet(err, "HostConfig.RestartPolicy.Name", host->restart_policy.name);
     }
-    if (check_cgroupns(host->cgroupns_mode, err) < 0 || check_log(&host->log_config, err) < 0 || check_security(&host->security_opt, err) < 0 ||
+    if (check_cgroupns(host->cgroupns_mode, err) < 0 || check_log(&host->log_config, err) < 0 ||
         check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;

@@ -142,9 +142,8 @@ static int build(struct container *container, json_t *body, struct image *image,
                  struct strv *warnings, struct err *err)
 {
     const struct host_config *host = &container->config.host_config;
-    struct oci_capabilities *ignored;
     if (parse_body(container, body, err) < 0 || check_config(&container->config, err) < 0 ||
-        capabilities_from_config(host, &container->arena, &ignored, err) < 0 ||
+        security_check(host, &container->arena, err) < 0 ||
         features_check(&container->engine->features, host, arena, warnings, err) < 0 ||
         fill_from_image(container, image, arena, warnings, err) < 0 ||
         vm_check(container->engine, &container->config, err) < 0)

@@ -37,20 +37,6 @@ static void base_env(const struct container_config *config, struct arena *arena,
         strv_env_set(out, arena, config->process.env.items[i]);
 }
 
-static bool no_new_privileges(const struct strv *options)
-{
-    for (size_t i = 0; i < options->len; i++)
-        if (str_starts(options->items[i], "no-new-privileges") && !strstr(options->items[i], "false"))
-            return true;
-    return false;
-}
-
-static bool seccomp_off(const struct host_config *host)
-{
-    const struct strv *options = &host->security_opt;
-    return host->privileged || strv_has(options, "seccomp=unconfined") || strv_has(options, "seccomp:unconfined");
-}
-
 static void fill_rlimits(const struct json_list *ulimits, struct arena *arena, struct json_list *out)
 {
     for (size_t i = 0; i < ulimits->len; i++) {
@@ -86,7 +72,7 @@ static int fill_process(struct container *container, struct arena *arena, struct
     out->user.name = str_empty(config->process.user) ? (char *)"0" : config->process.user;
     out->user.groups = host->group_add;
     out->user.umask = -1;
-    out->no_new_privileges = no_new_privileges(&host->security_opt);
+    out->no_new_privileges = security_no_new_privileges(host);
     out->oom_score_adj = host->oom_score_adj;
     console_size(host->console_size_raw, &out->console_size.height, &out->console_size.width);
     fill_rlimits(&host->ulimits, arena, &out->rlimits);
@@ -158,7 +144,7 @@ static void fill_linux(struct container *container, struct arena *arena, struct 
     out->resources.devices = (struct json_list){ .items = (void *)device_rules, .len = ARRAY_LEN(device_rules) };
     if (host->privileged)
         out->resources.devices = (struct json_list){ .items = (void *)every_device, .len = ARRAY_LEN(every_device) };
-    out->seccomp_profile = (char *)(seccomp_off(host) ? "unconfined" : "default");
+    out->seccomp_profile = (char *)security_seccomp(host);
     out->shm_size = host->shm_size;
     out->whole_machine = host->privileged;
 }
@@ -240,7 +226,10 @@ int document_exec(struct container *container, const struct exec *exec, struct a
     struct host_config rights = config->host_config;
     struct oci_process *process = &out->process;
     rights.privileged = rights.privileged || exec->config.privileged;
-    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = seccomp_off(&rights) };
+    const char *profile = security_seccomp(&rights);
+    bool own = !str_eq(profile, "default") && !str_eq(profile, "unconfined");
+    *out = (struct task_exec){ .exec_id = (char *)exec->id, .unconfined = str_eq(profile, "unconfined"),
+                               .seccomp_profile = (char *)(own ? profile : NULL) };
     process->args = exec->config.cmd;
     process->terminal = exec->config.tty;
     base_env(config, arena, exec->config.tty, &process->env);
@@ -254,7 +243,7 @@ int document_exec(struct container *container, const struct exec *exec, struct a
                                                             : (char *)"0";
     process->user.groups = config->host_config.group_add;
     process->user.umask = -1;
-    process->no_new_privileges = no_new_privileges(&config->host_config.security_opt);
+    process->no_new_privileges = security_no_new_privileges(&config->host_config);
     console_size(exec->config.console_size_raw, &process->console_size.height, &process->console_size.width);
     fill_rlimits(&config->host_config.ulimits, arena, &process->rlimits);
     out->stdio = (struct task_stdio){ exec->config.tty, exec->config.attach_stdin, true, process->console_size.height,

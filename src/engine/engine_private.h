@@ -230,6 +230,16 @@ int features_check(const struct host_features *features, const struct host_confi
 void merge_image_config(struct container_config *config, const json_t *body, struct arena *arena,
                         const struct oci_image_process *image);
 
+// ---- what a container may do (security.c) ---------------------------------------------------------------------------
+
+// Capabilities and HostConfig.SecurityOpt; a profile of seccomp's is compiled, for nothing but its errors.
+int security_check(const struct host_config *host, struct arena *arena, struct err *err);
+int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
+                             struct err *err);
+bool security_no_new_privileges(const struct host_config *host);
+// In the words of oci_linux.seccomp_profile. Borrowed from the configuration.
+const char *security_seccomp(const struct host_config *host);
+
 // ---- the document (document.c, defaults.c) --------------------------------------------------------------------------
 
 // Everything that the wall needs, by value, but the layers and the descriptors, which start.c adds. In `arena`.
@@ -239,8 +249,6 @@ int document_exec(struct container *container, const struct exec *exec, struct a
                   struct err *err);
 void limits_from_config(const struct host_config *host, struct oci_resources *out);
 bool health_is_off(const struct oci_healthcheck *health); // checks.c: "NONE"
-int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
-                             struct err *err);
 int ulimit_resource(const char *name); // "nofile": RLIMIT_NOFILE; -1 for an unknown one
 int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 const char *container_stop_signal(const struct container *container);

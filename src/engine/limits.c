@@ -1,10 +1,9 @@
-// Small translations from what clients say to what the wall takes: limits, capabilities, signals.
+// Small translations from what clients say to what the wall takes: limits, signals.
 #include <signal.h>
 #include <strings.h>
 #include <sys/resource.h>
 
 #include "engine_private.h"
-#include "kernel/caps.h"
 
 static const struct {
     const char *name;
@@ -93,43 +92,4 @@ void limits_from_config(const struct host_config *host, struct oci_resources *ou
     out->cpuset_cpus = host->cpuset_cpus;
     out->cpuset_mems = host->cpuset_mems;
     out->pids_limit = host->pids_limit;
-}
-
-// ---- capabilities ---------------------------------------------------------------------------------------------------
-
-static int caps_mask(const struct strv *names, const char *which, uint64_t *mask, bool *all, struct err *err)
-{
-    for (size_t i = 0; i < names->len; i++) {
-        if (strcasecmp(names->items[i], "ALL") == 0) {
-            *all = true;
-            continue;
-        }
-        int number = caps_number(names->items[i]);
-        if (number < 0)
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid %s: unknown capability: \"%s\"", which, names->items[i]);
-        *mask |= UINT64_C(1) << number;
-    }
-    return 0;
-}
-
-int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
-                             struct err *err)
-{
-    uint64_t add = 0, drop = 0;
-    bool add_all = false, drop_all = false;
-    if (caps_mask(&host->cap_add, "CapAdd", &add, &add_all, err) < 0 ||
-        caps_mask(&host->cap_drop, "CapDrop", &drop, &drop_all, err) < 0)
-        return -1;
-    // Docker: ALL on either side is the base, the names on the other side are the exceptions.
-    uint64_t mask = host->privileged ? caps_all() : add_all ? caps_all() & ~drop : drop_all ? add : (caps_docker_default() | add) & ~drop;
-
-    struct oci_capabilities *caps = arena_alloc(arena, sizeof(*caps));
-    for (int number = 0; number <= caps_last(); number++)
-        if (mask >> number & 1) {
-            strv_push_arena(&caps->bounding, arena, caps_name(number));
-            strv_push_arena(&caps->effective, arena, caps_name(number));
-            strv_push_arena(&caps->permitted, arena, caps_name(number));
-        }
-    *out = caps;
-    return 0;
 }

@@ -233,7 +233,7 @@ static int run_exec(struct request *request, const struct task_exec *exec, struc
     struct guest *guest = request->guest;
     const struct task_streams *streams = &request->arguments.streams;
     _cleanup_(guest_ends_done) struct guest_ends ends = GUEST_ENDS_NONE;
-    struct sandbox_exec wish = { .process = &exec->process, .seccomp = !exec->unconfined };
+    struct sandbox_exec wish = { .process = &exec->process, .seccomp_profile = task_exec_seccomp(exec) };
     struct sandbox *sandbox;
     int master_fd = -1;
     if (guest_ends_open(streams, exec->stdio.terminal, &ends, err) < 0)

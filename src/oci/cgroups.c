@@ -111,8 +111,13 @@ int cgroups_name(struct call *call, struct container *container, struct err *err
 
 static bool wants_limits(const struct cgroup_limits *limits)
 {
-    return limits->memory_limit || limits->memory_swap || limits->memory_reservation || limits->cpu_shares || limits->cpu_quota ||
-           limits->cpu_period || !str_empty(limits->cpuset_cpus) || !str_empty(limits->cpuset_mems) || limits->pids_limit || limits->io_weight || limits->huge_page_len || limits->unified_len;
+    return limits->memory_limit || limits->memory_swap || limits->memory_reservation || limits->memory_swappiness.set ||
+           limits->oom_kill_disable || limits->cpu_shares || limits->cpu_quota || limits->cpu_period || limits->cpu_rt_runtime ||
+           limits->cpu_rt_period || limits->cpu_burst.set || limits->cpu_idle.set || !str_empty(limits->cpuset_cpus) ||
+           !str_empty(limits->cpuset_mems) || limits->pids_limit || limits->io_weight || limits->io_leaf_weight ||
+           limits->io_weight_len || limits->io_read_bps_len || limits->io_write_bps_len || limits->io_read_iops_len ||
+           limits->io_write_iops_len || limits->huge_page_len || limits->rdma_len || limits->net_class ||
+           limits->net_priority_len || limits->unified_len;
 }
 
 // Asked of each hierarchy alone: such a group need not be in all of them.

@@ -89,6 +89,7 @@ static int read_state(struct container *container, struct err *err)
     container->rootfs = text_member(container, state, "rootfs");
     container->cgroup = text_member(container, state, "cgroup");
     container->unit = text_member(container, state, "unit");
+    container->clos = text_member(container, state, "clos");
     container->pid = json_get_int(state, "pid", 0);
     container->pid_start = json_get_int(state, "pid_start", 0);
     container->created_ns = json_get_int(state, "created_ns", 0);
@@ -128,9 +129,9 @@ int container_load_config(struct container *container, struct err *err)
 int container_save(struct container *container, struct err *err)
 {
     _cleanup_json_ json_t *state =
-        json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle,
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle,
                   "rootfs", container->rootfs, "cgroup", container->cgroup, "unit", container->unit ? container->unit : "",
-                  "pid", (json_int_t)container->pid, "pid_start",
+                  "clos", container->clos ? container->clos : "", "pid", (json_int_t)container->pid, "pid_start",
                   (json_int_t)container->pid_start, "created_ns", (json_int_t)container->created_ns, "rootless",
                   container->rootless, "stdio", json_new_text(container->stdio[0]), json_new_text(container->stdio[1]),
                   json_new_text(container->stdio[2]));
@@ -308,7 +309,7 @@ int container_destroy(struct call *call, struct container *container, struct err
     if (container_alive(container))
         container_send(container, SIGKILL, NULL);
     scope_end_holder(container);
-    if (destroy_cgroup(container, err) < 0)
+    if (destroy_cgroup(container, err) < 0 || rdt_remove(container, err) < 0)
         return -1;
     if (!container->document)
         container_load_config(container, NULL);

@@ -138,7 +138,7 @@ static int prepare(struct making *making, const char *bundle, struct err *err)
 {
     if (bundle_keep(making->call, &making->container, bundle, err) < 0 || (!making->run && open_start(making, err) < 0))
         return -1;
-    return cgroups_make(making->call, &making->container, &making->cgroup, err);
+    return cgroups_make(making->call, &making->container, &making->cgroup, err) < 0 ? -1 : rdt_make(&making->container, err);
 }
 
 static int launch(struct making *making, struct err *err)
@@ -158,7 +158,7 @@ static int launch(struct making *making, struct err *err)
     container->pid = sandbox_pid(making->sandbox);
     container->pid_start = process_start_time((pid_t)container->pid);
     log_debug_line("init: closing the pipe to signal completion");
-    return container_save(container, err);
+    return rdt_join(container, (pid_t)container->pid, err) < 0 ? -1 : container_save(container, err);
 }
 
 static int poststart(struct making *making, struct err *err)

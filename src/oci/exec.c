@@ -153,9 +153,11 @@ static uint64_t own_namespaces(const struct container *container, pid_t pid)
     return flags;
 }
 
-static int finish(struct call *call, struct sandbox *sandbox, int master_fd, bool detach, const char *pid_file, struct err *err)
+static int finish(struct call *call, const struct container *container, struct sandbox *sandbox, int master_fd, bool detach, struct err *err)
 {
-    const char *console = args_text(&call->args, "console-socket");
+    const char *console = args_text(&call->args, "console-socket"), *pid_file = args_text(&call->args, "pid-file");
+    if (rdt_join(container, sandbox_pid(sandbox), err) < 0)
+        return -1;
     if (master_fd >= 0 && !str_empty(console) && send_console(console, master_fd, err) < 0)
         return -1;
     if (!str_empty(pid_file) && write_pid_file(pid_file, sandbox_pid(sandbox), err) < 0)
@@ -185,7 +187,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
         return err_set(err, ERR_CONFLICT, "cannot exec in a stopped container");
     struct sandbox_exec exec = { .process = process, .exact = true, .join_user = has_own(container, pid, "user"),
                                  .join_time = has_own(container, pid, "time"), .rootless = call->rootless, .inside_users = call->inside_users,
-                                 .namespaces = call->rootless ? own_namespaces(container, pid) : 0,
+                                 .namespaces = call->rootless || call->inside_users ? own_namespaces(container, pid) : 0,
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
     if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||
@@ -210,7 +212,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
     else
         log_debug_line("setns_init: about to exec");
     if (result == 0)
-        result = finish(call, sandbox, master_fd, detach, args_text(&call->args, "pid-file"), err);
+        result = finish(call, container, sandbox, master_fd, detach, err);
     if (result == 0 && detach)
         sandbox_release(sandbox);
     else

@@ -35,8 +35,8 @@ int verb_features(struct call *call, struct err *err)
     mount_words_list(options);
     json_t *section = json_pack("{s:[s,s,s,s,s,s,s,s],s:o,s:{s:b,s:b,s:b,s:b,s:b},s:o,s:{s:b},s:{s:b},s:{s:b},s:{s:{s:b}}}",
                                 "namespaces", "cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts", "capabilities",
-                                capabilities(), "cgroup", "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 1, "rdma", 0, "seccomp",
-                                seccomp_words(), "apparmor", "enabled", 1, "selinux", "enabled", 1, "intelRdt", "enabled", 0,
+                                capabilities(), "cgroup", "v1", 1, "v2", 1, "systemd", 1, "systemdUser", 1, "rdma", 1, "seccomp",
+                                seccomp_words(), "apparmor", "enabled", 1, "selinux", "enabled", 1, "intelRdt", "enabled", 1,
                                 "mountExtensions", "idmap", "enabled", 1);
     _cleanup_json_ json_t *features =
         json_pack("{s:s,s:s,s:[s,s,s,s,s,s],s:o,s:o,s:{s:s,s:s}}", "ociVersionMin", "1.0.0", "ociVersionMax", SPEC_VERSION, "hooks",

@@ -199,11 +199,19 @@ static int check_words(const struct call *call, const struct verb *verb, struct 
 
 // ---- the call -------------------------------------------------------------------------------------------------------
 
+// A user's own folder, as runc has it: root of a user namespace is a user there, unless he was root before.
+static const char *runtime_folder(const struct call *call)
+{
+    const char *user = getenv("USER");
+    bool own = call->rootless || (call->inside_users && (!user || !str_eq(user, "root")));
+    return own ? getenv("XDG_RUNTIME_DIR") : NULL;
+}
+
 static int absolute_root(struct call *call, struct err *err)
 {
-    const char *given = args_text(&call->global, "root"), *runtime = getenv("XDG_RUNTIME_DIR");
+    const char *given = args_text(&call->global, "root"), *runtime = runtime_folder(call);
     char where[PATH_MAX];
-    if (str_empty(given) && call->rootless && !str_empty(runtime)) {
+    if (str_empty(given) && !str_empty(runtime)) {
         call->root = arena_printf(&call->arena, "%s/berth-oci", runtime);
         if (file_mkdirs(AT_FDCWD, call->root, 0700, err) < 0)
             return -1;
@@ -283,8 +291,6 @@ static int run_verb(struct call *call, const struct verb *verb, int argc, char *
     }
     if (check_words(call, verb, err) < 0)
         return -1;
-    if (call->systemd && verb->run == verb_restore)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "restore: --systemd-cgroup is not supported yet");
     return verb->run(call, err);
 }
 

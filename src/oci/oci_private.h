@@ -84,6 +84,7 @@ struct container {
     int dir_fd; // the state folder
     int lock_fd; // -1 when not locked
     char *version, *bundle, *rootfs, *cgroup; // cgroup: relative path, "" when it has none
+    char *clos; // what is to be removed from the resctrl file system at the end; "" for nothing
     char *unit; // of systemd, which then has made the cgroup; "" for none
     pid_t holder; // keeps the unit until the process is in it; 0 for none
     int64_t pid, pid_start; // start: in clock ticks after boot, tells a pid that came back from ours
@@ -177,6 +178,13 @@ void scope_end_holder(struct container *container);
 int scope_update(const struct container *container, enum cgroup_version version, struct cgroup_limits *limits, struct err *err);
 void scope_round(struct cgroup_limits *limits); // as systemd rounds
 int scope_stop(const struct container *container, struct err *err); // fine when there is none
+
+// ---- rdt.c: linux.intelRdt; nothing where the document has none -----------------------------------------------------
+
+int rdt_make(struct container *container, struct err *err);
+int rdt_join(const struct container *container, pid_t pid, struct err *err);
+int rdt_remove(const struct container *container, struct err *err);
+int rdt_update(const struct container *container, const char *l3, const char *bandwidth, struct err *err); // "": as it is
 
 // ---- subgroup.c -----------------------------------------------------------------------------------------------------
 

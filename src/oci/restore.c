@@ -300,6 +300,8 @@ static int on_notice(const char *script, pid_t pid, int fd, void *context, struc
     if (!restore->detach)
         block_signals();
     restore->pid = pid;
+    if (rdt_join(container, pid, err) < 0)
+        return -1;
     container->pid = pid;
     container->pid_start = process_start_time(pid);
     return container_save(container, err);
@@ -312,6 +314,7 @@ static int ask(struct restore *restore, struct err *err)
         return -1;
     if (restore->cgroup && cgroup_join(restore->cgroup, restore->criu.process.pid, err) < 0)
         return err_wrap(err, "criu into the cgroup");
+    scope_end_holder(&restore->container); // a scope lasts as long as somebody is in it: now CRIU is
     if (put_cgroups(restore, &options, err) < 0)
         return -1;
     if (criu_ask(&restore->criu, CRIU_RESTORE, &options, on_notice, restore, NULL, err) < 0)
@@ -347,7 +350,8 @@ static int build(struct restore *restore, const char *id, struct err *err)
     if (result == 0)
         result = check_terminal(container->config.process, restore->detach, args_text(&call->args, "console-socket"), err);
     if (result < 0 || container_make(call, id, container, err) < 0 ||
-        bundle_keep(call, container, bundle, err) < 0 || cgroups_make(call, container, &restore->cgroup, err) < 0)
+        bundle_keep(call, container, bundle, err) < 0 || cgroups_make(call, container, &restore->cgroup, err) < 0 ||
+        rdt_make(container, err) < 0)
         return -1;
     return ask(restore, err);
 }

@@ -44,8 +44,15 @@ int scope_name(const char *wanted, const char *id, struct arena *arena, const ch
 
 // ---- annotations ----------------------------------------------------------------------------------------------------
 
+// What says where a scope lies, who is in it and what devices it has is the runtime's: an annotation is whoever's who wrote
+// a pod (CVE-2024-3154).
+static const char *const own_properties[] = { "Controller", "ControlGroup", "Delegate", "DeviceAllow", "DevicePolicy", "PIDs", "Slice" };
+
 static int check_property(const char *name, struct err *err)
 {
+    for (size_t i = 0; i < ARRAY_LEN(own_properties); i++)
+        if (str_eq(name, own_properties[i]))
+            return err_set(err, ERR_INVALID_ARGUMENT, "annotation " ANNOTATION "%s: this property is the runtime's own", name);
     size_t size = strlen(name);
     if (size < 3)
         return err_set(err, ERR_INVALID_ARGUMENT, "annotation " ANNOTATION "%s: property name too short", name);
@@ -55,12 +62,21 @@ static int check_property(const char *name, struct err *err)
     return 0;
 }
 
+// systemd writes what it is told into a unit's file, a line for each property.
+static bool one_line(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return false;
+    return true;
+}
+
 // The texts of GVariant that properties of a scope have: 'text', true, uint64 5, 5.
 static bool parse_value(const char *text, struct arena *arena, struct systemd_property *out)
 {
     size_t size = strlen(text);
     const char *number = str_starts(text, "uint64 ") ? text + strlen("uint64 ") : text;
-    if (size >= 2 && (text[0] == '\'' || text[0] == '"') && text[size - 1] == text[0] && !strchr(text, '\\')) {
+    if (size >= 2 && (text[0] == '\'' || text[0] == '"') && text[size - 1] == text[0] && !strchr(text, '\\') && one_line(text)) {
         out->kind = SYSTEMD_TEXT;
         out->text = arena_printf(arena, "%.*s", (int)size - 2, text + 1);
         return true;
@@ -100,7 +116,7 @@ int scope_properties(const struct kvs *annotations, struct arena *arena, struct 
         if (check_property(property->name, err) < 0)
             return -1;
         if (!parse_value(entry->value, arena, property))
-            return err_set(err, ERR_INVALID_ARGUMENT, "annotation %.100s: value \"%.100s\" is no quoted text, flag or number", entry->key, entry->value);
+            return err_set(err, ERR_INVALID_ARGUMENT, "annotation %.100s: value \"%.100s\" is no quoted text of one line, flag or number", entry->key, entry->value);
         if (seconds_to_us(property, arena, err) < 0)
             return -1;
         (*len)++;

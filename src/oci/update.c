@@ -60,15 +60,11 @@ static int from_flags(const struct args *args, struct cgroup_limits *out, struct
         { "blkio-weight", &out->io_weight, parse_number },
         { "pids-limit", &out->pids_limit, parse_number },
     };
-    static const char *const refused[] = { "l3-cache-schema", "mem-bw-schema" };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         const char *text = args_text(args, numbers[i].flag);
         if (!str_empty(text) && numbers[i].parse(numbers[i].flag, text, numbers[i].value, err) < 0)
             return -1;
     }
-    for (size_t i = 0; i < ARRAY_LEN(refused); i++)
-        if (!str_empty(args_text(args, refused[i])))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "--%s: Intel RDT is not supported", refused[i]);
     out->cpuset_cpus = args_text(args, "cpuset-cpus");
     out->cpuset_mems = args_text(args, "cpuset-mems");
     return 0;
@@ -112,6 +108,9 @@ int verb_update(struct call *call, struct err *err)
         result = str_empty(file) ? from_flags(&call->args, &limits, err) : from_file(file, &call->arena, &document, &limits, err);
     if (result == 0 && container_status(&container) == STATUS_STOPPED)
         result = err_set(err, ERR_CONFLICT, "container not running");
+    const char *l3 = args_text(&call->args, "l3-cache-schema"), *bandwidth = args_text(&call->args, "mem-bw-schema");
+    if (result == 0 && (!str_empty(l3) || !str_empty(bandwidth)) && (result = container_load_config(&container, err)) == 0)
+        result = rdt_update(&container, l3, bandwidth, err);
     if (result == 0)
         result = apply(&container, &limits, err);
     container_done(&container);

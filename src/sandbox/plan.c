@@ -186,10 +186,16 @@ static int plan_filter(struct sandbox_plan *plan, const char *profile, struct er
 {
     if (str_empty(profile) || str_eq(profile, "unconfined"))
         return 0;
-    if (!str_eq(profile, "default"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "seccomp profile \"%.100s\" is not implemented", profile);
     plan->filter = arena_alloc(&plan->arena, sizeof(*plan->filter));
-    return seccomp_default_profile(plan->caps.bounding, plan->filter, err);
+    if (str_eq(profile, "default"))
+        return seccomp_default_profile(plan->caps.bounding, plan->filter, err);
+    if (seccomp_compile_text(profile, strlen(profile), plan->caps.bounding, plan->filter, err) < 0)
+        return -1;
+    if (plan->filter->flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "seccomp profile: SCMP_ACT_NOTIFY: nobody would listen");
+    if (plan->filter->len == 0)
+        plan->filter = NULL;
+    return 0;
 }
 
 static void plan_keep(struct sandbox_plan *plan, const struct sandbox_spec *spec)
@@ -278,18 +284,28 @@ int sandbox_plan_new(const struct sandbox_spec *spec, struct sandbox_plan **out,
     return 0;
 }
 
-// All at once: the kernel checks them together. The pid namespace came with the birth, or comes with the user namespace
-// in the process between, where only that gives the right to join it.
+void plan_join_before(struct sandbox_plan *plan, int fd, uint64_t flag)
+{
+    struct plan_before *before = &plan->before;
+    before->join_fds[before->join_len] = fd;
+    before->join_flags[before->join_len++] = flag;
+}
+
+// All at once: the kernel checks them together. The pid namespace came with the birth, or comes in the process between:
+// where only the user namespace gives the right to join it, and where the caller, root of a user namespace alone, has no
+// right to come back to its own.
 static void exec_namespaces(struct sandbox_plan *plan, const struct sandbox_exec *exec, int init_pidfd)
 {
     uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP |
                      (exec->join_time ? CLONE_NEWTIME : 0);
     if (exec->namespaces)
         flags &= exec->namespaces;
-    if (exec->join_user && exec->rootless) {
+    if (exec->rootless || exec->inside_users) {
         plan->pidns_fd = -1;
-        plan->before = (struct plan_before){ .needed = true, .join_fds = { init_pidfd, init_pidfd }, .join_len = 2,
-                                             .join_flags = { CLONE_NEWUSER, CLONE_NEWPID } };
+        plan->before.needed = true;
+        if (exec->join_user)
+            plan_join_before(plan, init_pidfd, CLONE_NEWUSER);
+        plan_join_before(plan, init_pidfd, CLONE_NEWPID);
     } else if (exec->join_user) {
         flags |= CLONE_NEWUSER;
     }
@@ -303,7 +319,7 @@ static void exec_namespaces(struct sandbox_plan *plan, const struct sandbox_exec
 static int exec_filter(struct sandbox_plan *plan, const struct sandbox_exec *exec, struct err *err)
 {
     if (!exec->filter)
-        return plan_filter(plan, exec->seccomp ? "default" : NULL, err);
+        return plan_filter(plan, exec->seccomp_profile, err);
     plan->filter = arena_alloc(&plan->arena, sizeof(*plan->filter));
     *plan->filter = *exec->filter;
     return 0;

@@ -222,6 +222,7 @@ struct sandbox_plan {
 int plan_process(struct sandbox_plan *plan, const struct oci_process *process, struct err *err);
 void plan_process_ops(struct sandbox_plan *plan, const struct oci_process *process);
 struct op *plan_add(struct sandbox_plan *plan, enum op_type type);
+void plan_join_before(struct sandbox_plan *plan, int fd, uint64_t flag); // in the process between, after what was said before
 struct sandbox_plan *plan_alloc(void);
 // plan_mounts.c: the file systems every container gets, then the user's.
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err);

@@ -47,13 +47,6 @@ static int open_namespace(struct sandbox_plan *plan, const char *path, const cha
     return fd;
 }
 
-static void join_before(struct sandbox_plan *plan, int fd, uint64_t flag)
-{
-    struct plan_before *before = &plan->before;
-    before->join_fds[before->join_len] = fd;
-    before->join_flags[before->join_len++] = flag;
-}
-
 // The table's order puts the user namespace first: joining it gives the rights over the others.
 static int join_all(struct sandbox_plan *plan, const struct wanted *wanted, struct err *err)
 {
@@ -64,7 +57,7 @@ static int join_all(struct sandbox_plan *plan, const struct wanted *wanted, stru
         if (fd < 0)
             return -1;
         if (plan->before.needed) {
-            join_before(plan, fd, types[i].flag);
+            plan_join_before(plan, fd, types[i].flag);
         } else if (types[i].flag == CLONE_NEWPID) {
             plan->pidns_fd = fd;
         } else {
@@ -105,7 +98,8 @@ static int namespaces(struct sandbox_plan *plan, const struct sandbox_config *co
         return err_set(err, ERR_NOT_IMPLEMENTED, "a container without a mount namespace of its own is not supported");
     struct plan_before *before = &plan->before;
     before->new_time = wanted.fresh & CLONE_NEWTIME;
-    before->needed = before->new_time || (wanted.joined & CLONE_NEWUSER) || ((wanted.fresh & CLONE_NEWUSER) && wanted.joined);
+    before->needed = before->new_time || (wanted.joined & CLONE_NEWUSER) || ((wanted.fresh & CLONE_NEWUSER) && wanted.joined) ||
+                     (config->inside_users && (wanted.joined & CLONE_NEWPID)); // from which the caller could not come back
     before->new_user = before->needed && config->rootless && (wanted.fresh & CLONE_NEWUSER);
     if (config->linux_section->time_offsets.len && !before->new_time)
         return err_set(err, ERR_INVALID_ARGUMENT, "linux.timeOffsets: there is no new time namespace");

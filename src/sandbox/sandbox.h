@@ -101,14 +101,14 @@ void sandbox_release(struct sandbox *sandbox);
 int sandbox_leave(struct sandbox *sandbox, struct err *err);
 
 // A further process in a running sandbox (docker exec): joins the namespaces of its first process by pidfd, its cgroup,
-// and applies `process` as it is (user by name in that rootfs; seccomp "default" unless `unconfined`). The process is the
+// and applies `process` as it is (user by name in that rootfs). The process is the
 // caller's child, so the caller reaps it; and the kernel lets the first process of a pid namespace end (its pidfd become
 // readable) only when all others of the namespace have been reaped: wait for execs before, or beside, the first one.
 struct sandbox_exec {
     const struct oci_process *process;
-    bool seccomp; // apply the default profile
+    const char *seccomp_profile; // in the words of oci_linux.seccomp_profile; NULL: none
     // Of a config.json only.
-    const struct filter_program *filter; // instead of the default profile; NULL: none
+    const struct filter_program *filter; // instead of a profile; NULL: none
     const int *keep_fds; // as in struct sandbox_config
     size_t keep_len;
     const int *join_fds; // v1 `tasks` files of further groups that the process is moved to after those of the cgroup; borrowed

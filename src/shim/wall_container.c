@@ -117,7 +117,7 @@ static int container_exec(struct request *request, const struct task_exec *exec,
     _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
     if (stdio_open(&unit->stdio, &exec->stdio, !request->clients, &ends, err) < 0)
         return -1;
-    struct sandbox_exec wish = { .process = &exec->process, .seccomp = !exec->unconfined };
+    struct sandbox_exec wish = { .process = &exec->process, .seccomp_profile = task_exec_seccomp(exec) };
     struct sandbox_stdio stdio = { exec->stdio.terminal, ends.in, ends.out, ends.error };
     struct sandbox *sandbox;
     int master_fd = -1;

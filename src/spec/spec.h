@@ -170,7 +170,7 @@ struct oci_linux {
     struct kvs sysctl;
     char *cgroups_path;
     struct oci_resources resources;
-    char *seccomp_profile; // not in the spec: "default", "unconfined"
+    char *seccomp_profile; // not in the spec: "default", "unconfined", or a profile of Docker's as its JSON text
     json_t *seccomp; // as it is; the sandbox compiles it
     char *rootfs_propagation;
     int64_t shm_size; // bytes of /dev/shm

@@ -137,8 +137,16 @@ static const struct json_field exec_fields[] = {
     JSON_FIELD("process", JSON_STRUCT, struct task_exec, process, .sub = &oci_process_table, .required = true),
     JSON_FIELD("stdio", JSON_STRUCT, struct task_exec, stdio, .sub = &stdio_table),
     JSON_FIELD("unconfined", JSON_FLAG, struct task_exec, unconfined),
+    JSON_FIELD("seccomp_profile", JSON_TEXT, struct task_exec, seccomp_profile),
 };
 const struct json_table task_exec_table = JSON_TABLE(struct task_exec, exec_fields);
+
+const char *task_exec_seccomp(const struct task_exec *exec)
+{
+    if (exec->unconfined)
+        return "unconfined";
+    return str_empty(exec->seccomp_profile) ? "default" : exec->seccomp_profile;
+}
 
 static const struct json_field streams_fields[] = {
     JSON_FIELD("in", JSON_INT, struct task_streams, in),

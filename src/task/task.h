@@ -149,8 +149,10 @@ struct task_exec {
     struct oci_process process;
     struct task_stdio stdio;
     bool unconfined;
+    char *seccomp_profile; // unless unconfined: a profile of its own, as JSON text; empty: the default one
 };
 extern const struct json_table task_exec_table;
+const char *task_exec_seccomp(const struct task_exec *exec); // in the words of oci_linux.seccomp_profile
 
 struct task_state {
     char *status; // "created" "running" "paused" "exited"

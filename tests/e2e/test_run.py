@@ -1,4 +1,5 @@
 """docker run: the options of the thin path, each honoured inside the container, and the exit codes."""
+import errno
 import json
 import os
 import time
@@ -257,6 +258,74 @@ def test_what_the_defaults_forbid(docker):
 @pytest.mark.short_vm
 def test_seccomp_is_on(docker):
     assert inside(docker, script='grep -w Seccomp: /proc/self/status') == ['Seccomp:\t2']
+
+
+def no_mkdir(tmp_path, **more):
+    """A profile that Docker's client takes by its file's name: everything but making folders, which is "text file busy"."""
+    path = tmp_path / 'profile.json'
+    calls = [{'names': ['mkdir', 'mkdirat', 'no_call_of_this_name'], 'action': 'SCMP_ACT_ERRNO', 'errnoRet': errno.ETXTBSY}]
+    path.write_text(json.dumps({'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': calls, **more}, indent=1))
+    return f'seccomp={path}'
+
+
+BUSY = "mkdir: can't create directory '/x': Text file busy"
+
+
+@pytest.mark.short_vm
+def test_a_seccomp_profile_of_ones_own(docker, name, tmp_path):
+    """Also for what is executed later, and after a restart."""
+    docker.ok('run', '-d', '--name', name, '--security-opt', no_mkdir(tmp_path), 'bb', 'sh', '-c', 'mkdir /x; echo up; exec sleep 100')
+    is_up(docker, name)
+    assert docker('logs', name).err.strip() == BUSY
+    for _ in range(2):
+        done = docker('exec', name, 'sh', '-c', 'mkdir /x; touch /y')
+        assert (done.code, done.err.strip()) == (0, BUSY)
+        docker.ok('restart', '-t', '0', name)
+        is_up(docker, name)
+    assert 'SCMP_ACT_ERRNO' in docker.inspect(name)['HostConfig']['SecurityOpt'][0]
+
+
+def test_no_seccomp(docker):
+    assert inside(docker, '--security-opt', 'seccomp=unconfined', script='grep -w Seccomp: /proc/self/status') == ['Seccomp:\t0']
+
+
+@pytest.mark.differs('knows the word only since 23')
+def test_the_builtin_profile_by_its_name(docker):
+    script = 'grep -w Seccomp: /proc/self/status'
+    assert inside(docker, '--security-opt', 'seccomp=unconfined', '--security-opt', 'seccomp=builtin', script=script) == ['Seccomp:\t2']
+
+
+def test_a_profile_knows_the_capabilities(docker, tmp_path):
+    """Docker's form: a rule for who has a capability, and what it says of an architecture."""
+    rule = {'names': ['sethostname'], 'action': 'SCMP_ACT_ALLOW', 'includes': {'caps': ['CAP_SYS_ADMIN']}}
+    profile = {'defaultAction': 'SCMP_ACT_ALLOW', 'archMap': [{'architecture': 'SCMP_ARCH_X86_64', 'subArchitectures': ['SCMP_ARCH_X86']}],
+               'syscalls': [{**rule, 'action': 'SCMP_ACT_ERRNO', 'errnoRet': errno.ETXTBSY, 'includes': {}, 'excludes': rule['includes']}]}
+    (tmp_path / 'caps.json').write_text(json.dumps(profile))
+    option = ['--security-opt', f'seccomp={tmp_path}/caps.json']
+    assert 'busy' in docker('run', '--rm', *option, 'bb', 'hostname', 'new').err.lower()
+    assert docker('run', '--rm', *option, '--cap-add', 'SYS_ADMIN', 'bb', 'hostname', 'new').code == 0
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('text, said', [
+    ('{"defaultAction":"SCMP_ACT_PAINT"}', 'SCMP_ACT_PAINT'),
+    ('{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_ERRNO","args":[{"index":9,"value":0,"op":"SCMP_CMP_EQ"}]}]}', ''),
+    ('{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}', 'nobody would listen'),
+    ('{"defaultAction":7}', 'defaultAction'),
+])
+def test_a_profile_that_is_wrong_is_refused_in_one_line(docker, name, tmp_path, text, said):
+    (tmp_path / 'wrong.json').write_text(text)
+    done = docker('run', '--name', name, '--security-opt', f'seccomp={tmp_path}/wrong.json', 'bb', 'true')
+    lines = [line for line in done.err.splitlines() if 'Error response' in line]
+    assert done.code == 125 and len(lines) == 1 and 'HostConfig.SecurityOpt: ' in lines[0] and said in lines[0], done
+    assert docker('inspect', name).code == 1
+
+
+@pytest.mark.berth
+def test_a_path_is_no_profile(api):
+    """Clients send the file's text; the daemon opens no file that a client names."""
+    answer = api.post('/containers/create', {'Image': 'bb', 'HostConfig': {'SecurityOpt': ['seccomp=/etc/passwd']}})
+    assert answer.status == 400 and 'Decoding seccomp profile failed' in answer.message
 
 
 def test_processes_of_the_host_are_not_seen(docker):

@@ -1,4 +1,5 @@
 """Control groups as the document and `update` order them, on whatever layout this machine has."""
+import fcntl
 import json
 import os
 import time
@@ -62,6 +63,190 @@ def test_update_of_a_running_container(bundle, name):
     done = bundle.call('update', '-r', '-', bundle.id, stdin=None, input=json.dumps(LIMITS[name][0]))
     assert done.returncode == 0, done.stderr
     check(bundle, name)
+
+
+# ---- block devices --------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def loop(tmp_path):
+    """A loop device over a file of 8 MiB, with the scheduler that has weights."""
+    with open('/dev/loop-control') as control:
+        number = fcntl.ioctl(control, 0x4c82)  # LOOP_CTL_GET_FREE
+    path = f'/dev/loop{number}'
+    with open(tmp_path / 'disk', 'w+b') as disk, open(path, 'r+b') as device:
+        disk.truncate(8 * MIB)
+        fcntl.ioctl(device, 0x4c00, disk.fileno())  # LOOP_SET_FD
+        with open(f'/sys/block/loop{number}/queue/scheduler', 'w') as scheduler:
+            scheduler.write('bfq')
+        info = os.stat(path)
+        yield {'major': os.major(info.st_rdev), 'minor': os.minor(info.st_rdev)}
+        fcntl.ioctl(device, 0x4c01)  # LOOP_CLR_FD
+
+
+needs_io = pytest.mark.skipif(not has('blkio') or not os.path.exists('/dev/loop-control'), reason='no io controller, or no loop devices')
+
+
+def line_of(text, device):
+    """What a file with a line for each device says of this one."""
+    for line in text.splitlines():
+        if line.startswith(f'{device["major"]}:{device["minor"]} '):
+            return line.split()[1:]
+    return None
+
+
+def read_lines(bundle, v1, v2):
+    with open(os.path.join(folder(bundle, 'blkio'), v2 if V2 else v1)) as file:
+        return file.read()
+
+
+THROTTLES = {'throttleReadBpsDevice': ('read_bps', 'rbps', MIB), 'throttleWriteBpsDevice': ('write_bps', 'wbps', 2 * MIB),
+             'throttleReadIOPSDevice': ('read_iops', 'riops', 400), 'throttleWriteIOPSDevice': ('write_iops', 'wiops', 500)}
+
+
+def check_throttles(bundle, loop, factor=1):
+    for v1, v2, rate in THROTTLES.values():
+        told = line_of(read_lines(bundle, f'blkio.throttle.{v1}_device', 'io.max'), loop)
+        assert (f'{v2}={rate * factor}' in told) if V2 else told == [str(rate * factor)]
+
+
+def throttles(loop, factor=1):
+    return {'blockIO': {name: [{**loop, 'rate': rate * factor}] for name, (_, _, rate) in THROTTLES.items()}}
+
+
+@needs_io
+def test_throttles_of_a_device(bundle, loop):
+    bundle.linux['resources'].update(throttles(loop))
+    bundle.up()
+    check_throttles(bundle, loop)
+    done = bundle.call('update', '-r', '-', bundle.id, stdin=None, input=json.dumps(throttles(loop, 2)))
+    assert done.returncode == 0, done.stderr
+    check_throttles(bundle, loop, 2)
+    done = bundle.call('update', '-r', '-', bundle.id, stdin=None, input=json.dumps(throttles(loop, 0)))
+    assert done.returncode == 0, done.stderr
+    for v1, _, _ in THROTTLES.values():
+        assert line_of(read_lines(bundle, f'blkio.throttle.{v1}_device', 'io.max'), loop) is None
+
+
+@needs_io
+def test_a_throttle_is_felt(bundle, loop):
+    """3 MiB at 1 MiB a second, once the first second's share is used up."""
+    bundle.linux['devices'] = [{'path': '/dev/disk', 'type': 'b', **loop, 'fileMode': 0o600}]
+    bundle.linux['resources']['devices'].append({'allow': True, 'type': 'b', **loop, 'access': 'r'})
+    bundle.linux['resources']['blockIO'] = {'throttleReadBpsDevice': [{**loop, 'rate': MIB}]}
+    bundle.args('dd', 'if=/dev/disk', 'of=/dev/null', 'bs=64k', 'count=48')
+    began = time.monotonic()
+    done = bundle.run()
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began > 1.5
+
+
+@needs_io
+def test_weights(bundle, loop):
+    bundle.linux['resources']['blockIO'] = {'weight': 300, 'weightDevice': [{**loop, 'weight': 500}]}
+    bundle.up()
+    if V2:
+        told = read_lines(bundle, '', 'io.bfq.weight')
+        assert told.splitlines()[0] == 'default 300' and line_of(told, loop) == ['500']
+    else:
+        assert read_lines(bundle, 'blkio.bfq.weight', '').split()[-1] == '300'
+        assert line_of(read_lines(bundle, 'blkio.bfq.weight_device', ''), loop) == ['500']
+    assert bundle.call('update', '--blkio-weight', '600', bundle.id).returncode == 0
+    assert read_lines(bundle, 'blkio.bfq.weight', 'io.bfq.weight').splitlines()[0].split()[-1] == '600'
+
+
+@needs_io
+def test_a_throttle_of_no_device_is_refused(bundle):
+    bundle.linux['resources']['blockIO'] = {'throttleReadBpsDevice': [{'major': 259, 'minor': 999999, 'rate': MIB}]}
+    done = bundle.run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert ('io.max' if V2 else 'blkio.throttle.read_bps_device') in done.stderr
+
+
+# ---- what few machines have -----------------------------------------------------------------------------------------
+
+def test_rdma_is_written_or_refused(bundle):
+    bundle.linux['resources']['rdma'] = {'none0': {'hcaHandles': 3, 'hcaObjects': 100}}
+    done = bundle.run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert ('rdma.max' if has('rdma') else 'no cgroup controller for rdma') in done.stderr
+
+
+def rt_here():
+    return not V2 and os.path.exists('/sys/fs/cgroup/cpu/cpu.rt_runtime_us')
+
+
+def test_realtime_is_written_or_refused(bundle):
+    bundle.linux['resources']['cpu'] = {'realtimeRuntime': 4000, 'realtimePeriod': 500000}
+    if not rt_here():
+        done = bundle.run()
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert 'no cgroup controller for realtime cpu' in done.stderr
+        return
+    bundle.up()
+    assert (value(bundle, 'cpu', 'cpu.rt_runtime_us', ''), value(bundle, 'cpu', 'cpu.rt_period_us', '')) == ('4000', '500000')
+    done = bundle.call('update', '--cpu-rt-runtime', '6000', '--cpu-rt-period', '600000', bundle.id)
+    assert done.returncode == 0, done.stderr
+    assert (value(bundle, 'cpu', 'cpu.rt_runtime_us', ''), value(bundle, 'cpu', 'cpu.rt_period_us', '')) == ('6000', '600000')
+
+
+NO_RDT = not any(line.split(' - ')[1].startswith('resctrl ') for line in open('/proc/self/mountinfo'))
+
+
+@pytest.mark.skipif(not NO_RDT, reason='resctrl is mounted')
+@pytest.mark.parametrize('rdt', [{}, {'l3CacheSchema': 'L3:0=f'}, {'closID': 'gold'}, {'enableCMT': True}], ids=str)
+def test_without_resctrl_rdt_is_refused(bundle, rdt):
+    bundle.linux['intelRdt'] = rdt
+    done = bundle.run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert 'intelRdt is specified in config, but Intel RDT is not enabled' in done.stderr
+    assert bundle.remains() == []
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('flag', ['--l3-cache-schema', '--mem-bw-schema'])
+def test_a_schema_can_not_come_later(bundle, flag):
+    bundle.up()
+    done = bundle.call('update', flag, 'L3:0=f', bundle.id)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert 'no class of service' in done.stderr
+
+
+def swap_file(bundle):
+    return os.path.join(folder(bundle, 'memory'), 'memory.swap.max' if V2 else 'memory.memsw.limit_in_bytes')
+
+
+def test_swap(bundle):
+    """The document counts memory and swap together, as v1 does; v2 counts swap alone."""
+    bundle.linux['resources']['memory'] = {'limit': 64 * MIB, 'swap': 96 * MIB}
+    bundle.up()
+    if not os.path.exists(swap_file(bundle)):
+        pytest.skip('this kernel does not count swap')
+    assert int(open(swap_file(bundle)).read()) == (32 if V2 else 96) * MIB
+    for memory, swap in (32, 40), (128, 200), (128, 128):
+        done = bundle.call('update', '--memory', f'{memory}m', '--memory-swap', f'{swap}m', bundle.id)
+        assert done.returncode == 0, done.stderr
+        assert int(open(swap_file(bundle)).read()) == (swap - memory if V2 else swap) * MIB
+    done = bundle.call('update', '--memory', '-1', '--memory-swap', '-1', bundle.id)
+    assert done.returncode == 0, done.stderr
+    told = open(swap_file(bundle)).read().strip()
+    assert told == 'max' if V2 else int(told) > 1 << 60
+
+
+def test_swap_below_memory_is_refused(bundle):
+    bundle.linux['resources']['memory'] = {'limit': 64 * MIB, 'swap': 32 * MIB}
+    done = bundle.run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert 'memory' in done.stderr
+
+
+def test_swappiness(bundle):
+    bundle.linux['resources']['memory'] = {'swappiness': 7}
+    if V2:
+        done = bundle.run()
+        assert done.returncode == 1 and 'no cgroup controller for swappiness' in done.stderr
+    else:
+        bundle.up()
+        assert value(bundle, 'memory', 'memory.swappiness', '') == '7'
 
 
 @pytest.mark.skipif(not V2, reason='unified is of cgroup v2')

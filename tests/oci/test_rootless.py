@@ -59,6 +59,13 @@ class Rootless(Bundle):
         return super().create(*words, program=self.program, **AS_USER, **more)
 
 
+def without_users(bundle):
+    """For a caller who is in a user namespace already."""
+    bundle.without_namespace('user').without_namespace('network').without_namespace('cgroup')
+    for kind in ('uidMappings', 'gidMappings'):
+        del bundle.linux[kind]
+
+
 @pytest.fixture
 def rootless(tmp_path, image):
     made = Rootless(tmp_path, image)
@@ -99,29 +106,61 @@ def test_run_and_its_exit_code(rootless):
     assert rootless.run().returncode == 7
 
 
-def test_the_state_lies_in_the_users_runtime_folder(rootless, tmp_path):
+@pytest.mark.parametrize('enter, user, code', [([], 'root', 0), (['unshare', '-r', '-m'], 'ann', 0), (['unshare', '-r', '-m'], 'root', 1)])
+def test_the_state_lies_in_the_users_runtime_folder(rootless, tmp_path, enter, user, code):
+    """Also for root of a user namespace, as podman calls; but not for one who is root outside as well, says runc by $USER."""
     runtime = tmp_path / 'runtime'
     runtime.mkdir()
     os.chown(runtime, UID, UID)
+    if enter:
+        without_users(rootless)
     rootless.args('true')
     rootless.save()
-    command = [rootless.program, 'run', '-b', str(rootless.path / 'bundle'), rootless.id]
-    done = subprocess.run(command, env={**os.environ, 'XDG_RUNTIME_DIR': str(runtime)}, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
-    assert done.returncode == 0, done.stderr
-    assert os.stat(runtime / 'berth-oci').st_mode & (0o777 | stat.S_ISVTX) == 0o700 | stat.S_ISVTX
+    command = [*enter, rootless.program, 'run', '-b', str(rootless.path / 'bundle'), rootless.id]
+    environment = {**os.environ, 'XDG_RUNTIME_DIR': str(runtime), 'USER': user}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert '/run/berth-oci' in done.stderr and not (runtime / 'berth-oci').exists()
+    else:
+        assert os.stat(runtime / 'berth-oci').st_mode & (0o777 | stat.S_ISVTX) == 0o700 | stat.S_ISVTX
 
 
 def test_root_of_a_user_namespace(rootless):
     """As podman calls: uid 0 already, but of a user and a mount namespace of its own."""
-    rootless.without_namespace('user').without_namespace('network').without_namespace('cgroup')
-    for kind in ('uidMappings', 'gidMappings'):
-        del rootless.linux[kind]
+    without_users(rootless)
     rootless.linux['resources'] = {'devices': [{'allow': False, 'access': 'rwm'}]}
     rootless.args('id', '-u').save()
     for flags, code in ((), 0), (('--rootless=auto',), 0), (('--rootless', 'true'), 0), (('--rootless=maybe',), 1):
         command = ['unshare', '-r', '-m', rootless.program, *flags, '--root', str(rootless.root), 'run', '-b', str(rootless.path / 'bundle'), rootless.id]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
         assert (done.returncode, done.stdout) == (code, '0\n' if code == 0 else ''), done.stderr
+
+
+def test_exec_by_root_of_a_user_namespace(rootless):
+    """Nobody there may come back to a pid namespace that he has left: neither exec nor who joins another's can go that way."""
+    without_users(rootless)
+    rootless.linux['resources'] = {}
+    rootless.shell('while :; do sleep 1; done').save()
+    beside = {**rootless.config, 'process': {**rootless.process, 'args': ['sh', '-c', 'readlink /proc/self/ns/pid; cat /proc/1/comm']}}
+    beside['linux'] = {**rootless.linux, 'namespaces': [{'type': 'pid', 'path': '/proc/@PID@/ns/pid'}, *({'type': kind} for kind in ('mount', 'ipc', 'uts'))]}
+    beside['root'] = {**rootless.config['root'], 'path': str(rootless.rootfs)}
+    (rootless.path / 'beside').mkdir()
+    (rootless.path / 'beside/config.json').write_text(json.dumps(beside))
+    script = f'''set -e
+oci="{rootless.program} --root {rootless.root}"
+$oci run -d -b {rootless.path}/bundle {rootless.id} >/dev/null 2>&1
+trap "$oci delete --force {rootless.id}" EXIT
+$oci exec {rootless.id} sh -c 'readlink /proc/self/ns/pid; cat /proc/1/comm'
+pid=$($oci state {rootless.id} | sed -n 's/.*"pid": *\\([0-9]*\\).*/\\1/p' | head -n 1)
+sed -i "s,@PID@,$pid," {rootless.path}/beside/config.json
+$oci run -b {rootless.path}/beside {rootless.id}-beside
+exit 0'''
+    os.chown(rootless.path / 'beside', UID, UID)
+    done = subprocess.run(['unshare', '-r', '-m', 'sh', '-c', script], stdin=subprocess.DEVNULL, capture_output=True, text=True, **AS_USER)
+    assert (done.returncode, done.stderr) == (0, '')
+    first, second = done.stdout.split()[:2], done.stdout.split()[2:]
+    assert first[1] == 'sh' and first == second
 
 
 @pytest.mark.skipif(delegated(), reason='a cgroup is delegated to this user')
@@ -162,8 +201,12 @@ def test_more_ids_by_newuidmap(rootless):
 
 
 @pytest.mark.skipif(delegated(), reason='a cgroup is delegated to this user')
-def test_limits_without_a_group_are_refused(rootless):
-    rootless.linux['resources'] = {'pids': {'limit': 10}}
+@pytest.mark.parametrize('resources', [
+    {'pids': {'limit': 10}}, {'cpu': {'realtimeRuntime': 5000}}, {'cpu': {'idle': 1}}, {'memory': {'swappiness': 10}},
+    {'blockIO': {'throttleReadBpsDevice': [{'major': 7, 'minor': 0, 'rate': 1000}]}}, {'rdma': {'mlx5_1': {'hcaHandles': 3}}},
+    {'blockIO': {'weightDevice': [{'major': 7, 'minor': 0, 'weight': 100}]}}, {'network': {'classID': 1}}], ids=lambda value: json.dumps(value)[:40])
+def test_limits_without_a_group_are_refused(rootless, resources):
+    rootless.linux['resources'] = resources
     done = rootless.run()
     assert done.returncode == 1 and 'ermission denied' in done.stderr
     assert len(done.stderr.splitlines()) == 1

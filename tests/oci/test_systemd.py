@@ -64,6 +64,41 @@ def test_a_property_that_can_not_be(scoped, name, text):
     assert scoped.remains() == []
 
 
+@pytest.mark.parametrize('name,text,said', [
+    ('Description', "'a\nExecStopPost=/bin/touch /pwned'", 'of one line'),
+    ('Description', "'a\r[Service]'", 'of one line'),
+    ('Description', "'a\\nExecStopPost=/bin/touch /pwned'", 'no quoted text'),
+    ('Description\nExecStopPost', "'/bin/touch /pwned'", 'not of letters alone'),
+    ('Description=x', "'y'", 'not of letters alone'),
+    ('ExecStopPost', "[('/bin/touch', ['touch', '/pwned'], false)]", 'no quoted text'),
+    ('Slice', "'-.slice'", "the runtime's own"),
+    ('DevicePolicy', "'auto'", "the runtime's own"),
+    ('Delegate', 'false', "the runtime's own"),
+    ('PIDs', '1', "the runtime's own"),
+])
+def test_an_annotation_reaches_no_other_property(scoped, name, text, said):
+    """CVE-2024-3154: whoever writes a pod's annotations says one property of its scope, and nothing else."""
+    scoped.config['annotations'] = {'org.systemd.property.' + name: text}
+    done = scoped.run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert said in done.stderr, done.stderr
+    assert scoped.remains() == []
+
+
+@needs_systemd
+def test_a_hostile_text_is_nothing_but_a_text(scoped):
+    text = 'x; [Service] ExecStopPost=/bin/touch /pwned %n $(id)'
+    scoped.config['annotations'] = {'org.systemd.property.Description': f"'{text}'"}
+    scoped.up()
+    unit = f'runc-{scoped.id}.scope'
+    assert shown(unit, 'Slice', 'Delegate') == {'Slice': 'system.slice', 'Delegate': 'yes'}
+    assert shown(unit, 'Description')['Description'] in (text, text.replace('%n', unit))
+    keys = [line.split('=')[0] for place in ('/run/systemd/transient', '/run/systemd/transient/' + unit + '.d')
+            for folder, _, names in os.walk(place) for file in names if scoped.id in folder + file
+            for line in open(os.path.join(folder, file)).read().splitlines()]
+    assert 'ExecStopPost' not in keys and '[Service]' not in keys
+
+
 @needs_systemd
 def test_the_scope_has_runcs_name_and_ends_with_the_container(scoped):
     scoped.up()

@@ -121,7 +121,8 @@ static void test_clients_without_flags(void **state)
         struct json_report report = { 0 };
         struct err err = { 0 };
         assert_int_equal(json_parse(cli_bodies[i], strlen(cli_bodies[i]), &body, &err), 0);
-        if (decode(body, &arena, &report, &config, &err) < 0 || check_config(&config, &err) < 0)
+        if (decode(body, &arena, &report, &config, &err) < 0 || check_config(&config, &err) < 0 ||
+            security_check(&config.host_config, &arena, &err) < 0)
             fail_msg("body %zu: %s", i, err.message);
         assert_int_equal(report.unknown.len, 0);
         assert_string_equal(config.image, "busybox");
@@ -163,6 +164,16 @@ static const struct checked checked[] = {
     { "{'HostConfig':{'LogConfig':{'Type':'syslog'}}}", ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Type" },
     { "{'HostConfig':{'SecurityOpt':['apparmor=mine']}}", ERR_NOT_IMPLEMENTED, "HostConfig.SecurityOpt" },
     { "{'HostConfig':{'SecurityOpt':['no-new-privileges']}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'SecurityOpt':['seccomp=builtin']}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'SecurityOpt':['seccomp={\\\"defaultAction\\\":\\\"SCMP_ACT_ALLOW\\\"}']}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'SecurityOpt':['seccomp:{\\\"defaultAction\\\":\\\"SCMP_ACT_ALLOW\\\"}']}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'SecurityOpt':['seccomp=/a/file']}}", ERR_INVALID_ARGUMENT, "HostConfig.SecurityOpt: Decoding seccomp profile failed" },
+    { "{'HostConfig':{'SecurityOpt':['seccomp={']}}", ERR_INVALID_ARGUMENT, "Decoding seccomp profile failed" },
+    { "{'HostConfig':{'SecurityOpt':['seccomp={\\\"defaultAction\\\":\\\"SCMP_ACT_PAINT\\\"}']}}", ERR_INVALID_ARGUMENT, "SCMP_ACT_PAINT" },
+    { "{'HostConfig':{'SecurityOpt':['seccomp={\\\"defaultAction\\\":\\\"SCMP_ACT_NOTIFY\\\"}']}}", ERR_INVALID_ARGUMENT, "SCMP_ACT_NOTIFY" },
+    // The last one counts: what is before it is not even read.
+    { "{'HostConfig':{'SecurityOpt':['seccomp={','seccomp=unconfined']}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'CapAdd':['NOSUCH']}}", ERR_INVALID_ARGUMENT, "NOSUCH" },
     { "{'HostConfig':{'Sysctls':{'kernel.panic':'1'}}}", ERR_INVALID_ARGUMENT, "is not allowed" },
     { "{'HostConfig':{'Sysctls':{'net.ipv4.ip_forward':'1'}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'Sysctls':{'net.../../x':'1'}}}", ERR_INVALID_ARGUMENT, "is not allowed" },
@@ -199,6 +210,7 @@ static void test_values(void **state)
         assert_int_equal(json_parse(text, strlen(text), &body, &err), 0);
         assert_int_equal(decode(body, &arena, NULL, &config, &err), 0);
         int result = check_config(&config, &err);
+        result = result < 0 ? result : security_check(&config.host_config, &arena, &err);
         if (result != (checked[i].class ? -1 : 0) || err.class != checked[i].class ||
             (checked[i].text && !strstr(err.message, checked[i].text)))
             fail_msg("%s: %s", checked[i].body, err.message);

@@ -212,6 +212,38 @@ static void test_open_paths(void **state)
     bench_close(&bench);
 }
 
+#define PROFILE "{\\\"defaultAction\\\":\\\"SCMP_ACT_ALLOW\\\"}"
+
+static const struct {
+    const char *host_config, *profile;
+} seccomp_cases[] = {
+    { "{}", "default" },
+    { "{'SecurityOpt':['seccomp=builtin']}", "default" },
+    { "{'SecurityOpt':['seccomp=unconfined','seccomp=builtin']}", "default" },
+    { "{'SecurityOpt':['seccomp:unconfined']}", "unconfined" },
+    { "{'SecurityOpt':['seccomp=" PROFILE "']}", "{\"defaultAction\":\"SCMP_ACT_ALLOW\"}" },
+    { "{'Privileged':true}", "unconfined" },
+    { "{'Privileged':true,'SecurityOpt':['seccomp=builtin']}", "default" },
+};
+
+// The process and its execs are under the same.
+static void test_seccomp(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(seccomp_cases); i++) {
+        struct bench bench;
+        struct task_document document;
+        struct task_exec form;
+        struct exec exec = { .id = ID_B };
+        bench_open(&bench);
+        build(&bench, arena_printf(&bench.arena, "{'Cmd':['sh'],'HostConfig':%s}", seccomp_cases[i].host_config), false, &document);
+        assert_string_equal(document.linux_section.seccomp_profile, seccomp_cases[i].profile);
+        strv_push_arena(&exec.config.cmd, &bench.arena, "id");
+        assert_int_equal(document_exec(bench.engine.containers, &exec, &bench.arena, &form, &bench.err), 0);
+        assert_string_equal(task_exec_seccomp(&form), seccomp_cases[i].profile);
+        bench_close(&bench);
+    }
+}
+
 static void test_exec_environment(void **state)
 {
     struct bench bench;
@@ -236,7 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge),           cmocka_unit_test(test_merge_of_the_rest), cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_environment),     cmocka_unit_test(test_files),             cmocka_unit_test(test_without_network),
-        cmocka_unit_test(test_open_paths),      cmocka_unit_test(test_exec_environment),
+        cmocka_unit_test(test_open_paths),      cmocka_unit_test(test_exec_environment),  cmocka_unit_test(test_seccomp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

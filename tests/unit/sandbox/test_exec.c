@@ -19,7 +19,7 @@ static void host_start(struct host *host, struct box *box)
 static int enter(struct host *host, struct oci_process *process, bool seccomp)
 {
     struct box *box = host->box;
-    struct sandbox_exec exec = { .process = process, .seccomp = seccomp };
+    struct sandbox_exec exec = { .process = process, .seccomp_profile = seccomp ? "default" : NULL };
     struct box_run run = { .in = -1, .out = -1, .master = -1 };
     int in[2], out[2];
     fd_pipe(in, NULL);
@@ -151,7 +151,7 @@ static void test_joiner_is_closed(void **state)
     struct host host;
     host_start(&host, box);
     struct oci_process process = box->process;
-    struct sandbox_exec exec = { .process = &process, .seccomp = true };
+    struct sandbox_exec exec = { .process = &process, .seccomp_profile = "default" };
     struct sandbox *waiting = NULL;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct sandbox_stdio stdio = { .in = null, .out = null, .error = null };
