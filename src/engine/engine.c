@@ -65,16 +65,17 @@ static int seal_programs(struct engine *engine, struct err *err)
     return 0;
 }
 
-static int open_rooms(struct engine *engine, const char *bip, struct err *err)
+static int open_rooms(struct engine *engine, const struct engine_options *options, struct err *err)
 {
     _cleanup_free_ char *database = mem_printf("%s/berth.db", engine->data_root);
+    const struct image_store_config images = { engine->root_fd, engine->state_fd, options->storage_driver };
     if (store_open(database, &engine->store, err) < 0 ||
         store_migrate(engine->store, "engine", engine_migrations, engine_migration_len, err) < 0 ||
         record_daemon_id(engine->store, engine->id, &engine->created_ns, err) < 0 ||
-        image_store_open(engine->store, engine->root_fd, &engine->images, err) < 0 ||
+        image_store_open(engine->store, &images, &engine->images, err) < 0 ||
         volume_store_open(engine->store, engine->root_fd, engine->data_root, &engine->volumes, err) < 0)
         return -1;
-    const struct net_config config = { .daemon_id = engine->id, .bip = bip };
+    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip };
     return net_open(engine->store, &config, &engine->net, err);
 }
 
@@ -128,7 +129,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     cgroup_layout_probe(&engine->cgroups);
     features_probe(&engine->cgroups, &engine->features);
     if (check_kernel(err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
-        open_rooms(engine, options->bip, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
+        open_rooms(engine, options, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
         engine_close(engine);
         return -1;
     }
@@ -244,6 +245,7 @@ static int remove_host_objects(struct engine *engine, struct err *err)
     snprintf(path, sizeof(path), "berth-%s", engine->id);
     if (net_teardown(engine->net, err) < 0 || cgroup_remove(&engine->cgroups, path, 5 * NS_PER_S, err) < 0)
         return -1;
+    image_unmount_all(engine->images);
     return file_remove_tree(engine->state_fd, "t", err);
 }
 

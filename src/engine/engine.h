@@ -24,6 +24,7 @@ struct engine;
 
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
+    const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2"; NULL: chosen
     const char *bip; // the default bridge's address, NULL: chosen
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
@@ -48,6 +49,7 @@ struct engine_info {
     char *cgroup_driver, *cgroup_version; // "cgroupfs", "1" | "2"
     int64_t cpus, memory;
     bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, ipv4_forwarding;
+    struct strv driver_status; // pairs of key and value
     struct strv security_options, warnings; // how guests run is among both
     int64_t now_ns;
 };

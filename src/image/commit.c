@@ -1,7 +1,7 @@
 // Taking over what a worker staged. The worker is not trusted: its text is checked against the digest it claims, its folders
 // are found without following a link, and what is published is what was checked (same inode).
 //
-// Order: everything is made complete on disk (folders, modes, opaque marks, one sync), then renamed into place, then named
+// Order: everything is made complete on disk (files, modes, marks, one sync), then renamed into place, then named
 // by records in one transaction. A crash before the transaction leaves folders that no record names; the next start
 // removes them.
 #include <errno.h>
@@ -19,6 +19,7 @@ struct layer {
     const struct image_staged_layer *staged;
     char chain_id[OCI_DIGEST_SIZE];
     char *folder; // where it lies, once known
+    char *driver; // in which form
     int fd; // of the staged folder, -1 when there is none
     bool known; // its chain has a record
 };
@@ -151,10 +152,7 @@ static int prepare_layer(struct commit *commit, struct layer *layer, struct err 
     if (fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "layer %s", name);
     layer->fd = fd;
-    // It is the "/" of containers, whatever the worker's umask was.
-    if (fchmod(fd, 0755) < 0 || fchown(fd, 0, 0) < 0)
-        return err_errno(err, errno, "layer %s", name);
-    return image_set_opaque(fd, &layer->staged->opaque, err);
+    return commit->images->driver->complete(fd, layer->staged, err);
 }
 
 static int prepare_layers(struct commit *commit, struct err *err)
@@ -191,9 +189,13 @@ static int find_folder(struct commit *commit, struct layer *layer, struct err *e
     if (!layer->known && first_text(commit, "SELECT folder FROM image_chains WHERE diff_id = ? LIMIT 1",
                                     layer->staged->diff_id, &layer->folder, err) < 0)
         return -1;
+    if (layer->folder)
+        return first_text(commit, "SELECT driver FROM image_chains WHERE folder = ? LIMIT 1", layer->folder, &layer->driver, err);
     for (struct layer *below = commit->layers; below < layer && !layer->folder; below++)
-        if (str_eq(below->staged->diff_id, layer->staged->diff_id))
+        if (str_eq(below->staged->diff_id, layer->staged->diff_id)) {
             layer->folder = below->folder;
+            layer->driver = below->driver;
+        }
     return 0;
 }
 
@@ -204,6 +206,7 @@ static int publish_layer(struct commit *commit, struct layer *layer, struct err 
     if (layer->fd < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "layer %s is missing", layer->staged->diff_id);
     layer->folder = arena_strdup(commit->arena, oci_digest_hex(layer->chain_id));
+    layer->driver = (char *)commit->images->driver->word;
     if (image_publish_layer(commit->images, commit->layers_fd, diff, layer->folder, err) < 0)
         return -1;
     strv_push_arena(&commit->published, commit->arena, layer->folder);
@@ -260,8 +263,8 @@ static int insert_layers(struct commit *commit, struct err *err)
     struct store *store = commit->images->store;
     for (size_t i = 0; i < commit->layer_len; i++) {
         const struct layer *layer = &commit->layers[i];
-        if (!layer->known && store_exec(store, err, "INSERT INTO image_chains(id, diff_id, folder, size) VALUES(?, ?, ?, ?)",
-                                        "ttti", layer->chain_id, layer->staged->diff_id, layer->folder,
+        if (!layer->known && store_exec(store, err, "INSERT INTO image_chains(id, diff_id, folder, driver, size) VALUES(?, ?, ?, ?, ?)",
+                                        "tttti", layer->chain_id, layer->staged->diff_id, layer->folder, layer->driver,
                                         layer->staged->size) < 0)
             return -1;
         if (store_exec(store, err, "INSERT INTO image_layers(image_id, position, chain_id) VALUES(?, ?, ?)", "tit",

@@ -2,12 +2,12 @@
 // wall can start from. Knows no daemon and never reads a foreign byte: tars are read by the worker (room transfer), which
 // leaves a staged result that image_commit_staged() takes over in one transaction.
 //
-// First store: one unpacked folder per chain ID, <root>/layers/<chain hex>/, stacked by overlayfs ("overlay" driver). The
-// driver interface below is what later drivers (EROFS files, btrfs, vfs) implement.
+// One folder per chain ID. What is in it is its graph driver's matter, which its record names; all are stacked by overlayfs.
 //
 //     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
-//     <root>/layers/<chain hex>/     diff of one layer, whiteouts as overlayfs wants them
-//     <root>/layers/<chain hex>.erofs  the same layer as an EROFS image, made when a guest first needs it
+//     <root>/layers/<chain hex>/     "erofs": layer/layer.h's image and recipe, mounted at <state>/layers/<chain hex>
+//                                    "overlay": the unpacked diff, whiteouts as overlayfs wants them
+//     <root>/layers/<chain hex>.erofs  beside an unpacked layer: the same as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
 //
 // Thread-safe: records live in the store; files are made complete before a record names them, and removed after. A layer
@@ -21,9 +21,15 @@
 
 struct image_store;
 
-// `root_fd` is the data root, only needed during the call; `store` is borrowed for the image store's life. Sweeps staging,
-// layers and blobs that no record names, and forgets images whose files are not whole.
-int image_store_open(struct store *store, int root_fd, struct image_store **out, struct err *err);
+struct image_store_config {
+    int root_fd; // the data root
+    int state_fd; // the state folder, where layers are mounted below layers/
+    const char *driver; // of new layers: "erofs", "overlay" or Docker's "overlay2"; NULL: erofs where the kernel mounts it
+};
+// The descriptors are only needed during the call; `store` is borrowed for the image store's life. Sweeps staging, layers, mounts
+// and blobs that no record names, and forgets images whose files are not whole. invalid_argument: no such driver; the kernel's
+// reason when it can't do the one that was asked for.
+int image_store_open(struct store *store, const struct image_store_config *config, struct image_store **out, struct err *err);
 void image_store_close(struct image_store *images);
 
 // ---- references -----------------------------------------------------------------------------------------------------
@@ -84,8 +90,8 @@ int image_collect(struct image_store *images, image_in_use_fn *in_use, void *con
 
 // The worker writes into a folder of ours and ends with a list of images in this form:
 //   staging/blobs/<hex>              the config
-//   staging/layers/<diff hex>/       an unpacked layer, whiteouts made
-// and per layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
+//   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made
+// and per unpacked layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
 struct image_staged_layer {
     char *diff_id; // "sha256:<hex>"
     int64_t size; // bytes of content
@@ -109,8 +115,11 @@ int image_commit_staged(struct image_store *images, const char *staging, const s
 
 // ---- the graph driver -----------------------------------------------------------------------------------------------
 
-// What a wall starts from, by descriptors (O_PATH): the diff folders top first, each once, so `len` may be less than the
+// What a wall starts from, by descriptors (O_PATH): the layers' trees top first, each once, so `len` may be less than the
 // image's number of layers; none for an image without layers. Caller closes with image_layers_done().
+//
+// A layer that is a file is mounted when it is first wanted, once, and stays so until it is removed or everything stops. Nobody counts
+// its users: whatever stacks it holds the mount's file system by itself, beyond the mount's end. A next life finds the mounts again.
 struct image_layers {
     int *fds;
     size_t len;
@@ -120,10 +129,13 @@ struct image_layers {
 int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
                       struct image_layers *out, struct err *err);
 void image_layers_done(struct image_layers *layers);
-// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. What is missing is
-// made, once for a layer: of two callers the second waits.
+// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. For a layer that is one already,
+// that file; else what is missing is made, once for a layer: of two callers the second waits.
 int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
                      struct err *err);
-const char *image_driver_name(const struct image_store *images); // "overlay2": what Docker's clients know
+void image_unmount_all(struct image_store *images); // nothing of ours is on the host any more; what is stacked goes on
+const char *image_driver_name(const struct image_store *images); // of new layers, as Docker's clients know it: "overlay2", "erofs"
+// What `docker info` says of it: pairs of key and value, in the arena.
+void image_driver_status(const struct image_store *images, struct arena *arena, struct strv *out);
 
 #endif

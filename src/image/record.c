@@ -1,7 +1,7 @@
 // The records: images, what names them, and the layers (chains) they stand on.
 //
 // image_chains.folder is the chain ID (hex) under which a layer's folder lies. A diff is the same whatever stands below it,
-// so a second chain with the same diff ID names the folder of the first. Nothing is counted: an image, a chain, a folder is
+// so a second chain with the same diff ID names the folder of the first, with its graph driver. Nothing is counted: an image, a chain, a folder is
 // in use when a row names it. `hidden` is an image that was deleted while a stopped container still needed its layers.
 #include "base/clock.h"
 #include "base/num.h"
@@ -19,6 +19,7 @@ const char *const image_migrations[] = {
     "CREATE TABLE image_layers(image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
     " chain_id TEXT NOT NULL REFERENCES image_chains(id), PRIMARY KEY(image_id, position));"
     "CREATE INDEX image_layers_by_chain ON image_layers(chain_id);",
+    "ALTER TABLE image_chains ADD COLUMN driver TEXT NOT NULL DEFAULT 'overlay';",
 };
 const size_t image_migration_len = ARRAY_LEN(image_migrations);
 

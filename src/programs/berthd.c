@@ -61,6 +61,7 @@ static const char usage[] =
     "  -p, --pidfile FILE        Write the process id there\n"
     "      --stop-all            Stop all instances, remove everything of this daemon's from the host, and exit;\n"
     "                            a running daemon of the same roots is ended first. Images and volumes stay\n"
+    "  -s, --storage-driver NAME How layers of images are kept: erofs or overlay2 (default erofs where the kernel mounts it)\n"
     "      --tls[=false]         TLS on tcp:// sockets, clients show no certificate; false: none there. One of the two, or\n"
     "                            --tlsverify, is needed for tcp://: who reaches such a socket is root on this host\n"
     "      --tlscacert FILE      With --tlsverify: who signs the clients' certificates\n"
@@ -86,6 +87,7 @@ static const struct option long_options[] = {
     { "log-level", required_argument, NULL, 'l' },
     { "pidfile", required_argument, NULL, 'p' },
     { "stop-all", no_argument, NULL, OPT_STOP_ALL },
+    { "storage-driver", required_argument, NULL, 's' },
     { "tls", optional_argument, NULL, OPT_TLS },
     { "tlscacert", required_argument, NULL, OPT_TLSCACERT },
     { "tlscert", required_argument, NULL, OPT_TLSCERT },
@@ -141,6 +143,9 @@ static void set_option(struct options *options, int option, const char *value)
         if (options->host_len == HOST_MAX)
             fail("more than %d --host", HOST_MAX);
         options->hosts[options->host_len++] = value;
+        break;
+    case 's':
+        options->engine.storage_driver = value;
         break;
     case OPT_TLS:
         if (value && !str_eq(value, "true") && !str_eq(value, "false"))
@@ -201,7 +206,7 @@ static struct options parse_options(int argc, char *argv[])
 {
     struct options options = { .engine = { .data_root = "/var/lib/berth", .exec_root = "/run/berth" }, .level = LOG_INFO };
     int option;
-    while ((option = getopt_long(argc, argv, "DG:H:l:p:v", long_options, NULL)) != -1)
+    while ((option = getopt_long(argc, argv, "DG:H:l:p:s:v", long_options, NULL)) != -1)
         set_option(&options, option, optarg);
     if (optind < argc)
         fail("unexpected argument: %s", argv[optind]);

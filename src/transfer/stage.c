@@ -20,13 +20,23 @@ static int make_folder(int staging_fd, const char *name, struct err *err)
     return fd >= 0 ? fd : err_errno(err, errno, "staging folder %s", name);
 }
 
+static int read_form(struct stage *stage, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64);
+    struct err missing = { 0 };
+    if (file_read_at(stage->staging_fd, LAYER_FORM_NAME, &text, &missing) < 0)
+        return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
+    stage->erofs = str_eq(buf_text(&text), LAYER_FORM_EROFS);
+    return stage->erofs ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "layers in the form \"%s\" are not known", buf_text(&text));
+}
+
 int stage_open(struct stage *stage, int staging_fd, FILE *report, struct err *err)
 {
     stage->staging_fd = staging_fd;
     stage->report = report;
     stage->layers_fd = make_folder(staging_fd, "layers", err);
     stage->blobs_fd = stage->layers_fd < 0 ? -1 : make_folder(staging_fd, "blobs", err);
-    return stage->blobs_fd < 0 ? -1 : 0;
+    return stage->blobs_fd < 0 ? -1 : read_form(stage, err);
 }
 
 void stage_done(struct stage *stage)
@@ -86,10 +96,31 @@ static int add_layer(struct stage *stage, struct layer_result *result, size_t *i
     return 0;
 }
 
+static int new_file(int folder, const char *name, struct err *err)
+{
+    int fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : err_errno(err, errno, "staged layer: %s", name);
+}
+
+// The layer as one EROFS image and its recipe; opaque folders are marked in it.
+static int write_image(struct source *source, int folder, struct layer_result *out, struct err *err)
+{
+    const struct layer_erofs_options options = { 0 };
+    struct layer_erofs_result result;
+    _cleanup_close_ int image = new_file(folder, LAYER_IMAGE_NAME, err);
+    _cleanup_close_ int recipe = image < 0 ? -1 : new_file(folder, LAYER_RECIPE_NAME, err);
+    if (recipe < 0 || layer_erofs_write(source_read, source, image, recipe, &options, &result, err) < 0)
+        return -1;
+    *out = (struct layer_result){ .size = result.size };
+    memcpy(out->diff_id, result.diff_id, sizeof(out->diff_id));
+    return 0;
+}
+
 static int unpack(struct stage *stage, struct source *source, struct layer_result *out, struct err *err)
 {
     _cleanup_close_ int folder = make_folder(stage->layers_fd, UNPACKING, err);
-    if (folder < 0 || layer_unpack(source_read, source, folder, out, err) < 0)
+    if (folder < 0 || (stage->erofs ? write_image(source, folder, out, err)
+                                    : layer_unpack(source_read, source, folder, out, err)) < 0)
         return -1;
     if (source_drain(source, err) == 0)
         return 0;

@@ -1,4 +1,4 @@
-// What a load leaves for the daemon: unpacked layers by DiffID, configs by digest, and one report line per image.
+// What a load leaves for the daemon: layers by DiffID, unpacked or as EROFS images, configs by digest, and one report line per image.
 // Private to the room.
 #ifndef TRANSFER_STAGE_H
 #define TRANSFER_STAGE_H
@@ -21,6 +21,7 @@ struct stage_layer {
 struct stage {
     int staging_fd; // borrowed
     int layers_fd, blobs_fd;
+    bool erofs; // layers become images, as the staging folder says
     FILE *report;
     struct stage_layer *layers;
     size_t len, capacity;

@@ -23,8 +23,9 @@ int transfer_jail(int staging_fd, struct err *err);
 
 // Both leave in the staging folder, for image_commit_staged():
 //     blobs/<hex>            configs, their exact bytes
-//     layers/<diff hex>/     unpacked layers; one that several images share is there once
-// and need it empty. On failure the folder holds leftovers: remove it as a whole. Nothing is synced.
+//     layers/<diff hex>/     layers, one that several images share once; unpacked, or in the form that the folder's file "form"
+//                            names (layer/layer.h)
+// and need it empty but for that file. On failure the folder holds leftovers: remove it as a whole. Nothing is synced.
 // invalid_argument: the archive is damaged, lies about a digest or is of no known form.
 //
 // Every archive form that docker and podman write: docker-archive with manifest.json (v1.2 layout with <id>/layer.tar
