@@ -6,7 +6,7 @@
 #include "stage.h"
 #include "json/json.h"
 
-#define LOAD_DOCUMENT_MAX ((size_t)4 << 20) // manifest, index, config: bytes
+#define LOAD_DOCUMENT_MAX SPOOL_DOCUMENT_MAX // manifest, index, config: bytes
 #define LOAD_IMAGES_MAX 1000
 
 struct load {

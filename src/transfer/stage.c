@@ -10,7 +10,11 @@
 #include "base/fd.h"
 #include "base/file.h"
 
-#define UNPACKING ".unpacking" // a layer's name until its DiffID is known
+// A layer under way: until its DiffID is known its folder has a name of its own.
+struct unpacked {
+    char name[24];
+    struct layer_result result;
+};
 
 static int make_folder(int staging_fd, const char *name, struct err *err)
 {
@@ -32,6 +36,7 @@ static int read_form(struct stage *stage, struct err *err)
 
 int stage_open(struct stage *stage, int staging_fd, FILE *report, struct err *err)
 {
+    mutex_init(&stage->lock, 0);
     stage->staging_fd = staging_fd;
     stage->report = report;
     stage->layers_fd = make_folder(staging_fd, "layers", err);
@@ -70,30 +75,45 @@ static int check_utf8(const struct strv *names, struct err *err)
     return 0;
 }
 
-// Takes over what `result` owns, on success.
-static int add_layer(struct stage *stage, struct layer_result *result, size_t *index, struct err *err)
+static void unpacked_drop(struct stage *stage, struct unpacked *unpacked)
 {
-    const struct stage_layer *same = stage_find(stage, result->diff_id);
-    if (same) {
-        *index = (size_t)(same - stage->layers);
-        layer_result_done(result);
-        return file_remove_tree(stage->layers_fd, UNPACKING, err);
-    }
+    layer_result_done(&unpacked->result);
+    file_remove_tree(stage->layers_fd, unpacked->name, NULL);
+}
+
+static int new_layer(struct stage *stage, struct unpacked *unpacked, size_t *index, struct err *err) REQUIRES(&stage->lock)
+{
+    const char *diff_id = unpacked->result.diff_id;
     if (stage->len >= STAGE_LAYERS_TOTAL)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d layers", STAGE_LAYERS_TOTAL);
-    if (check_utf8(&result->opaque, err) < 0)
-        return -1;
-    if (renameat(stage->layers_fd, UNPACKING, stage->layers_fd, result->diff_id + strlen("sha256:")) < 0)
-        return err_errno(err, errno, "layer %s", result->diff_id);
+    if (renameat(stage->layers_fd, unpacked->name, stage->layers_fd, diff_id + strlen("sha256:")) < 0)
+        return err_errno(err, errno, "layer %s", diff_id);
     if (stage->len == stage->capacity) {
         stage->capacity = stage->capacity ? stage->capacity * 2 : 16;
         stage->layers = mem_grow(stage->layers, stage->capacity * sizeof(*stage->layers));
     }
     struct stage_layer *layer = &stage->layers[stage->len];
-    *layer = (struct stage_layer){ .size = result->size, .opaque = result->opaque };
-    memcpy(layer->diff_id, result->diff_id, sizeof(layer->diff_id));
+    *layer = (struct stage_layer){ .size = unpacked->result.size, .opaque = unpacked->result.opaque };
+    memcpy(layer->diff_id, diff_id, sizeof(layer->diff_id));
+    unpacked->result.opaque = (struct strv){ 0 };
     *index = stage->len++;
     return 0;
+}
+
+// Uses `unpacked` up, in any case.
+static int add_layer(struct stage *stage, struct unpacked *unpacked, size_t *index, struct err *err)
+{
+    int done = check_utf8(&unpacked->result.opaque, err);
+    mutex_lock(&stage->lock);
+    const struct stage_layer *same = done == 0 ? stage_find(stage, unpacked->result.diff_id) : NULL;
+    if (same)
+        *index = (size_t)(same - stage->layers);
+    else if (done == 0)
+        done = new_layer(stage, unpacked, index, err);
+    mutex_unlock(&stage->lock);
+    if (same || done < 0)
+        unpacked_drop(stage, unpacked);
+    return done;
 }
 
 static int new_file(int folder, const char *name, struct err *err)
@@ -116,16 +136,26 @@ static int write_image(struct source *source, int folder, struct layer_result *o
     return 0;
 }
 
-static int unpack(struct stage *stage, struct source *source, struct layer_result *out, struct err *err)
+static int unpack_into(struct stage *stage, const char *name, struct source *source, struct layer_result *out, struct err *err)
 {
-    _cleanup_close_ int folder = make_folder(stage->layers_fd, UNPACKING, err);
-    if (folder < 0 || (stage->erofs ? write_image(source, folder, out, err)
-                                    : layer_unpack(source_read, source, folder, out, err)) < 0)
+    _cleanup_close_ int folder = make_folder(stage->layers_fd, name, err);
+    if (folder < 0)
         return -1;
-    if (source_drain(source, err) == 0)
-        return 0;
-    layer_result_done(out);
-    return -1;
+    return stage->erofs ? write_image(source, folder, out, err) : layer_unpack(source_read, source, folder, out, err);
+}
+
+static int unpack(struct stage *stage, struct source *source, struct unpacked *out, struct err *err)
+{
+    *out = (struct unpacked){ 0 };
+    mutex_lock(&stage->lock);
+    snprintf(out->name, sizeof(out->name), ".unpacking-%u", stage->next++);
+    mutex_unlock(&stage->lock);
+    int done = unpack_into(stage, out->name, source, &out->result, err);
+    if (done == 0)
+        done = source_drain(source, err);
+    if (done < 0)
+        unpacked_drop(stage, out);
+    return done;
 }
 
 // A plain tar's digest is its DiffID: hashing it twice would be for nothing.
@@ -150,7 +180,7 @@ static int check_blob(struct source *source, const struct layer_result *result, 
 }
 
 static int unpack_member(struct stage *stage, const struct spool *spool, const struct spool_member *member,
-                         const struct stage_claim *claim, struct layer_result *out, struct err *err)
+                         const struct stage_claim *claim, struct unpacked *out, struct err *err)
 {
     char id[13] = "";
     if (claim->progress_id || claim->diff_id)
@@ -163,44 +193,89 @@ static int unpack_member(struct stage *stage, const struct spool *spool, const s
     if (claim->blob && needs_digest(fd))
         source.digest = layer_digest_new();
     int done = unpack(stage, &source, out, err);
-    if (done == 0 && check_blob(&source, out, claim->blob, err) < 0) {
-        layer_result_done(out);
+    if (done == 0 && check_blob(&source, &out->result, claim->blob, err) < 0) {
+        unpacked_drop(stage, out);
         done = -1;
     }
     layer_digest_free(source.digest);
     return done;
 }
 
+static bool find_member(struct stage *stage, const struct spool_member *member, const struct stage_claim *claim, size_t *index)
+{
+    mutex_lock(&stage->lock);
+    const struct stage_layer *same = claim->diff_id ? stage_find(stage, claim->diff_id) : NULL;
+    if (same)
+        *index = (size_t)(same - stage->layers);
+    else if (member->layer)
+        *index = member->layer - 1;
+    mutex_unlock(&stage->lock);
+    return same || member->layer;
+}
+
+// What passed is a plain tar: its digest is its DiffID.
+static int check_passed(const struct stage *stage, const struct spool_member *member, const char *claimed, struct err *err)
+{
+    if (!member->passed || !member->layer || !claimed)
+        return 0;
+    const char *found = stage->layers[member->layer - 1].diff_id;
+    return str_eq(found, claimed) ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "content of blob %s has another digest: %s", claimed, found);
+}
+
 int stage_member(struct stage *stage, const struct spool *spool, struct spool_member *member,
                  const struct stage_claim *claim, size_t *index, struct err *err)
 {
-    const struct stage_layer *same = claim->diff_id ? stage_find(stage, claim->diff_id) : NULL;
-    if (same || member->layer) {
-        *index = same ? (size_t)(same - stage->layers) : member->layer - 1;
+    struct unpacked unpacked;
+    if (check_passed(stage, member, claim->blob, err) < 0)
+        return -1;
+    if (find_member(stage, member, claim, index))
         return 0;
-    }
-    struct layer_result result;
-    if (unpack_member(stage, spool, member, claim, &result, err) < 0)
+    if (member->failure)
+        return err_set(err, member->failure->class, "%s", member->failure->message);
+    if (unpack_member(stage, spool, member, claim, &unpacked, err) < 0 || add_layer(stage, &unpacked, index, err) < 0)
         return -1;
-    if (add_layer(stage, &result, index, err) < 0) {
-        layer_result_done(&result);
-        return -1;
-    }
     member->layer = *index + 1;
     spool_drop(spool, member);
     return 0;
 }
 
+static int stage_source(struct stage *stage, struct source *source, size_t *index, struct err *err)
+{
+    struct unpacked unpacked;
+    return unpack(stage, source, &unpacked, err) < 0 ? -1 : add_layer(stage, &unpacked, index, err);
+}
+
 int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err)
 {
     struct source source = { .fd = fd };
-    struct layer_result result;
-    if (unpack(stage, &source, &result, err) < 0)
+    return stage_source(stage, &source, index, err);
+}
+
+// The name's part that people know a layer by: a blob's digest, or the folder's of a "layer.tar".
+static void short_name(const char *name, char id[13])
+{
+    const char *end = strrchr(name, '/');
+    if (end && str_eq(end, "/layer.tar")) {
+        const char *start = memrchr(name, '/', (size_t)(end - name));
+        name = start ? start + 1 : name;
+    } else if (end) {
+        name = end + 1;
+    }
+    snprintf(id, 13, "%.*s", (int)strcspn(name, "/"), name);
+}
+
+int stage_passing(void *context, struct spool_member *member, layer_read_fn *read, void *reader, struct err *err)
+{
+    struct stage *stage = context;
+    char id[13];
+    size_t index;
+    short_name(member->name, id);
+    struct source source = { .fd = -1, .below = read, .below_context = reader, .report = stage->report, .id = id,
+                             .status = "Loading layer", .total = member->size };
+    if (stage_source(stage, &source, &index, err) < 0)
         return -1;
-    if (add_layer(stage, &result, index, err) == 0)
-        return 0;
-    layer_result_done(&result);
-    return -1;
+    member->layer = index + 1;
+    return 0;
 }
 
 // ---- images ---------------------------------------------------------------------------------------------------------
