@@ -41,10 +41,9 @@ static bool is_whole(int folder_fd)
            fstatat(folder_fd, LAYER_RECIPE_NAME, &recipe, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(recipe.st_mode);
 }
 
-static int open_mounted(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err)
+static char *path_of(const struct image_store *images, const char *folder, struct arena *arena)
 {
-    *path = arena_printf(arena, "%s/%s", images->mounts_path, folder);
-    return image_mount_layer(images, folder, err);
+    return arena_printf(arena, "%s/%s", images->mounts_path, folder);
 }
 
 static int open_image(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err)
@@ -62,6 +61,7 @@ const struct image_driver image_driver_erofs = {
     .name = "erofs",
     .complete = complete,
     .is_whole = is_whole,
-    .open = open_mounted,
+    .open = image_mount_layer,
+    .path = path_of,
     .open_image = open_image,
 };

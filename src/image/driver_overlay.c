@@ -34,13 +34,15 @@ static bool is_whole(int folder_fd)
     return true; // it was synced before it got its name
 }
 
-static int open_folder(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err)
+static int open_folder(struct image_store *images, const char *folder, struct err *err)
 {
     int fd = openat(images->layers_fd, folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, errno, "open");
-    *path = arena_printf(arena, "%s/layers/%s", images->root_path, folder);
-    return fd;
+    return fd < 0 ? err_errno(err, errno, "open") : fd;
+}
+
+static char *path_of(const struct image_store *images, const char *folder, struct arena *arena)
+{
+    return arena_printf(arena, "%s/layers/%s", images->root_path, folder);
 }
 
 const struct image_driver image_driver_overlay = {
@@ -49,5 +51,6 @@ const struct image_driver image_driver_overlay = {
     .complete = complete,
     .is_whole = is_whole,
     .open = open_folder,
+    .path = path_of,
     .open_image = image_guest_open,
 };

@@ -129,6 +129,8 @@ struct image_layers {
 int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
                       struct image_layers *out, struct err *err);
 void image_layers_done(struct image_layers *layers);
+// The paths alone, mounted or not.
+int image_layer_paths(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out, struct err *err);
 // The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. For a layer that is one already,
 // that file; else what is missing is made, once for a layer: of two callers the second waits.
 int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,

@@ -69,8 +69,9 @@ struct image_driver {
     // Makes a staged layer complete, or refuses it; nothing is synced yet.
     int (*complete)(int folder_fd, const struct image_staged_layer *staged, struct err *err);
     bool (*is_whole)(int folder_fd); // not after every crash
-    // The tree, as an O_PATH descriptor that overlayfs stacks, and its path (arena).
-    int (*open)(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
+    // The tree, as an O_PATH descriptor that overlayfs stacks; where it is (arena), then and later.
+    int (*open)(struct image_store *images, const char *folder, struct err *err);
+    char *(*path)(const struct image_store *images, const char *folder, struct arena *arena);
     // The layer as an EROFS image for guests: a readable descriptor, and its path (arena).
     int (*open_image)(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
 };

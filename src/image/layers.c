@@ -38,13 +38,27 @@ static int find_place(struct image_store *images, const struct image *image, siz
 static int open_place(struct image_store *images, const struct place *place, bool for_guest, struct image_layers *out,
                       struct err *err)
 {
-    char *path;
     const struct image_driver *driver = image_driver_by_word(place->driver);
-    int fd = (for_guest ? driver->open_image : driver->open)(images, place->folder, place->arena, &path, err);
+    char *path = for_guest ? NULL : driver->path(images, place->folder, place->arena);
+    int fd = for_guest ? driver->open_image(images, place->folder, place->arena, &path, err)
+                       : driver->open(images, place->folder, err);
     if (fd < 0)
         return err_wrap(err, "layer %.12s", place->folder);
     out->fds[out->len++] = fd;
     strv_push_arena(&out->paths, place->arena, path);
+    return 0;
+}
+
+int image_layer_paths(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out, struct err *err)
+{
+    for (size_t i = image->chain_ids.len; i-- > 0;) {
+        struct place place = { .arena = arena };
+        if (find_place(images, image, i, &place, err) < 0)
+            return -1;
+        const char *path = image_driver_by_word(place.driver)->path(images, place.folder, arena);
+        if (!strv_has(out, path))
+            strv_push_arena(out, arena, path);
+    }
     return 0;
 }
 

@@ -268,7 +268,7 @@ int stage_passing(void *context, struct spool_member *member, layer_read_fn *rea
 {
     struct stage *stage = context;
     char id[13];
-    size_t index;
+    size_t index = 0;
     short_name(member->name, id);
     struct source source = { .fd = -1, .below = read, .below_context = reader, .report = stage->report, .id = id,
                              .status = "Loading layer", .total = member->size };

@@ -60,6 +60,8 @@ def test_the_driver_is_shown(start, busybox, word, name):
     assert status['Backing Filesystem'] == 'extfs'
     assert ('Mounted from' in status) == (name == 'erofs')
     container = docker.ok('create', *CONTAINER, 'bb')
+    place = docker.engine.state if name == 'erofs' else docker.engine.data
+    assert docker.inspect(container)['GraphDriver']['Data']['LowerDir'].startswith(place + '/layers/')
     for one in (docker.inspect(container), docker.inspect('bb')):
         assert one['GraphDriver']['Name'] == name
     docker.ok('rm', container)
