@@ -50,6 +50,7 @@ static const struct json_field staged_fields[] = {
     JSON_FIELD("config_digest", JSON_TEXT, struct image_staged, config_digest, .required = true),
     JSON_FIELD("references", JSON_TEXTS, struct image_staged, references),
     JSON_FIELD("layers", JSON_LIST, struct image_staged, layers, .sub = &staged_layer_table),
+    JSON_FIELD("manifest", JSON_STRUCT_PTR, struct image_staged, manifest, .sub = &image_manifest_table),
 };
 const struct json_table image_staged_table = JSON_TABLE(struct image_staged, staged_fields);
 
@@ -141,6 +142,20 @@ static int check_history(const struct commit *commit, struct err *err)
     return layers > commit->layer_len
                ? err_set(err, ERR_INVALID_ARGUMENT, "too many non-empty layers in History section")
                : 0;
+}
+
+// A name of a repository that no reference has, or a text that is another: the worker was at fault.
+static int check_manifest(const struct commit *commit, struct err *err)
+{
+    const struct image_manifest *manifest = commit->staged->manifest;
+    struct image_ref ref;
+    char digest[OCI_DIGEST_SIZE];
+    if (!manifest)
+        return 0;
+    image_digest(manifest->text, strlen(manifest->text), digest);
+    if (!str_eq(digest, manifest->digest))
+        return err_set(err, ERR_INVALID_ARGUMENT, "manifest: digest is %s, expected %.80s", digest, manifest->digest);
+    return image_ref_parse(manifest->repository, false, commit->arena, &ref, err);
 }
 
 // ---- making the staged folders complete -----------------------------------------------------------------------------
@@ -291,7 +306,7 @@ static int insert_records(struct commit *commit, struct err *err)
     for (size_t i = 0; i < commit->staged->references.len; i++)
         if (image_put_reference(commit->images, &commit->refs[i], id, err) < 0)
             return -1;
-    return 0;
+    return commit->staged->manifest ? image_put_manifest(commit->images, id, commit->staged->manifest, err) : 0;
 }
 
 static int take_over(struct commit *commit, struct err *err)
@@ -312,7 +327,7 @@ int image_commit_staged(struct image_store *images, const char *staging, const s
     _cleanup_(commit_done) struct commit commit = { .images = images, .arena = arena, .staged = staged, .staging_fd = -1,
                                                     .layers_fd = -1 };
     if (open_staging(&commit, staging, err) < 0 || read_config(&commit, err) < 0 || check_references(&commit, err) < 0 ||
-        check_layers(&commit, err) < 0 || check_history(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
+        check_manifest(&commit, err) < 0 || check_layers(&commit, err) < 0 || check_history(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
         return -1;
     mutex_lock(&images->lock);
     int result = take_over(&commit, err);

@@ -56,6 +56,13 @@ static int open_image(struct image_store *images, const char *folder, struct are
     return fd;
 }
 
+static int open_recipe(struct image_store *images, const char *folder, struct err *err)
+{
+    _cleanup_free_ char *name = mem_printf("%s/" LAYER_RECIPE_NAME, folder);
+    int fd = openat(images->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "open") : fd;
+}
+
 const struct image_driver image_driver_erofs = {
     .word = "erofs",
     .name = "erofs",
@@ -64,4 +71,5 @@ const struct image_driver image_driver_erofs = {
     .open = image_mount_layer,
     .path = path_of,
     .open_image = open_image,
+    .open_recipe = open_recipe,
 };

@@ -88,6 +88,16 @@ int image_collect(struct image_store *images, image_in_use_fn *in_use, void *con
 
 // ---- taking over what a worker staged -------------------------------------------------------------------------------
 
+// A manifest of an image as a registry has it.
+struct image_manifest {
+    char *image_id; // empty in what a worker stages
+    char *repository; // "docker.io/library/debian"
+    char *digest, *media_type;
+    char *text; // its exact bytes
+    int64_t shared; // image_manifests(): so many layers, from the lowest, are those of the image that was asked for
+};
+extern const struct json_table image_manifest_table;
+
 // The worker writes into a folder of ours and ends with a list of images in this form:
 //   staging/blobs/<hex>              the config
 //   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made
@@ -101,9 +111,12 @@ struct image_staged {
     char *config_digest; // "sha256:<hex>"
     struct strv references; // as the archive says them; normalised here
     struct json_list layers; // struct image_staged_layer, bottom first
+    struct image_manifest *manifest; // NULL: it comes from no registry
 };
 extern const struct json_table image_staged_table;
 
+// The size of a layer that some image has, -1: none has it. It may be gone by the time of a commit, which then says so.
+int image_layer_size(struct image_store *images, const char *diff_id, int64_t *size, struct err *err);
 // A fresh <root>/staging/<random>/; returns its O_PATH|O_DIRECTORY descriptor and, in name (malloc'ed), the folder's name.
 int image_staging_new(struct image_store *images, char **name, struct err *err);
 void image_staging_remove(struct image_store *images, const char *name);
@@ -112,6 +125,17 @@ void image_staging_remove(struct image_store *images, const char *name);
 // layers than there are, a reference is none, or a layer is neither staged nor known.
 int image_commit_staged(struct image_store *images, const char *staging, const struct image_staged *staged,
                         struct arena *arena, char **id, struct err *err);
+
+// ---- for pushing ----------------------------------------------------------------------------------------------------
+
+// The manifests that registries have of this image, then those of images that share layers with it: struct image_manifest, a few
+// at most.
+int image_manifests(struct image_store *images, const char *id, struct arena *arena, struct json_list *out, struct err *err);
+// What a push has made: the manifest, and "repository@digest" as one of the image's references.
+int image_record_push(struct image_store *images, const struct image_manifest *manifest, struct err *err);
+// What gives the exact tar of the image's layer number `index` back (layer_recipe_open()): two readable descriptors. 1; 0 when there
+// is none: the layer lies unpacked, and its tar's order, headers and padding are in no folder.
+int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err);
 
 // ---- the graph driver -----------------------------------------------------------------------------------------------
 

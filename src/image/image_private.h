@@ -57,6 +57,8 @@ int image_references_of(struct image_store *images, const char *id, struct arena
                         struct err *err);
 // Points the reference at the image; inside a transaction.
 int image_put_reference(struct image_store *images, const struct image_ref *ref, const char *id, struct err *err);
+// Inside a transaction; one that is there stays.
+int image_put_manifest(struct image_store *images, const char *id, const struct image_manifest *manifest, struct err *err);
 // The key of a reference: "docker.io/library/debian:bookworm"; with a digest the tag is left out.
 char *image_ref_key(const struct image_ref *ref, struct arena *arena);
 
@@ -74,6 +76,8 @@ struct image_driver {
     char *(*path)(const struct image_store *images, const char *folder, struct arena *arena);
     // The layer as an EROFS image for guests: a readable descriptor, and its path (arena).
     int (*open_image)(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
+    // What gives the tar back, together with that; NULL: nothing does.
+    int (*open_recipe)(struct image_store *images, const char *folder, struct err *err);
 };
 extern const struct image_driver image_driver_overlay, image_driver_erofs;
 

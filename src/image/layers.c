@@ -116,6 +116,23 @@ void image_layers_done(struct image_layers *layers)
     *layers = (struct image_layers){ 0 };
 }
 
+int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct place place = { .arena = &arena };
+    char *path;
+    if (find_place(images, image, index, &place, err) < 0)
+        return -1;
+    const struct image_driver *driver = image_driver_by_word(place.driver);
+    if (!driver->open_recipe)
+        return 0;
+    _cleanup_close_ int recipe = driver->open_recipe(images, place.folder, err);
+    if (recipe < 0 || (*image_fd = driver->open_image(images, place.folder, &arena, &path, err)) < 0)
+        return err_wrap(err, "layer %.12s", place.folder);
+    *recipe_fd = take_fd(&recipe);
+    return 1;
+}
+
 // ---- publishing and taking away -------------------------------------------------------------------------------------
 
 int image_trash_layer(struct image_store *images, const char *folder, char **trash, struct err *err)

@@ -18,7 +18,7 @@ int load_check_text(const struct buf *text, const char *digest, struct err *err)
 
 // ---- one image ------------------------------------------------------------------------------------------------------
 
-static int check_config(const struct oci_image_config *config, size_t layer_len, struct err *err)
+int load_check_config(const struct oci_image_config *config, size_t layer_len, struct err *err)
 {
     const struct strv *diff_ids = &config->rootfs.diff_ids;
     if (!str_empty(config->os) && !str_eq(config->os, "linux"))
@@ -87,7 +87,7 @@ int load_image(struct load *load, const struct load_image *image, struct err *er
     if (json_decode_text(&oci_image_config_table, buf_text(&image->config), image->config.size, &config, &arena, NULL,
                          err) < 0)
         return err_wrap(err, "image config");
-    if (check_config(&config, image->layers.len, err) < 0)
+    if (load_check_config(&config, image->layers.len, err) < 0)
         return -1;
     size_t indexes[STAGE_LAYERS_MAX];
     stage_ahead(load, image, &config.rootfs.diff_ids);
@@ -97,7 +97,7 @@ int load_image(struct load *load, const struct load_image *image, struct err *er
     char digest[72];
     if (stage_config(load->stage, buf_text(&image->config), image->config.size, digest, err) < 0)
         return -1;
-    return stage_image(load->stage, digest, &image->references, indexes, image->layers.len, err);
+    return stage_image(load->stage, digest, &image->references, indexes, image->layers.len, NULL, err);
 }
 
 // ---- docker-archive: manifest.json ----------------------------------------------------------------------------------

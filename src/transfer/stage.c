@@ -81,6 +81,15 @@ static void unpacked_drop(struct stage *stage, struct unpacked *unpacked)
     file_remove_tree(stage->layers_fd, unpacked->name, NULL);
 }
 
+static struct stage_layer *grow(struct stage *stage) REQUIRES(&stage->lock)
+{
+    if (stage->len == stage->capacity) {
+        stage->capacity = stage->capacity ? stage->capacity * 2 : 16;
+        stage->layers = mem_grow(stage->layers, stage->capacity * sizeof(*stage->layers));
+    }
+    return &stage->layers[stage->len++];
+}
+
 static int new_layer(struct stage *stage, struct unpacked *unpacked, size_t *index, struct err *err) REQUIRES(&stage->lock)
 {
     const char *diff_id = unpacked->result.diff_id;
@@ -88,15 +97,11 @@ static int new_layer(struct stage *stage, struct unpacked *unpacked, size_t *ind
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d layers", STAGE_LAYERS_TOTAL);
     if (renameat(stage->layers_fd, unpacked->name, stage->layers_fd, diff_id + strlen("sha256:")) < 0)
         return err_errno(err, errno, "layer %s", diff_id);
-    if (stage->len == stage->capacity) {
-        stage->capacity = stage->capacity ? stage->capacity * 2 : 16;
-        stage->layers = mem_grow(stage->layers, stage->capacity * sizeof(*stage->layers));
-    }
-    struct stage_layer *layer = &stage->layers[stage->len];
+    struct stage_layer *layer = grow(stage);
     *layer = (struct stage_layer){ .size = unpacked->result.size, .opaque = unpacked->result.opaque };
     memcpy(layer->diff_id, diff_id, sizeof(layer->diff_id));
     unpacked->result.opaque = (struct strv){ 0 };
-    *index = stage->len++;
+    *index = stage->len - 1;
     return 0;
 }
 
@@ -251,6 +256,41 @@ int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err)
     return stage_source(stage, &source, index, err);
 }
 
+int stage_blob(struct stage *stage, int fd, int64_t size, const struct stage_claim *claim, size_t *index, struct err *err)
+{
+    struct source source = { .fd = fd, .report = stage->report, .id = claim->progress_id, .status = "Downloading", .total = size,
+                             .digest = layer_digest_new() };
+    struct unpacked unpacked;
+    int done = unpack(stage, &source, &unpacked, err);
+    // What can't be unpacked is first of all not what was asked for, where that is so.
+    if (done < 0 && err->class == ERR_INVALID_ARGUMENT && source_drain(&source, NULL) == 0)
+        check_blob(&source, &(struct layer_result){ 0 }, claim->blob, err);
+    if (done == 0 && check_blob(&source, &unpacked.result, claim->blob, err) < 0) {
+        unpacked_drop(stage, &unpacked);
+        done = -1;
+    }
+    layer_digest_free(source.digest);
+    return done < 0 ? -1 : add_layer(stage, &unpacked, index, err);
+}
+
+void stage_diff_id(struct stage *stage, size_t index, char out[72])
+{
+    mutex_lock(&stage->lock);
+    memcpy(out, stage->layers[index].diff_id, 72);
+    mutex_unlock(&stage->lock);
+}
+
+void stage_known(struct stage *stage, const char *diff_id, int64_t size)
+{
+    mutex_lock(&stage->lock);
+    if (!stage_find(stage, diff_id)) {
+        struct stage_layer *layer = grow(stage);
+        *layer = (struct stage_layer){ .size = size };
+        snprintf(layer->diff_id, sizeof(layer->diff_id), "%s", diff_id);
+    }
+    mutex_unlock(&stage->lock);
+}
+
 // The name's part that people know a layer by: a blob's digest, or the folder's of a "layer.tar".
 static void short_name(const char *name, char id[13])
 {
@@ -297,7 +337,7 @@ static json_t *texts(const struct strv *list)
 }
 
 int stage_image(struct stage *stage, const char *config_digest, const struct strv *references, const size_t *layers,
-                size_t layer_len, struct err *err)
+                size_t layer_len, json_t *manifest, struct err *err)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < layer_len; i++) {
@@ -305,6 +345,6 @@ int stage_image(struct stage *stage, const char *config_digest, const struct str
         json_array_append_new(list, json_pack("{s:s, s:I, s:o}", "diff_id", layer->diff_id, "size",
                                               (json_int_t)layer->size, "opaque", texts(&layer->opaque)));
     }
-    return report_line(stage->report, "image", json_pack("{s:s, s:o, s:o}", "config_digest", config_digest,
-                                                         "references", texts(references), "layers", list), err);
+    return report_line(stage->report, "image", json_pack("{s:s, s:o, s:o, s:o*}", "config_digest", config_digest, "references",
+                                                         texts(references), "layers", list, "manifest", manifest), err);
 }

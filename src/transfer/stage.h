@@ -3,6 +3,7 @@
 #ifndef TRANSFER_STAGE_H
 #define TRANSFER_STAGE_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "spool.h"
@@ -59,13 +60,19 @@ void stage_members(struct stage *stage, const struct spool *spool, const struct 
 int stage_passing(void *stage, struct spool_member *member, layer_read_fn *read, void *reader, struct err *err);
 // The same from a stream to its end, for import.
 int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err);
+// The same for a blob of `size` bytes that comes through a pipe; several threads may do so at once: its digest is checked, progress says "Downloading".
+int stage_blob(struct stage *stage, int fd, int64_t size, const struct stage_claim *claim, size_t *index, struct err *err);
+void stage_diff_id(struct stage *stage, size_t index, char out[72]); // of a layer, while others may come
+// A layer that the daemon has already: nothing is staged.
+void stage_known(struct stage *stage, const char *diff_id, int64_t size);
 // The layer with this DiffID, NULL when none is there.
 const struct stage_layer *stage_find(const struct stage *stage, const char *diff_id);
 
 // Keeps the config's bytes; its digest is the image's ID.
 int stage_config(struct stage *stage, const char *text, size_t size, char digest[72], struct err *err);
-// The line about a finished image; `layers` are indexes, bottom first.
+// The line about a finished image; `layers` are indexes, bottom first. `manifest` is what a registry has of it, NULL when it comes
+// from none; taken.
 int stage_image(struct stage *stage, const char *config_digest, const struct strv *references, const size_t *layers,
-                size_t layer_len, struct err *err);
+                size_t layer_len, json_t *manifest, struct err *err);
 
 #endif
