@@ -111,6 +111,13 @@ static struct engine *engine_new(const struct engine_options *options)
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
     mutex_init(&engine->worker_lock, RANK_WORKERS);
+    mutex_init(&engine->pull_lock, 0);
+    cond_init(&engine->pull_ended);
+    for (size_t i = 0; i < options->insecure_registries.len; i++)
+        strv_add(&engine->insecure_registries, options->insecure_registries.items[i]);
+    for (size_t i = 0; i < options->registry_mirrors.len; i++)
+        strv_add(&engine->registry_mirrors, options->registry_mirrors.items[i]);
+    engine->registry_certs = mem_strdup(options->registry_certs);
     cond_init(&engine->worker_wake);
     engine->jobs_tail = &engine->jobs;
     return engine;
@@ -169,6 +176,7 @@ void engine_close(struct engine *engine)
 {
     if (!engine)
         return;
+    pulls_end(engine);
     // Workers first: what was seen is still recorded; then the connections, while the watcher still turns.
     workers_stop(engine);
     drop_clients(engine);
@@ -191,10 +199,15 @@ void engine_close(struct engine *engine)
     free(engine->data_root);
     free(engine->exec_root);
     free(engine->program_dir);
+    strv_done(&engine->insecure_registries);
+    strv_done(&engine->registry_mirrors);
+    free(engine->registry_certs);
     machines_free(engine->machines);
     mutex_done(&engine->disk_lock);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);
+    mutex_done(&engine->pull_lock);
+    cond_done(&engine->pull_ended);
     mutex_done(&engine->worker_lock);
     cond_done(&engine->worker_wake);
     free(engine);
