@@ -1,4 +1,9 @@
 """docker push: what a registry has is not sent again, and what comes back is the same image."""
+import gzip
+import json
+import os
+import subprocess
+
 import pytest
 
 import images
@@ -37,6 +42,63 @@ def test_the_same_bytes_come_back(docker, registry, layers):
         docker.ok('tag', f'{registry.address}/app:{form}', f'{registry.address}/copy:{form}')
         assert f'{form}: digest: {manifest} ' in docker.ok('push', f'{registry.address}/copy:{form}')
         docker.ok('rmi', '-f', image)
+
+
+def unpacked(docker):
+    """Whether layers lie in folders: then their tars are lost."""
+    return docker.engine.name == 'berthd' and docker.ok('info', '-f', '{{.Driver}}') == 'overlay2'
+
+
+def test_what_was_loaded(docker, registry, layers):
+    """No registry knows its layers: their exact tars are made again."""
+    archive, image = images.docker_archive('loaded:1', layers)
+    docker.ok('load', input=archive)
+    name = f'{registry.address}/loaded:1'
+    docker.ok('tag', 'loaded:1', name)
+    if unpacked(docker):
+        result = docker('push', name)
+        assert result.code == 1 and "its tar can't be made again from unpacked files" in result.err
+        return
+    assert docker.ok('push', name).count(': Pushed') == 2
+    manifest = json.loads(registry.manifests['loaded', '1'][1])
+    assert manifest['config']['digest'] == image
+    assert [gzip.decompress(registry.blobs[layer['digest']]) for layer in manifest['layers']] == layers
+    assert all(layer['size'] == len(registry.blobs[layer['digest']]) for layer in manifest['layers'])
+    assert docker.ok('push', name).count('Layer already exists') == 2
+    docker.ok('rmi', '-f', image)
+    docker.ok('pull', name)
+    assert docker.ok('run', '--rm', name, 'cat', '/etc/motd') == 'second layer' and docker.inspect(name)['Id'] == image
+
+
+def test_to_a_real_registry_and_back(docker, real, tmp_path):
+    """Chunks of a large layer; skopeo finds every digest right."""
+    layer = tar([entry('random', data=os.urandom(20 << 20)), entry('zeros', data=b'\0' * (4 << 20))])
+    archive, image = images.docker_archive('large:1', [layer])
+    docker.ok('load', input=archive)
+    name = f'{real}/large:1'
+    docker.ok('tag', 'large:1', name)
+    if unpacked(docker):
+        return
+    docker.ok('push', name)
+    subprocess.run(['skopeo', 'copy', '-q', '--src-tls-verify=false', f'docker://{name}', f'dir:{tmp_path}/copy'], check=True)
+    manifest = json.loads((tmp_path / 'copy/manifest.json').read_text())
+    assert manifest['config']['digest'] == image
+    assert gzip.decompress((tmp_path / 'copy' / manifest['layers'][0]['digest'][7:]).read_bytes()) == layer
+
+
+@pytest.mark.berth
+def test_broken_uploads(docker, registry, layers):
+    if unpacked(docker):
+        return
+    archive, _ = images.docker_archive('loaded:1', layers)
+    docker.ok('load', input=archive)
+    name = f'{registry.address}/loaded:1'
+    docker.ok('tag', 'loaded:1', name)
+    registry.fault('/blobs/uploads/[0-9]', registries.html(413))
+    result = docker('push', name)
+    assert result.code == 1 and 'answered 413 with text/html' in result.err, result
+    assert not registry.manifests
+    docker.ok('push', name)
 
 
 def test_all_tags(docker, registry, layers):
