@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-kvm check-full bench bench-vm bench-layer install clean
+.PHONY: help all guest deps run stop check check-kvm check-full bench bench-vm bench-layer bench-image install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ deps: ## install the packages that building, running and testing need (root)
 	@tools/deps build run check
 
 # What follows is Python, which a bare machine lacks: it can't install itself.
-guest check check-kvm check-full bench bench-vm: /usr/bin/python3
+guest check check-kvm check-full bench bench-vm bench-image: /usr/bin/python3
 /usr/bin/python3:
 	@tools/deps build run check
 
@@ -50,6 +50,9 @@ bench-vm: ## berth-vmm beside QEMU's microvm on an emulated KVM; the VM wall bes
 
 bench-layer: ## a layer as an EROFS image, as folders, and by MKFS_EROFS=PROGRAM (1.7 or later) if given (root)
 	@bench/layer
+
+bench-image: ## docker load here with both storage drivers, and on Debian 12's and sid's dockerd (root)
+	@bench/image
 
 install: all ## install the programs below $(DESTDIR)$(PREFIX), and the microVMs' kernel if `make guest` made it
 	@tools/install "$(DESTDIR)$(PREFIX)"

@@ -143,6 +143,11 @@ char *status_words(const struct engine_container *container, int64_t now_ns, str
 // The name a container's image is shown by: as typed, or its id once that name means another image.
 char *image_shown(struct engine *engine, const struct engine_container *container, struct arena *arena);
 
+// ---- registries (registry.c) ----------------------------------------------------------------------------------------
+
+json_t *registry_auth(struct call *call, const char *header); // NULL: says nothing. A reference
+struct engine_login registry_login(const json_t *auth); // its texts are the object's
+
 // ---- handlers -------------------------------------------------------------------------------------------------------
 
 api_handler handle_system_ping, handle_system_version, handle_system_info, handle_system_events;
@@ -152,7 +157,8 @@ api_handler handle_container_list, handle_container_create, handle_container_ins
     handle_container_wait, handle_container_attach, handle_container_logs;
 api_handler handle_exec_create, handle_exec_start, handle_exec_resize, handle_exec_inspect;
 api_handler handle_image_list, handle_image_inspect, handle_image_history, handle_image_create, handle_image_load,
-    handle_image_delete, handle_image_tag;
+    handle_image_delete, handle_image_tag, handle_image_pull;
+api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_inspect;
 

@@ -181,15 +181,16 @@ int handle_image_load(struct call *call, struct err *err)
     return progress_end(&progress, result, err);
 }
 
-// The client has no pull to fall back on: say what it can do instead.
 int handle_image_create(struct call *call, struct err *err)
 {
     const char *source = httpd_query(call->request, "fromSrc"), *name = httpd_query(call->request, "repo");
     const char *tag = httpd_query(call->request, "tag"), *reference = name;
     struct progress progress = { call };
     struct strv changes;
+    if (!str_empty(httpd_query(call->request, "fromImage")))
+        return handle_image_pull(call, err);
     if (str_empty(source))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "pulling images is not supported yet: load or import them");
+        return err_set(err, ERR_INVALID_ARGUMENT, "neither fromImage nor fromSrc is given");
     if (!str_eq(source, "-"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "importing from a URL is not supported yet: fromSrc must be \"-\"");
     if (!str_empty(name) && !str_empty(tag))

@@ -14,7 +14,7 @@ const struct route api_routes[] = {
     SERVED("GET", "/info", handle_system_info),
     SERVED("GET", "/events", handle_system_events),
     LATER("GET", "/system/df"),
-    LATER("POST", "/auth"),
+    SERVED("POST", "/auth", handle_registry_auth),
 
     SERVED("GET", "/containers/json", handle_container_list),
     SERVED("POST", "/containers/create", handle_container_create),
@@ -60,7 +60,7 @@ const struct route api_routes[] = {
     SERVED("GET", "/images/{name...}/history", handle_image_history),
     LATER("GET", "/images/{name...}/get"),
     LATER("GET", "/images/{name...}/attestations"),
-    LATER("POST", "/images/{name...}/push"),
+    SERVED("POST", "/images/{name...}/push", handle_image_push),
     SERVED("POST", "/images/{name...}/tag", handle_image_tag),
     SERVED("DELETE", "/images/{name...}", handle_image_delete),
     LATER("POST", "/commit"),
@@ -70,7 +70,7 @@ const struct route api_routes[] = {
     LATER("POST", "/build/cancel", .since = 31),
     LATER("POST", "/session", .since = 31),
     LATER("POST", "/grpc"),
-    LATER("GET", "/distribution/{name...}/json", .since = 30),
+    SERVED("GET", "/distribution/{name...}/json", handle_registry_lookup, .since = 30),
 
     SERVED("GET", "/networks", handle_network_list),
     SERVED("GET", "/networks/", handle_network_list),

@@ -42,12 +42,21 @@ int handle_system_version(struct call *call, struct err *err)
 
 // ---- info -----------------------------------------------------------------------------------------------------------
 
+static json_t *shape_pairs(const struct strv *pairs)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i + 1 < pairs->len; i += 2)
+        json_array_append_new(list, json_pack("[s, s]", pairs->items[i], pairs->items[i + 1]));
+    return list;
+}
+
 static json_t *info_counts(const struct engine_info *info)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:[]}", "ID", info->id, "Containers",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "ID", info->id, "Containers",
                      (json_int_t)info->containers, "ContainersRunning", (json_int_t)info->running, "ContainersPaused",
                      (json_int_t)info->paused, "ContainersStopped", (json_int_t)info->stopped, "Images",
-                     (json_int_t)info->images, "Driver", info->driver, "DriverStatus");
+                     (json_int_t)info->images, "Driver", info->driver, "DriverStatus",
+                     shape_pairs(&info->driver_status));
 }
 
 static json_t *info_limits(const struct engine_info *info)

@@ -65,16 +65,17 @@ static int seal_programs(struct engine *engine, struct err *err)
     return 0;
 }
 
-static int open_rooms(struct engine *engine, const char *bip, struct err *err)
+static int open_rooms(struct engine *engine, const struct engine_options *options, struct err *err)
 {
     _cleanup_free_ char *database = mem_printf("%s/berth.db", engine->data_root);
+    const struct image_store_config images = { engine->root_fd, engine->state_fd, options->storage_driver };
     if (store_open(database, &engine->store, err) < 0 ||
         store_migrate(engine->store, "engine", engine_migrations, engine_migration_len, err) < 0 ||
         record_daemon_id(engine->store, engine->id, &engine->created_ns, err) < 0 ||
-        image_store_open(engine->store, engine->root_fd, &engine->images, err) < 0 ||
+        image_store_open(engine->store, &images, &engine->images, err) < 0 ||
         volume_store_open(engine->store, engine->root_fd, engine->data_root, &engine->volumes, err) < 0)
         return -1;
-    const struct net_config config = { .daemon_id = engine->id, .bip = bip };
+    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip };
     return net_open(engine->store, &config, &engine->net, err);
 }
 
@@ -110,6 +111,13 @@ static struct engine *engine_new(const struct engine_options *options)
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
     mutex_init(&engine->worker_lock, RANK_WORKERS);
+    mutex_init(&engine->pull_lock, 0);
+    cond_init(&engine->pull_ended);
+    for (size_t i = 0; i < options->insecure_registries.len; i++)
+        strv_add(&engine->insecure_registries, options->insecure_registries.items[i]);
+    for (size_t i = 0; i < options->registry_mirrors.len; i++)
+        strv_add(&engine->registry_mirrors, options->registry_mirrors.items[i]);
+    engine->registry_certs = mem_strdup(options->registry_certs);
     cond_init(&engine->worker_wake);
     engine->jobs_tail = &engine->jobs;
     return engine;
@@ -128,7 +136,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     cgroup_layout_probe(&engine->cgroups);
     features_probe(&engine->cgroups, &engine->features);
     if (check_kernel(err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
-        open_rooms(engine, options->bip, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
+        open_rooms(engine, options, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
         engine_close(engine);
         return -1;
     }
@@ -168,6 +176,7 @@ void engine_close(struct engine *engine)
 {
     if (!engine)
         return;
+    pulls_end(engine);
     // Workers first: what was seen is still recorded; then the connections, while the watcher still turns.
     workers_stop(engine);
     drop_clients(engine);
@@ -190,10 +199,15 @@ void engine_close(struct engine *engine)
     free(engine->data_root);
     free(engine->exec_root);
     free(engine->program_dir);
+    strv_done(&engine->insecure_registries);
+    strv_done(&engine->registry_mirrors);
+    free(engine->registry_certs);
     machines_free(engine->machines);
     mutex_done(&engine->disk_lock);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);
+    mutex_done(&engine->pull_lock);
+    cond_done(&engine->pull_ended);
     mutex_done(&engine->worker_lock);
     cond_done(&engine->worker_wake);
     free(engine);
@@ -244,6 +258,7 @@ static int remove_host_objects(struct engine *engine, struct err *err)
     snprintf(path, sizeof(path), "berth-%s", engine->id);
     if (net_teardown(engine->net, err) < 0 || cgroup_remove(&engine->cgroups, path, 5 * NS_PER_S, err) < 0)
         return -1;
+    image_unmount_all(engine->images);
     return file_remove_tree(engine->state_fd, "t", err);
 }
 

@@ -24,9 +24,12 @@ struct engine;
 
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
+    const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2"; NULL: chosen
     const char *bip; // the default bridge's address, NULL: chosen
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
+    struct strv insecure_registries, registry_mirrors; // as distribution.h has them; copied
+    const char *registry_certs; // NULL: /etc/docker/certs.d
     const char *accel; // what runs guests: "auto" "kvm" "tcg"; NULL is "auto"
 };
 
@@ -48,6 +51,7 @@ struct engine_info {
     char *cgroup_driver, *cgroup_version; // "cgroupfs", "1" | "2"
     int64_t cpus, memory;
     bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, ipv4_forwarding;
+    struct strv driver_status; // pairs of key and value
     struct strv security_options, warnings; // how guests run is among both
     int64_t now_ns;
 };
@@ -198,6 +202,26 @@ int engine_load(struct engine *engine, int input_fd, bool quiet, engine_progress
                 const struct cancel *cancel, struct err *err);
 int engine_import(struct engine *engine, int input_fd, const char *reference, const char *message, const struct strv *changes,
                   const char *platform, engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err);
+
+// Who a client is to a registry; members may be NULL.
+struct engine_login {
+    const char *username, *password, *identity_token, *registry_token;
+};
+// Fetches an image by tag or digest for a platform (NULL: this machine's). Of several calls for the same at the same time one
+// fetches and all hear of it; it goes on as long as one of them is there. Each line is Docker's: {"status","progressDetail","id"}.
+int engine_pull(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login,
+                engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err);
+// Sends an image to the registry that its name says; tag NULL or "": all tags of that name. Sends only what the registry lacks.
+// not_implemented: that is a layer whose tar the store can't give.
+int engine_push(struct engine *engine, const char *name, const char *tag, const struct engine_login *login, engine_progress_fn *progress,
+                void *context, const struct cancel *cancel, struct err *err);
+// Whether a registry ("host", "host:port", or Docker's "https://index.docker.io/v1/") takes a login; *token (arena) is the identity
+// token that it gave, "" when none. unauthenticated: it does not.
+int engine_registry_login(struct engine *engine, const char *server, const struct engine_login *login, struct arena *arena,
+                          char **token, const struct cancel *cancel, struct err *err);
+// What a reference names there, in the form of Docker's /distribution; a reference.
+int engine_registry_lookup(struct engine *engine, const char *reference, const struct engine_login *login, json_t **out,
+                           const struct cancel *cancel, struct err *err);
 int engine_image_remove(struct engine *engine, const char *name, bool force, struct arena *arena, struct image_removed *out, struct err *err);
 int engine_image_tag(struct engine *engine, const char *name, const char *reference, struct err *err);
 

@@ -165,6 +165,12 @@ struct engine {
     uint64_t next_serial GUARDED_BY(bus_lock);
     struct subscriber *subscribers GUARDED_BY(bus_lock);
 
+    struct strv insecure_registries, registry_mirrors; // malloc'ed
+    char *registry_certs; // NULL: the usual place
+    struct mutex pull_lock; // unranked: nothing is taken inside
+    struct cond pull_ended;
+    struct pull *pulls GUARDED_BY(pull_lock);
+
     struct mutex worker_lock;
     struct cond worker_wake;
     struct job *jobs GUARDED_BY(worker_lock), **jobs_tail GUARDED_BY(worker_lock);
@@ -317,6 +323,7 @@ void events_done(struct engine *engine);
 
 int waiter_new(struct container *container, enum engine_condition condition, struct engine_waiter **out, struct err *err);
 
+void pulls_end(struct engine *engine); // pull.c: ends all and waits
 void images_collect(struct engine *engine); // images.c: after containers went
 
 char *container_path(const struct container *container, struct arena *arena, const char *below); // "<root>/containers/<id>/below"

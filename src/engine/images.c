@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 
-#include "engine_private.h"
+#include "worker.h"
 
 #define REPORT_LINE_MAX (8u << 20)
 
@@ -14,24 +14,24 @@ struct image_store *engine_images(struct engine *engine)
 
 // ---- the worker -----------------------------------------------------------------------------------------------------
 
-struct worker {
-    struct engine *engine;
-    char *staging; // name of its folder
-    struct process process;
-    int report_fd;
-    engine_progress_fn *progress;
-    void *context;
-    bool load; // load says what it loaded; import only the id
-    size_t image_len;
-};
-
-static void worker_done(struct worker *worker)
+void worker_done(struct worker *worker)
 {
     process_done(&worker->process);
     fd_close(worker->report_fd);
+    fd_close(worker->words_fd);
     if (worker->staging)
         image_staging_remove(worker->engine->images, worker->staging);
     free(worker->staging);
+}
+
+// Registries may be behind a proxy, which the daemon was told of as everybody is.
+static void worker_environment(struct strv *out)
+{
+    static const char *const passed[] = { "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy" };
+    strv_add(out, "LC_ALL=C.UTF-8");
+    for (size_t i = 0; i < ARRAY_LEN(passed); i++)
+        if (getenv(passed[i]))
+            strv_addf(out, "%s=%s", passed[i], getenv(passed[i]));
 }
 
 static int spawn_worker(struct worker *worker, char *const argv[], int input_fd, struct err *err)
@@ -43,12 +43,13 @@ static int spawn_worker(struct worker *worker, char *const argv[], int input_fd,
     _cleanup_close_ int write_end = pipe_fds[1];
     worker->report_fd = pipe_fds[0];
     const struct process_io io = { input_fd, write_end, STDERR_FILENO, &staging, 1 };
-    char *const envp[] = { (char *)"LC_ALL=C.UTF-8", NULL };
+    _cleanup_strv_ struct strv environment = { 0 };
+    worker_environment(&environment);
     _cleanup_free_ char *path = mem_printf("%s/berth-image", worker->engine->program_dir);
-    return process_spawn(path, -1, argv, envp, &io, &worker->process, err);
+    return process_spawn(path, -1, argv, environment.items, &io, &worker->process, err);
 }
 
-static void tell(const struct worker *worker, json_t *object)
+void worker_tell(const struct worker *worker, json_t *object)
 {
     worker->progress(worker->context, object);
     json_decref(object);
@@ -64,7 +65,7 @@ static int tell_imported(struct worker *worker, const struct image_staged *stage
         event_image(worker->engine, id, "tag", ref.familiar);
     }
     event_image(worker->engine, id, "import", id);
-    tell(worker, json_pack("{s:s}", "status", id));
+    worker_tell(worker, json_pack("{s:s}", "status", id));
     return 0;
 }
 
@@ -76,10 +77,10 @@ static int tell_loaded(struct worker *worker, const struct image_staged *staged,
     for (size_t i = 0; i < staged->references.len; i++) {
         if (image_ref_parse(staged->references.items[i], true, arena, &ref, err) < 0)
             return -1;
-        tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image: %s\n", ref.familiar)));
+        worker_tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image: %s\n", ref.familiar)));
     }
     if (staged->references.len == 0)
-        tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image ID: %s\n", id)));
+        worker_tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image ID: %s\n", id)));
     return 0;
 }
 
@@ -92,7 +93,7 @@ static int take_image(struct worker *worker, json_t *form, struct err *err)
         image_commit_staged(worker->engine->images, worker->staging, &staged, &arena, &id, err) < 0)
         return -1;
     worker->image_len++;
-    return worker->load ? tell_loaded(worker, &staged, id, &arena, err) : tell_imported(worker, &staged, id, &arena, err);
+    return worker->told(worker, &staged, id, &arena, err);
 }
 
 static int handle_line(struct worker *worker, const char *line, size_t size, struct err *err)
@@ -106,7 +107,7 @@ static int handle_line(struct worker *worker, const char *line, size_t size, str
                        json_get_text(part, "message", "the image worker failed"));
     if ((part = json_object_get(object, "image")))
         return take_image(worker, part, err);
-    return 0;
+    return worker->line ? worker->line(worker, object, err) : 0;
 }
 
 static int read_report(struct worker *worker, const struct cancel *cancel, struct err *err)
@@ -134,10 +135,10 @@ static int read_report(struct worker *worker, const struct cancel *cancel, struc
     }
 }
 
-static int run_worker(struct worker *worker, char *const argv[], int input_fd, const struct cancel *cancel, struct err *err)
+int worker_run(struct worker *worker, char *const argv[], int input_fd, const struct cancel *cancel, struct err *err)
 {
     int status;
-    if (spawn_worker(worker, argv, input_fd, err) < 0 || read_report(worker, cancel, err) < 0 ||
+    if (spawn_worker(worker, argv, input_fd, err) < 0 || (worker->started && worker->started(worker, err) < 0) || read_report(worker, cancel, err) < 0 ||
         process_wait(&worker->process, &status, err) < 0)
         return -1;
     if (process_exit_code(status) != 0)
@@ -150,10 +151,12 @@ static int run_worker(struct worker *worker, char *const argv[], int input_fd, c
 int engine_load(struct engine *engine, int input_fd, bool quiet, engine_progress_fn *progress, void *context,
                 const struct cancel *cancel, struct err *err)
 {
-    _cleanup_(worker_done) struct worker worker = { .engine = engine, .process = PROCESS_NONE, .report_fd = -1,
-                                                    .progress = progress, .context = context, .load = true };
+    _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
+    worker.progress = progress;
+    worker.context = context;
+    worker.told = tell_loaded;
     char *const argv[] = { (char *)"berth-image", (char *)"load", NULL };
-    if (run_worker(&worker, argv, input_fd, cancel, err) < 0)
+    if (worker_run(&worker, argv, input_fd, cancel, err) < 0)
         return -1;
     if (worker.image_len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid archive: it holds no image");
@@ -164,11 +167,13 @@ int engine_import(struct engine *engine, int input_fd, const char *reference, co
                   const struct strv *changes, const char *platform, engine_progress_fn *progress, void *context,
                   const struct cancel *cancel, struct err *err)
 {
-    _cleanup_(worker_done) struct worker worker = { .engine = engine, .process = PROCESS_NONE, .report_fd = -1,
-                                                    .progress = progress, .context = context };
+    _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct strv argv = { 0 };
     struct image_ref ref;
+    worker.progress = progress;
+    worker.context = context;
+    worker.told = tell_imported;
     if (!str_empty(reference) && image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;
     strv_push_arena(&argv, &arena, "berth-image");
@@ -185,7 +190,7 @@ int engine_import(struct engine *engine, int input_fd, const char *reference, co
         strv_push_arena(&argv, &arena, "--change");
         strv_push_arena(&argv, &arena, changes->items[i]);
     }
-    return run_worker(&worker, argv.items, input_fd, cancel, err);
+    return worker_run(&worker, argv.items, input_fd, cancel, err);
 }
 
 static bool image_in_use(void *context, const char *image_id, char by[13], bool *running)

@@ -94,6 +94,7 @@ int engine_info(struct engine *engine, struct arena *arena, struct engine_info *
     out->operating_system = os_release("PRETTY_NAME", arena);
     out->os_version = os_release("VERSION_ID", arena);
     out->driver = arena_strdup(arena, image_driver_name(engine->images));
+    image_driver_status(engine->images, arena, &out->driver_status);
     out->data_root = arena_strdup(arena, engine->data_root);
     out->cpus = get_nprocs();
     out->memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);

@@ -165,11 +165,29 @@ static int snapshot(struct container *container, struct arena *arena, struct eng
     return copy_config(container, arena, out, err);
 }
 
+// What lies below the container's own folder; nothing where its image is gone.
+static char *lower_dirs(const struct container *container, struct arena *arena)
+{
+    struct image image;
+    struct strv paths = { 0 };
+    _cleanup_buf_ struct buf text = BUF_INIT(1 << 20);
+    if (image_get(container->engine->images, container->image_id, arena, &image, NULL) < 0 ||
+        image_layer_paths(container->engine->images, &image, arena, &paths, NULL) < 0)
+        return NULL;
+    for (size_t i = 0; i < paths.len; i++)
+        buf_addf(&text, "%s%s", i ? ":" : "", paths.items[i]);
+    return arena_strdup(arena, buf_text(&text));
+}
+
 int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, struct engine_container *out,
                    struct err *err)
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    return container ? snapshot(container, arena, out, err) : -1;
+    if (!container || snapshot(container, arena, out, err) < 0)
+        return -1;
+    if (!vm_wanted(&container->config.host_config))
+        out->lower_dirs = lower_dirs(container, arena);
+    return 0;
 }
 
 int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err)

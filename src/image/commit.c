@@ -1,7 +1,7 @@
 // Taking over what a worker staged. The worker is not trusted: its text is checked against the digest it claims, its folders
 // are found without following a link, and what is published is what was checked (same inode).
 //
-// Order: everything is made complete on disk (folders, modes, opaque marks, one sync), then renamed into place, then named
+// Order: everything is made complete on disk (files, modes, marks, one sync), then renamed into place, then named
 // by records in one transaction. A crash before the transaction leaves folders that no record names; the next start
 // removes them.
 #include <errno.h>
@@ -19,6 +19,7 @@ struct layer {
     const struct image_staged_layer *staged;
     char chain_id[OCI_DIGEST_SIZE];
     char *folder; // where it lies, once known
+    char *driver; // in which form
     int fd; // of the staged folder, -1 when there is none
     bool known; // its chain has a record
 };
@@ -49,6 +50,7 @@ static const struct json_field staged_fields[] = {
     JSON_FIELD("config_digest", JSON_TEXT, struct image_staged, config_digest, .required = true),
     JSON_FIELD("references", JSON_TEXTS, struct image_staged, references),
     JSON_FIELD("layers", JSON_LIST, struct image_staged, layers, .sub = &staged_layer_table),
+    JSON_FIELD("manifest", JSON_STRUCT_PTR, struct image_staged, manifest, .sub = &image_manifest_table),
 };
 const struct json_table image_staged_table = JSON_TABLE(struct image_staged, staged_fields);
 
@@ -142,6 +144,20 @@ static int check_history(const struct commit *commit, struct err *err)
                : 0;
 }
 
+// A name of a repository that no reference has, or a text that is another: the worker was at fault.
+static int check_manifest(const struct commit *commit, struct err *err)
+{
+    const struct image_manifest *manifest = commit->staged->manifest;
+    struct image_ref ref;
+    char digest[OCI_DIGEST_SIZE];
+    if (!manifest)
+        return 0;
+    image_digest(manifest->text, strlen(manifest->text), digest);
+    if (!str_eq(digest, manifest->digest))
+        return err_set(err, ERR_INVALID_ARGUMENT, "manifest: digest is %s, expected %.80s", digest, manifest->digest);
+    return image_ref_parse(manifest->repository, false, commit->arena, &ref, err);
+}
+
 // ---- making the staged folders complete -----------------------------------------------------------------------------
 
 static int prepare_layer(struct commit *commit, struct layer *layer, struct err *err)
@@ -151,10 +167,7 @@ static int prepare_layer(struct commit *commit, struct layer *layer, struct err 
     if (fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "layer %s", name);
     layer->fd = fd;
-    // It is the "/" of containers, whatever the worker's umask was.
-    if (fchmod(fd, 0755) < 0 || fchown(fd, 0, 0) < 0)
-        return err_errno(err, errno, "layer %s", name);
-    return image_set_opaque(fd, &layer->staged->opaque, err);
+    return commit->images->driver->complete(fd, layer->staged, err);
 }
 
 static int prepare_layers(struct commit *commit, struct err *err)
@@ -191,9 +204,13 @@ static int find_folder(struct commit *commit, struct layer *layer, struct err *e
     if (!layer->known && first_text(commit, "SELECT folder FROM image_chains WHERE diff_id = ? LIMIT 1",
                                     layer->staged->diff_id, &layer->folder, err) < 0)
         return -1;
+    if (layer->folder)
+        return first_text(commit, "SELECT driver FROM image_chains WHERE folder = ? LIMIT 1", layer->folder, &layer->driver, err);
     for (struct layer *below = commit->layers; below < layer && !layer->folder; below++)
-        if (str_eq(below->staged->diff_id, layer->staged->diff_id))
+        if (str_eq(below->staged->diff_id, layer->staged->diff_id)) {
             layer->folder = below->folder;
+            layer->driver = below->driver;
+        }
     return 0;
 }
 
@@ -204,6 +221,7 @@ static int publish_layer(struct commit *commit, struct layer *layer, struct err 
     if (layer->fd < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "layer %s is missing", layer->staged->diff_id);
     layer->folder = arena_strdup(commit->arena, oci_digest_hex(layer->chain_id));
+    layer->driver = (char *)commit->images->driver->word;
     if (image_publish_layer(commit->images, commit->layers_fd, diff, layer->folder, err) < 0)
         return -1;
     strv_push_arena(&commit->published, commit->arena, layer->folder);
@@ -260,8 +278,8 @@ static int insert_layers(struct commit *commit, struct err *err)
     struct store *store = commit->images->store;
     for (size_t i = 0; i < commit->layer_len; i++) {
         const struct layer *layer = &commit->layers[i];
-        if (!layer->known && store_exec(store, err, "INSERT INTO image_chains(id, diff_id, folder, size) VALUES(?, ?, ?, ?)",
-                                        "ttti", layer->chain_id, layer->staged->diff_id, layer->folder,
+        if (!layer->known && store_exec(store, err, "INSERT INTO image_chains(id, diff_id, folder, driver, size) VALUES(?, ?, ?, ?, ?)",
+                                        "tttti", layer->chain_id, layer->staged->diff_id, layer->folder, layer->driver,
                                         layer->staged->size) < 0)
             return -1;
         if (store_exec(store, err, "INSERT INTO image_layers(image_id, position, chain_id) VALUES(?, ?, ?)", "tit",
@@ -288,7 +306,7 @@ static int insert_records(struct commit *commit, struct err *err)
     for (size_t i = 0; i < commit->staged->references.len; i++)
         if (image_put_reference(commit->images, &commit->refs[i], id, err) < 0)
             return -1;
-    return 0;
+    return commit->staged->manifest ? image_put_manifest(commit->images, id, commit->staged->manifest, err) : 0;
 }
 
 static int take_over(struct commit *commit, struct err *err)
@@ -309,7 +327,7 @@ int image_commit_staged(struct image_store *images, const char *staging, const s
     _cleanup_(commit_done) struct commit commit = { .images = images, .arena = arena, .staged = staged, .staging_fd = -1,
                                                     .layers_fd = -1 };
     if (open_staging(&commit, staging, err) < 0 || read_config(&commit, err) < 0 || check_references(&commit, err) < 0 ||
-        check_layers(&commit, err) < 0 || check_history(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
+        check_manifest(&commit, err) < 0 || check_layers(&commit, err) < 0 || check_history(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
         return -1;
     mutex_lock(&images->lock);
     int result = take_over(&commit, err);

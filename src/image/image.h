@@ -2,12 +2,12 @@
 // wall can start from. Knows no daemon and never reads a foreign byte: tars are read by the worker (room transfer), which
 // leaves a staged result that image_commit_staged() takes over in one transaction.
 //
-// First store: one unpacked folder per chain ID, <root>/layers/<chain hex>/, stacked by overlayfs ("overlay" driver). The
-// driver interface below is what later drivers (EROFS files, btrfs, vfs) implement.
+// One folder per chain ID. What is in it is its graph driver's matter, which its record names; all are stacked by overlayfs.
 //
 //     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
-//     <root>/layers/<chain hex>/     diff of one layer, whiteouts as overlayfs wants them
-//     <root>/layers/<chain hex>.erofs  the same layer as an EROFS image, made when a guest first needs it
+//     <root>/layers/<chain hex>/     "erofs": layer/layer.h's image and recipe, mounted at <state>/layers/<chain hex>
+//                                    "overlay": the unpacked diff, whiteouts as overlayfs wants them
+//     <root>/layers/<chain hex>.erofs  beside an unpacked layer: the same as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
 //
 // Thread-safe: records live in the store; files are made complete before a record names them, and removed after. A layer
@@ -21,9 +21,15 @@
 
 struct image_store;
 
-// `root_fd` is the data root, only needed during the call; `store` is borrowed for the image store's life. Sweeps staging,
-// layers and blobs that no record names, and forgets images whose files are not whole.
-int image_store_open(struct store *store, int root_fd, struct image_store **out, struct err *err);
+struct image_store_config {
+    int root_fd; // the data root
+    int state_fd; // the state folder, where layers are mounted below layers/
+    const char *driver; // of new layers: "erofs", "overlay" or Docker's "overlay2"; NULL: erofs where the kernel mounts it
+};
+// The descriptors are only needed during the call; `store` is borrowed for the image store's life. Sweeps staging, layers, mounts
+// and blobs that no record names, and forgets images whose files are not whole. invalid_argument: no such driver; the kernel's
+// reason when it can't do the one that was asked for.
+int image_store_open(struct store *store, const struct image_store_config *config, struct image_store **out, struct err *err);
 void image_store_close(struct image_store *images);
 
 // ---- references -----------------------------------------------------------------------------------------------------
@@ -82,10 +88,20 @@ int image_collect(struct image_store *images, image_in_use_fn *in_use, void *con
 
 // ---- taking over what a worker staged -------------------------------------------------------------------------------
 
+// A manifest of an image as a registry has it.
+struct image_manifest {
+    char *image_id; // empty in what a worker stages
+    char *repository; // "docker.io/library/debian"
+    char *digest, *media_type;
+    char *text; // its exact bytes
+    int64_t shared; // image_manifests(): so many layers, from the lowest, are those of the image that was asked for
+};
+extern const struct json_table image_manifest_table;
+
 // The worker writes into a folder of ours and ends with a list of images in this form:
 //   staging/blobs/<hex>              the config
-//   staging/layers/<diff hex>/       an unpacked layer, whiteouts made
-// and per layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
+//   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made
+// and per unpacked layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
 struct image_staged_layer {
     char *diff_id; // "sha256:<hex>"
     int64_t size; // bytes of content
@@ -95,9 +111,12 @@ struct image_staged {
     char *config_digest; // "sha256:<hex>"
     struct strv references; // as the archive says them; normalised here
     struct json_list layers; // struct image_staged_layer, bottom first
+    struct image_manifest *manifest; // NULL: it comes from no registry
 };
 extern const struct json_table image_staged_table;
 
+// The size of a layer that some image has, -1: none has it. It may be gone by the time of a commit, which then says so.
+int image_layer_size(struct image_store *images, const char *diff_id, int64_t *size, struct err *err);
 // A fresh <root>/staging/<random>/; returns its O_PATH|O_DIRECTORY descriptor and, in name (malloc'ed), the folder's name.
 int image_staging_new(struct image_store *images, char **name, struct err *err);
 void image_staging_remove(struct image_store *images, const char *name);
@@ -107,10 +126,24 @@ void image_staging_remove(struct image_store *images, const char *name);
 int image_commit_staged(struct image_store *images, const char *staging, const struct image_staged *staged,
                         struct arena *arena, char **id, struct err *err);
 
+// ---- for pushing ----------------------------------------------------------------------------------------------------
+
+// The manifests that registries have of this image, then those of images that share layers with it: struct image_manifest, a few
+// at most.
+int image_manifests(struct image_store *images, const char *id, struct arena *arena, struct json_list *out, struct err *err);
+// What a push has made: the manifest, and "repository@digest" as one of the image's references.
+int image_record_push(struct image_store *images, const struct image_manifest *manifest, struct err *err);
+// What gives the exact tar of the image's layer number `index` back (layer_recipe_open()): two readable descriptors. 1; 0 when there
+// is none: the layer lies unpacked, and its tar's order, headers and padding are in no folder.
+int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err);
+
 // ---- the graph driver -----------------------------------------------------------------------------------------------
 
-// What a wall starts from, by descriptors (O_PATH): the diff folders top first, each once, so `len` may be less than the
+// What a wall starts from, by descriptors (O_PATH): the layers' trees top first, each once, so `len` may be less than the
 // image's number of layers; none for an image without layers. Caller closes with image_layers_done().
+//
+// A layer that is a file is mounted when it is first wanted, once, and stays so until it is removed or everything stops. Nobody counts
+// its users: whatever stacks it holds the mount's file system by itself, beyond the mount's end. A next life finds the mounts again.
 struct image_layers {
     int *fds;
     size_t len;
@@ -120,10 +153,15 @@ struct image_layers {
 int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
                       struct image_layers *out, struct err *err);
 void image_layers_done(struct image_layers *layers);
-// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. What is missing is
-// made, once for a layer: of two callers the second waits.
+// The paths alone, mounted or not.
+int image_layer_paths(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out, struct err *err);
+// The same layers as EROFS images, for guests: readable descriptors, and the paths of the images. For a layer that is one already,
+// that file; else what is missing is made, once for a layer: of two callers the second waits.
 int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
                      struct err *err);
-const char *image_driver_name(const struct image_store *images); // "overlay2": what Docker's clients know
+void image_unmount_all(struct image_store *images); // nothing of ours is on the host any more; what is stacked goes on
+const char *image_driver_name(const struct image_store *images); // of new layers, as Docker's clients know it: "overlay2", "erofs"
+// What `docker info` says of it: pairs of key and value, in the arena.
+void image_driver_status(const struct image_store *images, struct arena *arena, struct strv *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/mutex.h"
 #include "image/image.h"
+#include "kernel/erofs_mount.h"
 
 #define CONFIG_SIZE_MAX (8u << 20) // bytes of an image's configuration
 
@@ -13,6 +14,11 @@ struct image_store {
     struct store *store; // borrowed
     char *root_path;
     int layers_fd, blobs_fd, staging_fd;
+    const struct image_driver *driver; // of new layers
+    int mounts_fd; // <state>/layers
+    char *mounts_path;
+    enum erofs_way erofs_way; // EROFS_ANY: this kernel mounts none
+    struct mutex mount_lock; // unranked, innermost: a layer is mounted, or moved away and unmounted, with it
     struct mutex lock; // unranked: taken before every engine lock that image_in_use_fn takes
     struct mutex erofs_lock; // unranked: nothing is taken or waited for inside it but `erofs_made`
     struct cond erofs_made;
@@ -51,22 +57,51 @@ int image_references_of(struct image_store *images, const char *id, struct arena
                         struct err *err);
 // Points the reference at the image; inside a transaction.
 int image_put_reference(struct image_store *images, const struct image_ref *ref, const char *id, struct err *err);
+// Inside a transaction; one that is there stays.
+int image_put_manifest(struct image_store *images, const char *id, const struct image_manifest *manifest, struct err *err);
 // The key of a reference: "docker.io/library/debian:bookworm"; with a digest the tag is left out.
 char *image_ref_key(const struct image_ref *ref, struct arena *arena);
 
-// ---- layers.c: the overlay driver -----------------------------------------------------------------------------------
+// ---- graph drivers --------------------------------------------------------------------------------------------------
 
-// The folders of an image's layers, top first, and their diff IDs, in the arena.
-int image_layer_folders(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out,
-                        struct strv *diff_ids, struct err *err);
-int image_set_opaque(int layer_fd, const struct strv *folders, struct err *err);
+// What a layer's folder (named by its chain) has in it, and how that becomes a tree. `folder_fd` is open for reading.
+struct image_driver {
+    const char *word; // in records, and what --storage-driver calls it
+    const char *name; // what Docker's clients know
+    // Makes a staged layer complete, or refuses it; nothing is synced yet.
+    int (*complete)(int folder_fd, const struct image_staged_layer *staged, struct err *err);
+    bool (*is_whole)(int folder_fd); // not after every crash
+    // The tree, as an O_PATH descriptor that overlayfs stacks; where it is (arena), then and later.
+    int (*open)(struct image_store *images, const char *folder, struct err *err);
+    char *(*path)(const struct image_store *images, const char *folder, struct arena *arena);
+    // The layer as an EROFS image for guests: a readable descriptor, and its path (arena).
+    int (*open_image)(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
+    // What gives the tar back, together with that; NULL: nothing does.
+    int (*open_recipe)(struct image_store *images, const char *folder, struct err *err);
+};
+extern const struct image_driver image_driver_overlay, image_driver_erofs;
+
+// ---- driver.c -------------------------------------------------------------------------------------------------------
+
+const struct image_driver *image_driver_by_word(const char *word); // of a record; NULL: none
+int image_driver_choose(struct image_store *images, const char *wanted, struct err *err);
+
+// ---- layer_mount.c: mounts of the erofs driver ------------------------------------------------------------------------
+
+int image_mount_layer(struct image_store *images, const char *folder, struct err *err); // its root, O_PATH
+void image_unmount_layer(struct image_store *images, const char *folder); // with the mount lock; not mounted is fine
+void image_sweep_mounts(struct image_store *images, const struct strv *keep); // all but those of these folders
+
+// ---- layers.c -------------------------------------------------------------------------------------------------------
+
 // Puts a staged layer in its place, or gives an error; a folder without a record that is in the way is moved out.
 int image_publish_layer(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err);
 // Takes a folder out of the layers at once; what it was is in *trash (a name in staging, malloc'ed) to be removed later.
 int image_trash_layer(struct image_store *images, const char *folder, char **trash, struct err *err);
 
-// ---- erofs.c: the same layers as images for guests --------------------------------------------------------------------
+// ---- guest_image.c: unpacked layers as images for guests --------------------------------------------------------------
 
+int image_guest_open(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
 char *image_erofs_name(const char *folder); // "<folder>.erofs", malloc'ed
 void image_erofs_remove(struct image_store *images, const char *folder); // missing is fine
 

@@ -1,62 +1,111 @@
-// The "overlay" driver: one unpacked folder per layer, stacked by overlayfs. It publishes, opens and takes away folders;
-// which ones, the records say.
+// Layers' folders: which ones an image has, opened through their drivers; put in place and taken away.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <sys/xattr.h>
 
 #include "base/num.h"
 #include "image_private.h"
-#include "kernel/path.h"
-
-const char *image_driver_name(const struct image_store *images)
-{
-    return "overlay2";
-}
 
 // ---- opening --------------------------------------------------------------------------------------------------------
 
-// Top first. An image that has the same diff twice names its folder twice, and overlayfs refuses that; the lower one can
-// be left out, because whatever it does the upper one does again.
-int image_layer_folders(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out,
-                        struct strv *diff_ids, struct err *err)
+// One layer's folder, as the records have it.
+struct place {
+    char *folder, *driver;
+    struct arena *arena;
+};
+
+static int take_place(void *context, const struct store_row *row, struct err *err)
+{
+    struct place *place = context;
+    place->folder = arena_strdup(place->arena, store_text(row, 0));
+    place->driver = arena_strdup(place->arena, store_text(row, 1));
+    return 0;
+}
+
+static int find_place(struct image_store *images, const struct image *image, size_t index, struct place *out, struct err *err)
+{
+    const char *chain = image->chain_ids.items[index];
+    if (store_query(images->store, err, take_place, out, "SELECT folder, driver FROM image_chains WHERE id = ?", "t", chain) < 0)
+        return -1;
+    if (!out->folder)
+        return err_set(err, ERR_NOT_FOUND, "No such image: %s", image->id);
+    if (!image_driver_by_word(out->driver))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "layer %s is of the storage driver %s, which this version does not know", chain,
+                       out->driver);
+    return 0;
+}
+
+static int open_place(struct image_store *images, const struct place *place, bool for_guest, struct image_layers *out,
+                      struct err *err)
+{
+    const struct image_driver *driver = image_driver_by_word(place->driver);
+    char *path = for_guest ? NULL : driver->path(images, place->folder, place->arena);
+    int fd = for_guest ? driver->open_image(images, place->folder, place->arena, &path, err)
+                       : driver->open(images, place->folder, err);
+    if (fd < 0)
+        return err_wrap(err, "layer %.12s", place->folder);
+    out->fds[out->len++] = fd;
+    strv_push_arena(&out->paths, place->arena, path);
+    return 0;
+}
+
+int image_layer_paths(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out, struct err *err)
 {
     for (size_t i = image->chain_ids.len; i-- > 0;) {
-        struct strv folder = { 0 };
-        if (image_query_texts(images, &folder, arena, err, "SELECT folder FROM image_chains WHERE id = ?",
-                              image->chain_ids.items[i]) < 0)
+        struct place place = { .arena = arena };
+        if (find_place(images, image, i, &place, err) < 0)
             return -1;
-        if (folder.len == 0)
-            return err_set(err, ERR_NOT_FOUND, "No such image: %s", image->id);
-        if (strv_has(out, folder.items[0]))
-            continue;
-        strv_push_arena(out, arena, folder.items[0]);
-        strv_push_arena(diff_ids, arena,
-                        i < image->config.rootfs.diff_ids.len ? image->config.rootfs.diff_ids.items[i] : "");
+        const char *path = image_driver_by_word(place.driver)->path(images, place.folder, arena);
+        if (!strv_has(out, path))
+            strv_push_arena(out, arena, path);
     }
+    return 0;
+}
+
+// Top first. An image that has the same diff twice names its folder twice, and overlayfs refuses that; the lower one can
+// be left out, because whatever it does the upper one does again.
+static int open_layers(struct image_store *images, const struct image *image, bool for_guest, struct arena *arena,
+                       struct image_layers *out, struct err *err)
+{
+    struct strv seen = { 0 };
+    out->fds = mem_alloc((image->chain_ids.len + 1) * sizeof(*out->fds));
+    for (size_t i = image->chain_ids.len; i-- > 0;) {
+        const struct strv *diff_ids = &image->config.rootfs.diff_ids;
+        struct place place = { .arena = arena };
+        if (find_place(images, image, i, &place, err) < 0)
+            return -1;
+        if (strv_has(&seen, place.folder))
+            continue;
+        strv_push_arena(&seen, arena, place.folder);
+        if (open_place(images, &place, for_guest, out, err) < 0)
+            return -1;
+        strv_push_arena(&out->diff_ids, arena, i < diff_ids->len ? diff_ids->items[i] : "");
+    }
+    return 0;
+}
+
+static int open_or_none(struct image_store *images, const struct image *image, bool for_guest, struct arena *arena,
+                        struct image_layers *out, struct err *err)
+{
+    struct image_layers layers = { 0 };
+    if (open_layers(images, image, for_guest, arena, &layers, err) < 0) {
+        image_layers_done(&layers);
+        return -1;
+    }
+    *out = layers;
     return 0;
 }
 
 int image_layers_open(struct image_store *images, const struct image *image, struct arena *arena,
                       struct image_layers *out, struct err *err)
 {
-    struct strv folders = { 0 };
-    struct image_layers layers = { 0 };
-    if (image_layer_folders(images, image, arena, &folders, &layers.diff_ids, err) < 0)
-        return -1;
-    layers.fds = mem_alloc((folders.len + 1) * sizeof(*layers.fds));
-    for (size_t i = 0; i < folders.len; i++) {
-        int fd = openat(images->layers_fd, folders.items[i], O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0) {
-            err_errno(err, errno, "open layer %s", folders.items[i]);
-            image_layers_done(&layers);
-            return -1;
-        }
-        layers.fds[layers.len++] = fd;
-        strv_push_arena(&layers.paths, arena, arena_printf(arena, "%s/layers/%s", images->root_path, folders.items[i]));
-    }
-    *out = layers;
-    return 0;
+    return open_or_none(images, image, false, arena, out, err);
+}
+
+int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
+                     struct err *err)
+{
+    return open_or_none(images, image, true, arena, out, err);
 }
 
 void image_layers_done(struct image_layers *layers)
@@ -67,34 +116,38 @@ void image_layers_done(struct image_layers *layers)
     *layers = (struct image_layers){ 0 };
 }
 
-// ---- publishing and taking away -------------------------------------------------------------------------------------
-
-static int set_opaque(int layer_fd, const char *folder, struct err *err)
+int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err)
 {
-    _cleanup_close_ int place = path_open_plain(layer_fd, folder, err);
-    if (place < 0)
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct place place = { .arena = &arena };
+    char *path;
+    if (find_place(images, image, index, &place, err) < 0)
         return -1;
-    _cleanup_close_ int fd = openat(place, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
-        return err_errno(err, errno, "%s", folder);
-    return 0;
+    const struct image_driver *driver = image_driver_by_word(place.driver);
+    if (!driver->open_recipe)
+        return 0;
+    _cleanup_close_ int recipe = driver->open_recipe(images, place.folder, err);
+    if (recipe < 0 || (*image_fd = driver->open_image(images, place.folder, &arena, &path, err)) < 0)
+        return err_wrap(err, "layer %.12s", place.folder);
+    *recipe_fd = take_fd(&recipe);
+    return 1;
 }
 
-int image_set_opaque(int layer_fd, const struct strv *folders, struct err *err)
-{
-    for (size_t i = 0; i < folders->len; i++)
-        if (set_opaque(layer_fd, folders->items[i], err) < 0)
-            return err_wrap(err, "make folder opaque");
-    return 0;
-}
+// ---- publishing and taking away -------------------------------------------------------------------------------------
 
 int image_trash_layer(struct image_store *images, const char *folder, char **trash, struct err *err)
 {
     char random[17];
     random_hex(random, 16);
     _cleanup_free_ char *name = mem_printf("trash-%s", random);
-    if (renameat(images->layers_fd, folder, images->staging_fd, name) < 0)
-        return err_errno(err, errno, "layer %s", folder);
+    // Nobody mounts it between the two.
+    mutex_lock(&images->mount_lock);
+    int done = renameat(images->layers_fd, folder, images->staging_fd, name);
+    int number = errno;
+    image_unmount_layer(images, folder);
+    mutex_unlock(&images->mount_lock);
+    if (done < 0)
+        return err_errno(err, number, "layer %s", folder);
     image_erofs_remove(images, folder);
     *trash = take_ptr(&name);
     return 0;

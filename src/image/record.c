@@ -1,7 +1,7 @@
 // The records: images, what names them, and the layers (chains) they stand on.
 //
 // image_chains.folder is the chain ID (hex) under which a layer's folder lies. A diff is the same whatever stands below it,
-// so a second chain with the same diff ID names the folder of the first. Nothing is counted: an image, a chain, a folder is
+// so a second chain with the same diff ID names the folder of the first, with its graph driver. Nothing is counted: an image, a chain, a folder is
 // in use when a row names it. `hidden` is an image that was deleted while a stopped container still needed its layers.
 #include "base/clock.h"
 #include "base/num.h"
@@ -19,6 +19,10 @@ const char *const image_migrations[] = {
     "CREATE TABLE image_layers(image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
     " chain_id TEXT NOT NULL REFERENCES image_chains(id), PRIMARY KEY(image_id, position));"
     "CREATE INDEX image_layers_by_chain ON image_layers(chain_id);",
+    "ALTER TABLE image_chains ADD COLUMN driver TEXT NOT NULL DEFAULT 'overlay';",
+    // What registries have of an image: its manifest there, byte for byte. It names the blobs of the image's layers.
+    "CREATE TABLE image_manifests(image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, repository TEXT NOT NULL,"
+    " digest TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(image_id, repository, digest));",
 };
 const size_t image_migration_len = ARRAY_LEN(image_migrations);
 
@@ -179,6 +183,84 @@ int image_tag(struct image_store *images, const char *name, const char *referenc
     int result = image_resolve(images, name, &arena, &id, &from, err);
     if (result == 0)
         result = put_tag(images, &ref, id, err);
+    mutex_unlock(&images->lock);
+    return result;
+}
+
+static int take_size(void *context, const struct store_row *row, struct err *err)
+{
+    *(int64_t *)context = store_int(row, 0);
+    return 0;
+}
+
+int image_layer_size(struct image_store *images, const char *diff_id, int64_t *size, struct err *err)
+{
+    *size = -1;
+    return store_query(images->store, err, take_size, size, "SELECT size FROM image_chains WHERE diff_id = ? LIMIT 1", "t", diff_id);
+}
+
+// ---- manifests ------------------------------------------------------------------------------------------------------
+
+int image_put_manifest(struct image_store *images, const char *id, const struct image_manifest *manifest, struct err *err)
+{
+    return store_exec(images->store, err,
+                      "INSERT INTO image_manifests(image_id, repository, digest, media_type, text) VALUES(?, ?, ?, ?, ?)"
+                      " ON CONFLICT DO NOTHING",
+                      "ttttt", id, manifest->repository, manifest->digest, manifest->media_type, manifest->text);
+}
+
+struct manifest_rows {
+    struct json_list *out;
+    struct arena *arena;
+};
+
+static int take_manifest(void *context, const struct store_row *row, struct err *err)
+{
+    const struct manifest_rows *rows = context;
+    struct image_manifest *manifest = json_list_add(rows->out, &image_manifest_table, rows->arena);
+    *manifest = (struct image_manifest){ arena_strdup(rows->arena, store_text(row, 0)), arena_strdup(rows->arena, store_text(row, 1)),
+                                         arena_strdup(rows->arena, store_text(row, 2)), arena_strdup(rows->arena, store_text(row, 3)),
+                                         arena_strdup(rows->arena, store_text(row, 4)), store_int(row, 5) };
+    return 0;
+}
+
+int image_manifests(struct image_store *images, const char *id, struct arena *arena, struct json_list *out, struct err *err)
+{
+    struct manifest_rows rows = { out, arena };
+    *out = (struct json_list){ 0 };
+    return store_query(images->store, err, take_manifest, &rows,
+                       // Equal chains stand at equal positions, and below them all are equal.
+                       "SELECT m.image_id, m.repository, m.digest, m.media_type, m.text, COUNT(*) FROM image_manifests m"
+                       " JOIN image_layers theirs ON theirs.image_id = m.image_id"
+                       " JOIN image_layers ours ON ours.chain_id = theirs.chain_id AND ours.image_id = ?"
+                       " GROUP BY m.image_id, m.repository, m.digest ORDER BY m.image_id != ?, COUNT(*) DESC LIMIT 32",
+                       "tt", id, id);
+}
+
+static int put_push(struct image_store *images, const struct image_ref *ref, const struct image_manifest *manifest, struct err *err)
+{
+    if (store_begin(images->store, err) < 0)
+        return -1;
+    if (image_put_manifest(images, manifest->image_id, manifest, err) < 0 ||
+        image_put_reference(images, ref, manifest->image_id, err) < 0) {
+        store_rollback(images->store);
+        return -1;
+    }
+    return store_commit(images->store, err);
+}
+
+int image_record_push(struct image_store *images, const struct image_manifest *manifest, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image_ref ref;
+    char *name = arena_printf(&arena, "%s@%s", manifest->repository, manifest->digest), *id;
+    if (image_ref_parse(name, false, &arena, &ref, err) < 0)
+        return -1;
+    mutex_lock(&images->lock);
+    // It may have gone meanwhile: then there is nothing to record.
+    int result = find_one(images, "SELECT id FROM images WHERE id = ?", manifest->image_id, &arena, &id, err);
+    if (result == 0 && id)
+        result = put_push(images, &ref, manifest, err);
     mutex_unlock(&images->lock);
     return result;
 }

@@ -1,10 +1,10 @@
-// At start: what a crash left behind goes. Folders and blobs that no record names are removed; an image whose files are not
+// At start: what a crash left behind goes. Folders, mounts and blobs that no record names are removed; an image whose files are not
 // whole is forgotten, because it could neither run nor be told from a good one.
 #include <fcntl.h>
 
 #include "image_private.h"
 
-// A layer's EROFS image stays as long as the layer: both have a folder's name in front.
+// An unpacked layer's EROFS image stays as long as the layer: both have a folder's name in front.
 static void keep_images(struct strv *keep, struct arena *arena)
 {
     for (size_t i = 0, len = keep->len; i < len; i++) {
@@ -38,20 +38,31 @@ static bool config_is_whole(const struct image_store *images, const char *id)
     return str_eq(digest, id);
 }
 
+struct wholeness {
+    const struct image_store *images;
+    bool whole;
+};
+
+static int check_layer(void *context, const struct store_row *row, struct err *err)
+{
+    struct wholeness *found = context;
+    const struct image_driver *driver = image_driver_by_word(store_text(row, 1));
+    _cleanup_close_ int fd = openat(found->images->layers_fd, store_text(row, 0), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    // One of a driver that we don't know is not ours to judge: it is told when it is wanted.
+    if (fd < 0 || (driver && !driver->is_whole(fd)))
+        found->whole = false;
+    return 0;
+}
+
 static int is_whole(struct image_store *images, const char *id, bool *whole, struct err *err)
 {
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct strv folders = { 0 };
-    struct stat info;
-    *whole = config_is_whole(images, id);
-    if (image_query_texts(images, &folders, &arena, err,
-                          "SELECT folder FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
-                          " WHERE image_id = ?",
-                          id) < 0)
+    struct wholeness found = { images, config_is_whole(images, id) };
+    if (store_query(images->store, err, check_layer, &found,
+                    "SELECT folder, driver FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
+                    " WHERE image_id = ?",
+                    "t", id) < 0)
         return -1;
-    for (size_t i = 0; i < folders.len; i++)
-        if (fstatat(images->layers_fd, folders.items[i], &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(info.st_mode))
-            *whole = false;
+    *whole = found.whole;
     return 0;
 }
 
@@ -94,6 +105,7 @@ int image_sweep(struct image_store *images, struct err *err)
         store_rollback(images->store);
         return -1;
     }
+    image_sweep_mounts(images, &folders);
     keep_images(&folders, &arena);
     if (store_commit(images->store, err) < 0 || remove_others(images->staging_fd, &none, err) < 0 ||
         remove_others(images->layers_fd, &folders, err) < 0)

@@ -66,6 +66,13 @@ int layer_erofs_write(layer_read_fn *read, void *context, int image_fd, int reci
 int layer_erofs_from_folder(int folder_fd, int image_fd, const struct layer_erofs_options *options, uint64_t *image_size,
                             struct err *err);
 
+// A layer in this form is a folder with these two files.
+#define LAYER_IMAGE_NAME "image.erofs"
+#define LAYER_RECIPE_NAME "recipe"
+// Who wants layers in it says so in the folder where they are to be staged, by a file of this name and content.
+#define LAYER_FORM_NAME "form"
+#define LAYER_FORM_EROFS "erofs"
+
 struct layer_recipe_info {
     uint64_t tar_size;
     char diff_id[72];

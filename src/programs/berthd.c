@@ -56,11 +56,16 @@ static const char usage[] =
     "      --guest DIR           The microVMs' kernel and initramfs (default: beside this program, in ../guest or\n"
     "                            ../lib/berth/guest, then guest in the data root)\n"
     "      --help                This text\n"
+    "      --insecure-registry HOST[:PORT]|NETWORK\n"
+    "                            A registry that may be without a good certificate, or without TLS; may be repeated\n"
     "      --log-format FORMAT   text or json (default text)\n"
     "  -l, --log-level LEVEL     debug, info, warn, error or fatal (default info)\n"
     "  -p, --pidfile FILE        Write the process id there\n"
+    "      --registry-certs DIR  Registries' certificates, a folder for each host (default /etc/docker/certs.d)\n"
+    "      --registry-mirror URL Asked for images of docker.io first; may be repeated\n"
     "      --stop-all            Stop all instances, remove everything of this daemon's from the host, and exit;\n"
     "                            a running daemon of the same roots is ended first. Images and volumes stay\n"
+    "  -s, --storage-driver NAME How layers of images are kept: erofs or overlay2 (default erofs where the kernel mounts it)\n"
     "      --tls[=false]         TLS on tcp:// sockets, clients show no certificate; false: none there. One of the two, or\n"
     "                            --tlsverify, is needed for tcp://: who reaches such a socket is root on this host\n"
     "      --tlscacert FILE      With --tlsverify: who signs the clients' certificates\n"
@@ -69,8 +74,8 @@ static const char usage[] =
     "      --tlsverify           TLS on tcp:// sockets, for clients with a certificate by --tlscacert\n"
     "  -v, --version             The version\n";
 
-enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT,
-       OPT_TLS, OPT_TLSCACERT, OPT_TLSCERT, OPT_TLSKEY, OPT_TLSVERIFY };
+enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT, OPT_INSECURE,
+       OPT_CERTS, OPT_MIRROR, OPT_TLS, OPT_TLSCACERT, OPT_TLSCERT, OPT_TLSKEY, OPT_TLSVERIFY };
 
 static const struct option long_options[] = {
     { "accel", required_argument, NULL, OPT_ACCEL },
@@ -82,10 +87,14 @@ static const struct option long_options[] = {
     { "guest", required_argument, NULL, OPT_GUEST },
     { "host", required_argument, NULL, 'H' },
     { "help", no_argument, NULL, OPT_HELP },
+    { "insecure-registry", required_argument, NULL, OPT_INSECURE },
     { "log-format", required_argument, NULL, OPT_LOG_FORMAT },
     { "log-level", required_argument, NULL, 'l' },
     { "pidfile", required_argument, NULL, 'p' },
+    { "registry-certs", required_argument, NULL, OPT_CERTS },
+    { "registry-mirror", required_argument, NULL, OPT_MIRROR },
     { "stop-all", no_argument, NULL, OPT_STOP_ALL },
+    { "storage-driver", required_argument, NULL, 's' },
     { "tls", optional_argument, NULL, OPT_TLS },
     { "tlscacert", required_argument, NULL, OPT_TLSCACERT },
     { "tlscert", required_argument, NULL, OPT_TLSCERT },
@@ -107,6 +116,16 @@ static _Noreturn void fail(const char *fmt, ...)
     exit(1);
 }
 
+static const char *absolute(const char *path)
+{
+    if (path[0] == '/')
+        return path;
+    char here[PATH_MAX];
+    if (!getcwd(here, sizeof(here)))
+        fail("current folder: %m");
+    return mem_printf("%s/%s", here, path);
+}
+
 static void set_option(struct options *options, int option, const char *value)
 {
     switch (option) {
@@ -125,6 +144,15 @@ static void set_option(struct options *options, int option, const char *value)
     case OPT_EXEC_ROOT:
         options->engine.exec_root = value;
         break;
+    case OPT_INSECURE:
+        strv_add(&options->engine.insecure_registries, value);
+        break;
+    case OPT_MIRROR:
+        strv_add(&options->engine.registry_mirrors, value);
+        break;
+    case OPT_CERTS:
+        options->engine.registry_certs = absolute(value);
+        break;
     case OPT_STOP_ALL:
         options->stop_all = true;
         break;
@@ -141,6 +169,9 @@ static void set_option(struct options *options, int option, const char *value)
         if (options->host_len == HOST_MAX)
             fail("more than %d --host", HOST_MAX);
         options->hosts[options->host_len++] = value;
+        break;
+    case 's':
+        options->engine.storage_driver = value;
         break;
     case OPT_TLS:
         if (value && !str_eq(value, "true") && !str_eq(value, "false"))
@@ -201,7 +232,7 @@ static struct options parse_options(int argc, char *argv[])
 {
     struct options options = { .engine = { .data_root = "/var/lib/berth", .exec_root = "/run/berth" }, .level = LOG_INFO };
     int option;
-    while ((option = getopt_long(argc, argv, "DG:H:l:p:v", long_options, NULL)) != -1)
+    while ((option = getopt_long(argc, argv, "DG:H:l:p:s:v", long_options, NULL)) != -1)
         set_option(&options, option, optarg);
     if (optind < argc)
         fail("unexpected argument: %s", argv[optind]);
@@ -221,16 +252,6 @@ static char *own_folder(void)
     path[len] = 0;
     *strrchr(path, '/') = 0;
     return path;
-}
-
-static const char *absolute(const char *path)
-{
-    if (path[0] == '/')
-        return path;
-    char here[PATH_MAX];
-    if (!getcwd(here, sizeof(here)))
-        fail("current folder: %m");
-    return mem_printf("%s/%s", here, path);
 }
 
 // ---- stages ---------------------------------------------------------------------------------------------------------

@@ -67,5 +67,5 @@ int transfer_import(int input_fd, int staging_fd, const struct transfer_import *
         strv_push_arena(&references, &arena, options->reference);
     if (write_config(&stage, &config, digest, err) < 0)
         return -1;
-    return stage_image(&stage, digest, &references, &layer, 1, err);
+    return stage_image(&stage, digest, &references, &layer, 1, NULL, err);
 }

@@ -7,11 +7,13 @@
 //   (CAP_SYS_CHROOT and CAP_DAC_READ_SEARCH would).
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/landlock.h>
 #include <linux/mount.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -19,6 +21,7 @@
 
 #include "transfer/transfer.h"
 #include "base/fd.h"
+#include "base/num.h"
 #include "kernel/caps.h"
 
 #define CAP_BIT(cap) (UINT64_C(1) << (cap))
@@ -37,7 +40,8 @@ static const uint64_t kept_capabilities =
 #define FS_REFER (UINT64_C(1) << 13) // ABI 2
 #define FS_TRUNCATE (UINT64_C(1) << 14) // ABI 3
 #define FS_IOCTL_DEV (UINT64_C(1) << 15) // ABI 5
-#define NET_TCP (UINT64_C(3)) // ABI 4: bind, connect
+#define NET_BIND (UINT64_C(1)) // ABI 4
+#define NET_TCP (UINT64_C(3)) // and connect
 #define SCOPED_ALL (UINT64_C(3)) // ABI 6: abstract unix sockets, signals
 
 struct ruleset {
@@ -58,8 +62,12 @@ static struct ruleset handled_by(int abi)
     return rules;
 }
 
-// 1 when the fence stands, 0 when this kernel has none that fits.
-static int enter_landlock(int staging_fd, struct err *err)
+#define FS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_STAGING (~(uint64_t)(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_IOCTL_DEV))
+
+// 1 when the fence stands, 0 when this kernel has none that fits. Below `folder_fd` what `allowed` says is possible, elsewhere
+// nothing; `net`: of TCP what is forbidden.
+static int enter_landlock(int folder_fd, uint64_t allowed, uint64_t net, struct err *err)
 {
     int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     // ABI 1 forbids every hard link and rename from one folder to another, which archives need.
@@ -67,12 +75,13 @@ static int enter_landlock(int staging_fd, struct err *err)
         return 0;
     // The kernel takes a longer structure than it knows as long as the rest is zero.
     struct ruleset rules = handled_by(abi);
+    rules.net &= net;
     _cleanup_close_ int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
     if (fd < 0)
         return err_errno(err, errno, "landlock ruleset");
     struct landlock_path_beneath_attr staging = {
-        .allowed_access = rules.fs & ~(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_SOCK | FS_IOCTL_DEV),
-        .parent_fd = staging_fd,
+        .allowed_access = rules.fs & allowed,
+        .parent_fd = folder_fd,
     };
     if (syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &staging, 0) < 0)
         return err_errno(err, errno, "landlock rule");
@@ -123,8 +132,41 @@ int transfer_jail(int staging_fd, struct err *err)
     umask(022); // parents that an archive does not name are 0755
     if (unshare(CLONE_NEWNET) < 0)
         return err_errno(err, errno, "jail: network namespace");
-    if (detach_staging(staging_fd, err) < 0 || enter_root(staging_fd, err) < 0 || enter_landlock(staging_fd, err) < 0 ||
+    if (detach_staging(staging_fd, err) < 0 || enter_root(staging_fd, err) < 0 || enter_landlock(staging_fd, FS_STAGING, NET_TCP, err) < 0 ||
         drop_capabilities(err) < 0)
         return err_wrap(err, "jail");
+    return 0;
+}
+
+// ---- the half that speaks to registries -----------------------------------------------------------------------------
+
+#define UID_BASE 0x43000000u // no user of this machine, nor of its containers
+#define UID_MASK 0x00ffffffu
+
+// A user id that no other process has keeps others from looking into this one, and it has no file.
+static int leave_root(struct err *err)
+{
+    uint32_t draw;
+    random_bytes(&draw, sizeof(draw));
+    uid_t own = UID_BASE + (draw & UID_MASK);
+    if (geteuid() != 0)
+        return 0;
+    if (setgroups(0, NULL) < 0 || setresgid(own, own, own) < 0 || setresuid(own, own, own) < 0)
+        return err_errno(err, errno, "jail: user id");
+    return 0;
+}
+
+// Names are resolved, so /etc and the name services' libraries are read: all that everybody may read stays readable.
+int transfer_jail_network(struct err *err)
+{
+    const struct rlimit none = { 0, 0 };
+    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+        return err_errno(err, errno, "jail");
+    if (leave_root(err) < 0 || enter_landlock(root, FS_READ, NET_BIND, err) < 0)
+        return err_wrap(err, "jail");
+    // After the change of user, which clears the one and would clear the other.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return err_errno(err, errno, "jail");
     return 0;
 }

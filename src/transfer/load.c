@@ -18,7 +18,7 @@ int load_check_text(const struct buf *text, const char *digest, struct err *err)
 
 // ---- one image ------------------------------------------------------------------------------------------------------
 
-static int check_config(const struct oci_image_config *config, size_t layer_len, struct err *err)
+int load_check_config(const struct oci_image_config *config, size_t layer_len, struct err *err)
 {
     const struct strv *diff_ids = &config->rootfs.diff_ids;
     if (!str_empty(config->os) && !str_eq(config->os, "linux"))
@@ -39,11 +39,34 @@ static int check_config(const struct oci_image_config *config, size_t layer_len,
     return 0;
 }
 
+static struct stage_claim claim_of(const struct load_image *image, const char *diff_id, size_t place)
+{
+    const char *blob = image->blobs.items[place];
+    return (struct stage_claim){ .diff_id = diff_id, .blob = *blob ? blob : NULL };
+}
+
+// Those that there is still something to do for; each once.
+static void stage_ahead(struct load *load, const struct load_image *image, const struct strv *diff_ids)
+{
+    struct stage_job jobs[STAGE_LAYERS_MAX];
+    size_t len = 0;
+    for (size_t place = 0; place < diff_ids->len; place++) {
+        const char *diff_id = diff_ids->items[place];
+        struct spool_member *member = spool_find(load->spool, image->layers.items[place]);
+        bool seen = !member || member->layer || member->failure || stage_find(load->stage, diff_id);
+        for (size_t i = 0; i < len && !seen; i++)
+            seen = jobs[i].member == member || str_eq(jobs[i].claim.diff_id, diff_id);
+        if (!seen)
+            jobs[len++] = (struct stage_job){ member, claim_of(image, diff_id, place) };
+    }
+    if (len > 1)
+        stage_members(load->stage, load->spool, jobs, len);
+}
+
 static int load_layer(struct load *load, const struct load_image *image, const char *diff_id, size_t place,
                       size_t *index, struct err *err)
 {
-    const char *blob = image->blobs.items[place];
-    const struct stage_claim claim = { .diff_id = diff_id, .blob = *blob ? blob : NULL };
+    const struct stage_claim claim = claim_of(image, diff_id, place);
     struct spool_member *member = spool_find(load->spool, image->layers.items[place]);
     if (!member)
         return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu: archive has no member %.256s", place,
@@ -64,16 +87,17 @@ int load_image(struct load *load, const struct load_image *image, struct err *er
     if (json_decode_text(&oci_image_config_table, buf_text(&image->config), image->config.size, &config, &arena, NULL,
                          err) < 0)
         return err_wrap(err, "image config");
-    if (check_config(&config, image->layers.len, err) < 0)
+    if (load_check_config(&config, image->layers.len, err) < 0)
         return -1;
     size_t indexes[STAGE_LAYERS_MAX];
+    stage_ahead(load, image, &config.rootfs.diff_ids);
     for (size_t i = 0; i < image->layers.len; i++)
         if (load_layer(load, image, config.rootfs.diff_ids.items[i], i, &indexes[i], err) < 0)
             return -1;
     char digest[72];
     if (stage_config(load->stage, buf_text(&image->config), image->config.size, digest, err) < 0)
         return -1;
-    return stage_image(load->stage, digest, &image->references, indexes, image->layers.len, err);
+    return stage_image(load->stage, digest, &image->references, indexes, image->layers.len, NULL, err);
 }
 
 // ---- docker-archive: manifest.json ----------------------------------------------------------------------------------
@@ -166,7 +190,7 @@ int transfer_load(int input_fd, int staging_fd, FILE *report, struct err *err)
 {
     _cleanup_spool_ struct spool spool = SPOOL_INIT;
     _cleanup_stage_ struct stage stage = STAGE_INIT;
-    if (stage_open(&stage, staging_fd, report, err) < 0 || spool_read(&spool, input_fd, staging_fd, err) < 0)
+    if (stage_open(&stage, staging_fd, report, err) < 0 || spool_read(&spool, input_fd, staging_fd, stage_passing, &stage, err) < 0)
         return -1;
     struct load load = { &spool, &stage };
     if (load_forms(&load, err) < 0)

@@ -6,8 +6,9 @@
 #include "stage.h"
 #include "json/json.h"
 
-#define LOAD_DOCUMENT_MAX ((size_t)4 << 20) // manifest, index, config: bytes
+#define LOAD_DOCUMENT_MAX SPOOL_DOCUMENT_MAX // manifest, index, config: bytes
 #define LOAD_IMAGES_MAX 1000
+#define LOAD_INDEX_DEPTH_MAX 4
 
 struct load {
     struct spool *spool;
@@ -25,8 +26,12 @@ struct load_image {
     struct strv blobs; // one per layer: the member's digest, "" where the form does not tell it
     struct strv references;
 };
+bool load_layer_type_known(const char *media_type); // plain, gzip, zstd; OCI's and Docker's names
 // Compares a document with the digest under which it is known.
 int load_check_text(const struct buf *text, const char *digest, struct err *err);
+// What of a config must be right before a layer is looked at.
+struct oci_image_config;
+int load_check_config(const struct oci_image_config *config, size_t layer_len, struct err *err);
 int load_image(struct load *load, const struct load_image *image, struct err *err);
 
 #endif

@@ -128,7 +128,7 @@ static int load_chain(struct load *load, const struct chain *chain, const struct
         return err_set(err, ERR_INTERNAL, "image config cannot be written");
     if (stage_config(load->stage, text, strlen(text), digest, err) < 0)
         return -1;
-    return stage_image(load->stage, digest, references, layers, chain->len, err);
+    return stage_image(load->stage, digest, references, layers, chain->len, NULL, err);
 }
 
 static int load_tag(struct load *load, const char *repository, const char *tag, const char *id, struct err *err)

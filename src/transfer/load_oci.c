@@ -6,8 +6,6 @@
 #include "platform.h"
 #include "spec/spec.h"
 
-#define INDEX_DEPTH_MAX 4
-
 static const char *const layer_types[] = {
     MEDIA_OCI_LAYER,
     MEDIA_OCI_LAYER "+gzip",
@@ -82,15 +80,20 @@ static bool is_chosen(const struct json_list *entries, size_t at)
 
 // ---- manifests ------------------------------------------------------------------------------------------------------
 
+bool load_layer_type_known(const char *media_type)
+{
+    for (size_t i = 0; i < ARRAY_LEN(layer_types); i++)
+        if (str_eq(media_type, layer_types[i]))
+            return true;
+    return false;
+}
+
 static int describe_layers(const struct oci_manifest *manifest, struct arena *arena, struct load_image *image,
                            struct err *err)
 {
     for (size_t i = 0; i < manifest->layers.len; i++) {
         const struct oci_descriptor *layer = json_list_at(&manifest->layers, &oci_descriptor_table, i);
-        bool known = false;
-        for (size_t type = 0; type < ARRAY_LEN(layer_types); type++)
-            known = known || str_eq(layer->media_type, layer_types[type]);
-        if (!known)
+        if (!load_layer_type_known(layer->media_type))
             return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu: unsupported media type %.128s", i,
                            layer->media_type ? layer->media_type : "");
         char name[96];
@@ -155,8 +158,8 @@ static int load_index(struct load *load, const struct oci_descriptor *descriptor
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     _cleanup_buf_ struct buf text = BUF_INIT(LOAD_DOCUMENT_MAX);
     struct oci_index index;
-    if (depth > INDEX_DEPTH_MAX)
-        return err_set(err, ERR_INVALID_ARGUMENT, "indexes are nested more than %d deep", INDEX_DEPTH_MAX);
+    if (depth > LOAD_INDEX_DEPTH_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "indexes are nested more than %d deep", LOAD_INDEX_DEPTH_MAX);
     if (blob_text(load, descriptor, &text, err) < 0)
         return -1;
     if (json_decode_text(&oci_index_table, buf_text(&text), text.size, &index, &arena, NULL, err) < 0)

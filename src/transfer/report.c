@@ -7,11 +7,12 @@ int report_line(FILE *report, const char *key, json_t *value, struct err *err)
 {
     json_t *line = json_object();
     json_object_set_new(line, key, value);
-    int written = json_dumpf(line, report, JSON_COMPACT);
+    flockfile(report); // layers are staged by several threads
+    bool written = json_dumpf(line, report, JSON_COMPACT) == 0 && fputc('\n', report) != EOF && fflush(report) != EOF;
+    int number = errno ? errno : EIO;
+    funlockfile(report);
     json_decref(line);
-    if (written < 0 || fputc('\n', report) == EOF || fflush(report) == EOF)
-        return err_errno(err, errno ? errno : EIO, "write report");
-    return 0;
+    return written ? 0 : err_errno(err, number, "write report");
 }
 
 int report_progress(FILE *report, const char *id, const char *status, int64_t current, int64_t total, struct err *err)

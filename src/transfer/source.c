@@ -16,15 +16,21 @@ static int progress(struct source *source, struct err *err)
     return report_progress(source->report, source->id, source->status, source->at, source->total, err);
 }
 
+static ssize_t read_fd(int fd, void *data, size_t size, struct err *err)
+{
+    ssize_t got;
+    do
+        got = read(fd, data, size);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? err_errno(err, errno, "read archive") : got;
+}
+
 ssize_t source_read(void *context, void *data, size_t size, struct err *err)
 {
     struct source *source = context;
-    ssize_t got;
-    do
-        got = read(source->fd, data, size);
-    while (got < 0 && errno == EINTR);
+    ssize_t got = source->below ? source->below(source->below_context, data, size, err) : read_fd(source->fd, data, size, err);
     if (got < 0)
-        return err_errno(err, errno, "read archive");
+        return -1;
     if (source->digest)
         layer_digest_add(source->digest, data, (size_t)got);
     source->at += got;

@@ -1,4 +1,4 @@
-// A descriptor as a layer_read_fn, hashed and counted on its way. Private to the room.
+// A descriptor, or another reader, as a layer_read_fn, hashed and counted on its way. Private to the room.
 #ifndef TRANSFER_SOURCE_H
 #define TRANSFER_SOURCE_H
 
@@ -10,6 +10,8 @@
 
 struct source {
     int fd;
+    layer_read_fn *below; // read instead of `fd`, if set
+    void *below_context;
     struct layer_digest *digest; // NULL: not asked for; the owner frees
     // Progress lines while it is read: NULL report means none.
     FILE *report;

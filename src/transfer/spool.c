@@ -19,6 +19,7 @@ void spool_done(struct spool *spool)
     for (size_t i = 0; i < spool->len; i++) {
         free(spool->members[i].name);
         free(spool->members[i].link);
+        free(spool->members[i].failure);
     }
     free(spool->members);
     *spool = (struct spool)SPOOL_INIT;
@@ -31,6 +32,8 @@ struct outer {
     struct layer_inflate *inflate;
     struct archive *tar;
     void *buffer; // SOURCE_BUFFER_SIZE
+    spool_take_fn *take;
+    void *take_context;
     struct err *err; // the call's own: a failing reader fills it from below libarchive
     bool failed;
 };
@@ -87,6 +90,33 @@ static void outer_done(struct outer *outer)
     free(outer->buffer);
 }
 
+// ---- a member's content ---------------------------------------------------------------------------------------------
+
+// The next piece of the member under way, in libarchive's memory; at its end 0 and no bytes.
+struct piece {
+    const char *data;
+    size_t size;
+    int64_t at; // where it ends
+};
+
+static int next_piece(struct outer *outer, struct piece *piece, struct err *err)
+{
+    const void *data;
+    size_t size;
+    la_int64_t offset;
+    int result = archive_read_data_block(outer->tar, &data, &size, &offset);
+    if (result == ARCHIVE_EOF) {
+        piece->size = 0;
+        return 0;
+    }
+    if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
+        return outer_error(outer, err);
+    if (offset != piece->at)
+        return err_set(err, ERR_INVALID_ARGUMENT, "sparse members are not supported");
+    *piece = (struct piece){ data, size, offset + (int64_t)size };
+    return 0;
+}
+
 static int new_file(const struct spool *spool, size_t number, struct err *err)
 {
     char name[24];
@@ -95,24 +125,69 @@ static int new_file(const struct spool *spool, size_t number, struct err *err)
     return fd >= 0 ? fd : err_errno(err, errno, "spool file");
 }
 
-static int copy_member(struct outer *outer, int fd, int64_t *size, struct err *err)
+static int copy_member(struct outer *outer, struct piece *piece, int fd, int64_t *size, struct err *err)
 {
-    for (;;) {
-        const void *data;
-        size_t len;
-        la_int64_t offset;
-        int result = archive_read_data_block(outer->tar, &data, &len, &offset);
-        if (result == ARCHIVE_EOF)
-            return 0;
-        if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
-            return outer_error(outer, err);
-        if (offset != *size)
-            return err_set(err, ERR_INVALID_ARGUMENT, "sparse members are not supported");
-        if (fd_write_full(fd, data, len, err) < 0)
+    while (piece->size > 0)
+        if (fd_write_full(fd, piece->data, piece->size, err) < 0 || next_piece(outer, piece, err) < 0)
             return -1;
-        *size += (int64_t)len;
-    }
+    *size = piece->at;
+    return 0;
 }
+
+// The member as a layer_read_fn.
+struct passing {
+    struct outer *outer;
+    struct piece piece;
+    struct err err; // of the archive
+    bool failed;
+};
+
+static ssize_t passing_read(void *context, void *data, size_t size, struct err *err)
+{
+    struct passing *passing = context;
+    struct piece *piece = &passing->piece;
+    size_t taken = MIN_OF(size, piece->size);
+    if (taken == 0)
+        return 0;
+    memcpy(data, piece->data, taken);
+    piece->data += taken;
+    piece->size -= taken;
+    if (piece->size == 0 && next_piece(passing->outer, piece, &passing->err) < 0) {
+        passing->failed = true;
+        return err_set(err, passing->err.class, "%s", passing->err.message);
+    }
+    return (ssize_t)taken;
+}
+
+// What the taker has left unread is passed over: the next header comes after it.
+static int pass_layer(struct outer *outer, const struct piece *first, struct spool_member *member, struct err *err)
+{
+    struct passing passing = { .outer = outer, .piece = *first };
+    struct err why = { 0 };
+    member->passed = true;
+    int done = outer->take(outer->take_context, member, passing_read, &passing, &why);
+    if (passing.failed)
+        return err_set(err, passing.err.class, "%s", passing.err.message);
+    if (done == 0)
+        return 0;
+    if (why.class != ERR_INVALID_ARGUMENT)
+        return err_set(err, why.class, "%s", why.message);
+    member->failure = mem_alloc(sizeof(why));
+    *member->failure = why;
+    return 0;
+}
+
+#define TAR_MAGIC "ustar"
+#define TAR_MAGIC_OFFSET 257
+
+static bool can_pass(const struct outer *outer, const struct piece *piece, int64_t size)
+{
+    return outer->take && size > (int64_t)SPOOL_DOCUMENT_MAX && piece->size >= TAR_MAGIC_OFFSET + strlen(TAR_MAGIC) &&
+           memcmp(piece->data + TAR_MAGIC_OFFSET, TAR_MAGIC, strlen(TAR_MAGIC)) == 0 &&
+           !layer_is_compressed(piece->data, LAYER_MAGIC_SIZE);
+}
+
+// ---- members --------------------------------------------------------------------------------------------------------
 
 static struct spool_member *add_member(struct spool *spool, const char *name, struct err *err)
 {
@@ -131,13 +206,18 @@ static struct spool_member *add_member(struct spool *spool, const char *name, st
     return member;
 }
 
-static int add_file(struct spool *spool, struct outer *outer, const char *name, struct err *err)
+static int add_file(struct spool *spool, struct outer *outer, const char *name, int64_t size, struct err *err)
 {
+    struct piece piece = { 0 };
     struct spool_member *member = add_member(spool, name, err);
-    if (!member)
+    if (!member || next_piece(outer, &piece, err) < 0)
         return -1;
+    if (can_pass(outer, &piece, size)) {
+        member->size = size;
+        return pass_layer(outer, &piece, member, err);
+    }
     _cleanup_close_ int fd = new_file(spool, member->number, err);
-    return fd < 0 ? -1 : copy_member(outer, fd, &member->size, err);
+    return fd < 0 ? -1 : copy_member(outer, &piece, fd, &member->size, err);
 }
 
 // A hard link's target counts from the archive's root, a symlink's from its own folder.
@@ -169,7 +249,8 @@ static int add_entry(struct spool *spool, struct outer *outer, struct archive_en
     if (hard || (archive_entry_filetype(entry) == AE_IFLNK && soft))
         return add_link(spool, name, hard ? hard : soft, hard != NULL, err);
     // Folders need no memory here; devices and the like have no place in an image archive and are never looked up.
-    return archive_entry_filetype(entry) == AE_IFREG ? add_file(spool, outer, name, err) : 0;
+    return archive_entry_filetype(entry) == AE_IFREG ? add_file(spool, outer, name, archive_entry_size(entry), err)
+                                                           : 0;
 }
 
 static int read_entries(struct spool *spool, struct outer *outer, struct err *err)
@@ -196,14 +277,14 @@ static int compare_members(const void *a, const void *b)
     return order ? order : (one->number > other->number) - (one->number < other->number);
 }
 
-int spool_read(struct spool *spool, int input_fd, int staging_fd, struct err *err)
+int spool_read(struct spool *spool, int input_fd, int staging_fd, spool_take_fn *take, void *context, struct err *err)
 {
     if (mkdirat(staging_fd, "spool", 0700) < 0)
         return err_errno(err, errno, "spool folder");
     spool->fd = openat(staging_fd, "spool", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (spool->fd < 0)
         return err_errno(err, errno, "spool folder");
-    struct outer outer = { 0 };
+    struct outer outer = { .take = take, .take_context = context };
     int done = outer_open(&outer, input_fd, err);
     if (done == 0)
         done = read_entries(spool, &outer, err);

@@ -10,7 +10,11 @@
 #include "base/fd.h"
 #include "base/file.h"
 
-#define UNPACKING ".unpacking" // a layer's name until its DiffID is known
+// A layer under way: until its DiffID is known its folder has a name of its own.
+struct unpacked {
+    char name[24];
+    struct layer_result result;
+};
 
 static int make_folder(int staging_fd, const char *name, struct err *err)
 {
@@ -20,13 +24,24 @@ static int make_folder(int staging_fd, const char *name, struct err *err)
     return fd >= 0 ? fd : err_errno(err, errno, "staging folder %s", name);
 }
 
+static int read_form(struct stage *stage, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64);
+    struct err missing = { 0 };
+    if (file_read_at(stage->staging_fd, LAYER_FORM_NAME, &text, &missing) < 0)
+        return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
+    stage->erofs = str_eq(buf_text(&text), LAYER_FORM_EROFS);
+    return stage->erofs ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "layers in the form \"%s\" are not known", buf_text(&text));
+}
+
 int stage_open(struct stage *stage, int staging_fd, FILE *report, struct err *err)
 {
+    mutex_init(&stage->lock, 0);
     stage->staging_fd = staging_fd;
     stage->report = report;
     stage->layers_fd = make_folder(staging_fd, "layers", err);
     stage->blobs_fd = stage->layers_fd < 0 ? -1 : make_folder(staging_fd, "blobs", err);
-    return stage->blobs_fd < 0 ? -1 : 0;
+    return stage->blobs_fd < 0 ? -1 : read_form(stage, err);
 }
 
 void stage_done(struct stage *stage)
@@ -60,41 +75,92 @@ static int check_utf8(const struct strv *names, struct err *err)
     return 0;
 }
 
-// Takes over what `result` owns, on success.
-static int add_layer(struct stage *stage, struct layer_result *result, size_t *index, struct err *err)
+static void unpacked_drop(struct stage *stage, struct unpacked *unpacked)
 {
-    const struct stage_layer *same = stage_find(stage, result->diff_id);
-    if (same) {
-        *index = (size_t)(same - stage->layers);
-        layer_result_done(result);
-        return file_remove_tree(stage->layers_fd, UNPACKING, err);
-    }
-    if (stage->len >= STAGE_LAYERS_TOTAL)
-        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d layers", STAGE_LAYERS_TOTAL);
-    if (check_utf8(&result->opaque, err) < 0)
-        return -1;
-    if (renameat(stage->layers_fd, UNPACKING, stage->layers_fd, result->diff_id + strlen("sha256:")) < 0)
-        return err_errno(err, errno, "layer %s", result->diff_id);
+    layer_result_done(&unpacked->result);
+    file_remove_tree(stage->layers_fd, unpacked->name, NULL);
+}
+
+static struct stage_layer *grow(struct stage *stage) REQUIRES(&stage->lock)
+{
     if (stage->len == stage->capacity) {
         stage->capacity = stage->capacity ? stage->capacity * 2 : 16;
         stage->layers = mem_grow(stage->layers, stage->capacity * sizeof(*stage->layers));
     }
-    struct stage_layer *layer = &stage->layers[stage->len];
-    *layer = (struct stage_layer){ .size = result->size, .opaque = result->opaque };
-    memcpy(layer->diff_id, result->diff_id, sizeof(layer->diff_id));
-    *index = stage->len++;
+    return &stage->layers[stage->len++];
+}
+
+static int new_layer(struct stage *stage, struct unpacked *unpacked, size_t *index, struct err *err) REQUIRES(&stage->lock)
+{
+    const char *diff_id = unpacked->result.diff_id;
+    if (stage->len >= STAGE_LAYERS_TOTAL)
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d layers", STAGE_LAYERS_TOTAL);
+    if (renameat(stage->layers_fd, unpacked->name, stage->layers_fd, diff_id + strlen("sha256:")) < 0)
+        return err_errno(err, errno, "layer %s", diff_id);
+    struct stage_layer *layer = grow(stage);
+    *layer = (struct stage_layer){ .size = unpacked->result.size, .opaque = unpacked->result.opaque };
+    memcpy(layer->diff_id, diff_id, sizeof(layer->diff_id));
+    unpacked->result.opaque = (struct strv){ 0 };
+    *index = stage->len - 1;
     return 0;
 }
 
-static int unpack(struct stage *stage, struct source *source, struct layer_result *out, struct err *err)
+// Uses `unpacked` up, in any case.
+static int add_layer(struct stage *stage, struct unpacked *unpacked, size_t *index, struct err *err)
 {
-    _cleanup_close_ int folder = make_folder(stage->layers_fd, UNPACKING, err);
-    if (folder < 0 || layer_unpack(source_read, source, folder, out, err) < 0)
+    int done = check_utf8(&unpacked->result.opaque, err);
+    mutex_lock(&stage->lock);
+    const struct stage_layer *same = done == 0 ? stage_find(stage, unpacked->result.diff_id) : NULL;
+    if (same)
+        *index = (size_t)(same - stage->layers);
+    else if (done == 0)
+        done = new_layer(stage, unpacked, index, err);
+    mutex_unlock(&stage->lock);
+    if (same || done < 0)
+        unpacked_drop(stage, unpacked);
+    return done;
+}
+
+static int new_file(int folder, const char *name, struct err *err)
+{
+    int fd = openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : err_errno(err, errno, "staged layer: %s", name);
+}
+
+// The layer as one EROFS image and its recipe; opaque folders are marked in it.
+static int write_image(struct source *source, int folder, struct layer_result *out, struct err *err)
+{
+    const struct layer_erofs_options options = { 0 };
+    struct layer_erofs_result result;
+    _cleanup_close_ int image = new_file(folder, LAYER_IMAGE_NAME, err);
+    _cleanup_close_ int recipe = image < 0 ? -1 : new_file(folder, LAYER_RECIPE_NAME, err);
+    if (recipe < 0 || layer_erofs_write(source_read, source, image, recipe, &options, &result, err) < 0)
         return -1;
-    if (source_drain(source, err) == 0)
-        return 0;
-    layer_result_done(out);
-    return -1;
+    *out = (struct layer_result){ .size = result.size };
+    memcpy(out->diff_id, result.diff_id, sizeof(out->diff_id));
+    return 0;
+}
+
+static int unpack_into(struct stage *stage, const char *name, struct source *source, struct layer_result *out, struct err *err)
+{
+    _cleanup_close_ int folder = make_folder(stage->layers_fd, name, err);
+    if (folder < 0)
+        return -1;
+    return stage->erofs ? write_image(source, folder, out, err) : layer_unpack(source_read, source, folder, out, err);
+}
+
+static int unpack(struct stage *stage, struct source *source, struct unpacked *out, struct err *err)
+{
+    *out = (struct unpacked){ 0 };
+    mutex_lock(&stage->lock);
+    snprintf(out->name, sizeof(out->name), ".unpacking-%u", stage->next++);
+    mutex_unlock(&stage->lock);
+    int done = unpack_into(stage, out->name, source, &out->result, err);
+    if (done == 0)
+        done = source_drain(source, err);
+    if (done < 0)
+        unpacked_drop(stage, out);
+    return done;
 }
 
 // A plain tar's digest is its DiffID: hashing it twice would be for nothing.
@@ -119,7 +185,7 @@ static int check_blob(struct source *source, const struct layer_result *result, 
 }
 
 static int unpack_member(struct stage *stage, const struct spool *spool, const struct spool_member *member,
-                         const struct stage_claim *claim, struct layer_result *out, struct err *err)
+                         const struct stage_claim *claim, struct unpacked *out, struct err *err)
 {
     char id[13] = "";
     if (claim->progress_id || claim->diff_id)
@@ -132,44 +198,124 @@ static int unpack_member(struct stage *stage, const struct spool *spool, const s
     if (claim->blob && needs_digest(fd))
         source.digest = layer_digest_new();
     int done = unpack(stage, &source, out, err);
-    if (done == 0 && check_blob(&source, out, claim->blob, err) < 0) {
-        layer_result_done(out);
+    if (done == 0 && check_blob(&source, &out->result, claim->blob, err) < 0) {
+        unpacked_drop(stage, out);
         done = -1;
     }
     layer_digest_free(source.digest);
     return done;
 }
 
+static bool find_member(struct stage *stage, const struct spool_member *member, const struct stage_claim *claim, size_t *index)
+{
+    mutex_lock(&stage->lock);
+    const struct stage_layer *same = claim->diff_id ? stage_find(stage, claim->diff_id) : NULL;
+    if (same)
+        *index = (size_t)(same - stage->layers);
+    else if (member->layer)
+        *index = member->layer - 1;
+    mutex_unlock(&stage->lock);
+    return same || member->layer;
+}
+
+// What passed is a plain tar: its digest is its DiffID.
+static int check_passed(const struct stage *stage, const struct spool_member *member, const char *claimed, struct err *err)
+{
+    if (!member->passed || !member->layer || !claimed)
+        return 0;
+    const char *found = stage->layers[member->layer - 1].diff_id;
+    return str_eq(found, claimed) ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "content of blob %s has another digest: %s", claimed, found);
+}
+
 int stage_member(struct stage *stage, const struct spool *spool, struct spool_member *member,
                  const struct stage_claim *claim, size_t *index, struct err *err)
 {
-    const struct stage_layer *same = claim->diff_id ? stage_find(stage, claim->diff_id) : NULL;
-    if (same || member->layer) {
-        *index = same ? (size_t)(same - stage->layers) : member->layer - 1;
+    struct unpacked unpacked;
+    if (check_passed(stage, member, claim->blob, err) < 0)
+        return -1;
+    if (find_member(stage, member, claim, index))
         return 0;
-    }
-    struct layer_result result;
-    if (unpack_member(stage, spool, member, claim, &result, err) < 0)
+    if (member->failure)
+        return err_set(err, member->failure->class, "%s", member->failure->message);
+    if (unpack_member(stage, spool, member, claim, &unpacked, err) < 0 || add_layer(stage, &unpacked, index, err) < 0)
         return -1;
-    if (add_layer(stage, &result, index, err) < 0) {
-        layer_result_done(&result);
-        return -1;
-    }
     member->layer = *index + 1;
     spool_drop(spool, member);
     return 0;
 }
 
+static int stage_source(struct stage *stage, struct source *source, size_t *index, struct err *err)
+{
+    struct unpacked unpacked;
+    return unpack(stage, source, &unpacked, err) < 0 ? -1 : add_layer(stage, &unpacked, index, err);
+}
+
 int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err)
 {
     struct source source = { .fd = fd };
-    struct layer_result result;
-    if (unpack(stage, &source, &result, err) < 0)
+    return stage_source(stage, &source, index, err);
+}
+
+int stage_blob(struct stage *stage, int fd, int64_t size, const struct stage_claim *claim, size_t *index, struct err *err)
+{
+    struct source source = { .fd = fd, .report = stage->report, .id = claim->progress_id, .status = "Downloading", .total = size,
+                             .digest = layer_digest_new() };
+    struct unpacked unpacked;
+    int done = unpack(stage, &source, &unpacked, err);
+    // What can't be unpacked is first of all not what was asked for, where that is so.
+    if (done < 0 && err->class == ERR_INVALID_ARGUMENT && source_drain(&source, NULL) == 0)
+        check_blob(&source, &(struct layer_result){ 0 }, claim->blob, err);
+    if (done == 0 && check_blob(&source, &unpacked.result, claim->blob, err) < 0) {
+        unpacked_drop(stage, &unpacked);
+        done = -1;
+    }
+    layer_digest_free(source.digest);
+    return done < 0 ? -1 : add_layer(stage, &unpacked, index, err);
+}
+
+void stage_diff_id(struct stage *stage, size_t index, char out[72])
+{
+    mutex_lock(&stage->lock);
+    memcpy(out, stage->layers[index].diff_id, 72);
+    mutex_unlock(&stage->lock);
+}
+
+void stage_known(struct stage *stage, const char *diff_id, int64_t size)
+{
+    mutex_lock(&stage->lock);
+    if (!stage_find(stage, diff_id)) {
+        struct stage_layer *layer = grow(stage);
+        *layer = (struct stage_layer){ .size = size };
+        snprintf(layer->diff_id, sizeof(layer->diff_id), "%s", diff_id);
+    }
+    mutex_unlock(&stage->lock);
+}
+
+// The name's part that people know a layer by: a blob's digest, or the folder's of a "layer.tar".
+static void short_name(const char *name, char id[13])
+{
+    const char *end = strrchr(name, '/');
+    if (end && str_eq(end, "/layer.tar")) {
+        const char *start = memrchr(name, '/', (size_t)(end - name));
+        name = start ? start + 1 : name;
+    } else if (end) {
+        name = end + 1;
+    }
+    snprintf(id, 13, "%.*s", (int)strcspn(name, "/"), name);
+}
+
+int stage_passing(void *context, struct spool_member *member, layer_read_fn *read, void *reader, struct err *err)
+{
+    struct stage *stage = context;
+    char id[13];
+    size_t index = 0;
+    short_name(member->name, id);
+    struct source source = { .fd = -1, .below = read, .below_context = reader, .report = stage->report, .id = id,
+                             .status = "Loading layer", .total = member->size };
+    if (stage_source(stage, &source, &index, err) < 0)
         return -1;
-    if (add_layer(stage, &result, index, err) == 0)
-        return 0;
-    layer_result_done(&result);
-    return -1;
+    member->layer = index + 1;
+    return 0;
 }
 
 // ---- images ---------------------------------------------------------------------------------------------------------
@@ -191,7 +337,7 @@ static json_t *texts(const struct strv *list)
 }
 
 int stage_image(struct stage *stage, const char *config_digest, const struct strv *references, const size_t *layers,
-                size_t layer_len, struct err *err)
+                size_t layer_len, json_t *manifest, struct err *err)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < layer_len; i++) {
@@ -199,6 +345,6 @@ int stage_image(struct stage *stage, const char *config_digest, const struct str
         json_array_append_new(list, json_pack("{s:s, s:I, s:o}", "diff_id", layer->diff_id, "size",
                                               (json_int_t)layer->size, "opaque", texts(&layer->opaque)));
     }
-    return report_line(stage->report, "image", json_pack("{s:s, s:o, s:o}", "config_digest", config_digest,
-                                                         "references", texts(references), "layers", list), err);
+    return report_line(stage->report, "image", json_pack("{s:s, s:o, s:o, s:o*}", "config_digest", config_digest, "references",
+                                                         texts(references), "layers", list, "manifest", manifest), err);
 }

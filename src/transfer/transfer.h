@@ -1,4 +1,4 @@
-// The work on foreign bytes: load and import (pull, push, save, archive come with the images issue). What `berth-image`
+// The work on foreign bytes: load, import, pull, push (save and archive come with the images issue). What `berth-image`
 // does, as a library; never linked into the daemon.
 //
 // The daemon starts `berth-image load|import` with the client's stream on standard input, a staging folder as
@@ -12,8 +12,9 @@
 
 #include <stdio.h>
 
+#include "base/fd.h"
 #include "base/strv.h"
-#include "base/err.h"
+#include "distribution/distribution.h"
 
 // The worker's jail, once, before the first foreign byte: no_new_privs, no core dumps, no descriptor but the standard
 // streams and `staging_fd`, empty network namespace, the staging folder as root without devices, Landlock (nothing but
@@ -23,8 +24,9 @@ int transfer_jail(int staging_fd, struct err *err);
 
 // Both leave in the staging folder, for image_commit_staged():
 //     blobs/<hex>            configs, their exact bytes
-//     layers/<diff hex>/     unpacked layers; one that several images share is there once
-// and need it empty. On failure the folder holds leftovers: remove it as a whole. Nothing is synced.
+//     layers/<diff hex>/     layers, one that several images share once; unpacked, or in the form that the folder's file "form"
+//                            names (layer/layer.h)
+// and need it empty but for that file. On failure the folder holds leftovers: remove it as a whole. Nothing is synced.
 // invalid_argument: the archive is damaged, lies about a digest or is of no known form.
 //
 // Every archive form that docker and podman write: docker-archive with manifest.json (v1.2 layout with <id>/layer.tar
@@ -41,6 +43,60 @@ struct transfer_import {
     struct strv changes;
 };
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err);
+
+// ---- registries -----------------------------------------------------------------------------------------------------
+//
+// A pull has two halves, two processes: one speaks to the registry and has no right to anything of this machine but to read what
+// all may read; the other has no network and all the fences of transfer_jail(), and checks every digest. They are joined by
+// pipes, one for each layer, so download, hashes, inflate and writing overlap. The daemon's side:
+//
+//     daemon -> fetch   one line {"username":..., "insecure":[...], ...}    transfer_read_remote()
+//     unpack -> daemon  {"diff_ids":["sha256:...", ...]}                    which of these are there?
+//     daemon -> fetch   {"have":[-1, 4711, ...]}                            size of the layer, -1: fetch it
+//     unpack -> daemon  {"progress":...} and at last {"image":...}
+
+struct transfer_remote {
+    struct distribution_login login;
+    struct distribution_options options;
+};
+
+#define TRANSFER_LINE_MAX ((size_t)1 << 20)
+int transfer_read_line(int fd, struct buf *line, struct err *err); // without its newline; nothing behind it is read
+int transfer_read_remote(int fd, struct arena *arena, struct transfer_remote *out, struct err *err);
+
+// The fetching process: no privilege, a user id of its own, no file written, no program started. Before its first thread.
+int transfer_jail_network(struct err *err);
+// Its work: reads answers from `answers_fd`, hands over to `link_fd`. Tells errors there as well. When the other end of either is
+// gone, the process ends.
+struct fetch;
+int transfer_fetch_new(const char *reference, const char *platform, const struct transfer_remote *remote, struct fetch **out,
+                       struct err *err);
+int transfer_fetch(struct fetch *fetch, int answers_fd, int link_fd, struct err *err);
+void transfer_fetch_failed(int link_fd, const struct err *err); // what went wrong before that
+void transfer_fetch_free(struct fetch *fetch);
+// The unpacking process, jailed: leaves in the staging folder what transfer_load() does. `platform` NULL: as it comes.
+int transfer_pull(int link_fd, int staging_fd, const char *reference, const char *platform, FILE *report, struct err *err);
+
+// A push, in one such process too, which gets what it needs by descriptors over `daemon_fd`, each message one byte: first the
+// request (JSON: "diff_ids", "recipes": whether each layer's files follow, "manifests": struct image_manifest) and the image's
+// configuration; then for each of those layers its recipe and its image (layer/layer.h). At the end {"pushed":{...image_manifest...}}.
+struct push;
+int transfer_push_new(const char *reference, const struct transfer_remote *remote, int daemon_fd, struct push **out, struct err *err);
+int transfer_push(struct push *push, FILE *report, struct err *err);
+void transfer_push_free(struct push *push);
+
+// What only asks, in one process that becomes the fetching one between the two calls: {"login":{"token":...}} with the identity
+// token, if the registry gives any; {"manifest":{"Descriptor":..., "Platforms":[...]}} in the form of Docker's API.
+int transfer_login_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err);
+int transfer_login(struct distribution *distribution, FILE *report, struct err *err);
+int transfer_lookup(struct fetch *fetch, FILE *report, struct err *err);
+
+// By hand: an image into a folder with an OCI layout, made if missing; images that it has stay. No root needed.
+int transfer_pull_layout(const char *reference, const char *platform, const struct transfer_remote *remote, const char *folder,
+                         FILE *progress, struct err *err);
+
+// The other way: the image of that name (or the only one), with all that it is an index of.
+int transfer_push_layout(const char *folder, const char *reference, const struct transfer_remote *remote, FILE *progress, struct err *err);
 
 // The last line of a failed run.
 void transfer_report_error(FILE *report, const struct err *err);

@@ -2,6 +2,7 @@
 
     BERTH_E2E_ENGINE   berthd (default) or dockerd, the reference: tests marked `berth` are left out there
     BERTH_E2E_ISOLATION  container (default) or vm: the same suite behind the other wall; see isolation.py
+    BERTH_E2E_STORAGE  the storage driver: erofs or overlay; default: what the daemon chooses
     BERTH_E2E_SHORT    with vm: only the tests marked `short_vm`, in at most 40 boots
     BERTH_PEER_ROOT    a Debian root with a newer docker.io: that dockerd instead of Debian 12's
     BERTH_E2E_CLI      the docker client; default: the one on PATH, else Debian's, unpacked

@@ -156,9 +156,14 @@ class Engine:
 class Berth(Engine):
     name = 'berthd'
 
+    def __init__(self, storage=os.environ.get('BERTH_E2E_STORAGE'), **options):
+        super().__init__(**options)
+        self.storage = storage
+
     def command(self):
+        driver = ['--storage-driver', self.storage] if self.storage else []
         return [os.path.join(BIN, 'berthd'), '-D', '--data-root', self.data, '--exec-root', self.state,
-                '-H', 'unix://' + self.socket, '--pidfile', os.path.join(self.folder, 'berthd.pid')]
+                '-H', 'unix://' + self.socket, '--pidfile', os.path.join(self.folder, 'berthd.pid'), *driver]
 
     def start(self):
         super().start()
@@ -179,9 +184,11 @@ class Berth(Engine):
                        *self.sockets()])
 
     def footprint_of_containers(self):
-        """Without what a daemon makes once and keeps until --stop-all: its cgroup, its table, its bridge."""
+        """Without what a daemon makes once and keeps until --stop-all: its cgroup, its table, its bridge; and without the mounts of
+        layers that there still are."""
         lasting = re.compile(rf'cgroup \S+/berth-{self.id}(/shim)?|nft .*|link b{self.id[:4]}0')
-        return [thing for thing in self.footprint() if not lasting.fullmatch(thing)]
+        layers = {f'mount {self.state}/layers/{name}' for name in os.listdir(self.data + '/layers')}
+        return [thing for thing in self.footprint() if not lasting.fullmatch(thing) and thing not in layers]
 
     def processes(self):
         """Everything in our cgroups or with our id or folders in its command line, but the daemon."""
@@ -197,6 +204,7 @@ class Berth(Engine):
                 yield f'process {pid} {command or read(folder + "/comm").strip()}'
 
     def mounts(self):
+        """Mount points, each as often as something is mounted on it."""
         for line in read('/proc/self/mountinfo').splitlines():
             target = line.split(' ')[4]
             if target.startswith(self.folder + '/'):

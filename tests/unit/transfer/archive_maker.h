@@ -67,12 +67,15 @@ static inline int stream_of(const struct buf *data)
     return fd;
 }
 
-static inline void run_start(struct run *run, const struct buf *data, const struct transfer_import *import)
+// `form` of layers, NULL: unpacked.
+static inline void run_start_in(struct run *run, const struct buf *data, const struct transfer_import *import, const char *form)
 {
     char *text = NULL;
     size_t size = 0;
     *run = (struct run){ .report = BUF_INIT(1 << 20), .images = json_array() };
     scratch_open(&run->staging);
+    if (form)
+        file_write_at(run->staging.fd, LAYER_FORM_NAME, form, strlen(form), 0644, false, NULL);
     FILE *report = open_memstream(&text, &size);
     int input = stream_of(data);
     run->result = import ? transfer_import(input, run->staging.fd, import, report, &run->err)
@@ -89,6 +92,11 @@ static inline void run_start(struct run *run, const struct buf *data, const stru
             json_array_append(run->images, image);
         json_decref(value);
     }
+}
+
+static inline void run_start(struct run *run, const struct buf *data, const struct transfer_import *import)
+{
+    run_start_in(run, data, import, NULL);
 }
 
 static inline void run_load(struct run *run, struct buf *archive)

@@ -1,5 +1,5 @@
-// Layers as EROFS images, for walls that hand a layer over as a disk. Made when a guest first needs it, because most images
-// never see one.
+// Unpacked layers as EROFS images, for walls that hand a layer over as a disk. Made when a guest first needs it, because most
+// images never see one.
 //
 // No file's content beside its inode: each page of each file stands alone in the image, so a guest can map it from persistent
 // memory (DAX) without a copy of its own. The bytes depend on the layer alone: no UUID and no time of the making.
@@ -111,23 +111,8 @@ static int open_or_make(struct image_store *images, const char *folder, struct e
     return fd < 0 ? err_errno(err, errno, "open layer %s", name) : fd;
 }
 
-int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
-                     struct err *err)
+int image_guest_open(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err)
 {
-    struct strv folders = { 0 };
-    struct image_layers layers = { 0 };
-    if (image_layer_folders(images, image, arena, &folders, &layers.diff_ids, err) < 0)
-        return -1;
-    layers.fds = mem_alloc((folders.len + 1) * sizeof(*layers.fds));
-    for (size_t i = 0; i < folders.len; i++) {
-        int fd = open_or_make(images, folders.items[i], err);
-        if (fd < 0) {
-            image_layers_done(&layers);
-            return -1;
-        }
-        layers.fds[layers.len++] = fd;
-        strv_push_arena(&layers.paths, arena, arena_printf(arena, "%s/layers/%s.erofs", images->root_path, folders.items[i]));
-    }
-    *out = layers;
-    return 0;
+    *path = arena_printf(arena, "%s/layers/%s.erofs", images->root_path, folder);
+    return open_or_make(images, folder, err);
 }

@@ -1,0 +1,176 @@
+// Manifests: fetched, checked by their digest, pushed; and the choice of a platform in an index.
+#include "distribution_private.h"
+
+static const char accepted[] = MEDIA_OCI_INDEX ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_LIST ", " MEDIA_DOCKER_MANIFEST
+                                               ", application/json;q=0.5";
+
+void distribution_manifest_done(struct distribution_manifest *manifest)
+{
+    buf_done(&manifest->text);
+}
+
+bool distribution_is_index(const char *media_type)
+{
+    return str_eq(media_type, MEDIA_OCI_INDEX) || str_eq(media_type, MEDIA_DOCKER_LIST);
+}
+
+bool distribution_is_manifest(const char *media_type)
+{
+    return str_eq(media_type, MEDIA_OCI_MANIFEST) || str_eq(media_type, MEDIA_DOCKER_MANIFEST);
+}
+
+// ---- fetching -------------------------------------------------------------------------------------------------------
+
+static void hash_text(const struct buf *text, char out[OCI_DIGEST_SIZE])
+{
+    struct layer_digest *hash = layer_digest_new();
+    layer_digest_add(hash, buf_text(text), text->size);
+    layer_digest_end(hash, out);
+}
+
+// The document's own word counts more than the header's: old registries answer with application/json or text/plain. An OCI
+// document may leave it out; its members tell.
+static void find_type(json_t *document, const char *said, char out[128])
+{
+    struct slice rest = slice_of(said ? said : ""), type;
+    const char *own = json_get_text(document, "mediaType", NULL);
+    slice_cut(&rest, ';', &type);
+    snprintf(out, 128, "%.*s", (int)type.size, type.data ? type.data : "");
+    if (own)
+        snprintf(out, 128, "%s", own);
+    else if (!distribution_is_index(out) && !distribution_is_manifest(out) && json_get_int(document, "schemaVersion", 0) == 2)
+        snprintf(out, 128, "%s", json_object_get(document, "manifests") ? MEDIA_OCI_INDEX : MEDIA_OCI_MANIFEST);
+}
+
+static int check_manifest(const struct exchange *exchange, const char *reference, struct distribution_manifest *out, struct err *err)
+{
+    _cleanup_json_ json_t *document = NULL;
+    const char *host = exchange->endpoint->host;
+    struct err why = { 0 };
+    hash_text(&out->text, out->digest);
+    if (oci_digest_valid(reference) && !str_eq(out->digest, reference))
+        return err_set(err, ERR_INVALID_ARGUMENT, "registry %s: manifest %s has another digest: %s", host, reference, out->digest);
+    if (json_parse(buf_text(&out->text), out->text.size, &document, &why) < 0 || !json_is_object(document))
+        return err_set(err, ERR_UNAVAILABLE, "registry %s answered with %s in a manifest's place (%s)", host,
+                       exchange->content_type_said ? exchange->content_type_said : "no type", document ? "no object" : why.message);
+    find_type(document, exchange->content_type_said, out->media_type);
+    if (json_get_int(document, "schemaVersion", 0) == 1)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "the image has a manifest of schema 1, which nobody should use any more: push it anew");
+    if (!distribution_is_index(out->media_type) && !distribution_is_manifest(out->media_type))
+        return err_set(err, ERR_INVALID_ARGUMENT, "registry %s: %.100s is not a manifest", host, out->media_type);
+    return 0;
+}
+
+// As Docker says it: whether a repository exists is not told to strangers.
+static int fail_manifest(const struct distribution *distribution, const struct exchange *exchange, const char *reference, struct err *err)
+{
+    _cleanup_free_ char *shown = mem_printf("%s%s%s", distribution->shown, oci_digest_valid(reference) ? "@" : ":", reference);
+    exchange_fail(distribution, exchange, "error", err);
+    if (!err || exchange->failure.class != ERR_NONE)
+        return -1;
+    const char *words = str_starts(err->message, "error: ") ? err->message + 7 : err->message;
+    _cleanup_free_ char *said = mem_strdup(words);
+    if (exchange->status == 404)
+        return err_set(err, ERR_NOT_FOUND, "manifest for %s not found: %s", shown, said);
+    if (exchange->status == 401 || exchange->status == 403)
+        return err_set(err, ERR_UNAUTHENTICATED, "%s", said);
+    return err_set(err, err->class, "%s: %s", shown, said);
+}
+
+static int fetch(struct distribution *distribution, const char *reference, struct distribution_manifest *out, struct err *err)
+{
+    const struct endpoint *endpoint = distribution_endpoint(distribution);
+    _cleanup_free_ char *url = mem_printf("%s/v2/%s/manifests/%s", endpoint->base, distribution->path, reference);
+    struct exchange exchange = { .method = "GET", .url = url, .accept = accepted, .endpoint = endpoint,
+                                 .text_max = DISTRIBUTION_MANIFEST_MAX };
+    int result = exchange_call(distribution, &exchange, err);
+    if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status != 200)) {
+        result = fail_manifest(distribution, &exchange, reference, err);
+    } else if (result == 0) {
+        buf_done(&out->text);
+        out->text = exchange.text;
+        exchange.text = (struct buf)BUF_INIT(ANSWER_MAX);
+        result = check_manifest(&exchange, reference, out, err);
+    }
+    exchange_done(&exchange);
+    return result;
+}
+
+// Who has no login, or one that is refused: Docker's clients would ask for another on seeing "unauthorized".
+static int deny(const struct distribution *distribution, struct err *err)
+{
+    if (!err || err->class != ERR_UNAUTHENTICATED)
+        return -1;
+    _cleanup_free_ char *said = mem_strdup(err->message);
+    return err_set(err, ERR_NOT_FOUND, "pull access denied for %s, repository does not exist or may require 'docker login': %s",
+                   distribution->shown, said);
+}
+
+int distribution_manifest_get(struct distribution *distribution, const char *reference, struct distribution_manifest *out,
+                              struct err *err)
+{
+    do {
+        if (distribution_connect(distribution, err) < 0)
+            break;
+        if (fetch(distribution, reference, out, err) == 0)
+            return 0;
+    } while (distribution_next_endpoint(distribution));
+    return deny(distribution, err);
+}
+
+int distribution_manifest_put(struct distribution *distribution, const char *reference, const struct distribution_manifest *manifest,
+                              struct err *err)
+{
+    if (distribution_connect(distribution, err) < 0)
+        return -1;
+    const struct endpoint *endpoint = distribution_endpoint(distribution);
+    _cleanup_free_ char *url = mem_printf("%s/v2/%s/manifests/%s", endpoint->base, distribution->path, reference);
+    struct exchange exchange = { .method = "PUT", .url = url, .content_type = manifest->media_type, .endpoint = endpoint,
+                                 .body = buf_text(&manifest->text), .body_size = manifest->text.size };
+    int result = exchange_call(distribution, &exchange, err);
+    if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status / 100 != 2))
+        result = exchange_fail(distribution, &exchange, "put manifest", err);
+    exchange_done(&exchange);
+    return result;
+}
+
+// ---- choosing -------------------------------------------------------------------------------------------------------
+
+// How well an entry fits: 0 not at all. Of Arm's older variants a newer processor runs all, the newest best.
+static int fit(const struct oci_platform *wanted, const struct oci_platform *entry)
+{
+    const char *variant = entry->variant ? entry->variant : "";
+    if (!str_eq(entry->os, wanted->os) || !str_eq(entry->architecture, wanted->architecture))
+        return 0;
+    if (str_empty(wanted->variant))
+        return str_empty(variant) || str_eq(wanted->architecture, "arm64") ? 1000 : 1 + (variant[0] == 'v' ? variant[1] : 0);
+    if (str_eq(variant, wanted->variant))
+        return 1000;
+    if (str_empty(variant) || (str_eq(wanted->architecture, "arm64") && str_eq(wanted->variant, "v8")))
+        return str_empty(variant) ? 500 : 0;
+    return str_eq(wanted->architecture, "arm") && strcmp(variant, wanted->variant) < 0 ? variant[1] : 0;
+}
+
+int distribution_choose(const struct oci_index *index, const struct oci_platform *platform, struct oci_descriptor *out,
+                        struct err *err)
+{
+    const struct oci_descriptor *best = NULL;
+    int best_fit = 0;
+    for (size_t i = 0; i < index->manifests.len; i++) {
+        const struct oci_descriptor *entry = json_list_at(&index->manifests, &oci_descriptor_table, i);
+        bool usable = entry->platform && !kvs_get(&entry->annotations, "vnd.docker.reference.type") && entry->digest &&
+                      oci_digest_valid(entry->digest) &&
+                      (distribution_is_manifest(entry->media_type) || distribution_is_index(entry->media_type));
+        int fits = usable ? fit(platform, entry->platform) : 0;
+        if (fits > best_fit) {
+            best = entry;
+            best_fit = fits;
+        }
+    }
+    if (!best)
+        return err_set(err, ERR_NOT_FOUND, "no matching manifest for %s/%s%s%s in the manifest list entries", platform->os,
+                       platform->architecture, str_empty(platform->variant) ? "" : "/",
+                       str_empty(platform->variant) ? "" : platform->variant);
+    *out = *best;
+    return 0;
+}

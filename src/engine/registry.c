@@ -1,0 +1,75 @@
+// Questions to registries: asked by a worker, because the daemon itself speaks to no stranger.
+#include "worker.h"
+
+struct question {
+    const char *key; // of the line that is the answer
+    json_t *answer; // a reference
+};
+
+static int take_answer(struct worker *worker, json_t *object, struct err *err)
+{
+    struct question *question = worker->context;
+    json_t *part = json_object_get(object, question->key);
+    if (part && !question->answer)
+        question->answer = json_incref(part);
+    return 0;
+}
+
+static int ask(struct engine *engine, const char *verb, const char *what, const struct engine_login *login,
+               struct question *question, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
+    char *const argv[] = { (char *)"berth-image", (char *)verb, (char *)"--", (char *)what, NULL };
+    int ends[2];
+    worker.context = question;
+    worker.line = take_answer;
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    _cleanup_close_ int read_end = ends[0];
+    worker.words_fd = ends[1];
+    if (worker_write_words(&worker, login, err) < 0 || worker_run(&worker, argv, read_end, cancel, err) < 0)
+        return -1;
+    return question->answer ? 0 : err_set(err, ERR_INTERNAL, "the image worker gave no answer");
+}
+
+// "https://index.docker.io/v1/" -> "docker.io", "https://r.example:5000/v2/" -> "r.example:5000".
+static char *server_domain(const char *server, struct arena *arena)
+{
+    const char *host = strstr(server, "://");
+    host = host ? host + 3 : server;
+    char *domain = arena_strndup(arena, host, strcspn(host, "/"));
+    bool hub = !*domain || str_eq(domain, "index.docker.io") || str_eq(domain, "registry-1.docker.io");
+    return hub ? arena_strdup(arena, "docker.io") : domain;
+}
+
+int engine_registry_login(struct engine *engine, const char *server, const struct engine_login *login, struct arena *arena,
+                          char **token, const struct cancel *cancel, struct err *err)
+{
+    struct question question = { .key = "login" };
+    struct image_ref ref;
+    char *domain = server_domain(server ? server : "", arena);
+    // It must be what a reference may begin with.
+    if (image_ref_parse(arena_printf(arena, "%s/x", domain), true, arena, &ref, NULL) < 0 || !str_eq(ref.domain, domain))
+        return err_set(err, ERR_INVALID_ARGUMENT, "%.200s is not a registry's address", server);
+    int result = ask(engine, "login", domain, login, &question, cancel, err);
+    if (result == 0)
+        *token = arena_strdup(arena, json_get_text(question.answer, "token", ""));
+    json_decref(question.answer);
+    return result;
+}
+
+int engine_registry_lookup(struct engine *engine, const char *reference, const struct engine_login *login, json_t **out,
+                           const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct question question = { .key = "manifest" };
+    struct image_ref ref;
+    if (image_ref_parse(reference, true, &arena, &ref, err) < 0)
+        return -1;
+    int result = ask(engine, "lookup", reference, login, &question, cancel, err);
+    if (result == 0)
+        *out = question.answer;
+    else
+        json_decref(question.answer);
+    return result;
+}

@@ -1,0 +1,37 @@
+// One push under way. Private to the room.
+#ifndef TRANSFER_PUSH_H
+#define TRANSFER_PUSH_H
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "distribution/distribution.h"
+
+#define PUSH_PARALLEL 3
+
+struct push_layer {
+    const char *diff_id;
+    int recipe_fd, image_fd; // -1: the tar can't be made
+    char digest[OCI_DIGEST_SIZE]; // of one that was sent
+    struct oci_descriptor blob; // what the registry has of it, once it has
+};
+
+struct push {
+    struct distribution *distribution;
+    struct image_ref ref;
+    FILE *report;
+    struct arena arena;
+    struct json_list known; // struct image_manifest: what registries have
+    struct oci_manifest *manifests; // the same, read
+    struct push_layer *layers;
+    size_t layer_len;
+    struct buf config;
+    struct oci_descriptor config_blob;
+    atomic_bool stopped;
+};
+
+// Sees that the registry has the layer: offers what it may have, mounts, or sends. A crew's work.
+int push_layer(void *push, size_t index, struct err *err);
+int push_report(const struct push *push, const char *diff_id, const char *status, struct err *err);
+
+#endif
