@@ -125,6 +125,7 @@ json_t *shape_texts_or_null(const struct strv *list);
 json_t *shape_map(const struct kvs *map);
 json_t *shape_keys(const struct strv *list); // {"80/tcp": {}}
 json_t *shape_time(int64_t ns);
+json_t *shape_time_seconds(int64_t ns); // without a fraction
 json_t *shape_text(const char *text); // "" for NULL
 // The members of Docker's Config that come from an image's config, into `object`.
 void shape_process(json_t *object, const struct oci_image_process *process);
@@ -159,6 +160,7 @@ api_handler handle_exec_create, handle_exec_start, handle_exec_resize, handle_ex
 api_handler handle_image_list, handle_image_inspect, handle_image_history, handle_image_create, handle_image_load,
     handle_image_delete, handle_image_tag, handle_image_pull;
 api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
+api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove, handle_volume_prune;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_inspect;
 

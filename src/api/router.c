@@ -81,12 +81,12 @@ const struct route api_routes[] = {
     LATER("POST", "/networks/{id}/connect"),
     LATER("POST", "/networks/{id}/disconnect"),
 
-    LATER("GET", "/volumes"),
-    LATER("POST", "/volumes/create"),
-    LATER("POST", "/volumes/prune", .since = 25),
-    LATER("GET", "/volumes/{name}"),
-    LATER("PUT", "/volumes/{name}"),
-    LATER("DELETE", "/volumes/{name}"),
+    SERVED("GET", "/volumes", handle_volume_list),
+    SERVED("POST", "/volumes/create", handle_volume_create),
+    SERVED("POST", "/volumes/prune", handle_volume_prune, .since = 25),
+    SERVED("GET", "/volumes/{name}", handle_volume_inspect),
+    SWARM("PUT", "/volumes/{name}"),
+    SERVED("DELETE", "/volumes/{name}", handle_volume_remove),
 
     SERVED("GET", "/plugins", handle_plugin_list),
     LATER("GET", "/plugins/privileges"),

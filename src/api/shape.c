@@ -37,6 +37,11 @@ json_t *shape_time(int64_t ns)
     return json_string(text);
 }
 
+json_t *shape_time_seconds(int64_t ns)
+{
+    return shape_time(ns - ns % NS_PER_S);
+}
+
 json_t *shape_text(const char *text)
 {
     json_t *value = json_string(text ? text : "");

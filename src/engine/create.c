@@ -187,6 +187,7 @@ static int make(struct container *container, struct image *image, struct arena *
     if (image_get(container->engine->images, container->image_id, arena, image, err) < 0 ||
         mounts_from_config(container, arena, &fresh, err) < 0 || make_folder(container, err) < 0 ||
         record_and_fill(container, image, &fresh, err) < 0) {
+        mounts_release(container);
         mounts_remove_anonymous(container);
         file_remove_tree(container->engine->containers_fd, container->id, NULL);
         return -1;
@@ -230,6 +231,7 @@ int engine_create(struct engine *engine, const char *name, const struct containe
         return -1;
     }
     show(container);
+    mounts_release(container);
     event_container(container, "create", NULL);
     memcpy(id, fresh_id, sizeof(fresh_id));
     return 0;

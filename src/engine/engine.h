@@ -19,6 +19,7 @@
 #include "engine/container_config.h"
 #include "image/image.h"
 #include "task/task.h"
+#include "volume/volume.h"
 
 struct engine;
 
@@ -169,6 +170,19 @@ struct engine_network {
 };
 void engine_networks(const struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len);
 void engine_network_id(const struct engine *engine, const char *name, char out[65]); // also of one that is not there
+
+// ---- volumes --------------------------------------------------------------------------------------------------------
+
+struct volume_store *engine_volumes(struct engine *engine); // to look at; what changes them goes by the engine
+// `name` NULL: an anonymous one. Gets the one that is there; labels are a new one's (volume/volume.h).
+int engine_volume_create(struct engine *engine, const char *name, const struct kvs *labels, struct arena *arena,
+                         struct volume *out, struct err *err);
+// conflict, with the containers' ids, when it is in use, whether they run or not.
+int engine_volume_remove(struct engine *engine, const char *name, struct err *err);
+bool engine_volume_in_use(struct engine *engine, const char *name); // by a container that runs or not
+// Bytes that its files take on the disk, measured now.
+int engine_volume_size(struct engine *engine, const struct volume *volume, int64_t *out, struct err *err);
+void engine_volumes_pruned(struct engine *engine, int64_t reclaimed); // tells those who watch events
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
 

@@ -132,7 +132,8 @@ static int add_volume(struct mounting *mounting, const struct volume_wish *wish,
     struct container *container = mounting->container;
     struct volume volume;
     bool created;
-    if (volume_ensure(container->engine->volumes, wish->name, &container->arena, &volume, &created, err) < 0)
+    if (volume_ensure(container->engine->volumes, wish->name, &container->arena, &volume, &created, err) < 0 ||
+        volume_hold(container->engine->volumes, volume.name, err) < 0)
         return -1;
     if (created)
         event_publish(container->engine, "volume", "create", volume.name, "driver", "local", NULL);
@@ -354,7 +355,14 @@ int mounts_check_propagation(const struct task_mount *mount, int source_fd, stru
                    slave ? " or slave" : "");
 }
 
-// One that is still being made is not looked at: its list grows.
+void mounts_release(const struct container *container)
+{
+    for (size_t i = 0; i < container->mount_len; i++)
+        if (str_eq(container->mounts[i].type, "volume"))
+            volume_release(container->engine->volumes, container->mounts[i].name);
+}
+
+// One that is still being made is not looked at: its list grows. It holds its volumes.
 static bool another_has(const struct container *container, const char *volume)
 {
     struct engine *engine = container->engine;

@@ -5,8 +5,9 @@
 #include "engine_private.h"
 
 // Fills container->mounts from its configuration; volumes are made where missing. `fresh` gets the destinations of those
-// that are still to be filled, in `arena`.
+// that are still to be filled, in `arena`. They are held, also when it fails: until the container is to be found by everybody, or given up.
 int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err);
+void mounts_release(const struct container *container);
 int mounts_fill(struct container *container, const struct image *image, const struct strv *fresh, struct err *err);
 // At start: whether the propagation that the user chose is possible from this source (O_PATH).
 int mounts_check_propagation(const struct task_mount *mount, int source_fd, struct err *err);

@@ -11,21 +11,30 @@
 #include "base/file.h"
 #include "base/mutex.h"
 #include "base/num.h"
+#include "json/json.h"
 #include "volume/volume.h"
 
 #define ANONYMOUS_LEN 64
 #define VOLUME_LOCK_RANK 8 // below the store's own
 #define HIDDEN_PREFIX ".berth-"
 
+struct hold {
+    struct hold *next;
+    unsigned count;
+    char name[];
+};
+
 struct volume_store {
     struct store *store; // borrowed
     char *root_path;
     int volumes_fd;
     struct mutex lock; // between a folder and its record
+    struct hold *holds GUARDED_BY(lock);
 };
 
 static const char *const migrations[] = {
     "CREATE TABLE volumes(name TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, anonymous INTEGER NOT NULL);",
+    "ALTER TABLE volumes ADD COLUMN document TEXT NOT NULL DEFAULT '{}';",
 };
 
 // ---- names ----------------------------------------------------------------------------------------------------------
@@ -64,21 +73,37 @@ static bool looks_anonymous(const char *name)
     return strlen(name) == ANONYMOUS_LEN && hex_valid(slice_of(name));
 }
 
-static void hidden_name(char out[32])
+static void hidden_name(char out[VOLUME_HIDDEN_SIZE])
 {
     char random[17];
     random_hex(random, 16);
-    snprintf(out, 32, HIDDEN_PREFIX "%s", random);
+    snprintf(out, VOLUME_HIDDEN_SIZE, HIDDEN_PREFIX "%s", random);
 }
 
 // ---- records --------------------------------------------------------------------------------------------------------
 
-static int put_record(struct volume_store *volumes, const char *name, bool anonymous, int64_t created_ns, struct err *err)
+struct document { // what else is known of a volume, as JSON
+    struct kvs labels;
+};
+
+static const struct json_field document_fields[] = { JSON_FIELD("labels", JSON_TEXT_MAP, struct document, labels) };
+static const struct json_table document_table = JSON_TABLE(struct document, document_fields);
+
+static char *document_text(const struct kvs *labels)
 {
+    const struct document document = { labels ? *labels : (struct kvs){ 0 } };
+    _cleanup_json_ json_t *value = json_encode(&document_table, &document);
+    return json_text(value);
+}
+
+static int put_record(struct volume_store *volumes, const char *name, bool anonymous, const struct kvs *labels, int64_t created_ns,
+                      struct err *err)
+{
+    _cleanup_free_ char *text = document_text(labels);
     if (store_begin(volumes->store, err) < 0)
         return -1;
-    if (store_exec(volumes->store, err, "INSERT INTO volumes(name, created_ns, anonymous) VALUES(?, ?, ?)", "tii", name,
-                   created_ns, (int64_t)anonymous) < 0) {
+    if (store_exec(volumes->store, err, "INSERT INTO volumes(name, created_ns, anonymous, document) VALUES(?, ?, ?, ?)", "tiit", name,
+                   created_ns, (int64_t)anonymous, text) < 0) {
         store_rollback(volumes->store);
         return -1;
     }
@@ -96,34 +121,96 @@ static int delete_record(struct volume_store *volumes, const char *name, struct 
     return store_commit(volumes->store, err);
 }
 
-struct found {
-    struct volume *volume;
-    bool yes;
+struct finding {
+    const struct volume_store *volumes;
+    struct arena *arena;
+    struct volume *items;
+    size_t len, capacity;
 };
 
 static int take_volume(void *context, const struct store_row *row, struct err *err)
 {
-    struct found *found = context;
-    found->yes = true;
-    found->volume->created_ns = store_int(row, 0);
-    found->volume->anonymous = store_int(row, 1);
+    struct finding *finding = context;
+    struct arena *arena = finding->arena;
+    if (finding->len == finding->capacity) {
+        struct volume *grown = arena_alloc(arena, (finding->capacity = finding->capacity * 2 + 1) * sizeof(*grown));
+        if (finding->len)
+            memcpy(grown, finding->items, finding->len * sizeof(*grown));
+        finding->items = grown;
+    }
+    struct volume *volume = &finding->items[finding->len++];
+    *volume = (struct volume){ .name = arena_strdup(arena, store_text(row, 0)), .created_ns = store_int(row, 1),
+                               .anonymous = store_int(row, 2) };
+    volume->path = arena_printf(arena, "%s/volumes/%s/_data", finding->volumes->root_path, volume->name);
+    const char *text = store_text(row, 3);
+    struct document document = { 0 };
+    if (json_decode_text(&document_table, text, strlen(text), &document, arena, NULL, err) < 0)
+        return err_wrap(err, "volume %s", volume->name);
+    volume->labels = document.labels;
     return 0;
 }
+
+#define SELECT "SELECT name, created_ns, anonymous, document FROM volumes "
 
 // 1 when it is there, 0 when not.
 static int find(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, struct err *err)
 {
-    struct volume volume = { 0 };
-    struct found found = { &volume, false };
-    if (store_query(volumes->store, err, take_volume, &found, "SELECT created_ns, anonymous FROM volumes WHERE name = ?",
-                    "t", name) < 0)
+    struct finding finding = { .volumes = volumes, .arena = arena };
+    if (store_query(volumes->store, err, take_volume, &finding, SELECT "WHERE name = ?", "t", name) < 0)
         return -1;
-    if (!found.yes)
-        return 0;
-    volume.name = arena_strdup(arena, name);
-    volume.path = arena_printf(arena, "%s/volumes/%s/_data", volumes->root_path, name);
-    *out = volume;
-    return 1;
+    if (finding.len)
+        *out = finding.items[0];
+    return finding.len > 0;
+}
+
+int volume_list(struct volume_store *volumes, struct arena *arena, struct volume **out, size_t *len, struct err *err)
+{
+    struct finding finding = { .volumes = volumes, .arena = arena };
+    if (store_query(volumes->store, err, take_volume, &finding, SELECT "ORDER BY name", "") < 0)
+        return -1;
+    *out = finding.items;
+    *len = finding.len;
+    return 0;
+}
+
+// ---- holds ----------------------------------------------------------------------------------------------------------
+
+static struct hold **hold_of(struct volume_store *volumes, const char *name) REQUIRES(volumes->lock)
+{
+    struct hold **place = &volumes->holds;
+    while (*place && !str_eq((*place)->name, name))
+        place = &(*place)->next;
+    return place;
+}
+
+int volume_hold(struct volume_store *volumes, const char *name, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct volume volume;
+    mutex_lock(&volumes->lock);
+    int result = volume_get(volumes, name, &arena, &volume, err);
+    struct hold **place = hold_of(volumes, name);
+    if (result == 0 && !*place) {
+        size_t size = strlen(name) + 1;
+        *place = mem_alloc(sizeof(**place) + size);
+        **place = (struct hold){ NULL, 0 };
+        memcpy((*place)->name, name, size);
+    }
+    if (result == 0)
+        (*place)->count++;
+    mutex_unlock(&volumes->lock);
+    return result;
+}
+
+void volume_release(struct volume_store *volumes, const char *name)
+{
+    mutex_lock(&volumes->lock);
+    struct hold **place = hold_of(volumes, name), *hold = *place;
+    if (hold && --hold->count == 0) {
+        *place = hold->next;
+        free(hold);
+    }
+    mutex_unlock(&volumes->lock);
 }
 
 // ---- at start -------------------------------------------------------------------------------------------------------
@@ -152,7 +239,8 @@ static int settle_entry(struct volume_store *volumes, const struct strv *known, 
     _cleanup_free_ char *data = mem_printf("%s/_data", name);
     if (fstatat(volumes->volumes_fd, data, &info, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(info.st_mode))
         return 0;
-    return put_record(volumes, name, looks_anonymous(name), info.st_ctim.tv_sec * NS_PER_S + info.st_ctim.tv_nsec, err);
+    return put_record(volumes, name, looks_anonymous(name), NULL, info.st_ctim.tv_sec * NS_PER_S + info.st_ctim.tv_nsec,
+                      err);
 }
 
 static int settle(struct volume_store *volumes, struct err *err)
@@ -201,6 +289,10 @@ void volume_store_close(struct volume_store *volumes)
 {
     if (!volumes)
         return;
+    for (struct hold *hold = volumes->holds, *next; hold; hold = next) {
+        next = hold->next;
+        free(hold);
+    }
     fd_close(volumes->volumes_fd);
     mutex_done(&volumes->lock);
     free(volumes->root_path);
@@ -223,7 +315,7 @@ static int fill_folder(int volumes_fd, const char *folder, struct err *err)
 
 static int make_folder(struct volume_store *volumes, const char *name, struct err *err)
 {
-    char temporary[32];
+    char temporary[VOLUME_HIDDEN_SIZE];
     hidden_name(temporary);
     int result = fill_folder(volumes->volumes_fd, temporary, err);
     if (result == 0 && renameat2(volumes->volumes_fd, temporary, volumes->volumes_fd, name, RENAME_NOREPLACE) < 0)
@@ -233,8 +325,8 @@ static int make_folder(struct volume_store *volumes, const char *name, struct er
     return result;
 }
 
-static int ensure_locked(struct volume_store *volumes, const char *name, bool anonymous, struct arena *arena,
-                         struct volume *out, bool *created, struct err *err)
+static int ensure_locked(struct volume_store *volumes, const char *name, bool anonymous, const struct kvs *labels,
+                         struct arena *arena, struct volume *out, bool *created, struct err *err)
 {
     int there = find(volumes, name, arena, out, err);
     *created = there == 0;
@@ -242,7 +334,7 @@ static int ensure_locked(struct volume_store *volumes, const char *name, bool an
         return there < 0 ? -1 : 0;
     if (make_folder(volumes, name, err) < 0)
         return -1;
-    if (put_record(volumes, name, anonymous, clock_wall_ns(), err) < 0) {
+    if (put_record(volumes, name, anonymous, labels, clock_wall_ns(), err) < 0) {
         file_remove_tree(volumes->volumes_fd, name, NULL); // empty, and nobody has heard of it
         return -1;
     }
@@ -252,6 +344,12 @@ static int ensure_locked(struct volume_store *volumes, const char *name, bool an
 int volume_ensure(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, bool *created,
                   struct err *err)
 {
+    return volume_create(volumes, name, NULL, arena, out, created, err);
+}
+
+int volume_create(struct volume_store *volumes, const char *name, const struct kvs *labels, struct arena *arena,
+                  struct volume *out, bool *created, struct err *err)
+{
     char random[ANONYMOUS_LEN + 1];
     bool anonymous = !name;
     random_hex(random, ANONYMOUS_LEN);
@@ -259,7 +357,7 @@ int volume_ensure(struct volume_store *volumes, const char *name, struct arena *
     if (check_name(name, err) < 0)
         return -1;
     mutex_lock(&volumes->lock);
-    int result = ensure_locked(volumes, name, anonymous, arena, out, created, err);
+    int result = ensure_locked(volumes, name, anonymous, labels, arena, out, created, err);
     mutex_unlock(&volumes->lock);
     return result < 0 ? err_wrap(err, "create %s", name) : 0;
 }
@@ -273,12 +371,15 @@ int volume_get(struct volume_store *volumes, const char *name, struct arena *are
 }
 
 // Out of sight, then out of the records.
-static int remove_locked(struct volume_store *volumes, const char *name, const char *hidden, struct err *err)
+static int detach_locked(struct volume_store *volumes, const char *name, const char *hidden, struct err *err)
+    REQUIRES(volumes->lock)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct volume volume;
     if (volume_get(volumes, name, &arena, &volume, err) < 0)
         return -1;
+    if (*hold_of(volumes, name))
+        return err_set(err, ERR_CONFLICT, "remove %s: volume is in use", name);
     if (renameat(volumes->volumes_fd, name, volumes->volumes_fd, hidden) < 0 && errno != ENOENT)
         return err_errno(err, errno, "remove %s", name);
     if (delete_record(volumes, name, err) < 0) {
@@ -288,14 +389,25 @@ static int remove_locked(struct volume_store *volumes, const char *name, const c
     return 0;
 }
 
-int volume_remove(struct volume_store *volumes, const char *name, struct err *err)
+int volume_detach(struct volume_store *volumes, const char *name, char hidden[VOLUME_HIDDEN_SIZE], struct err *err)
 {
-    char hidden[32];
     hidden_name(hidden);
     mutex_lock(&volumes->lock);
-    int result = remove_locked(volumes, name, hidden, err);
+    int result = detach_locked(volumes, name, hidden, err);
     mutex_unlock(&volumes->lock);
-    if (result == 0)
-        file_remove_tree(volumes->volumes_fd, hidden, NULL);
     return result;
+}
+
+void volume_discard(struct volume_store *volumes, const char *hidden)
+{
+    file_remove_tree(volumes->volumes_fd, hidden, NULL); // what stays is tried again at the next start
+}
+
+int volume_remove(struct volume_store *volumes, const char *name, struct err *err)
+{
+    char hidden[VOLUME_HIDDEN_SIZE];
+    if (volume_detach(volumes, name, hidden, err) < 0)
+        return -1;
+    volume_discard(volumes, hidden);
+    return 0;
 }

@@ -13,8 +13,10 @@ struct volume {
     char *path; // of _data on the host, absolute
     int64_t created_ns;
     bool anonymous;
-    struct kvs labels; // none so far: volume_ensure() takes none
+    struct kvs labels;
 };
+
+#define VOLUME_HIDDEN_SIZE 32
 
 // `root_fd` and `root_path` are the same folder, needed only during the call. Folders without a record (a crash, a restored
 // backup) become volumes again; half-made and half-removed ones go.
@@ -27,6 +29,20 @@ int volume_ensure(struct volume_store *volumes, const char *name, struct arena *
                   struct err *err);
 // not_found: "get NAME: no such volume".
 int volume_get(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, struct err *err);
+// As volume_ensure(), with labels for a new one (NULL: none); one that is there keeps its own.
+int volume_create(struct volume_store *volumes, const char *name, const struct kvs *labels, struct arena *arena,
+                  struct volume *out, bool *created, struct err *err);
+// All, by name; in the arena.
+int volume_list(struct volume_store *volumes, struct arena *arena, struct volume **out, size_t *len, struct err *err);
 int volume_remove(struct volume_store *volumes, const char *name, struct err *err);
+// The two halves of it: out of sight and of the records, at once; then the files, which may take long. Between the two a crash
+// loses nothing but the files' removal, which the next start does.
+int volume_detach(struct volume_store *volumes, const char *name, char hidden[VOLUME_HIDDEN_SIZE], struct err *err);
+void volume_discard(struct volume_store *volumes, const char *hidden);
+
+// A held volume can't be removed (conflict): for whoever has chosen it, until that is on record. Counted; not kept over a
+// restart. not_found when it is gone.
+int volume_hold(struct volume_store *volumes, const char *name, struct err *err);
+void volume_release(struct volume_store *volumes, const char *name);
 
 #endif

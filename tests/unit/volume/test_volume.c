@@ -188,10 +188,51 @@ static void one_of_two_threads_makes_it(void **state)
     assert_int_equal(racers[0].created + racers[1].created, 50);
 }
 
+static void labels_are_the_makers(void **state)
+{
+    struct box *box = *state;
+    struct volume volume, *all;
+    struct kv items[] = { { (char *)"color", (char *)"red" }, { (char *)"quote\"", (char *)"" } };
+    const struct kvs labels = { items, 2 };
+    size_t len;
+    bool created;
+    OK(box, volume_create(box->volumes, "second", &labels, &box->arena, &volume, &created, &box->err));
+    OK(box, volume_create(box->volumes, "second", NULL, &box->arena, &volume, &created, &box->err));
+    OK(box, volume_ensure(box->volumes, "first", &box->arena, &volume, &created, &box->err));
+    close_box(box);
+    open_box(box);
+    OK(box, volume_list(box->volumes, &box->arena, &all, &len, &box->err));
+    assert_int_equal(len, 2);
+    assert_string_equal(all[0].name, "first");
+    assert_int_equal(all[0].labels.len, 0);
+    assert_string_equal(kvs_get(&all[1].labels, "color"), "red");
+    assert_string_equal(kvs_get(&all[1].labels, "quote\""), "");
+}
+
+static void a_held_one_stays(void **state)
+{
+    struct box *box = *state;
+    struct volume volume;
+    bool created;
+    assert_int_equal(volume_hold(box->volumes, "data", &box->err), -1);
+    assert_int_equal(box->err.class, ERR_NOT_FOUND);
+    OK(box, volume_ensure(box->volumes, "data", &box->arena, &volume, &created, &box->err));
+    OK(box, volume_hold(box->volumes, "data", &box->err));
+    OK(box, volume_hold(box->volumes, "data", &box->err));
+    volume_release(box->volumes, "data");
+    assert_int_equal(volume_remove(box->volumes, "data", &box->err), -1);
+    assert_int_equal(box->err.class, ERR_CONFLICT);
+    OK(box, volume_get(box->volumes, "data", &box->arena, &volume, &box->err));
+    volume_release(box->volumes, "data");
+    OK(box, volume_remove(box->volumes, "data", &box->err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(makes_once_and_finds, setup, teardown),
+        cmocka_unit_test_setup_teardown(labels_are_the_makers, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_held_one_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(anonymous_ones_have_64_digits, setup, teardown),
         cmocka_unit_test_setup_teardown(names_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(removal_takes_the_files, setup, teardown),
