@@ -24,7 +24,7 @@ static const char *const endpoints[] = {
     "POST /build", "POST /build/prune", "POST /build/cancel", "POST /session", "POST /grpc",
     "GET /networks", "GET /networks/", "GET /networks/x", "DELETE /networks/x", "POST /networks/create",
     "POST /networks/x/connect", "POST /networks/x/disconnect", "POST /networks/prune",
-    "GET /volumes", "POST /volumes/create", "GET /volumes/x", "PUT /volumes/x", "DELETE /volumes/x", "POST /volumes/prune",
+    "GET /volumes", "POST /volumes/create", "GET /volumes/x", "S PUT /volumes/x", "DELETE /volumes/x", "POST /volumes/prune",
     "GET /distribution/x/json",
     "GET /plugins", "GET /plugins/privileges", "POST /plugins/pull", "GET /plugins/x/json", "DELETE /plugins/x",
     "POST /plugins/x/enable", "POST /plugins/x/disable", "POST /plugins/x/upgrade", "POST /plugins/create",

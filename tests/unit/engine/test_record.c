@@ -196,8 +196,10 @@ static void test_anonymous_volumes(void **state)
     fresh.len = 0;
     assert_int_equal(make_mounts(&bench, second, &fresh), 0);
     assert_int_equal(fresh.len, 0);
+    mounts_release(first);
     mounts_remove_anonymous(first);
     assert_true(volume_exists(&bench, anonymous) && volume_exists(&bench, "kept"));
+    mounts_release(second);
     container_delist(second);
     mounts_remove_anonymous(first);
     assert_false(volume_exists(&bench, anonymous));
