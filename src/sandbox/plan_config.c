@@ -95,7 +95,8 @@ static int namespaces(struct sandbox_plan *plan, const struct sandbox_config *co
         if (want(&wanted, &items[i], err) < 0)
             return -1;
     if (!((wanted.fresh | wanted.joined) & CLONE_NEWNS))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "a container without a mount namespace of its own is not supported");
+        return err_set(err, ERR_NOT_IMPLEMENTED,
+                       "a container without a mount namespace of its own is not supported: its mounts would stay on the host");
     struct plan_before *before = &plan->before;
     before->new_time = wanted.fresh & CLONE_NEWTIME;
     before->needed = before->new_time || (wanted.joined & CLONE_NEWUSER) || ((wanted.fresh & CLONE_NEWUSER) && wanted.joined) ||

@@ -16,6 +16,10 @@ def change(path, value):
     return apply
 
 
+def without_mounts(config):
+    config['linux']['namespaces'] = [item for item in config['linux']['namespaces'] if item['type'] != 'mount']
+
+
 CASES = {
     'no process': (change(['process'], None), 'process property must not be empty'),
     'no args': (change(['process', 'args'], []), 'args must not be empty'),
@@ -24,6 +28,7 @@ CASES = {
     'missing rootfs': (change(['root', 'path'], 'nowhere'), 'invalid rootfs'),
     'unknown namespace': (change(['linux', 'namespaces'], [{'type': 'mount'}, {'type': 'space'}]), 'space'),
     'namespace twice': (change(['linux', 'namespaces'], [{'type': 'mount'}, {'type': 'uts'}, {'type': 'mount'}]), 'duplicated ns'),
+    'masks without a mount namespace': (without_mounts, 'unable to restrict sys entries without a private MNT namespace'),
     'missing namespace path': (change(['linux', 'namespaces'], [{'type': 'mount'}, {'type': 'uts'}, {'type': 'network', 'path': '/nosuch'}]), '/nosuch'),
     'foreign sysctl': (change(['linux', 'sysctl'], {'vm.swappiness': '1'}), 'vm.swappiness'),
     'unknown propagation': (change(['linux', 'rootfsPropagation'], 'sideways'), 'sideways'),
@@ -48,6 +53,9 @@ OURS = {
     'limit of a wrong type': (change(['linux', 'resources'], {'memory': {'limit': 'much'}}), 'linux.resources.memory.limit'),
     'limit that the kernel refuses': (change(['linux', 'resources'], {'cpu': {'cpus': '4095'}}), 'cpuset.cpus'),
     'capabilities of a wrong type': (change(['process', 'capabilities', 'bounding'], 5), 'process.capabilities.bounding'),
+    # runc makes the mounts on the host then, and leaves them there.
+    'no mount namespace': (lambda config: (without_mounts(config), config['linux'].update(maskedPaths=[], readonlyPaths=[])),
+                           'its mounts would stay on the host'),
     'unknown clock': (lambda config: (config['linux']['namespaces'].append({'type': 'time'}),
                                       config['linux'].update(timeOffsets={'sun': {'secs': 1}})), 'sun'),
 }
