@@ -1,4 +1,4 @@
-// Images: list, inspect, history, import, load, tag, remove.
+// Images: list, inspect, history, import, load, save, tag, remove.
 #include "api_private.h"
 
 // ---- list -----------------------------------------------------------------------------------------------------------
@@ -169,6 +169,32 @@ int handle_image_delete(struct call *call, struct err *err)
     for (size_t i = 0; i < removed.deleted.len; i++)
         json_array_append_new(rows, json_pack("{s:s}", "Deleted", removed.deleted.items[i]));
     return reply_json(call, 200, rows);
+}
+
+// ---- to a stream ----------------------------------------------------------------------------------------------------
+
+static int write_archive(void *context, const void *data, size_t size)
+{
+    struct httpd_request *request = context;
+    if (!httpd_answered(request) && httpd_stream_begin(request, 200, "application/x-tar") < 0)
+        return -1;
+    return httpd_stream_write(request, data, size);
+}
+
+// One that fails after its first bytes has no last chunk: the client sees that it is not whole.
+int handle_image_save(struct call *call, struct err *err)
+{
+    struct strv names = { 0 };
+    if (call->values[0])
+        strv_push_arena(&names, call->arena, call->values[0]);
+    else
+        httpd_query_all(call->request, "names", &names);
+    if (engine_save(call->engine, &names, write_archive, call->request, httpd_cancel(call->request), err) < 0) {
+        httpd_stream_abort(call->request);
+        return -1;
+    }
+    httpd_stream_end(call->request);
+    return 0;
 }
 
 // ---- from a stream --------------------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ struct exchange {
     const void *body; // NULL: none
     size_t body_size;
     const char *form; // a form to post; NULL: none
+    bool once; // what broke may have been done: the caller finds out before it tries again
     const struct endpoint *endpoint; // certificates and the host whose messages they are
     // where the content of a 2xx answer goes: the sink, else `text`
     distribution_sink_fn *sink;

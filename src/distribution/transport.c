@@ -15,6 +15,7 @@
 #define REDIRECTS_MAX 10L
 #define CONNECT_MS 30000L
 #define STALL_S 60L // without a byte
+#define WORK_S 600L // the same while the registry has something to do: hash a blob, write it
 
 // ---- headers --------------------------------------------------------------------------------------------------------
 
@@ -216,10 +217,12 @@ static void set_request(CURL *curl, const struct exchange *exchange)
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "berth/" BERTH_VERSION);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_S);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, str_eq(exchange->method, "GET") ? STALL_S : WORK_S);
     curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 512L * 1024);
     if (str_eq(exchange->method, "HEAD"))
         curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+    // On a connection that was used before, libcurl itself sends again what got no answer.
+    curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, (long)exchange->once);
     if (exchange->form || exchange->body) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
                          (curl_off_t)(exchange->form ? strlen(exchange->form) : exchange->body_size));
@@ -387,7 +390,7 @@ int exchange_call(struct distribution *distribution, struct exchange *exchange, 
     for (int tries = 1;; tries++) {
         if (attempt(distribution, exchange, err) < 0)
             return -1;
-        bool again = !exchange->sink && exchange_is_transient(exchange) && exchange_pause(distribution, exchange, tries) == 0;
+        bool again = !exchange->sink && !exchange->once && exchange_is_transient(exchange) && exchange_pause(distribution, exchange, tries) == 0;
         if (!again)
             return 0;
     }

@@ -127,22 +127,57 @@ int distribution_upload_begin(struct distribution *distribution, struct distribu
     return result;
 }
 
-// Sends bytes [at, at + size) by one request. The range stands in the header of a chunk; a registry answers how far it is.
-static int send_chunk(struct distribution_upload *upload, struct err *err)
+// How many bytes the registry has; "0-0" is what it says of none as well as of one.
+static int ask_progress(struct distribution_upload *upload, int64_t *out, struct err *err)
+{
+    struct distribution *distribution = upload->distribution;
+    struct exchange exchange = { .method = "GET", .url = upload->location, .endpoint = distribution_endpoint(distribution) };
+    struct slice rest, first;
+    uint64_t last = 0;
+    int result = exchange_call(distribution, &exchange, err);
+    if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status / 100 != 2))
+        result = exchange_fail(distribution, &exchange, "upload", err);
+    if (result == 0 && exchange.location)
+        result = keep_location(distribution, &exchange, &upload->location, err);
+    rest = slice_of(exchange.range_said ? exchange.range_said : "0-0");
+    slice_cut(&rest, '-', &first);
+    *out = num_parse_u64(rest, INT64_MAX - 1, &last) && last > 0 ? (int64_t)last + 1 : 0;
+    exchange_done(&exchange);
+    return result;
+}
+
+// One attempt for bytes [at, at + size). 1: the registry has them; 0: perhaps, the connection broke.
+static int try_chunk(struct distribution_upload *upload, int tries, struct err *err)
 {
     struct distribution *distribution = upload->distribution;
     char range[64];
     snprintf(range, sizeof(range), "%lld-%lld", (long long)upload->at, (long long)upload->at + (long long)upload->size - 1);
     struct exchange exchange = { .method = "PATCH", .url = upload->location, .content_type = "application/octet-stream",
                                  .endpoint = distribution_endpoint(distribution), .body = upload->chunk, .body_size = upload->size,
-                                 .range = range };
+                                 .range = range, .once = true };
     int result = exchange_call(distribution, &exchange, err);
-    if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status / 100 != 2))
+    if (result == 0 && exchange.failure.class == ERR_NONE && exchange.status / 100 == 2)
+        result = keep_location(distribution, &exchange, &upload->location, err) < 0 ? -1 : 1;
+    else if (result == 0 && !(exchange_is_transient(&exchange) && exchange_pause(distribution, &exchange, tries) == 0))
         result = exchange_fail(distribution, &exchange, "upload", err);
-    if (result == 0)
-        result = keep_location(distribution, &exchange, &upload->location, err);
     exchange_done(&exchange);
-    if (result < 0)
+    return result;
+}
+
+static int send_chunk(struct distribution_upload *upload, struct err *err)
+{
+    int sent;
+    for (int tries = 1; (sent = try_chunk(upload, tries, err)) == 0; tries++) {
+        int64_t have;
+        if (ask_progress(upload, &have, err) < 0)
+            return -1;
+        if (have == upload->at + (int64_t)upload->size)
+            break; // only the answer was lost
+        if (have != upload->at)
+            return err_set(err, ERR_UNAVAILABLE, "registry %s: an upload broke off at %lld bytes, not where a chunk ends",
+                           distribution_endpoint(upload->distribution)->host, (long long)have);
+    }
+    if (sent < 0)
         return -1;
     upload->at += (int64_t)upload->size;
     upload->size = 0;
@@ -184,7 +219,9 @@ int distribution_upload_end(struct distribution_upload *upload, char digest[OCI_
     if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status != 201))
         result = exchange_fail(distribution, &exchange, "end upload", err);
     exchange_done(&exchange);
-    if (result < 0)
+    // Of a second try the registry may not know the upload any more: the first has ended it.
+    const struct oci_descriptor blob = { .digest = digest, .size = upload->at };
+    if (result < 0 && distribution_blob_exists(distribution, &blob, NULL) <= 0)
         return -1;
     free(take_ptr(&upload->location)); // nothing to give up
     *size = upload->at;

@@ -236,6 +236,12 @@ void httpd_stream_end(struct httpd_request *request)
         write_all(request, "0\r\n\r\n", 5);
 }
 
+void httpd_stream_abort(struct httpd_request *request)
+{
+    if (request->answer == ANSWER_STREAM)
+        request->answer = ANSWER_STREAM_ENDED;
+}
+
 bool httpd_answered(const struct httpd_request *request)
 {
     return request->answer != ANSWER_NONE;

@@ -82,6 +82,8 @@ void httpd_reply_file(struct httpd_request *request, int status, const char *con
 int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type);
 int httpd_stream_write(struct httpd_request *request, const void *data, size_t size);
 void httpd_stream_end(struct httpd_request *request);
+// Instead of the end, which else comes by itself: no last chunk, so that the client sees that it has not all.
+void httpd_stream_abort(struct httpd_request *request);
 bool httpd_answered(const struct httpd_request *request); // the head went out
 
 // Sends "101 UPGRADED" (with Upgrade/Connection: Upgrade) when the client asked for it, else a bare 200 without length, and

@@ -46,21 +46,23 @@ static char *path_of(const struct image_store *images, const char *folder, struc
     return arena_printf(arena, "%s/%s", images->mounts_path, folder);
 }
 
+static int open_file(const struct image_store *images, const char *name, struct err *err)
+{
+    int fd = openat(images->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "%s", name) : fd;
+}
+
 static int open_image(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err)
 {
     _cleanup_free_ char *name = mem_printf("%s/" LAYER_IMAGE_NAME, folder);
-    int fd = openat(images->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, errno, "open");
     *path = arena_printf(arena, "%s/layers/%s", images->root_path, name);
-    return fd;
+    return open_file(images, name, err);
 }
 
 static int open_recipe(struct image_store *images, const char *folder, struct err *err)
 {
     _cleanup_free_ char *name = mem_printf("%s/" LAYER_RECIPE_NAME, folder);
-    int fd = openat(images->layers_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? err_errno(err, errno, "open") : fd;
+    return open_file(images, name, err);
 }
 
 const struct image_driver image_driver_erofs = {

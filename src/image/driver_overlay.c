@@ -45,6 +45,12 @@ static char *path_of(const struct image_store *images, const char *folder, struc
     return arena_printf(arena, "%s/layers/%s", images->root_path, folder);
 }
 
+static int open_recipe(struct image_store *images, const char *folder, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "it was unpacked (storage driver overlay2), so its exact tar is not known;"
+                   " layers loaded with --storage-driver erofs have it");
+}
+
 const struct image_driver image_driver_overlay = {
     .word = "overlay",
     .name = "overlay2",
@@ -53,4 +59,5 @@ const struct image_driver image_driver_overlay = {
     .open = open_folder,
     .path = path_of,
     .open_image = image_guest_open,
+    .open_recipe = open_recipe,
 };

@@ -159,6 +159,25 @@ int image_layer_paths(struct image_store *images, const struct image *image, str
 // that file; else what is missing is made, once for a layer: of two callers the second waits.
 int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
                      struct err *err);
+// The exact tars of an image's layers, bottom first, as what layer_recipe_open() takes; one that is there twice is there twice.
+// not_implemented: a layer of a driver that does not keep them. Caller closes with image_tars_done().
+struct image_tar {
+    const char *diff_id; // the image's
+    uint64_t size; // of the tar
+    int image_fd, recipe_fd;
+};
+struct image_tars {
+    struct image_tar *items;
+    size_t len;
+};
+int image_tars_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_tars *out,
+                    struct err *err);
+void image_tars_done(struct image_tars *tars);
+// The OCI manifest of the image with these tars as its layers, and its digest.
+char *image_tars_manifest(const struct image *image, const struct image_tars *tars, struct arena *arena, char digest[OCI_DIGEST_SIZE]);
+// The exact bytes of the configuration, for reading.
+int image_config_open(struct image_store *images, const struct image *image, struct err *err);
+
 void image_unmount_all(struct image_store *images); // nothing of ours is on the host any more; what is stacked goes on
 const char *image_driver_name(const struct image_store *images); // of new layers, as Docker's clients know it: "overlay2", "erofs"
 // What `docker info` says of it: pairs of key and value, in the arena.

@@ -76,7 +76,7 @@ struct image_driver {
     char *(*path)(const struct image_store *images, const char *folder, struct arena *arena);
     // The layer as an EROFS image for guests: a readable descriptor, and its path (arena).
     int (*open_image)(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
-    // What gives the tar back, together with that; NULL: nothing does.
+    // The recipe of its exact tar, over that image; not_implemented: it is not known.
     int (*open_recipe)(struct image_store *images, const char *folder, struct err *err);
 };
 extern const struct image_driver image_driver_overlay, image_driver_erofs;
@@ -94,6 +94,12 @@ void image_sweep_mounts(struct image_store *images, const struct strv *keep); //
 
 // ---- layers.c -------------------------------------------------------------------------------------------------------
 
+// One layer's folder, as the records have it; the driver is one that there is. `arena` is set by the caller.
+struct image_place {
+    char *folder, *driver;
+    struct arena *arena;
+};
+int image_find_place(struct image_store *images, const struct image *image, size_t index, struct image_place *out, struct err *err);
 // Puts a staged layer in its place, or gives an error; a folder without a record that is in the way is moved out.
 int image_publish_layer(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err);
 // Takes a folder out of the layers at once; what it was is in *trash (a name in staging, malloc'ed) to be removed later.

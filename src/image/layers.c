@@ -8,21 +8,15 @@
 
 // ---- opening --------------------------------------------------------------------------------------------------------
 
-// One layer's folder, as the records have it.
-struct place {
-    char *folder, *driver;
-    struct arena *arena;
-};
-
 static int take_place(void *context, const struct store_row *row, struct err *err)
 {
-    struct place *place = context;
+    struct image_place *place = context;
     place->folder = arena_strdup(place->arena, store_text(row, 0));
     place->driver = arena_strdup(place->arena, store_text(row, 1));
     return 0;
 }
 
-static int find_place(struct image_store *images, const struct image *image, size_t index, struct place *out, struct err *err)
+int image_find_place(struct image_store *images, const struct image *image, size_t index, struct image_place *out, struct err *err)
 {
     const char *chain = image->chain_ids.items[index];
     if (store_query(images->store, err, take_place, out, "SELECT folder, driver FROM image_chains WHERE id = ?", "t", chain) < 0)
@@ -35,7 +29,7 @@ static int find_place(struct image_store *images, const struct image *image, siz
     return 0;
 }
 
-static int open_place(struct image_store *images, const struct place *place, bool for_guest, struct image_layers *out,
+static int open_place(struct image_store *images, const struct image_place *place, bool for_guest, struct image_layers *out,
                       struct err *err)
 {
     const struct image_driver *driver = image_driver_by_word(place->driver);
@@ -52,8 +46,8 @@ static int open_place(struct image_store *images, const struct place *place, boo
 int image_layer_paths(struct image_store *images, const struct image *image, struct arena *arena, struct strv *out, struct err *err)
 {
     for (size_t i = image->chain_ids.len; i-- > 0;) {
-        struct place place = { .arena = arena };
-        if (find_place(images, image, i, &place, err) < 0)
+        struct image_place place = { .arena = arena };
+        if (image_find_place(images, image, i, &place, err) < 0)
             return -1;
         const char *path = image_driver_by_word(place.driver)->path(images, place.folder, arena);
         if (!strv_has(out, path))
@@ -71,8 +65,8 @@ static int open_layers(struct image_store *images, const struct image *image, bo
     out->fds = mem_alloc((image->chain_ids.len + 1) * sizeof(*out->fds));
     for (size_t i = image->chain_ids.len; i-- > 0;) {
         const struct strv *diff_ids = &image->config.rootfs.diff_ids;
-        struct place place = { .arena = arena };
-        if (find_place(images, image, i, &place, err) < 0)
+        struct image_place place = { .arena = arena };
+        if (image_find_place(images, image, i, &place, err) < 0)
             return -1;
         if (strv_has(&seen, place.folder))
             continue;
@@ -114,23 +108,6 @@ void image_layers_done(struct image_layers *layers)
         fd_close(layers->fds[i]);
     free(layers->fds);
     *layers = (struct image_layers){ 0 };
-}
-
-int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err)
-{
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct place place = { .arena = &arena };
-    char *path;
-    if (find_place(images, image, index, &place, err) < 0)
-        return -1;
-    const struct image_driver *driver = image_driver_by_word(place.driver);
-    if (!driver->open_recipe)
-        return 0;
-    _cleanup_close_ int recipe = driver->open_recipe(images, place.folder, err);
-    if (recipe < 0 || (*image_fd = driver->open_image(images, place.folder, &arena, &path, err)) < 0)
-        return err_wrap(err, "layer %.12s", place.folder);
-    *recipe_fd = take_fd(&recipe);
-    return 1;
 }
 
 // ---- publishing and taking away -------------------------------------------------------------------------------------

@@ -78,6 +78,9 @@ struct layer_recipe_info {
     char diff_id[72];
 };
 
+// What a recipe says of its tar. Uses no other library: the daemon may call it. internal: it is none, or damaged.
+int layer_recipe_read_info(int recipe_fd, struct layer_recipe_info *out, struct err *err);
+
 // Reads the tar back. Descriptors are borrowed until layer_recipe_free(). internal: recipe or image is damaged; what was
 // read before may be wrong then, so whoever needs to know hashes it.
 struct layer_recipe;

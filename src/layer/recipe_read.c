@@ -27,29 +27,10 @@ static int damaged(struct err *err)
     return err_set(err, ERR_INTERNAL, "the layer's recipe is damaged");
 }
 
-static uint64_t get_le64(const unsigned char *in)
-{
-    uint64_t value = 0;
-    for (int i = 8; i-- > 0;)
-        value = value << 8 | in[i];
-    return value;
-}
-
-static int read_info(int fd, struct layer_recipe_info *out, struct err *err)
-{
-    unsigned char head[RECIPE_HEAD_SIZE];
-    if (pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || memcmp(head, RECIPE_MAGIC, 8) != 0)
-        return damaged(err);
-    out->tar_size = get_le64(head + 8);
-    memcpy(out->diff_id, "sha256:", 7);
-    hex_encode(head + 16, 32, out->diff_id + 7);
-    return 0;
-}
-
 int layer_recipe_open(int recipe_fd, int image_fd, struct layer_recipe **out, struct err *err)
 {
     struct layer_recipe_info info;
-    if (read_info(recipe_fd, &info, err) < 0)
+    if (layer_recipe_read_info(recipe_fd, &info, err) < 0)
         return -1;
     struct layer_recipe *recipe = mem_new(struct layer_recipe);
     *recipe = (struct layer_recipe){ .recipe_fd = recipe_fd, .image_fd = image_fd, .info = info, .packed_at = RECIPE_HEAD_SIZE };

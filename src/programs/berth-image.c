@@ -3,13 +3,14 @@
 //
 //     berth-image load
 //     berth-image import [--reference R] [--message M] [--platform P] [--change C]...
+//     berth-image save
 //     berth-image fetch [--platform P] REFERENCE
 //     berth-image login DOMAIN
 //     berth-image lookup REFERENCE
 //     berth-image send REFERENCE
 //
-// Descriptor 3 is an empty staging folder, standard output the report (transfer/transfer.h); standard input is the archive, or
-// for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
+// Descriptor 3 is an empty staging folder, standard output the report (transfer/transfer.h); standard input is the archive, for
+// save the order, for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
 //
 // By hand:
 //
@@ -43,6 +44,11 @@ static int run_load(struct job *job, struct err *err)
 static int run_import(struct job *job, struct err *err)
 {
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_import(STDIN_FILENO, STAGING_FD, &job->import, stdout, err);
+}
+
+static int run_save(struct job *job, struct err *err)
+{
+    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_save(STDIN_FILENO, err);
 }
 
 // ---- fetch: two processes -------------------------------------------------------------------------------------------
@@ -174,7 +180,7 @@ static const char usage_text[] =
     "      --registry-certs DIR          Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
     "\n"
     "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n"
-    "The daemon starts `berth-image load|import|fetch|login|lookup|send`.\n";
+    "The daemon starts `berth-image load|import|save|fetch|login|lookup|send`.\n";
 
 static int usage(void)
 {
@@ -250,6 +256,7 @@ static const struct verb {
 } verbs[] = {
     { "load", run_load, no_options, 0, false },
     { "import", run_import, import_options, 0, false },
+    { "save", run_save, no_options, 0, false },
     { "fetch", run_fetch, fetch_options, 1, false },
     { "login", run_login, no_options, 1, false },
     { "lookup", run_lookup, no_options, 1, false },

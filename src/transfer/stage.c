@@ -294,13 +294,13 @@ void stage_known(struct stage *stage, const char *diff_id, int64_t size)
 // The name's part that people know a layer by: a blob's digest, or the folder's of a "layer.tar".
 static void short_name(const char *name, char id[13])
 {
-    const char *end = strrchr(name, '/');
-    if (end && str_eq(end, "/layer.tar")) {
-        const char *start = memrchr(name, '/', (size_t)(end - name));
-        name = start ? start + 1 : name;
-    } else if (end) {
-        name = end + 1;
-    }
+    const char *last = name, *before = name; // the last two parts
+    for (const char *at = name; *at; at++)
+        if (*at == '/') {
+            before = last;
+            last = at + 1;
+        }
+    name = str_eq(last, "layer.tar") ? before : last;
     snprintf(id, 13, "%.*s", (int)strcspn(name, "/"), name);
 }
 

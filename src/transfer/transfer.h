@@ -1,4 +1,4 @@
-// The work on foreign bytes: load, import, pull, push (save and archive come with the images issue). What `berth-image`
+// The work on foreign bytes: load, import, save, pull and push (archive comes with the images issue). What `berth-image`
 // does, as a library; never linked into the daemon.
 //
 // The daemon starts `berth-image load|import` with the client's stream on standard input, a staging folder as
@@ -43,6 +43,21 @@ struct transfer_import {
     struct strv changes;
 };
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err);
+
+// A tar of what the messages on `order_fd` name, a SOCK_SEQPACKET that is read to its end first. A message has the lines of some
+// members and, in the same order, their descriptors:
+//
+//     output             one descriptor: where the tar goes
+//     file NAME          one: a file, taken whole
+//     layer NAME         two: an EROFS image and the recipe over it; NAME ends with the digest that its tar must have
+//     folder NAME        none
+//
+// internal: a layer is damaged, and the tar lacks its end.
+#define TRANSFER_SAVE_MESSAGE_MAX ((size_t)32 << 10) // bytes
+#define TRANSFER_SAVE_FDS_MAX 200 // of one message
+#define TRANSFER_SAVE_NAME_MAX 99
+#define TRANSFER_SAVE_MEMBERS_MAX 8000
+int transfer_save(int order_fd, struct err *err);
 
 // ---- registries -----------------------------------------------------------------------------------------------------
 //

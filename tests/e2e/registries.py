@@ -67,7 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.body = self.read_body()
         with registry.lock:
             registry.calls.append((self.command, path, dict(self.headers)))
-            fault = next((f for f in registry.faults if f[2] and re.search(f[0], path)), None)
+            fault = next((f for f in registry.faults if f[2] and re.search(f[0], self.path)), None)
             if fault:
                 fault[2] -= 1
         try:
@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         found = re.fullmatch(r'/v2/(.+)/(manifests|blobs)/([^/]+)', path)
         if path == '/v2/':
             return self.answer(200, b'{}')
-        if self.command not in ('GET', 'HEAD'):
+        if self.command not in ('GET', 'HEAD') or '/uploads/' in path:
             return self.take(registry, path)
         if found and found[2] == 'manifests' and (found[1], found[3]) in registry.manifests:
             kind, body = registry.manifests[found[1], found[3]]
@@ -114,6 +114,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == 'DELETE':
             return self.answer(204)
         upload = registry.uploads[int(name[3])]
+        if self.command == 'GET':
+            return self.answer(204, Location=path, Range=f'0-{max(len(upload) - 1, 0)}')
+        if self.command == 'PATCH' and self.headers.get('Content-Range', f'{len(upload)}-').partition('-')[0] != str(len(upload)):
+            return self.refuse(416, 'RANGE_INVALID')
         upload += self.body
         if self.command == 'PATCH':
             return self.answer(202, Location=f'{path}?state=2', Range=f'0-{len(upload) - 1}')
@@ -231,6 +235,13 @@ def reset(request):
 
 def close(request):
     request.close_connection = True
+
+
+def done_then_reset(request):
+    """What was asked for is done, but its answer is lost."""
+    request.answer = lambda *arguments, **headers: None
+    request.serve(request.server.registry, request.path.partition('?')[0])
+    request.hang_up()
 
 
 def hold(seconds):

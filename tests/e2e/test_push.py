@@ -98,7 +98,16 @@ def test_broken_uploads(docker, registry, layers):
     result = docker('push', name)
     assert result.code == 1 and 'answered 413 with text/html' in result.err, result
     assert not registry.manifests
+    # A chunk that did not come, one whose answer was lost, and an end whose answer was lost.
+    for fault in (registries.reset, registries.done_then_reset):
+        registry.blobs.clear()
+        registry.fault('/blobs/uploads/[0-9]', fault)
+        docker.ok('push', name)
+    registry.blobs.clear()
+    registry.fault('state=2', registries.done_then_reset)
     docker.ok('push', name)
+    manifest = json.loads(registry.manifests['loaded', '1'][1])
+    assert [gzip.decompress(registry.blobs[layer['digest']]) for layer in manifest['layers']] == layers
 
 
 def test_all_tags(docker, registry, layers):

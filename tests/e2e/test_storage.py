@@ -1,6 +1,7 @@
 """--storage-driver: layers as EROFS images or as folders. What is told of it, that both give the same trees, where layers are mounted
 and when no longer, and what is left of a load that was killed."""
 import hashlib
+import io
 import json
 import os
 import random
@@ -291,3 +292,90 @@ def test_a_load_is_killed_at_any_moment(start, tmp_path):
         docker.ok('rmi', 'big:1')
         assert check_store(docker) == []
     assert not engines.settle(lambda: layer_mounts(docker.engine))
+
+
+# ---- docker save: the exact tars ------------------------------------------------------------------------------------
+
+def members(archive):
+    with tarfile.open(fileobj=io.BytesIO(archive)) as saved:
+        return {member.name: saved.extractfile(member).read() if member.isreg() else None for member in saved}
+
+
+def save(docker, *names):
+    done = subprocess.run(docker.command('save', *names), capture_output=True, env=docker.environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_saved_and_loaded_it_is_the_same(start):
+    docker, other = start('erofs'), start('erofs')
+    layers = hostile_layers()
+    archive, identity = docker_archive('kept:1', layers)
+    docker.ok('load', input=archive)
+    saved = save(docker, 'kept:1')
+    assert save(docker, 'kept:1') == saved  # the same image, the same bytes
+    found = members(saved)
+    for layer in layers:
+        assert found['blobs/sha256/' + images.digest(layer)] == layer
+    manifest = json.loads(found['manifest.json'])
+    assert manifest == [{'Config': 'blobs/sha256/' + identity[7:], 'RepoTags': ['kept:1'],
+                         'Layers': ['blobs/sha256/' + images.digest(layer) for layer in layers]}]
+    for name, data in found.items():
+        if name.startswith('blobs/sha256/') and data is not None:
+            assert images.digest(data) == name[13:]
+    described = json.loads(found['index.json'])['manifests']
+    assert [one['annotations']['io.containerd.image.name'] for one in described] == ['docker.io/library/kept:1']
+    oci = json.loads(found['blobs/sha256/' + described[0]['digest'][7:]])
+    assert [layer['digest'] for layer in oci['layers']] == ['sha256:' + images.digest(layer) for layer in layers]
+    assert [layer['size'] for layer in oci['layers']] == [len(layer) for layer in layers]
+    other.ok('load', input=saved)
+    assert other.inspect('kept:1')['Id'] == identity
+    assert other.inspect('kept:1')['RootFS'] == docker.inspect('kept:1')['RootFS']
+    # As an OCI layout too.
+    with tarfile.open(fileobj=io.BytesIO(saved)) as whole:
+        rest = [(member, found[member.name] or b'') for member in whole if member.name != 'manifest.json']
+    other.ok('rmi', 'kept:1')
+    other.ok('load', input=tar(rest))
+    assert other.inspect('kept:1')['Id'] == identity
+
+
+def test_which_images_are_saved(start, busybox):
+    docker = start('erofs')
+    docker.ok('load', input=busybox)
+    docker.ok('tag', 'bb', 'bb:two')
+    docker.ok('tag', 'bb', 'else:1')
+    docker.ok('load', input=docker_archive('top:1', [images.busybox_root(), tar([entry('x', data=b'x')])])[0])
+
+    def tags(*names):
+        return {tuple(one['RepoTags'] or ()) for one in json.loads(members(save(docker, *names))['manifest.json'])}
+    assert tags('bb') == {('bb:latest', 'bb:two')}  # a bare name: all its tags
+    assert tags('bb:two') == {('bb:two',)}
+    assert tags(docker.inspect('bb')['Id']) == {()}
+    assert tags('bb:two', 'else:1', 'top') == {('bb:two', 'else:1'), ('top:1',)}
+    found = members(save(docker, 'bb', 'top'))
+    assert len([name for name in found if name.startswith('blobs/sha256/') and found[name] is not None]) == 2 + 2 + 2  # layers, configs, manifests
+    result = docker('save', 'bb', 'nosuch')
+    assert result.code == 1 and 'No such image: nosuch:latest' in result.err and result.out == ''
+
+
+def test_what_was_unpacked_is_not_saved(start, busybox):
+    """Of unpacked layers the exact tars are not known: one line, nothing written."""
+    docker = start('overlay')
+    docker.ok('load', input=busybox)
+    result = docker('save', 'bb')
+    assert result.code == 1 and 'its exact tar is not known' in result.err and result.out == ''
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_damaged_layer_is_not_saved_as_whole(start, busybox):
+    docker = start('erofs')
+    docker.ok('load', input=busybox)
+    name = os.listdir(docker.engine.data + '/layers')[0]
+    with open(f'{docker.engine.data}/layers/{name}/image.erofs', 'r+b') as image:
+        image.seek(200_000)
+        byte = image.read(1)
+        image.seek(200_000)
+        image.write(bytes([byte[0] ^ 1]))
+    result = docker('save', 'bb')
+    assert result.code == 1
+    assert 'it is damaged' in engines.read(docker.engine.log)

@@ -7,7 +7,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -19,8 +21,9 @@
 
 // 0 or the number of the first thing that was not as it should be.
 typedef int jailed_fn(int staging_fd);
+typedef int jail_fn(int staging_fd, struct err *err);
 
-static int run_jailed(jailed_fn *fn)
+static int run_in(jail_fn *jail, jailed_fn *fn)
 {
     struct scratch scratch;
     int status = -1;
@@ -28,7 +31,7 @@ static int run_jailed(jailed_fn *fn)
     pid_t pid = fork();
     if (pid == 0) {
         struct err err;
-        if (transfer_jail(scratch.fd, &err) < 0) {
+        if (jail(scratch.fd, &err) < 0) {
             fprintf(stderr, "%s\n", err.message);
             _exit(99);
         }
@@ -37,6 +40,16 @@ static int run_jailed(jailed_fn *fn)
     waitpid(pid, &status, 0);
     scratch_close(&scratch);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int run_jailed(jailed_fn *fn)
+{
+    return run_in(transfer_jail, fn);
+}
+
+static int jail_network(int fd, struct err *err)
+{
+    return transfer_jail_network(err);
 }
 
 static int work_in_staging(int fd)
@@ -100,6 +113,31 @@ static int check_rights(int fd)
     return 0;
 }
 
+// The half that speaks to registries.
+static int reach_registries(int fd)
+{
+    struct caps_sets sets;
+    if (geteuid() == 0 || getuid() == 0 || caps_get(&sets, NULL) < 0 || sets.effective || sets.permitted || sets.ambient)
+        return 1;
+    if (open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 || open("/etc/shadow", O_RDONLY | O_CLOEXEC) >= 0)
+        return 2;
+    if (use_network(fd) == 0)
+        return 3;
+    return 0;
+}
+
+static int leave_traces(int fd)
+{
+    char name[] = "/tmp/trace-XXXXXX";
+    char *const argv[] = { (char *)"true", NULL };
+    if (mkstemp(name) >= 0 || openat(fd, "x", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) >= 0)
+        return 1;
+    if (open("/dev/shm/x", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) >= 0 || kill(getppid(), 0) == 0)
+        return 2;
+    execv("/bin/true", argv);
+    return 0;
+}
+
 static void test_staging_works(void **state)
 {
     assert_int_equal(run_jailed(work_in_staging), 0);
@@ -125,6 +163,16 @@ static void test_rights(void **state)
     assert_int_equal(run_jailed(check_rights), 0);
 }
 
+static void test_network_half_reaches_registries(void **state)
+{
+    assert_int_equal(run_in(jail_network, reach_registries), 0);
+}
+
+static void test_network_half_leaves_no_traces(void **state)
+{
+    assert_int_equal(run_in(jail_network, leave_traces), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +181,8 @@ int main(void)
         cmocka_unit_test(test_devices_do_not_open),
         cmocka_unit_test(test_no_network),
         cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_network_half_reaches_registries),
+        cmocka_unit_test(test_network_half_leaves_no_traces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

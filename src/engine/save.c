@@ -1,0 +1,301 @@
+// docker save: what an image's archive has is named here, member by member; the worker writes it (transfer/transfer.h says how they
+// talk). Its form is Docker's since 25: an OCI layout with a manifest.json beside it, layers as plain tars.
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "engine_private.h"
+
+enum { MESSAGE_LINES_MAX = 90, MESSAGE_FDS_MAX = 180, NAMES_MAX = 1000, CHUNK = 256 << 10 };
+
+struct saving {
+    struct engine *engine;
+    struct arena *arena;
+    struct strv seen; // blobs that are ordered already
+    json_t *manifests, *entries; // of index.json and manifest.json
+    char *staging;
+    struct process process;
+    int order_fd, output_fd, report_fd;
+    struct buf lines; // of the next message
+    size_t line_len;
+    int fds[MESSAGE_FDS_MAX]; // owned
+    size_t fd_len;
+};
+
+static void drop_fds(struct saving *saving)
+{
+    while (saving->fd_len > 0)
+        fd_close(saving->fds[--saving->fd_len]);
+}
+
+static void saving_done(struct saving *saving)
+{
+    process_done(&saving->process);
+    drop_fds(saving);
+    fd_close(saving->order_fd);
+    fd_close(saving->output_fd);
+    fd_close(saving->report_fd);
+    if (saving->staging)
+        image_staging_remove(saving->engine->images, saving->staging);
+    free(saving->staging);
+    json_decref(saving->manifests);
+    json_decref(saving->entries);
+    buf_done(&saving->lines);
+}
+
+// ---- ordering members -----------------------------------------------------------------------------------------------
+
+static int send_order(struct saving *saving, struct err *err)
+{
+    if (saving->line_len == 0)
+        return 0;
+    ssize_t sent = fd_send(saving->order_fd, buf_text(&saving->lines), saving->lines.size, saving->fds, saving->fd_len, err);
+    drop_fds(saving);
+    buf_clear(&saving->lines);
+    saving->line_len = 0;
+    return sent < 0 ? -1 : 0;
+}
+
+// Takes the descriptors, -1 is none.
+static int order(struct saving *saving, const char *kind, const char *name, int first_fd, int second_fd, struct err *err)
+{
+    if ((saving->line_len == MESSAGE_LINES_MAX || saving->fd_len + 2 > MESSAGE_FDS_MAX) && send_order(saving, err) < 0) {
+        fd_close(first_fd);
+        fd_close(second_fd);
+        return -1;
+    }
+    buf_addf(&saving->lines, "%s%s%s\n", kind, name ? " " : "", name ? name : "");
+    saving->line_len++;
+    if (first_fd >= 0)
+        saving->fds[saving->fd_len++] = first_fd;
+    if (second_fd >= 0)
+        saving->fds[saving->fd_len++] = second_fd;
+    return 0;
+}
+
+static int order_text(struct saving *saving, const char *name, const char *text, struct err *err)
+{
+    _cleanup_close_ int fd = memfd_create("berth-save", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, errno, "memfd_create");
+    return fd_write_full(fd, text, strlen(text), err) < 0 ? -1 : order(saving, "file", name, take_fd(&fd), -1, err);
+}
+
+static int order_json(struct saving *saving, const char *name, json_t *value, struct err *err)
+{
+    _cleanup_free_ char *text = json_text(value);
+    return order_text(saving, name, text, err);
+}
+
+// Its name in the archive; false in *fresh when it is there already.
+static char *blob_name(struct saving *saving, const char *digest, bool *fresh)
+{
+    *fresh = !strv_has(&saving->seen, digest);
+    if (*fresh)
+        strv_push_arena(&saving->seen, saving->arena, digest);
+    return arena_printf(saving->arena, "blobs/sha256/%s", oci_digest_hex(digest));
+}
+
+// ---- one image ------------------------------------------------------------------------------------------------------
+
+static int order_layers(struct saving *saving, struct image_tars *tars, json_t *names, struct err *err)
+{
+    for (size_t i = 0; i < tars->len; i++) {
+        struct image_tar *tar = &tars->items[i];
+        bool fresh;
+        char *name = blob_name(saving, tar->diff_id, &fresh);
+        json_array_append_new(names, json_string(name));
+        if (fresh && order(saving, "layer", name, take_fd(&tar->image_fd), take_fd(&tar->recipe_fd), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int order_config(struct saving *saving, const struct image *image, struct err *err)
+{
+    bool fresh;
+    char *name = blob_name(saving, image->id, &fresh);
+    if (!fresh)
+        return 0;
+    int fd = image_config_open(saving->engine->images, image, err);
+    return fd < 0 ? -1 : order(saving, "file", name, fd, -1, err);
+}
+
+static void describe(struct saving *saving, const char *manifest_digest, size_t size, const char *tag)
+{
+    json_t *entry = json_pack("{s:s, s:s, s:I}", "mediaType", MEDIA_OCI_MANIFEST, "digest", manifest_digest, "size", (json_int_t)size);
+    struct image_ref ref;
+    if (tag && image_ref_parse(tag, true, saving->arena, &ref, NULL) == 0)
+        json_object_set_new(entry, "annotations",
+                            json_pack("{s:o, s:s}", "io.containerd.image.name", json_sprintf("%s/%s:%s", ref.domain, ref.path, ref.tag),
+                                      "org.opencontainers.image.ref.name", ref.tag));
+    json_array_append_new(saving->manifests, entry);
+}
+
+static int save_image(struct saving *saving, const struct image *image, const struct strv *tags, struct err *err)
+{
+    _cleanup_(image_tars_done) struct image_tars tars = { 0 };
+    char digest[OCI_DIGEST_SIZE];
+    bool fresh;
+    if (image_tars_open(saving->engine->images, image, saving->arena, &tars, err) < 0)
+        return -1;
+    char *text = image_tars_manifest(image, &tars, saving->arena, digest), *name = blob_name(saving, digest, &fresh);
+    json_t *layers = json_array(), *names = tags->len ? json_array() : json_null();
+    for (size_t i = 0; i < tags->len; i++)
+        json_array_append_new(names, json_string(tags->items[i]));
+    json_array_append_new(saving->entries, json_pack("{s:o, s:o, s:o}", "Config",
+                                                     json_sprintf("blobs/sha256/%s", oci_digest_hex(image->id)), "RepoTags", names,
+                                                     "Layers", layers));
+    if (order_layers(saving, &tars, layers, err) < 0 || order_config(saving, image, err) < 0 ||
+        (fresh && order_text(saving, name, text, err) < 0))
+        return -1;
+    for (size_t i = 0; i < MAX_OF(tags->len, (size_t)1); i++)
+        describe(saving, digest, strlen(text), tags->len ? tags->items[i] : NULL);
+    return 0;
+}
+
+// ---- which images ---------------------------------------------------------------------------------------------------
+
+struct wanted {
+    struct image image;
+    struct strv tags;
+};
+
+static struct wanted *add_wanted(struct wanted *list, size_t *len, const struct image *image)
+{
+    for (size_t i = 0; i < *len; i++)
+        if (str_eq(list[i].image.id, image->id))
+            return &list[i];
+    list[*len] = (struct wanted){ .image = *image };
+    return &list[(*len)++];
+}
+
+static void add_tag(struct wanted *wanted, struct arena *arena, const char *tag)
+{
+    if (!strv_has(&wanted->tags, tag))
+        strv_push_arena(&wanted->tags, arena, tag);
+}
+
+// A bare name means all its tags, as Docker has it; a name with a tag that one; an ID the image without a name.
+static int want(struct saving *saving, const char *name, const struct image *all, size_t all_len, struct wanted *list, size_t *len,
+                struct err *err)
+{
+    struct image image;
+    struct image_ref ref = { 0 };
+    size_t before = *len;
+    bool is_ref = image_ref_parse(name, false, saving->arena, &ref, NULL) == 0 && !ref.digest;
+    for (size_t i = 0; is_ref && !ref.tag && i < all_len; i++)
+        for (size_t t = 0; t < all[i].tags.len; t++)
+            if (str_starts(all[i].tags.items[t], arena_printf(saving->arena, "%s:", ref.familiar_name)))
+                add_tag(add_wanted(list, len, &all[i]), saving->arena, all[i].tags.items[t]);
+    if (*len > before)
+        return 0;
+    if (image_get(saving->engine->images, name, saving->arena, &image, err) < 0)
+        return -1;
+    struct wanted *found = add_wanted(list, len, &image);
+    if (is_ref && ref.tag && strv_has(&image.tags, ref.familiar))
+        add_tag(found, saving->arena, ref.familiar);
+    return 0;
+}
+
+static int order_all(struct saving *saving, const struct strv *names, struct err *err)
+{
+    struct image *all;
+    size_t all_len, len = 0;
+    if (image_list(saving->engine->images, saving->arena, &all, &all_len, err) < 0)
+        return -1;
+    struct wanted *list = arena_alloc(saving->arena, (all_len + names->len + 1) * sizeof(*list));
+    for (size_t i = 0; i < names->len; i++)
+        if (want(saving, names->items[i], all, all_len, list, &len, err) < 0)
+            return -1;
+    if (order(saving, "folder", "blobs/", -1, -1, err) < 0 || order(saving, "folder", "blobs/sha256/", -1, -1, err) < 0)
+        return -1;
+    for (size_t i = 0; i < len; i++)
+        if (save_image(saving, &list[i].image, &list[i].tags, err) < 0)
+            return -1;
+    _cleanup_json_ json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_INDEX, "manifests",
+                                             saving->manifests);
+    if (order_json(saving, "index.json", index, err) < 0 || order_json(saving, "manifest.json", saving->entries, err) < 0 ||
+        order_text(saving, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0)
+        return -1;
+    return send_order(saving, err);
+}
+
+// ---- the worker -----------------------------------------------------------------------------------------------------
+
+static int start_worker(struct saving *saving, struct err *err)
+{
+    int order_fds[2], output_fds[2], report_fds[2];
+    char *const argv[] = { (char *)"berth-image", (char *)"save", NULL };
+    char *const envp[] = { (char *)"LC_ALL=C.UTF-8", NULL };
+    _cleanup_close_ int staging = image_staging_new(saving->engine->images, &saving->staging, err);
+    if (staging < 0 || fd_socketpair(SOCK_SEQPACKET, order_fds, err) < 0)
+        return -1;
+    saving->order_fd = order_fds[0];
+    _cleanup_close_ int order_end = order_fds[1];
+    if (fd_pipe(report_fds, err) < 0)
+        return -1;
+    saving->report_fd = report_fds[0];
+    _cleanup_close_ int report_end = report_fds[1];
+    if (fd_pipe(output_fds, err) < 0)
+        return -1;
+    saving->output_fd = output_fds[0];
+    fcntl(output_fds[1], F_SETPIPE_SZ, 1 << 20); // fewer switches between the two; 64 KiB where it is refused
+    if (order(saving, "output", NULL, output_fds[1], -1, err) < 0)
+        return -1;
+    const struct process_io io = { order_end, report_end, STDERR_FILENO, &staging, 1 };
+    _cleanup_free_ char *path = mem_printf("%s/berth-image", saving->engine->program_dir);
+    return process_spawn(path, -1, argv, envp, &io, &saving->process, err);
+}
+
+static int relay(const struct saving *saving, engine_sink_fn *sink, void *context, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_free_ char *chunk = mem_alloc(CHUNK);
+    for (;;) {
+        if (cancel_wait(cancel, saving->output_fd, -1, err) < 0)
+            return -1;
+        ssize_t got = read(saving->output_fd, chunk, CHUNK);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? err_errno(err, errno, "read the archive") : 0;
+        if (sink(context, chunk, (size_t)got) < 0)
+            return err_set(err, ERR_CANCELLED, "the client left");
+    }
+}
+
+// What it said of a failure; one line at most.
+static int end_worker(struct saving *saving, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    _cleanup_json_ json_t *report = NULL;
+    int status;
+    if (file_read_fd(saving->report_fd, "report", &text, err) < 0 || process_wait(&saving->process, &status, err) < 0)
+        return -1;
+    if (process_exit_code(status) == 0)
+        return 0;
+    const json_t *error = json_parse(buf_text(&text), text.size, &report, NULL) == 0 ? json_object_get(report, "error") : NULL;
+    return err_set(err, ERR_INTERNAL, "save: %s", error ? json_get_text(error, "message", "") : "the image worker failed");
+}
+
+int engine_save(struct engine *engine, const struct strv *names, engine_sink_fn *sink, void *context, const struct cancel *cancel,
+                struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_(saving_done) struct saving saving = { .engine = engine, .arena = &arena, .process = PROCESS_NONE, .order_fd = -1,
+                                                    .output_fd = -1, .report_fd = -1, .lines = BUF_INIT(32 << 10),
+                                                    .manifests = json_array(), .entries = json_array() };
+    if (names->len == 0 || names->len > NAMES_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "save: 1 to %d images are named in a request", NAMES_MAX);
+    // Everything that can be missing is found before the first byte goes out.
+    if (start_worker(&saving, err) < 0 || order_all(&saving, names, err) < 0)
+        return -1;
+    fd_close(take_fd(&saving.order_fd));
+    if (relay(&saving, sink, context, cancel, err) < 0)
+        return -1;
+    if (end_worker(&saving, err) == 0)
+        return 0;
+    log_warn("%s", err->message); // the client only sees that the end is missing
+    return -1;
+}
