@@ -173,12 +173,12 @@ int handle_image_delete(struct call *call, struct err *err)
 
 // ---- to a stream ----------------------------------------------------------------------------------------------------
 
-static int write_archive(void *context, const void *data, size_t size)
+static int write_archive(void *context, int pipe_fd, size_t size)
 {
     struct httpd_request *request = context;
     if (!httpd_answered(request) && httpd_stream_begin(request, 200, "application/x-tar") < 0)
         return -1;
-    return httpd_stream_write(request, data, size);
+    return httpd_stream_splice(request, pipe_fd, size);
 }
 
 // One that fails after its first bytes has no last chunk: the client sees that it is not whole.

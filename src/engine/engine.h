@@ -209,10 +209,11 @@ int engine_exec_inspect(struct engine *engine, const char *exec_id, struct arena
 
 // ---- images ---------------------------------------------------------------------------------------------------------
 
-// docker save: an archive of the named images to `sink`, piece by piece, layers with the DiffIDs that they came with. What is not
-// there is told before the first piece; a failure after it leaves the archive without its end. not_implemented: a layer of a
+// docker save: an archive of the named images to `sink`, which takes the next `size` bytes out of a pipe each time (-1: nobody reads);
+// layers with the DiffIDs that they came with. What is not there is told before the first bytes; a failure after it leaves the archive without its end. not_implemented: a layer of a
 // driver that does not keep its exact tar.
-int engine_save(struct engine *engine, const struct strv *names, engine_sink_fn *sink, void *context, const struct cancel *cancel,
+typedef int engine_pipe_fn(void *context, int pipe_fd, size_t size);
+int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
                 struct err *err);
 struct image_store *engine_images(struct engine *engine); // for image_get and image_list
 // Runs the worker with `input_fd` as its standard input; each line for the client goes to `progress` as a JSON object in Docker's form.

@@ -2,12 +2,13 @@
 // talk). Its form is Docker's since 25: an OCI layout with a manifest.json beside it, layers as plain tars.
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "engine_private.h"
 
-enum { MESSAGE_LINES_MAX = 90, MESSAGE_FDS_MAX = 180, NAMES_MAX = 1000, CHUNK = 256 << 10 };
+enum { MESSAGE_LINES_MAX = 90, MESSAGE_FDS_MAX = 180, NAMES_MAX = 1000 };
 
 struct saving {
     struct engine *engine;
@@ -249,18 +250,17 @@ static int start_worker(struct saving *saving, struct err *err)
     return process_spawn(path, -1, argv, envp, &io, &saving->process, err);
 }
 
-static int relay(const struct saving *saving, engine_sink_fn *sink, void *context, const struct cancel *cancel, struct err *err)
+static int relay(const struct saving *saving, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
 {
-    _cleanup_free_ char *chunk = mem_alloc(CHUNK);
     for (;;) {
+        int size;
         if (cancel_wait(cancel, saving->output_fd, -1, err) < 0)
             return -1;
-        ssize_t got = read(saving->output_fd, chunk, CHUNK);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? err_errno(err, errno, "read the archive") : 0;
-        if (sink(context, chunk, (size_t)got) < 0)
+        if (ioctl(saving->output_fd, FIONREAD, &size) < 0)
+            return err_errno(err, errno, "read the archive");
+        if (size == 0)
+            return 0; // readable without bytes: its end
+        if (sink(context, saving->output_fd, (size_t)size) < 0)
             return err_set(err, ERR_CANCELLED, "the client left");
     }
 }
@@ -279,7 +279,7 @@ static int end_worker(struct saving *saving, struct err *err)
     return err_set(err, ERR_INTERNAL, "save: %s", error ? json_get_text(error, "message", "") : "the image worker failed");
 }
 
-int engine_save(struct engine *engine, const struct strv *names, engine_sink_fn *sink, void *context, const struct cancel *cancel,
+int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
                 struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;

@@ -227,6 +227,32 @@ int httpd_stream_write(struct httpd_request *request, const void *data, size_t s
     return write_vector(request, iov, ARRAY_LEN(iov));
 }
 
+static int splice_all(const struct httpd_request *request, int pipe_fd, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = splice(pipe_fd, NULL, request->fd, NULL, size, SPLICE_F_MORE | SPLICE_F_NONBLOCK);
+        if (n == 0 || (n < 0 && errno != EINTR && (errno != EAGAIN || wait_writable(request) < 0)))
+            return -1;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+int httpd_stream_splice(struct httpd_request *request, int pipe_fd, size_t size)
+{
+    char length[24];
+    if (request->answer != ANSWER_STREAM)
+        return -1;
+    if (size == 0)
+        return 0; // an empty chunk would end the stream
+    if (request->http_10)
+        return splice_all(request, pipe_fd, size);
+    int length_size = snprintf(length, sizeof(length), "%zx\r\n", size);
+    if (write_all(request, length, (size_t)length_size) < 0 || splice_all(request, pipe_fd, size) < 0)
+        return -1;
+    return write_all(request, "\r\n", 2);
+}
+
 void httpd_stream_end(struct httpd_request *request)
 {
     if (request->answer != ANSWER_STREAM)

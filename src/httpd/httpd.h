@@ -81,6 +81,8 @@ void httpd_reply_file(struct httpd_request *request, int status, const char *con
 // Chunked; the head goes out with begin, each write is one flushed chunk. -1 when the client is gone.
 int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type);
 int httpd_stream_write(struct httpd_request *request, const void *data, size_t size);
+// The same of the next `size` bytes of a pipe, which has them: they go by the kernel, without a copy where it can.
+int httpd_stream_splice(struct httpd_request *request, int pipe_fd, size_t size);
 void httpd_stream_end(struct httpd_request *request);
 // Instead of the end, which else comes by itself: no last chunk, so that the client sees that it has not all.
 void httpd_stream_abort(struct httpd_request *request);

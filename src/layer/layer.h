@@ -87,6 +87,13 @@ struct layer_recipe;
 int layer_recipe_open(int recipe_fd, int image_fd, struct layer_recipe **out, struct err *err);
 struct layer_recipe_info layer_recipe_info(const struct layer_recipe *recipe);
 ssize_t layer_recipe_read(void *recipe, void *data, size_t size, struct err *err); // a layer_read_fn
+// The next bytes as what they are, at most `size_max` of them: in memory until the next call, or (data NULL) so many bytes of the image
+// from `image_at` on, which nobody has looked at. 1, or 0 at the end.
+struct layer_piece {
+    const void *data;
+    uint64_t image_at, size;
+};
+int layer_recipe_next(struct layer_recipe *recipe, uint64_t size_max, struct layer_piece *out, struct err *err);
 // Leaves out the next bytes, reading no content for that: how a range begins. invalid_argument: so many are not left.
 int layer_recipe_skip(struct layer_recipe *recipe, uint64_t size, struct err *err);
 void layer_recipe_free(struct layer_recipe *recipe); // NULL is fine

@@ -170,6 +170,35 @@ ssize_t layer_recipe_read(void *context, void *data, size_t size, struct err *er
     return (ssize_t)done;
 }
 
+static int next_literal(struct layer_recipe *recipe, uint64_t size_max, struct layer_piece *out, struct err *err)
+{
+    int more = recipe->plain_at == recipe->plain_end ? refill(recipe, err) : 1;
+    if (more <= 0)
+        return more < 0 ? -1 : damaged(err);
+    out->data = recipe->plain + recipe->plain_at;
+    out->size = MIN_OF(MIN_OF(size_max, recipe->literal_left), recipe->plain_end - recipe->plain_at);
+    recipe->plain_at += out->size;
+    recipe->literal_left -= out->size;
+    return 0;
+}
+
+int layer_recipe_next(struct layer_recipe *recipe, uint64_t size_max, struct layer_piece *out, struct err *err)
+{
+    int more = next_part(recipe, err);
+    if (more <= 0)
+        return more;
+    if (recipe->literal_left > 0) {
+        if (next_literal(recipe, size_max, out, err) < 0)
+            return -1;
+    } else {
+        *out = (struct layer_piece){ .image_at = recipe->data_at, .size = MIN_OF(size_max, recipe->data_left) };
+        recipe->data_at += out->size;
+        recipe->data_left -= out->size;
+    }
+    recipe->at += out->size;
+    return 1;
+}
+
 int layer_recipe_skip(struct layer_recipe *recipe, uint64_t size, struct err *err)
 {
     while (size > 0) {

@@ -1,6 +1,7 @@
 // An image archive, written member by member. Layers are read back by their recipes and hashed on the way: an archive that a damaged
 // layer would spoil ends early, and the report says why.
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 
 #define BLOCK 512
 #define CHUNK ((size_t)256 << 10)
+#define PAGES_MIN ((size_t)16 << 10) // of less content than this a copy is cheaper
 #define OCTAL_MAX 077777777777 // what a size's digits hold; above it is binary
 
 struct member {
@@ -26,7 +28,7 @@ struct save {
     int output_fd;
     struct member *members;
     size_t len;
-    char *chunk; // CHUNK
+    char *chunk, *content; // CHUNK each
 };
 
 // ---- the order ------------------------------------------------------------------------------------------------------
@@ -135,19 +137,87 @@ static int write_file(struct save *save, const struct member *member, struct err
     return pad(save, (uint64_t)info.st_size, err);
 }
 
-static int copy_tar(struct save *save, struct layer_recipe *recipe, struct layer_digest *digest, struct err *err)
+// ---- layers ---------------------------------------------------------------------------------------------------------
+
+// A layer on its way out. Of its content the image's own pages go into the pipe, uncopied; what is small is gathered. A copy is made for
+// the hash alone, in a buffer that stays in the processor's cache.
+struct layer {
+    struct save *save;
+    int image_fd;
+    struct layer_digest *digest;
+    size_t gathered; // in the save's chunk
+};
+
+static int flush_layer(struct layer *layer, struct err *err)
 {
-    uint64_t left = layer_recipe_info(recipe).tar_size;
-    while (left > 0) {
-        ssize_t got = layer_recipe_read(recipe, save->chunk, MIN_OF(CHUNK, left), err);
+    size_t size = layer->gathered;
+    layer->gathered = 0;
+    return size ? fd_write_full(layer->save->output_fd, layer->save->chunk, size, err) : 0;
+}
+
+static int gather(struct layer *layer, const void *data, size_t size, struct err *err)
+{
+    if (layer->gathered + size > CHUNK && flush_layer(layer, err) < 0)
+        return -1;
+    memcpy(layer->save->chunk + layer->gathered, data, size);
+    layer->gathered += size;
+    return 0;
+}
+
+static int give_pages(struct layer *layer, uint64_t at, size_t size, struct err *err)
+{
+    loff_t offset = (loff_t)at;
+    if (flush_layer(layer, err) < 0)
+        return -1;
+    while (size > 0) {
+        ssize_t got = splice(layer->image_fd, &offset, layer->save->output_fd, NULL, size, SPLICE_F_MORE);
+        if (got < 0 && errno == EINTR)
+            continue;
         if (got <= 0)
-            return got < 0 ? -1 : err_set(err, ERR_INTERNAL, "its tar ends early");
-        layer_digest_add(digest, save->chunk, (size_t)got);
-        if (fd_write_full(save->output_fd, save->chunk, (size_t)got, err) < 0)
-            return -1;
-        left -= (uint64_t)got;
+            return err_errno(err, got < 0 ? errno : EIO, "give the archive");
+        size -= (size_t)got;
     }
     return 0;
+}
+
+static int read_content(struct layer *layer, const struct layer_piece *piece, struct err *err)
+{
+    for (size_t have = 0; have < piece->size;) {
+        ssize_t got = pread(layer->image_fd, layer->save->content + have, piece->size - have, (off_t)(piece->image_at + have));
+        if (got <= 0)
+            return got < 0 ? err_errno(err, errno, "read image") : err_set(err, ERR_INTERNAL, "it is damaged: its image is too short");
+        have += (size_t)got;
+    }
+    return 0;
+}
+
+static int give_piece(struct layer *layer, const struct layer_piece *piece, struct err *err)
+{
+    if (!piece->data && read_content(layer, piece, err) < 0)
+        return -1;
+    const void *data = piece->data ? piece->data : layer->save->content;
+    layer_digest_add(layer->digest, data, piece->size);
+    if (!piece->data && piece->size >= PAGES_MIN)
+        return give_pages(layer, piece->image_at, piece->size, err);
+    return gather(layer, data, piece->size, err);
+}
+
+static int give_tar(struct layer *layer, struct layer_recipe *recipe, struct err *err)
+{
+    struct layer_piece piece;
+    int more;
+    while ((more = layer_recipe_next(recipe, CHUNK, &piece, err)) > 0)
+        if (give_piece(layer, &piece, err) < 0)
+            return -1;
+    return more < 0 ? -1 : flush_layer(layer, err);
+}
+
+static int copy_tar(struct save *save, int image_fd, struct layer_recipe *recipe, char found[72], struct err *err)
+{
+    struct layer layer = { .save = save, .image_fd = image_fd, .digest = layer_digest_new() };
+    int done = give_tar(&layer, recipe, err);
+    layer_digest_end(layer.digest, found);
+    return done;
 }
 
 static int write_tar(struct save *save, const struct member *member, struct layer_recipe *recipe, struct err *err)
@@ -155,12 +225,7 @@ static int write_tar(struct save *save, const struct member *member, struct laye
     char found[72];
     uint64_t size = layer_recipe_info(recipe).tar_size;
     const char *slash = strrchr(member->name, '/'), *claimed = slash ? slash + 1 : member->name;
-    if (write_header(save, member, size, err) < 0)
-        return -1;
-    struct layer_digest *digest = layer_digest_new();
-    int done = copy_tar(save, recipe, digest, err);
-    layer_digest_end(digest, found);
-    if (done < 0)
+    if (write_header(save, member, size, err) < 0 || copy_tar(save, member->fds[0], recipe, found, err) < 0)
         return -1;
     if (!str_eq(found + strlen("sha256:"), claimed))
         return err_set(err, ERR_INTERNAL, "it is damaged: its digest is %s", found);
@@ -200,7 +265,7 @@ static int write_members(struct save *save, struct err *err)
 
 int transfer_save(int order_fd, struct err *err)
 {
-    struct save save = { .output_fd = -1, .chunk = mem_alloc(CHUNK) };
+    struct save save = { .output_fd = -1, .chunk = mem_alloc(CHUNK), .content = mem_alloc(CHUNK) };
     int done = read_order(&save, order_fd, err);
     if (done == 0)
         done = write_members(&save, err);
@@ -211,5 +276,6 @@ int transfer_save(int order_fd, struct err *err)
     fd_close(save.output_fd);
     free(save.members);
     free(save.chunk);
+    free(save.content);
     return done;
 }

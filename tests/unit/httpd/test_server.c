@@ -71,6 +71,24 @@ static void stream_until_gone(struct demo *demo, struct httpd_request *request)
     close(never[1]);
 }
 
+// More than a pipe and a socket hold: the client's reading sets the pace.
+#define SPLICED ((size_t)1 << 20)
+
+static void splice_pipe(struct httpd_request *request)
+{
+    int ends[2];
+    struct err err = { 0 };
+    char piece[4096];
+    memset(piece, 'p', sizeof(piece));
+    if (fd_pipe(ends, &err) < 0 || httpd_stream_begin(request, 200, "text/plain") < 0)
+        return;
+    for (size_t sent = 0; sent < SPLICED; sent += sizeof(piece))
+        if (fd_write_full(ends[1], piece, sizeof(piece), &err) < 0 || httpd_stream_splice(request, ends[0], sizeof(piece)) < 0)
+            break;
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void hijack(struct demo *demo, struct httpd_request *request)
 {
     struct err err = { 0 };
@@ -95,7 +113,13 @@ static void handle(void *context, struct httpd_request *request)
         httpd_stream_write(request, "one", 3);
         httpd_stream_write(request, "twotwo", 6);
         httpd_stream_end(request);
-    } else if (str_eq(path, "/upload"))
+    } else if (str_eq(path, "/cut")) {
+        httpd_stream_begin(request, 200, "text/plain");
+        httpd_stream_write(request, "one", 3);
+        httpd_stream_abort(request);
+    } else if (str_eq(path, "/splice"))
+        splice_pipe(request);
+    else if (str_eq(path, "/upload"))
         count_upload(demo, request, SIZE_MAX);
     else if (str_eq(path, "/upload-some"))
         count_upload(demo, request, 10000);
@@ -323,6 +347,27 @@ static void test_http_10_gets_no_chunks(void **state)
     assert_has(&answer, "\r\n\r\nonetwotwo");
 }
 
+static void test_a_cut_stream_has_no_end(void **state)
+{
+    _answer_ answer = BUF_INIT(65536);
+    ask(*state, "GET /cut HTTP/1.1\r\nHost: x\r\n\r\n", &answer, NULL);
+    assert_has(&answer, "\r\n\r\n3\r\none\r\n");
+    assert_null(strstr(buf_text(&answer), "0\r\n\r\n"));
+}
+
+static void test_spliced_chunks(void **state)
+{
+    _answer_ answer = BUF_INIT(4 << 20), plain = BUF_INIT(4 << 20);
+    size_t len = 0;
+    ask(*state, "GET /splice HTTP/1.1\r\nHost: x\r\n\r\n", &answer, NULL);
+    for (const char *at = buf_text(&answer); (at = strstr(at, "\r\n1000\r\npppp")); at++)
+        len++;
+    assert_int_equal(len, SPLICED / 4096);
+    assert_has(&answer, "p\r\n0\r\n\r\n");
+    ask(*state, "GET /splice HTTP/1.0\r\n\r\n", &plain, NULL);
+    assert_int_equal(strspn(strstr(buf_text(&plain), "\r\n\r\n") + 4, "p"), SPLICED);
+}
+
 static void test_hang_up_cancels(void **state)
 {
     struct demo *demo = *state;
@@ -536,6 +581,8 @@ int main(void)
         cmocka_unit_test(test_broken_requests),
         cmocka_unit_test(test_chunked_answer),
         cmocka_unit_test(test_http_10_gets_no_chunks),
+        cmocka_unit_test(test_a_cut_stream_has_no_end),
+        cmocka_unit_test(test_spliced_chunks),
         cmocka_unit_test(test_hang_up_cancels),
         cmocka_unit_test(test_upload),
         cmocka_unit_test(test_upload_of_nothing),
