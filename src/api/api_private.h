@@ -76,6 +76,8 @@ int query_size(const struct call *call, const char *key, int64_t *out, struct er
 // "seconds[.fraction]" since 1970; absent and 0 give 0.
 int query_time(const struct call *call, const char *key, int64_t *out_ns, struct err *err);
 int time_parse(const char *text, int64_t *out_ns);
+// What `until` says: the same, or a time of RFC 3339, or how long ago ("24h", "1h30m", "1.5s"). invalid_argument.
+int until_parse(const char *text, int64_t *out_ns, struct err *err);
 // "ctrl-p,ctrl-q", "a,ctrl-@", "" for the default.
 int detach_keys_check(const char *keys, struct err *err);
 const char *stream_type(const struct call *call, bool terminal, bool hijack); // Content-Type of attach, exec and logs
@@ -97,6 +99,7 @@ struct filters {
 int filters_parse(const char *text, const char *const *allowed, struct arena *arena, struct filters *out,
                   struct err *err);
 const struct strv *filters_get(const struct filters *filters, const char *key); // NULL when absent
+int filters_flag(const struct filters *filters, const char *key, int *out, struct err *err); // 1 yes, 0 no, -1 not asked
 // No filter of that key, or one value says yes.
 bool filters_equal(const struct filters *filters, const char *key, const char *subject);
 bool filters_labels(const struct filters *filters, const char *key,
@@ -160,7 +163,8 @@ api_handler handle_exec_create, handle_exec_start, handle_exec_resize, handle_ex
 api_handler handle_image_list, handle_image_inspect, handle_image_history, handle_image_create, handle_image_load, handle_image_save,
     handle_image_delete, handle_image_tag, handle_image_pull;
 api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
-api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove, handle_volume_prune;
+api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove;
+api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_inspect;
 

@@ -65,6 +65,17 @@ const struct strv *filters_get(const struct filters *filters, const char *key)
     return NULL;
 }
 
+int filters_flag(const struct filters *filters, const char *key, int *out, struct err *err)
+{
+    const struct strv *values = filters_get(filters, key);
+    const char *word = values ? values->items[0] : NULL;
+    bool yes = word && (str_eq(word, "true") || str_eq(word, "1"));
+    *out = word ? yes : -1;
+    if (word && !yes && !str_eq(word, "false") && !str_eq(word, "0"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=%.100s'", key, word);
+    return 0;
+}
+
 bool filters_equal(const struct filters *filters, const char *key, const char *subject)
 {
     const struct strv *values = filters_get(filters, key);

@@ -24,21 +24,6 @@ static int image_boundary(struct call *call, const struct filters *filters, cons
     return 0;
 }
 
-static int read_dangling(const struct filters *filters, int *out, struct err *err)
-{
-    const struct strv *values = filters_get(filters, "dangling");
-    const char *word = values ? values->items[0] : NULL;
-    if (!word)
-        *out = -1;
-    else if (str_eq(word, "true") || str_eq(word, "1"))
-        *out = 1;
-    else if (str_eq(word, "false") || str_eq(word, "0"))
-        *out = 0;
-    else
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'dangling=%.100s'", word);
-    return 0;
-}
-
 static int read_image_query(struct call *call, struct image_query *out, struct err *err)
 {
     struct filters *filters = &out->filters;
@@ -47,12 +32,11 @@ static int read_image_query(struct call *call, struct image_query *out, struct e
     if (filters_parse(httpd_query(call->request, "filters"), image_filter_keys, call->arena, filters, err) < 0 ||
         image_boundary(call, filters, "before", &out->before_ns, err) < 0 ||
         image_boundary(call, filters, "since", &out->since_ns, err) < 0 ||
-        read_dangling(filters, &out->dangling, err) < 0)
+        filters_flag(filters, "dangling", &out->dangling, err) < 0)
         return -1;
     const struct strv *until = filters_get(filters, "until");
-    if (until && time_parse(until->items[0], &until_ns) < 0)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "filter 'until=%.100s': only seconds since 1970 are supported yet",
-                       until->items[0]);
+    if (until && until_parse(until->items[0], &until_ns, err) < 0)
+        return -1;
     if (until && (!out->before_ns || until_ns < out->before_ns))
         out->before_ns = until_ns;
     return 0;

@@ -79,6 +79,47 @@ int time_parse(const char *text, int64_t *out_ns)
     return 0;
 }
 
+// Go's durations: numbers with units, "1h30m" or "1.5s".
+static bool parse_duration(const char *text, int64_t *out_ns)
+{
+    static const struct {
+        const char *name;
+        double ns;
+    } units[] = { { "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 } };
+    double sum = 0;
+    const char *at = text;
+    while (*at) {
+        size_t digits = strspn(at, "0123456789."), letters = strspn(at + digits, "nusmh"), i = 0;
+        char number[24];
+        if (digits == 0 || digits >= sizeof(number) || strchr(".", at[0]))
+            return false;
+        memcpy(number, at, digits);
+        number[digits] = 0;
+        while (i < ARRAY_LEN(units) && (strlen(units[i].name) != letters || strncmp(units[i].name, at + digits, letters) != 0))
+            i++;
+        char *end;
+        double value = strtod(number, &end);
+        if (i == ARRAY_LEN(units) || *end)
+            return false;
+        sum += value * units[i].ns;
+        at += digits + letters;
+    }
+    *out_ns = (int64_t)MIN_OF(sum, 9e18);
+    return at != text;
+}
+
+int until_parse(const char *text, int64_t *out_ns, struct err *err)
+{
+    int64_t ago_ns;
+    if (time_parse(text, out_ns) == 0 || clock_parse(slice_of(text), out_ns))
+        return 0;
+    if (!parse_duration(text, &ago_ns))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'until=%.100s': neither a time (seconds since 1970, RFC 3339) nor a duration",
+                       text);
+    *out_ns = MAX_OF(clock_wall_ns() - ago_ns, INT64_C(1));
+    return 0;
+}
+
 int query_time(const struct call *call, const char *key, int64_t *out_ns, struct err *err)
 {
     const char *text = httpd_query(call->request, key);

@@ -8,22 +8,6 @@ static json_t *shape_volume(const struct volume *volume)
                      shape_text(volume->path), "Name", volume->name, "Options", "Scope", "local");
 }
 
-static bool is_true(const char *word)
-{
-    return str_eq(word, "true") || str_eq(word, "1");
-}
-
-// -1: not asked; else whether it is wanted.
-static int read_flag(const struct filters *filters, const char *key, int *out, struct err *err)
-{
-    const struct strv *values = filters_get(filters, key);
-    const char *word = values ? values->items[0] : NULL;
-    *out = word ? is_true(word) : -1;
-    if (word && !is_true(word) && !str_eq(word, "false") && !str_eq(word, "0"))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=%.100s'", key, word);
-    return 0;
-}
-
 // ---- list -----------------------------------------------------------------------------------------------------------
 
 static const char *const volume_filter_keys[] = { "name", "label", "driver", "dangling", NULL };
@@ -45,7 +29,7 @@ int handle_volume_list(struct call *call, struct err *err)
     size_t len;
     int dangling;
     if (filters_parse(httpd_query(call->request, "filters"), volume_filter_keys, call->arena, &filters, err) < 0 ||
-        read_flag(&filters, "dangling", &dangling, err) < 0 ||
+        filters_flag(&filters, "dangling", &dangling, err) < 0 ||
         volume_list(engine_volumes(call->engine), call->arena, &volumes, &len, err) < 0)
         return -1;
     _cleanup_json_ json_t *rows = json_array();
@@ -115,43 +99,4 @@ int handle_volume_remove(struct call *call, struct err *err)
     if (engine_volume_remove(call->engine, call->values[0], err) < 0 && !(force && err->class == ERR_NOT_FOUND))
         return -1;
     return reply_empty(call, 204);
-}
-
-// ---- prune ----------------------------------------------------------------------------------------------------------
-
-static const char *const prune_filter_keys[] = { "label", "label!", "all", NULL };
-
-// Before 1.42 named volumes went too; since then only with all=true.
-static int is_to_go(const struct filters *filters, bool named_too, const struct volume *volume)
-{
-    const struct strv *unwanted = filters_get(filters, "label!");
-    bool spared = unwanted && filters_labels(filters, "label!", &volume->labels);
-    return (volume->anonymous || named_too) && filters_labels(filters, "label", &volume->labels) && !spared;
-}
-
-int handle_volume_prune(struct call *call, struct err *err)
-{
-    struct filters filters;
-    struct volume *volumes;
-    size_t len;
-    int all;
-    int64_t reclaimed = 0;
-    if (filters_parse(httpd_query(call->request, "filters"), prune_filter_keys, call->arena, &filters, err) < 0 ||
-        read_flag(&filters, "all", &all, err) < 0 ||
-        volume_list(engine_volumes(call->engine), call->arena, &volumes, &len, err) < 0)
-        return -1;
-    json_t *gone = json_array();
-    for (size_t i = 0; i < len; i++) {
-        struct err ignored = { 0 }; // one that is in use, or that somebody removed meanwhile
-        int64_t size = 0;
-        if (!is_to_go(&filters, call->version < 42 || all == 1, &volumes[i]) || engine_volume_in_use(call->engine, volumes[i].name))
-            continue;
-        engine_volume_size(call->engine, &volumes[i], &size, &ignored);
-        if (engine_volume_remove(call->engine, volumes[i].name, &ignored) < 0)
-            continue;
-        json_array_append_new(gone, json_string(volumes[i].name));
-        reclaimed += size;
-    }
-    engine_volumes_pruned(call->engine, reclaimed);
-    return reply_json(call, 200, json_pack("{s:o, s:I}", "VolumesDeleted", gone, "SpaceReclaimed", (json_int_t)reclaimed));
 }

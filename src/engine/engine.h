@@ -182,7 +182,6 @@ int engine_volume_remove(struct engine *engine, const char *name, struct err *er
 bool engine_volume_in_use(struct engine *engine, const char *name); // by a container that runs or not
 // Bytes that its files take on the disk, measured now.
 int engine_volume_size(struct engine *engine, const struct volume *volume, int64_t *out, struct err *err);
-void engine_volumes_pruned(struct engine *engine, int64_t reclaimed); // tells those who watch events
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
 
@@ -246,6 +245,8 @@ int engine_image_remove(struct engine *engine, const char *name, bool force, str
 int engine_image_tag(struct engine *engine, const char *name, const char *reference, struct err *err);
 
 // ---- events ---------------------------------------------------------------------------------------------------------
+
+void engine_pruned(struct engine *engine, const char *type, int64_t reclaimed); // tells those who watch: "container" "image" ...
 
 struct engine_event {
     const char *type, *action, *actor_id; // "container", "start", id

@@ -114,6 +114,13 @@ void event_volumes(struct container *container, bool mounted)
     }
 }
 
+void engine_pruned(struct engine *engine, const char *type, int64_t reclaimed)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%lld", (long long)reclaimed);
+    event_publish(engine, type, "prune", "", "reclaimed", text, NULL);
+}
+
 void events_done(struct engine *engine)
 {
     mutex_lock(&engine->bus_lock);

@@ -75,10 +75,3 @@ int engine_volume_size(struct engine *engine, const struct volume *volume, int64
 {
     return file_tree_size(AT_FDCWD, volume->path, out, err);
 }
-
-void engine_volumes_pruned(struct engine *engine, int64_t reclaimed)
-{
-    char text[24];
-    snprintf(text, sizeof(text), "%lld", (long long)reclaimed);
-    event_publish(engine, "volume", "prune", "", "reclaimed", text, NULL);
-}

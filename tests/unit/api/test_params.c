@@ -43,6 +43,30 @@ static void test_times(void **state)
     }
 }
 
+static void test_until(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ago_ns; // -1: malformed
+    } cases[] = {
+        { "24h", 86400 * NS_PER_S }, { "1h30m", 5400 * NS_PER_S }, { "1.5s", 1500 * NS_PER_MS }, { "10ms", 10 * NS_PER_MS },
+        { "", -1 }, { "h", -1 }, { "5x", -1 }, { "1.2.3s", -1 }, { "-5m", -1 }, { "5 m", -1 }, { "9999999999999999999999999h", -1 },
+        { "soon", -1 }, { "2026-13-01T00:00:00Z", -1 },
+    };
+    int64_t until_ns;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = { 0 };
+        int result = until_parse(cases[i].text, &until_ns, &err);
+        int64_t ago_ns = clock_wall_ns() - until_ns;
+        if (cases[i].ago_ns < 0 ? result == 0 : result < 0 || ago_ns < cases[i].ago_ns || ago_ns > cases[i].ago_ns + 60 * NS_PER_S)
+            fail_msg("%s: %d, %lld ns ago", cases[i].text, result, (long long)ago_ns);
+    }
+    assert_int_equal(until_parse("1577836800", &until_ns, NULL), 0);
+    assert_true(until_ns == 1577836800 * NS_PER_S);
+    assert_int_equal(until_parse("2020-01-01T01:00:00+01:00", &until_ns, NULL), 0);
+    assert_true(until_ns == 1577836800 * NS_PER_S);
+}
+
 static void test_detach_keys(void **state)
 {
     static const struct {
@@ -73,6 +97,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_types),
         cmocka_unit_test(test_times),
+        cmocka_unit_test(test_until),
         cmocka_unit_test(test_detach_keys),
         cmocka_unit_test(test_stop_times),
     };
