@@ -203,17 +203,18 @@ int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way wa
     if (overlay->lower_len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
     _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
+    if (context < 0)
+        return err_errno(err, errno, "mount overlay");
     size_t given = 0;
     if (way == MOUNT_OVERLAY_ANY && set_by_fd(context, "lowerdir+", overlay->lower_fds[0]) == 0) {
         way = MOUNT_OVERLAY_BY_FD;
         given = 1;
-    } else if (way == MOUNT_OVERLAY_ANY && context >= 0) {
+    } else if (way == MOUNT_OVERLAY_ANY) {
         way = probe_overlay(overlay, context);
         fd_close(context); // what was refused would stand in its messages
-        context = fsopen("overlay", FSOPEN_CLOEXEC);
+        if ((context = fsopen("overlay", FSOPEN_CLOEXEC)) < 0)
+            return err_errno(err, errno, "mount overlay");
     }
-    if (context < 0)
-        return err_errno(err, errno, "mount overlay");
     if (way == MOUNT_OVERLAY_ONE_STRING)
         return overlay_from_fds_folder(context, overlay, err);
     if (way == MOUNT_OVERLAY_BY_FD && overlay_by_fd(context, overlay, given) < 0)
