@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 import subprocess
 import threading
@@ -191,15 +192,36 @@ def test_the_program_can_not_be_overwritten_through_a_waiting_container(bundle):
         os.close(held)
 
 
+def by_descriptor(bundle):
+    """A program that executes ours by descriptor, as ours does itself."""
+    path = bundle.path / 'by-descriptor'
+    path.write_text('#!/usr/bin/python3\nimport os, sys\n'
+                    f'os.execve(os.open({RUNTIME!r}, os.O_RDONLY), [{RUNTIME!r}, *sys.argv[1:]], os.environ)\n')
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.mark.berth
-def test_the_way_to_the_program_is_read_only(bundle):
-    """CVE-2022-0847 and its kind needed a file's pages first; what is asked here is less: that nothing leads to it for writing."""
-    bundle.shell('sleep 1000').create()
+@pytest.mark.parametrize('start', [None, by_descriptor], ids=['by its name', 'by descriptor'])
+def test_the_way_to_the_program_is_read_only(bundle, start):
+    """CVE-2022-0847 and its kind needed a file's pages first; what is asked here is less: that nothing leads to it for writing.
+    Who was started by descriptor is not moved away before the C library starts, but after."""
+    bundle.shell('sleep 1000').create(program=start and start(bundle))
     with open(f'/proc/{bundle.state()["pid"]}/exe', 'rb') as program:
         if os.fstat(program.fileno()).st_dev == os.stat(RUNTIME).st_dev:
             assert os.fstatvfs(program.fileno()).f_flag & os.ST_RDONLY
         else:
             assert fcntl.fcntl(program, fcntl.F_GET_SEALS) & SEALS == SEALS
+
+
+@pytest.mark.berth
+@pytest.mark.skipif(not shutil.which('strace') or os.uname().machine != 'x86_64', reason='needs strace, on x86-64')
+def test_the_program_moves_away_before_its_c_library_starts(bundle):
+    log = bundle.path / 'strace'
+    subprocess.run(['strace', '-o', str(log), RUNTIME, '--root', str(bundle.root), 'exec', 'none', 'true'], capture_output=True)
+    calls = [line.split('(')[0] for line in log.read_text().splitlines()]
+    assert calls[:4] == ['execve', 'open_tree', 'mount_setattr', 'execveat']
+    assert 'execveat' not in calls[4:]
 
 
 @pytest.mark.parametrize('count', [341, 3000, 5000])
