@@ -170,7 +170,7 @@ static int poststart(struct making *making, struct err *err)
 static int finish_run(struct making *making, struct err *err)
 {
     if (!making->detach)
-        foreground_size(making->master_fd);
+        foreground_terminal(making->master_fd);
     if (sandbox_start(making->sandbox, err) < 0)
         return err_wrap(err, "unable to start container process");
     if (poststart(making, err) < 0)

@@ -163,7 +163,7 @@ static int finish(struct call *call, const struct container *container, struct s
     if (!str_empty(pid_file) && write_pid_file(pid_file, sandbox_pid(sandbox), err) < 0)
         return -1;
     if (!detach)
-        foreground_size(master_fd);
+        foreground_terminal(master_fd);
     if (sandbox_start(sandbox, err) < 0)
         return -1;
     return detach ? 0 : foreground(sandbox, master_fd, &call->exit_code, err);

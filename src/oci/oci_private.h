@@ -257,8 +257,8 @@ int read_preserved(const struct args *args, struct arena *arena, struct oci_proc
 int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
 // Gives away what the caller of create, run or restore asked for: the terminal's master, the file with the pid.
 int hand_over(struct call *call, int master_fd, const char *pid_file, pid_t pid, struct err *err);
-// Gives a container's terminal the size of ours, before the process looks at it.
-void foreground_size(int master_fd);
+// Gives a container's terminal the size of ours, and line ends as they are, before the process looks at it.
+void foreground_terminal(int master_fd);
 // Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
 int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);
 

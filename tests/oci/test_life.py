@@ -246,6 +246,19 @@ def test_the_size_is_there_before_the_process(bundle):
     assert b'33 99\r\n' in done.stdout
 
 
+def test_a_terminal_into_a_pipe_has_plain_line_ends(bundle):
+    """As from runc: whoever reads it is no terminal."""
+    bundle.process['terminal'] = True
+    bundle.shell('echo one; tty; sleep 0.2').save()
+    done = bundle.run(text=False)
+    assert (done.returncode, done.stdout) == (0, b'one\n/dev/pts/0\n'), done.stderr
+    bundle.remove()
+    bundle.process['terminal'] = False
+    bundle.up()
+    done = bundle.exec('sh', '-c', 'echo two; sleep 0.2', flags=('-t',), text=False)
+    assert done.returncode == 0 and done.stdout == b'two\n'
+
+
 def test_terminal_in_the_foreground(bundle):
     bundle.process['terminal'] = True
     bundle.shell('tty; ls -l /dev/console | cut -c1; exit 4').save()
