@@ -157,6 +157,7 @@ static int launch(struct making *making, struct err *err)
         return err_wrap(err, "unable to start container process");
     container->pid = sandbox_pid(making->sandbox);
     container->pid_start = process_start_time((pid_t)container->pid);
+    process_all_cpus((pid_t)container->pid);
     log_debug_line("init: closing the pipe to signal completion");
     return rdt_join(container, (pid_t)container->pid, err) < 0 ? -1 : container_save(container, err);
 }

@@ -120,6 +120,8 @@ int container_destroy(struct call *call, struct container *container, struct err
 // verb (checkpoint, delete) has done so meanwhile and the id may be somebody else's.
 void container_clear_away(struct call *call, struct container *container, bool keep);
 int64_t process_start_time(pid_t pid); // -1 when there is none, or only its shell is left
+// The processors of its cgroup: what the caller was bound to is not the container's.
+void process_all_cpus(pid_t pid);
 json_t *container_state(struct container *container, enum status status); // of the runtime-spec, for hooks
 
 // ---- config.c, mounts.c, idmap.c, cgroups.c, hooks.c ----------------------------------------------------------------

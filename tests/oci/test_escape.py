@@ -327,11 +327,12 @@ def test_a_dead_pid_is_not_signalled(bundle):
 def test_the_list_names_tests_that_are_there():
     """docs/isolation.md says of each way out which test tries it, and leaves out none that a test names."""
     sources = {name: open(os.path.join(ROOT, 'tests', name)).read()
-               for name in ('oci/test_escape.py', 'oci/test_bad_input.py', 'e2e/test_escape.py')}
+               for name in ('oci/test_escape.py', 'oci/test_bad_input.py', 'oci/test_systemd.py', 'e2e/test_escape.py')}
     page = open(os.path.join(ROOT, 'docs/isolation.md')).read()
-    places = {'oci': 'oci/test_escape.py', 'e2e': 'e2e/test_escape.py', '`tests/oci/test_bad_input.py`': 'oci/test_bad_input.py'}
+    places = {'oci': 'oci/test_escape.py', 'e2e': 'e2e/test_escape.py', '`tests/oci/test_bad_input.py`': 'oci/test_bad_input.py',
+              '`tests/oci/test_systemd.py`': 'oci/test_systemd.py'}
     place, named = None, 0
-    for word in re.findall(r'\boci(?= `test_)|\be2e(?= `test_)|`tests/oci/test_bad_input.py`(?= `test_)|`test_\w+`', page):
+    for word in re.findall(r'\boci(?= `test_)|\be2e(?= `test_)|`tests/oci/test_(?:bad_input|systemd).py`(?= `test_)|`test_\w+`', page):
         place = places.get(word, place)
         if word not in places:
             assert f'def {word[1:-1]}(' in sources[place], word
