@@ -141,6 +141,13 @@ int container_save(struct container *container, struct err *err)
     return file_write_at(container->dir_fd, STATE_FILE, text, strlen(text), 0600, false, err);
 }
 
+void process_all_cpus(pid_t pid)
+{
+    uint8_t mask[1024];
+    memset(mask, 0xff, sizeof(mask));
+    syscall(SYS_sched_setaffinity, pid, sizeof(mask), mask); // one under a deadline keeps its own
+}
+
 void container_done(struct container *container)
 {
     fd_close(container->dir_fd);

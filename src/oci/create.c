@@ -157,6 +157,7 @@ static int launch(struct making *making, struct err *err)
         return err_wrap(err, "unable to start container process");
     container->pid = sandbox_pid(making->sandbox);
     container->pid_start = process_start_time((pid_t)container->pid);
+    process_all_cpus((pid_t)container->pid);
     log_debug_line("init: closing the pipe to signal completion");
     return rdt_join(container, (pid_t)container->pid, err) < 0 ? -1 : container_save(container, err);
 }
@@ -170,7 +171,7 @@ static int poststart(struct making *making, struct err *err)
 static int finish_run(struct making *making, struct err *err)
 {
     if (!making->detach)
-        foreground_size(making->master_fd);
+        foreground_terminal(making->master_fd);
     if (sandbox_start(making->sandbox, err) < 0)
         return err_wrap(err, "unable to start container process");
     if (poststart(making, err) < 0)

@@ -156,6 +156,8 @@ static uint64_t own_namespaces(const struct container *container, pid_t pid)
 static int finish(struct call *call, const struct container *container, struct sandbox *sandbox, int master_fd, bool detach, struct err *err)
 {
     const char *console = args_text(&call->args, "console-socket"), *pid_file = args_text(&call->args, "pid-file");
+    if (!container->config.process->exec_cpu_affinity)
+        process_all_cpus(sandbox_pid(sandbox));
     if (rdt_join(container, sandbox_pid(sandbox), err) < 0)
         return -1;
     if (master_fd >= 0 && !str_empty(console) && send_console(console, master_fd, err) < 0)
@@ -163,7 +165,7 @@ static int finish(struct call *call, const struct container *container, struct s
     if (!str_empty(pid_file) && write_pid_file(pid_file, sandbox_pid(sandbox), err) < 0)
         return -1;
     if (!detach)
-        foreground_size(master_fd);
+        foreground_terminal(master_fd);
     if (sandbox_start(sandbox, err) < 0)
         return -1;
     return detach ? 0 : foreground(sandbox, master_fd, &call->exit_code, err);
@@ -190,6 +192,7 @@ static int launch(struct call *call, struct container *container, struct oci_pro
                                  .namespaces = call->rootless || call->inside_users ? own_namespaces(container, pid) : 0,
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
+    exec.personality = container->config.linux_section->personality;
     if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||
         read_preserved(&call->args, &call->arena, process, &exec.keep_fds, &exec.keep_len, err) < 0 ||
         container_cgroup(container, &cgroup, err) < 0)

@@ -123,8 +123,20 @@ static int own_terminal(void)
     return -1;
 }
 
-void foreground_size(int master_fd)
+// The kernel makes CR LF of each line end of a new terminal: relayed into a file or another terminal's line discipline that
+// is one too many. So it is left to ours.
+static void plain_line_ends(int master_fd)
 {
+    struct termios mode;
+    if (master_fd < 0 || tcgetattr(master_fd, &mode) < 0)
+        return;
+    mode.c_oflag &= ~(tcflag_t)ONLCR;
+    tcsetattr(master_fd, TCSANOW, &mode);
+}
+
+void foreground_terminal(int master_fd)
+{
+    plain_line_ends(master_fd);
     follow_size(&(struct relay){ .master = master_fd, .tty = own_terminal() });
 }
 
@@ -135,6 +147,7 @@ static void relay_start(struct relay *relay, int master)
         return;
     struct termios raw = relay->saved;
     cfmakeraw(&raw);
+    raw.c_oflag |= OPOST;
     relay->raw = tcsetattr(relay->tty, TCSANOW, &raw) == 0;
     follow_size(relay);
 }

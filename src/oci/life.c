@@ -121,16 +121,28 @@ static bool shares_pids(struct container *container)
     return true;
 }
 
+static bool has_processes(struct container *container)
+{
+    struct cgroup *cgroup = NULL;
+    _cleanup_free_ pid_t *pids = NULL;
+    size_t len = 0;
+    if (container_cgroup(container, &cgroup, NULL) == 0 && cgroup)
+        cgroup_pids(cgroup, &pids, &len, NULL);
+    cgroup_free(cgroup);
+    return len > 0;
+}
+
 static int kill_it(struct container *container, int sig, bool all, struct err *err)
 {
     enum status status = container_status(container);
     if (all)
         return status == STATUS_STOPPED && !container->cgroup[0] ? 0 : signal_all(container, sig, err);
+    // Without a pid namespace of its own the death of the first process does not end the others.
+    if (sig == SIGKILL && status != STATUS_CREATING && container_load_config(container, NULL) == 0 && shares_pids(container) &&
+        has_processes(container))
+        return signal_all(container, sig, err);
     if (status == STATUS_STOPPED || status == STATUS_CREATING)
         return err_set(err, ERR_NOT_FOUND, "container not running");
-    // Without a pid namespace of its own the death of the first process does not end the others.
-    if (sig == SIGKILL && container_load_config(container, NULL) == 0 && shares_pids(container) && !str_empty(container->cgroup))
-        return signal_all(container, sig, err);
     if (container_send(container, sig, err) < 0)
         return -1;
     if (sig == SIGKILL && status == STATUS_PAUSED) { // on v1 a frozen process does not die

@@ -120,6 +120,8 @@ int container_destroy(struct call *call, struct container *container, struct err
 // verb (checkpoint, delete) has done so meanwhile and the id may be somebody else's.
 void container_clear_away(struct call *call, struct container *container, bool keep);
 int64_t process_start_time(pid_t pid); // -1 when there is none, or only its shell is left
+// The processors of its cgroup: what the caller was bound to is not the container's.
+void process_all_cpus(pid_t pid);
 json_t *container_state(struct container *container, enum status status); // of the runtime-spec, for hooks
 
 // ---- config.c, mounts.c, idmap.c, cgroups.c, hooks.c ----------------------------------------------------------------
@@ -257,8 +259,8 @@ int read_preserved(const struct args *args, struct arena *arena, struct oci_proc
 int check_terminal(const struct oci_process *process, bool detach, const char *console_socket, struct err *err);
 // Gives away what the caller of create, run or restore asked for: the terminal's master, the file with the pid.
 int hand_over(struct call *call, int master_fd, const char *pid_file, pid_t pid, struct err *err);
-// Gives a container's terminal the size of ours, before the process looks at it.
-void foreground_size(int master_fd);
+// Gives a container's terminal the size of ours, and line ends as they are, before the process looks at it.
+void foreground_terminal(int master_fd);
 // Until the process ends: signals are passed on, a terminal is relayed, orphans are reaped.
 int foreground(struct sandbox *sandbox, int master_fd, int *exit_code, struct err *err);
 

@@ -366,6 +366,7 @@ static int finish(struct restore *restore, struct err *err)
         return 0;
     }
     fd_close(take_fd(&restore->container.lock_fd));
+    foreground_terminal(restore->master_fd);
     return foreground(restore->sandbox, restore->master_fd, &call->exit_code, err);
 }
 

@@ -352,7 +352,7 @@ static int build_exec(struct sandbox_plan *plan, const struct sandbox_exec *exec
             plan_add(plan, OP_PRIVATE_PROC);
         if (!process->keep_oom_score)
             plan_add(plan, OP_OOM_SCORE)->text = arena_printf(&plan->arena, "%lld", (long long)process->oom_score_adj);
-        if (plan_attributes(plan, process, err) < 0)
+        if (plan_personality(plan, exec->personality, err) < 0 || plan_attributes(plan, process, err) < 0)
             return -1;
     }
     plan_process_ops(plan, process);

@@ -109,6 +109,7 @@ struct sandbox_exec {
     const char *seccomp_profile; // in the words of oci_linux.seccomp_profile; NULL: none
     // Of a config.json only.
     const struct filter_program *filter; // instead of a profile; NULL: none
+    const struct oci_personality *personality; // the container's; NULL: the caller's
     const int *keep_fds; // as in struct sandbox_config
     size_t keep_len;
     const int *join_fds; // v1 `tasks` files of further groups that the process is moved to after those of the cgroup; borrowed

@@ -246,6 +246,20 @@ def test_the_size_is_there_before_the_process(bundle):
     assert b'33 99\r\n' in done.stdout
 
 
+@pytest.mark.berth  # runc itself wants a controlling terminal here
+def test_a_terminal_into_a_pipe_has_plain_line_ends(bundle):
+    """As from runc: whoever reads it is no terminal."""
+    bundle.process['terminal'] = True
+    bundle.shell('echo one; tty; sleep 0.2').save()
+    done = bundle.run(text=False)
+    assert (done.returncode, done.stdout) == (0, b'one\n/dev/pts/0\n'), done.stderr
+    bundle.remove()
+    bundle.process['terminal'] = False
+    bundle.up()
+    done = bundle.exec('sh', '-c', 'echo two; sleep 0.2', flags=('-t',), text=False)
+    assert done.returncode == 0 and done.stdout == b'two\n'
+
+
 def test_terminal_in_the_foreground(bundle):
     bundle.process['terminal'] = True
     bundle.shell('tty; ls -l /dev/console | cut -c1; exit 4').save()
@@ -350,3 +364,18 @@ def test_what_another_froze_by_v1_is_resumed_and_deleted(bundle):
     done = bundle.call('delete', '--force', bundle.id)
     assert done.returncode == 0, done.stderr
     assert bundle.remains() == []
+
+
+@pytest.mark.berth  # runc since 1.2
+def test_kill_ends_what_an_init_left_in_the_hosts_pid_namespace(bundle):
+    bundle.without_namespace('pid')
+    bundle.up('sleep 1000 & sleep 1000')
+    os.kill(bundle.state()['pid'], signal.SIGKILL)
+    bundle.wait('stopped')
+    assert bundle.processes()
+    assert bundle.call('kill', bundle.id, 'TERM').returncode == 1
+    done = bundle.call('kill', bundle.id, 'KILL')
+    assert done.returncode == 0, done.stderr
+    assert not bundle.processes()
+    done = bundle.call('kill', bundle.id, 'KILL')
+    assert done.returncode == 1 and 'container not running' in done.stderr

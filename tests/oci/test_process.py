@@ -22,6 +22,26 @@ def test_personality(bundle):
     assert bundle.output('cat /proc/self/personality') == '00000000'
 
 
+@pytest.mark.berth  # runc since 1.2
+def test_exec_has_the_personality(bundle):
+    bundle.linux['personality'] = {'domain': 'LINUX32'}
+    bundle.up()
+    assert bundle.exec('sh', '-c', 'cat /proc/self/personality; uname -m').stdout.split() == ['00000008', 'i686']
+
+
+@pytest.mark.berth  # runc since 1.2
+def test_the_callers_cpus_are_not_the_containers(bundle):
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip('one processor')
+    bound = lambda: os.sched_setaffinity(0, cpus[:1])  # noqa: E731
+    bundle.args('grep', 'Cpus_allowed_list', '/proc/self/status')
+    assert bundle.run(preexec_fn=bound).stdout.split()[1] != str(cpus[0])
+    bundle.up()
+    assert bundle.exec('grep', 'Cpus_allowed_list', '/proc/self/status', preexec_fn=bound).stdout.split()[1] != str(cpus[0])
+    assert os.sched_getaffinity(bundle.state()['pid']) >= set(cpus)
+
+
 @pytest.mark.berth
 @pytest.mark.parametrize('policy,number', [('SCHED_OTHER', 0), ('SCHED_BATCH', 3), ('SCHED_IDLE', 5)])
 def test_scheduler_policies(bundle, policy, number):
