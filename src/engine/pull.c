@@ -242,7 +242,7 @@ static struct pull *pull_new(struct engine *engine, const char *key, const char 
 
 static int start(struct engine *engine, struct pull *pull, struct err *err) REQUIRES(engine->pull_lock)
 {
-    pthread_t thread;
+    pthread_t thread = 0;
     int failed = pull->stop_fd < 0 ? errno : pthread_create(&thread, NULL, pull_thread, pull);
     if (failed) {
         pull_unref(engine, pull);
