@@ -38,7 +38,7 @@ static void wipe(char *secret)
     free(secret);
 }
 
-static void pull_unref(struct pull *pull) REQUIRES(pull->engine->pull_lock)
+static void pull_unref(struct engine *engine, struct pull *pull) REQUIRES(engine->pull_lock)
 {
     if (--pull->users > 0)
         return;
@@ -51,7 +51,7 @@ static void pull_unref(struct pull *pull) REQUIRES(pull->engine->pull_lock)
     free(pull);
 }
 
-static void wake_followers(struct pull *pull) REQUIRES(pull->engine->pull_lock)
+static void wake_followers(struct engine *engine, struct pull *pull) REQUIRES(engine->pull_lock)
 {
     for (struct follower *follower = pull->followers; follower; follower = follower->next)
         eventfd_write(follower->event_fd, 1);
@@ -60,10 +60,11 @@ static void wake_followers(struct pull *pull) REQUIRES(pull->engine->pull_lock)
 static int say(void *context, json_t *object)
 {
     struct pull *pull = context;
-    mutex_lock(&pull->engine->pull_lock);
+    struct engine *engine = pull->engine;
+    mutex_lock(&engine->pull_lock);
     json_array_append(pull->lines, object);
-    wake_followers(pull);
-    mutex_unlock(&pull->engine->pull_lock);
+    wake_followers(engine, pull);
+    mutex_unlock(&engine->pull_lock);
     return 0;
 }
 
@@ -187,13 +188,13 @@ static void *pull_thread(void *context)
     pull->result = result;
     pull->err = err;
     pull->ended = true;
-    wake_followers(pull);
+    wake_followers(engine, pull);
     for (struct pull **at = &engine->pulls; *at; at = &(*at)->next)
         if (*at == pull) {
             *at = pull->next;
             break;
         }
-    pull_unref(pull);
+    pull_unref(engine, pull);
     cond_wake_all(&engine->pull_ended);
     mutex_unlock(&engine->pull_lock);
     return NULL;
@@ -239,17 +240,17 @@ static struct pull *pull_new(struct engine *engine, const char *key, const char 
     return pull;
 }
 
-static int start(struct pull *pull, struct err *err) REQUIRES(pull->engine->pull_lock)
+static int start(struct engine *engine, struct pull *pull, struct err *err) REQUIRES(engine->pull_lock)
 {
-    pthread_t thread;
+    pthread_t thread = 0;
     int failed = pull->stop_fd < 0 ? errno : pthread_create(&thread, NULL, pull_thread, pull);
     if (failed) {
-        pull_unref(pull);
+        pull_unref(engine, pull);
         return err_errno(err, failed, "pull");
     }
     pthread_detach(thread);
-    pull->next = pull->engine->pulls;
-    pull->engine->pulls = pull;
+    pull->next = engine->pulls;
+    engine->pulls = pull;
     return 0;
 }
 
@@ -266,7 +267,7 @@ static struct pull *join(struct engine *engine, const char *key, const char *ref
         pull = NULL;
     } else if (!pull) {
         pull = pull_new(engine, key, reference, platform, words);
-        if (start(pull, err) < 0)
+        if (start(engine, pull, err) < 0)
             pull = NULL;
     }
     if (pull) {
@@ -290,7 +291,7 @@ static void leave(struct pull *pull, struct follower *self)
         }
     if (--pull->follower_len == 0 && !pull->ended)
         eventfd_write(pull->stop_fd, 1);
-    pull_unref(pull);
+    pull_unref(engine, pull);
     mutex_unlock(&engine->pull_lock);
 }
 

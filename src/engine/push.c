@@ -171,7 +171,9 @@ static int push_name(struct push *push, const char *name, const struct engine_lo
         return missing.class != ERR_NOT_FOUND ? (*err = missing, -1)
                                               : err_set(err, ERR_NOT_FOUND, "An image does not exist locally with the tag: %s", ref.familiar_name);
     push->image = &image;
-    return push_tag(push, &ref, login, cancel, err);
+    int result = push_tag(push, &ref, login, cancel, err);
+    push->image = NULL;
+    return result;
 }
 
 // All tags of a repository.
@@ -208,7 +210,7 @@ int engine_push(struct engine *engine, const char *name, const char *tag, const 
     else if (list_tags(engine, &ref, &arena, &names, err) < 0)
         return -1;
     _cleanup_json_ json_t *first = json_pack("{s:o}", "status", json_sprintf("The push refers to repository [%s/%s]", ref.domain, ref.path));
-    if (image_get(engine->images, names.items[0], &arena, &(struct image){ 0 }, NULL) == 0)
+    if (names.len && image_get(engine->images, names.items[0], &arena, &(struct image){ 0 }, NULL) == 0)
         say(&push, first);
     for (size_t i = 0; i < names.len; i++)
         if (push_name(&push, names.items[i], login, cancel, err) < 0)

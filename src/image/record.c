@@ -21,8 +21,8 @@ const char *const image_migrations[] = {
     "CREATE INDEX image_layers_by_chain ON image_layers(chain_id);",
     "ALTER TABLE image_chains ADD COLUMN driver TEXT NOT NULL DEFAULT 'overlay';",
     // What registries have of an image: its manifest there, byte for byte. It names the blobs of the image's layers.
-    "CREATE TABLE image_manifests(image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, repository TEXT NOT NULL,"
-    " digest TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(image_id, repository, digest));",
+    ("CREATE TABLE image_manifests(image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, repository TEXT NOT NULL,"
+     " digest TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(image_id, repository, digest));"),
 };
 const size_t image_migration_len = ARRAY_LEN(image_migrations);
 

@@ -125,30 +125,30 @@ static int push_manifest(struct layout_push *push, const struct oci_descriptor *
     return distribution_manifest_put(push->distribution, reference, &manifest, err);
 }
 
-// The entry of that name, or the only one.
-static int find_entry(const struct oci_index *index, const struct image_ref *ref, const struct oci_descriptor **out, struct err *err)
+// The entry of that name, or the only one; NULL: none.
+static const struct oci_descriptor *find_entry(const struct oci_index *index, const struct image_ref *ref)
 {
     for (size_t i = 0; i < index->manifests.len; i++) {
         const struct oci_descriptor *entry = json_list_at(&index->manifests, &oci_descriptor_table, i);
         const char *name = kvs_get(&entry->annotations, REF_NAME);
-        if (str_eq(name, ref->familiar) || str_eq(name, ref->tag) || index->manifests.len == 1) {
-            *out = entry;
-            return 0;
-        }
+        if (str_eq(name, ref->familiar) || str_eq(name, ref->tag) || index->manifests.len == 1)
+            return entry;
     }
-    return err_set(err, ERR_NOT_FOUND, "the folder has no image of the name %s", ref->familiar);
+    return NULL;
 }
 
 static int push_named(struct layout_push *push, int folder, const struct image_ref *ref, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(LOAD_DOCUMENT_MAX);
     struct oci_index index;
-    const struct oci_descriptor *entry = NULL;
     if (file_read_at(folder, "index.json", &text, err) < 0)
         return -1;
     if (json_decode_text(&oci_index_table, buf_text(&text), text.size, &index, &push->arena, NULL, err) < 0)
         return err_wrap(err, "index.json");
-    if (find_entry(&index, ref, &entry, err) < 0 || push_manifest(push, entry, ref->tag, 0, err) < 0)
+    const struct oci_descriptor *entry = find_entry(&index, ref);
+    if (!entry)
+        return err_set(err, ERR_NOT_FOUND, "the folder has no image of the name %s", ref->familiar);
+    if (push_manifest(push, entry, ref->tag, 0, err) < 0)
         return -1;
     fprintf(push->progress, "%s: digest: %s size: %lld\n", ref->tag, entry->digest, (long long)entry->size);
     return 0;
