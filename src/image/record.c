@@ -1,8 +1,9 @@
 // The records: images, what names them, and the layers (chains) they stand on.
 //
-// image_chains.folder is the chain ID (hex) under which a layer's folder lies. A diff is the same whatever stands below it,
-// so a second chain with the same diff ID names the folder of the first, with its graph driver. Nothing is counted: an image, a chain, a folder is
-// in use when a row names it. `hidden` is an image that was deleted while a stopped container still needed its layers.
+// image_chains.folder is the chain ID (hex) under which a layer's folder lies, driver the graph driver that it is of. A diff is
+// the same whatever stands below it, so a second chain with the same diff ID names the folder of the first. Nothing is counted: an
+// image, a chain, a folder is in use when a row names it. `hidden` is an image that was deleted while a stopped container still
+// needed its layers.
 #include "base/clock.h"
 #include "base/num.h"
 #include "image_private.h"
