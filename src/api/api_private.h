@@ -141,6 +141,8 @@ json_t *shape_networks(const struct engine_container *container, const char *net
 json_t *shape_event(const struct engine_event *event);
 json_t *shape_exec(const struct engine_exec *exec);
 json_t *shape_image(const struct image *image, const char *driver, int version);
+json_t *shape_volume(const struct volume *volume);
+void container_add_sizes(struct call *call, const char *id, json_t *object); // SizeRw, SizeRootFs; none when it is gone
 json_t *shape_image_row(const struct image *image, int version);
 void duration_words(int64_t ns, char *out, size_t size); // "About a minute"
 char *status_words(const struct engine_container *container, int64_t now_ns, struct arena *arena); // "Up 2 seconds"
@@ -164,7 +166,8 @@ api_handler handle_image_list, handle_image_inspect, handle_image_history, handl
     handle_image_delete, handle_image_tag, handle_image_pull;
 api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
 api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove;
-api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune;
+api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune, handle_build_prune,
+    handle_system_usage;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_inspect;
 

@@ -93,7 +93,7 @@ static void name_network(struct call *call, struct engine_container *container)
 }
 
 // One that went meanwhile has no size, and is shown as it was.
-static void add_sizes(struct call *call, const char *id, json_t *object)
+void container_add_sizes(struct call *call, const char *id, json_t *object)
 {
     int64_t rw, root_fs;
     if (engine_size(call->engine, id, &rw, &root_fs, NULL) < 0)
@@ -126,7 +126,7 @@ int handle_container_list(struct call *call, struct err *err)
         json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena));
         json_array_append_new(rows, row);
         if (httpd_query_flag(call->request, "size", false))
-            add_sizes(call, containers[i].id, row);
+            container_add_sizes(call, containers[i].id, row);
     }
     return reply_json(call, 200, json_incref(rows));
 }
@@ -138,7 +138,7 @@ int handle_container_inspect(struct call *call, struct err *err)
         return -1;
     json_t *object = shape_container(call, &container);
     if (httpd_query_flag(call->request, "size", false))
-        add_sizes(call, container.id, object);
+        container_add_sizes(call, container.id, object);
     return reply_json(call, 200, object);
 }
 

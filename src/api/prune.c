@@ -115,6 +115,12 @@ int handle_image_prune(struct call *call, struct err *err)
     return answer(call, &prune, "image", "ImagesDeleted", gone);
 }
 
+// There is no builder yet, so there is nothing that one has kept.
+int handle_build_prune(struct call *call, struct err *err)
+{
+    return reply_json(call, 200, json_pack("{s:n, s:i}", "CachesDeleted", "SpaceReclaimed", 0));
+}
+
 // ---- networks and volumes -------------------------------------------------------------------------------------------
 
 // The built-in ones always stay, and there are no others yet.

@@ -13,7 +13,7 @@ const struct route api_routes[] = {
     SERVED("GET", "/version", handle_system_version),
     SERVED("GET", "/info", handle_system_info),
     SERVED("GET", "/events", handle_system_events),
-    LATER("GET", "/system/df"),
+    SERVED("GET", "/system/df", handle_system_usage),
     SERVED("POST", "/auth", handle_registry_auth),
 
     SERVED("GET", "/containers/json", handle_container_list),
@@ -66,7 +66,7 @@ const struct route api_routes[] = {
     LATER("POST", "/commit"),
 
     LATER("POST", "/build"),
-    LATER("POST", "/build/prune", .since = 31),
+    SERVED("POST", "/build/prune", handle_build_prune, .since = 31),
     LATER("POST", "/build/cancel", .since = 31),
     LATER("POST", "/session", .since = 31),
     LATER("POST", "/grpc"),

@@ -1,7 +1,7 @@
 // Volumes: list, create, inspect, remove, prune.
 #include "api_private.h"
 
-static json_t *shape_volume(const struct volume *volume)
+json_t *shape_volume(const struct volume *volume)
 {
     return json_pack("{s:o, s:s, s:o, s:o, s:s, s:n, s:s}", "CreatedAt", shape_time_seconds(volume->created_ns), "Driver", "local",
                      "Labels", volume->labels.len ? shape_map(&volume->labels) : json_null(), "Mountpoint",

@@ -1,4 +1,5 @@
 """docker container, image and network prune. Volumes' is in test_volume_api.py."""
+import json
 import time
 
 import pytest
@@ -81,3 +82,25 @@ def test_events(docker, label):
     seen = docker.ok('events', '--since', since, '--until', str(int(time.time()) + 1), '--filter', 'event=prune',
                      '--format', '{{.Type}} {{.Actor.Attributes.reclaimed}}')
     assert 'container 0' in seen.splitlines()
+
+
+def usage(docker):
+    return {row['Type']: row for row in map(json.loads, docker.ok('system', 'df', '--format', '{{json .}}').splitlines())}
+
+
+def test_disk_usage_counts_each_layer_once(docker, name, label):
+    make_image(docker, label, f'{name}:1')
+    before = usage(docker)
+    docker.ok('tag', f'{name}:1', f'{name}:again')
+    assert usage(docker)['Images']['Size'] == before['Images']['Size']
+    docker.ok('run', '--name', name, f'{name}:1', 'sh', '-c', 'dd if=/dev/zero of=/x bs=64k count=16 2>/dev/null')
+    after = usage(docker)
+    assert int(after['Images']['Active']) >= 1 and int(after['Containers']['TotalCount']) == int(before['Containers']['TotalCount']) + 1
+    docker.ok('rm', name)
+
+
+@pytest.mark.berth
+def test_system_prune_asks_for_all_that_there_is(docker, name):
+    docker.ok('create', '--name', name, 'bb', 'true')
+    said = docker.ok('system', 'prune', '-f')
+    assert 'Total reclaimed space' in said and docker('inspect', name).code != 0

@@ -1,0 +1,136 @@
+// GET /system/df: what images, containers and volumes take on the disk.
+#include "api_private.h"
+
+struct usage {
+    struct image *images;
+    size_t image_len;
+    struct engine_container *containers;
+    size_t container_len;
+    struct volume *volumes;
+    size_t volume_len;
+};
+
+static int look(struct call *call, struct usage *out, struct err *err)
+{
+    if (image_list(engine_images(call->engine), call->arena, &out->images, &out->image_len, err) < 0 ||
+        engine_list(call->engine, true, call->arena, &out->containers, &out->container_len, err) < 0)
+        return -1;
+    return volume_list(engine_volumes(call->engine), call->arena, &out->volumes, &out->volume_len, err);
+}
+
+// ---- images ---------------------------------------------------------------------------------------------------------
+
+// How many images have the layer.
+static size_t images_with(const struct usage *usage, const char *chain_id)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < usage->image_len; i++)
+        count += strv_has(&usage->images[i].chain_ids, chain_id);
+    return count;
+}
+
+static bool is_first_with(const struct usage *usage, size_t image, const char *chain_id)
+{
+    for (size_t i = 0; i < image; i++)
+        if (strv_has(&usage->images[i].chain_ids, chain_id))
+            return false;
+    return true;
+}
+
+// Each layer once.
+static int64_t size_of_layers(const struct usage *usage)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < usage->image_len; i++)
+        for (size_t k = 0; k < usage->images[i].chain_ids.len; k++)
+            if (is_first_with(usage, i, usage->images[i].chain_ids.items[k]))
+                sum += usage->images[i].layer_sizes[k];
+    return sum;
+}
+
+static int64_t shared_size(const struct usage *usage, const struct image *image)
+{
+    int64_t sum = 0;
+    for (size_t k = 0; k < image->chain_ids.len; k++)
+        if (images_with(usage, image->chain_ids.items[k]) > 1)
+            sum += image->layer_sizes[k];
+    return sum;
+}
+
+static json_t *shape_images(const struct call *call, const struct usage *usage)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < usage->image_len; i++) {
+        json_t *row = shape_image_row(&usage->images[i], call->version);
+        int64_t users = 0;
+        for (size_t k = 0; k < usage->container_len; k++)
+            users += str_eq(usage->containers[k].image_id, usage->images[i].id);
+        json_object_set_new(row, "Containers", json_integer(users));
+        json_object_set_new(row, "SharedSize", json_integer(shared_size(usage, &usage->images[i])));
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+// ---- containers and volumes -----------------------------------------------------------------------------------------
+
+static json_t *shape_containers(struct call *call, const struct usage *usage)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < usage->container_len; i++) {
+        json_t *row = shape_container_row(&usage->containers[i], image_shown(call->engine, &usage->containers[i], call->arena));
+        container_add_sizes(call, usage->containers[i].id, row);
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+static int64_t users_of(const struct usage *usage, const char *volume)
+{
+    int64_t users = 0;
+    for (size_t i = 0; i < usage->container_len; i++) {
+        const struct engine_container *container = &usage->containers[i];
+        for (size_t k = 0; k < container->mount_len; k++)
+            users += str_eq(container->mounts[k].type, "volume") && str_eq(container->mounts[k].name, volume);
+    }
+    return users;
+}
+
+static json_t *shape_volumes(struct call *call, const struct usage *usage)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; i < usage->volume_len; i++) {
+        json_t *row = shape_volume(&usage->volumes[i]);
+        int64_t size = -1; // one that went meanwhile
+        engine_volume_size(call->engine, &usage->volumes[i], &size, NULL);
+        json_object_set_new(row, "UsageData", json_pack("{s:I, s:I}", "RefCount", (json_int_t)users_of(usage, usage->volumes[i].name),
+                                                        "Size", (json_int_t)size));
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+// Clients may ask for some kinds only; all are the answer when they name none.
+static bool is_wanted(const struct strv *types, const char *type)
+{
+    return types->len == 0 || strv_has(types, type);
+}
+
+int handle_system_usage(struct call *call, struct err *err)
+{
+    struct usage usage;
+    struct strv types = { 0 };
+    httpd_query_all(call->request, "type", &types);
+    for (size_t i = 0; i < types.len; i++)
+        if (!str_eq(types.items[i], "container") && !str_eq(types.items[i], "image") && !str_eq(types.items[i], "volume") &&
+            !str_eq(types.items[i], "build-cache"))
+            return err_set(err, ERR_INVALID_ARGUMENT, "unknown object type: %.100s", types.items[i]);
+    if (look(call, &usage, err) < 0)
+        return -1;
+    bool images = is_wanted(&types, "image");
+    return reply_json(call, 200, json_pack("{s:I, s:o, s:o, s:o, s:o}", "LayersSize", (json_int_t)(images ? size_of_layers(&usage) : 0),
+                                           "Images", images ? shape_images(call, &usage) : json_null(), "Containers",
+                                           is_wanted(&types, "container") ? shape_containers(call, &usage) : json_null(), "Volumes",
+                                           is_wanted(&types, "volume") ? shape_volumes(call, &usage) : json_null(), "BuildCache",
+                                           is_wanted(&types, "build-cache") ? json_array() : json_null()));
+}
