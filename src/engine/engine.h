@@ -18,6 +18,7 @@
 #include "base/cancel.h"
 #include "engine/container_config.h"
 #include "image/image.h"
+#include "kernel/cgroup_report.h"
 #include "task/task.h"
 #include "volume/volume.h"
 
@@ -159,6 +160,31 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
 int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err);
 // Newest first. `all` false: running ones. The api applies the filters.
 int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
+
+// What a container uses now. Text and lists in the arena. A guest's are its machine's, as the host sees it.
+struct engine_interface {
+    char *name; // "eth0", as inside
+    uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped;
+};
+struct engine_use {
+    char *id, *name; // name without "/"
+    bool running; // false: nothing below is known
+    int64_t read_ns, system_cpu_ns; // when; time that the host's processors spent altogether
+    int64_t memory_host; // bytes the host has
+    struct cgroup_report report;
+    struct engine_interface *interfaces; // but lo
+    size_t interface_len;
+};
+int engine_use(struct engine *engine, const char *ref, struct arena *arena, struct engine_use *out, struct err *err);
+// The host's ps with these arguments (words; "-ef" when none), of the container's processes alone: titles, and for each process
+// as many columns. conflict when it does not run, not_implemented for a guest, invalid_argument when ps shows no PID.
+struct engine_processes {
+    struct strv titles;
+    struct strv *rows;
+    size_t len;
+};
+int engine_top(struct engine *engine, const char *ref, const char *ps_args, struct arena *arena, struct engine_processes *out,
+               struct err *err);
 
 // ---- networks -------------------------------------------------------------------------------------------------------
 

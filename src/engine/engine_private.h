@@ -192,6 +192,8 @@ static inline void container_unref_cleanup(struct container **container)
     container_unref(*container);
 }
 // Resolves a client's name for it; NULL with the error filled. A reference.
+#define CONTAINER_CGROUP_SIZE 128
+void container_cgroup_path(const struct container *container, char out[CONTAINER_CGROUP_SIZE]); // use.c; by name, see cgroup_open()
 struct container *container_find(struct engine *engine, const char *ref, struct err *err);
 struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err);
 void container_list_ids(struct engine *engine, struct strv *out); // of all, newest first; appended

@@ -60,10 +60,10 @@ static void release_network(struct container *container)
 // descriptor for each hierarchy and container.
 static void release_cgroup(struct container *container)
 {
-    char path[128];
+    char path[CONTAINER_CGROUP_SIZE];
     struct err err = { 0 };
-    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
     _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL;
+    container_cgroup_path(container, path);
     if (cgroup_open(&container->engine->cgroups, path, &cgroup, NULL) == 0 && cgroup_kill(cgroup, 5 * NS_PER_S, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
     if (cgroup_remove(&container->engine->cgroups, path, 2 * NS_PER_S, &err) < 0)
