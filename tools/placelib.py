@@ -77,6 +77,14 @@ def mount(*words):
     subprocess.run(['mount', *words], check=True)
 
 
+def put_over(own, name, lowers=()):
+    """/usr or /etc with other folders over the host's; what is written goes into a folder of `own`."""
+    folders = [os.path.join(own, name + kind) for kind in ('', '.work')]
+    for folder in folders:
+        os.mkdir(folder)
+    mount('-t', 'overlay', '-o', f'lowerdir={":".join([*lowers, "/" + name])},upperdir={folders[0]},workdir={folders[1]}', 'overlay', '/' + name)
+
+
 def command(cgroups, words, more=()):
     """What runs these words there; `more`: further namespaces, as unshare(1) names them."""
     return ['sh', '-c', f'{cgroups.join()} && exec "$@"', 'place', 'unshare', '--mount', '--pid', '--cgroup', *more, '--fork', '--kill-child',
