@@ -206,14 +206,15 @@ static int unpack_member(struct stage *stage, const struct spool *spool, const s
     return done;
 }
 
+// What a member is was seen when it was staged, whatever is claimed of it now.
 static bool find_member(struct stage *stage, const struct spool_member *member, const struct stage_claim *claim, size_t *index)
 {
     mutex_lock(&stage->lock);
     const struct stage_layer *same = claim->diff_id ? stage_find(stage, claim->diff_id) : NULL;
-    if (same)
-        *index = (size_t)(same - stage->layers);
-    else if (member->layer)
+    if (member->layer)
         *index = member->layer - 1;
+    else if (same)
+        *index = (size_t)(same - stage->layers);
     mutex_unlock(&stage->lock);
     return same || member->layer;
 }
