@@ -76,8 +76,8 @@ int distribution_choose(const struct oci_index *index, const struct oci_platform
 
 // Takes the next bytes of a blob, in order and none twice. -1 ends the call with the error.
 typedef int distribution_sink_fn(void *context, const void *data, size_t size, struct err *err);
-// Streams a blob of exactly blob->size bytes (any size when that is negative, up to `size_max`). A connection that breaks is taken up where it was.
-// `check`: hashes it, too; else the sink's owner does.
+// Streams a blob of exactly blob->size bytes. A connection that breaks is taken up where it was. `check`: hashes it, too; else the
+// sink's owner does.
 int distribution_blob_get(struct distribution *distribution, const struct oci_descriptor *blob, bool check,
                           distribution_sink_fn *sink, void *context, struct err *err);
 // 1: the repository has it, 0: it has not.
