@@ -22,7 +22,7 @@ struct boot_file { // bytes of a kernel; the owner says how they end
 
 #define BOOT_SEGMENTS_MAX 16
 #define BOOT_TABLES_MAX 8
-#define BOOT_TABLE_MIN (256u << 10) // bytes; a smaller one is not worth a mapping of its own
+#define BOOT_TABLE_MIN (2u << 20) // bytes: a large page; a smaller one is not worth a mapping of its own
 
 struct boot_elf {
     struct {

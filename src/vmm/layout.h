@@ -10,6 +10,7 @@
 #define VMM_LAYOUT_H
 
 #define PAGE 4096
+#define LARGE_PAGE (UINT64_C(2) << 20)
 
 #define LAYOUT_GDT 0x500
 #define LAYOUT_PVH_INFO 0x6000 // start info, module list, memory map: one page

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "base/mutex.h"
+#include "vmm/boot.h"
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
 #include "vmm/platform.h"
@@ -92,7 +93,12 @@ void ram_done(struct ram *ram);
 // machine_kernel.c. `elf` becomes what was loaded; nothing of the file is in use by address afterwards, but large tables of a
 // vmlinux are mapped: the file must not be changed in place while the machine runs (replaced by another it may be).
 int machine_load_kernel(struct machine *machine, int fd, struct boot_elf *elf, struct err *err);
-int machine_file_size(int fd, const char *what, uint64_t *out, struct err *err); // of a regular file that is not empty
+// A file that is mapped as long as it is looked at. Errors begin with `what`: a file that is empty, none at all, or too large.
+struct mapped {
+    struct boot_file file;
+};
+int mapped_open(int fd, const char *what, struct mapped *out, struct err *err);
+void mapped_done(struct mapped *mapped);
 
 // machine_run.c
 void machine_ask(void *context, enum platform_request request); // platform_fn

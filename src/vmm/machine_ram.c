@@ -6,7 +6,6 @@
 #include "vmm/machine.h"
 
 #define CHUNK_PAGES 512
-#define LARGE_PAGE (UINT64_C(2) << 20)
 
 // At an address whose 2 MiB steps are the guest's too: only then do large pages of ours become large pages of the guest, and
 // both first touch and walks of its page tables get cheap.

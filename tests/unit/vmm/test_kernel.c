@@ -17,8 +17,8 @@
 #define CODE_AT 0x1000 // in the file
 #define TABLE_AT (CODE_AT + 0x2340) // not at a page's start
 #define TABLE_SIZE (BOOT_TABLE_MIN + 0x1010)
-#define HOLE_AT 0x100000 // behind the table
-#define FILE_END 0x1c0000
+#define HOLE_AT 0x300000 // behind the table
+#define FILE_END 0x3c0000
 #define SECTIONS_AT FILE_END
 
 struct fixture {
