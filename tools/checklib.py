@@ -1,4 +1,5 @@
 """What check and check-full are made of: stages with a budget and a deadline, and one tally of everything they ran."""
+import concurrent.futures
 import json
 import os
 import re
@@ -13,6 +14,9 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), '..'))
 LOGS = os.path.join(ROOT, 'build/check')
 # Marks every process that a check starts, so that what outlives its deadline is found and ended.
 MARK = 'BERTH_CHECK_RUN=' + uuid.uuid4().hex
+
+
+BESIDE = 'beside'
 
 
 class Tally:
@@ -88,23 +92,37 @@ def need(command, seconds, log, environment=None):
         raise StageFailed(f'{log}: ' + ('stopped at its deadline' if code is None else f'exit code {code}'))
 
 
+def stage(name, budget, function):
+    """One of them, with its line; what it counted."""
+    tally, start = Tally(), time.monotonic()
+    try:
+        function(tally, 3 * budget + 30)
+    except StageFailed as failure:
+        tally.failed.append(str(failure))
+    took = time.monotonic() - start
+    counts = (tally.passed, 'passed'), (len(tally.failed), 'failed'), (len(tally.skipped), 'skipped')
+    said = ', '.join(f'{count} {word}' for count, word in counts if count)
+    late = '  (over its budget)' if took > budget else ''
+    print(f'{name:<12} {took:6.1f} s of {budget:3d}  {said or "done"}{late}', flush=True)
+    return tally
+
+
 def stages(table, tally):
-    """Runs (name, budget in seconds, function) in order; a stage that breaks is a failure, the next goes on."""
+    """Runs (name, budget in seconds, function) in order; a stage that breaks is a failure, the next goes on. One with a fourth
+    member, BESIDE, runs beside those that follow: what waits most of its time leaves room for what computes."""
     began = time.monotonic()
-    for name, budget, function in table:
-        start = time.monotonic()
-        before = tally.passed, len(tally.failed), len(tally.skipped)
-        try:
-            function(tally, 3 * budget + 30)
-        except StageFailed as failure:
-            tally.failed.append(str(failure))
-        took = time.monotonic() - start
-        counts = [tally.passed - before[0], len(tally.failed) - before[1], len(tally.skipped) - before[2]]
-        said = ', '.join(f'{count} {word}' for count, word in zip(counts, ('passed', 'failed', 'skipped')) if count)
-        late = '  (over its budget)' if took > budget else ''
-        print(f'{name:<12} {took:6.1f} s of {budget:3d}  {said or "done"}{late}', flush=True)
-        if name == 'build' and counts[1]:
-            break
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = []
+        for name, budget, function, *how in table:
+            if how:
+                running.append(pool.submit(stage, name, budget, function))
+                continue
+            one = stage(name, budget, function)
+            tally.join(one)
+            if name == 'build' and one.failed:
+                break
+        for job in running:
+            tally.join(job.result())
     print(f'{"in all":<12} {time.monotonic() - began:6.1f} s')
 
 
