@@ -82,7 +82,11 @@ class Machine:
         try:
             _, errors = self.process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired as late:
-            raise Wrong('the machine does not end') from late
+            while select.select([self.serial], [], [], 0)[0] and (data := self.serial.recv(65536)):
+                self.text += data.decode(errors='replace')
+            state = self.ctl('state', good=False)
+            raise Wrong(f'the machine does not end: {state.stdout.strip()} {state.stderr.strip()}; the guest said: {self.text[-300:]}; '
+                        f'{threads_of(self.process.pid)}') from late
         self.errors = errors.strip()
         return self.process.returncode
 
