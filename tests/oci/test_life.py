@@ -370,6 +370,10 @@ def test_what_another_froze_by_v1_is_resumed_and_deleted(bundle):
 def test_kill_ends_what_an_init_left_in_the_hosts_pid_namespace(bundle):
     bundle.without_namespace('pid')
     bundle.up('sleep 1000 & sleep 1000')
+    end = time.monotonic() + 10
+    while len(bundle.processes()) < 2:
+        assert time.monotonic() < end, 'the second process never came'
+        time.sleep(0.02)
     os.kill(bundle.state()['pid'], signal.SIGKILL)
     bundle.wait('stopped')
     assert bundle.processes()
