@@ -99,6 +99,12 @@ class Docker:
         assert result.code == 0, (arguments, result)
         return result.out.rstrip('\n')
 
+    def needs(self, version, why):
+        """Skips the test where the client is older than this version of the API."""
+        own = self.ok('version', '--format', '{{.Client.APIVersion}}')
+        if tuple(map(int, own.split('.'))) < version:
+            pytest.skip(f'the client {why}')
+
     def popen(self, *arguments, seconds=60, **options):
         options = {'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, **options}
         return subprocess.Popen(self.command(*arguments, seconds=seconds), env=self.environment(), **options)
