@@ -201,7 +201,9 @@ int subgroups_read(struct cgroup *cgroup, const struct strv *list, struct subgro
 int subgroups_enter(struct cgroup **cgroup, const struct strv *list, pid_t init, struct err *err);
 void subgroups_done(struct subgroups *subgroups);
 
+// For the container's child to run: one without an environment of its own has none there, where programs may be the image's.
 void hooks_convert(const struct json_list *list, struct arena *arena, struct config_hook **out, size_t *len);
+// Runs them now, on the runtime's side: one without an environment of its own has the caller's, as with runc.
 int hooks_run(struct container *container, const struct json_list *list, const char *kind, enum status status, struct err *err);
 
 // ---- bundle.c -------------------------------------------------------------------------------------------------------
