@@ -1,59 +1,79 @@
 // GET /system/df: what images, containers and volumes take on the disk.
 #include "api_private.h"
 
+struct layer_use {
+    const char *chain_id;
+    int64_t size;
+    size_t images; // that have it
+};
+
 struct usage {
     struct image *images;
     size_t image_len;
+    struct layer_use *layers; // by chain ID
+    size_t layer_len;
     struct engine_container *containers;
     size_t container_len;
     struct volume *volumes;
     size_t volume_len;
 };
 
+static int by_chain(const void *left, const void *right)
+{
+    const struct layer_use *a = left, *b = right;
+    return strcmp(a->chain_id, b->chain_id);
+}
+
+// All images' layers, sorted, those of several images once.
+static void count_layers(struct usage *usage, struct arena *arena)
+{
+    size_t len = 0, kept = 0;
+    for (size_t i = 0; i < usage->image_len; i++)
+        len += usage->images[i].chain_ids.len;
+    struct layer_use *layers = arena_alloc(arena, (len + 1) * sizeof(*layers));
+    len = 0;
+    for (size_t i = 0; i < usage->image_len; i++)
+        for (size_t k = 0; k < usage->images[i].chain_ids.len; k++)
+            layers[len++] = (struct layer_use){ usage->images[i].chain_ids.items[k], usage->images[i].layer_sizes[k], 1 };
+    qsort(layers, len, sizeof(*layers), by_chain);
+    for (size_t i = 0; i < len; i++) {
+        if (kept > 0 && by_chain(&layers[kept - 1], &layers[i]) == 0)
+            layers[kept - 1].images++;
+        else
+            layers[kept++] = layers[i];
+    }
+    usage->layers = layers;
+    usage->layer_len = kept;
+}
+
 static int look(struct call *call, struct usage *out, struct err *err)
 {
     if (image_list(engine_images(call->engine), call->arena, &out->images, &out->image_len, err) < 0 ||
         engine_list(call->engine, true, call->arena, &out->containers, &out->container_len, err) < 0)
         return -1;
+    count_layers(out, call->arena);
     return volume_list(engine_volumes(call->engine), call->arena, &out->volumes, &out->volume_len, err);
 }
 
 // ---- images ---------------------------------------------------------------------------------------------------------
 
-// How many images have the layer.
-static size_t images_with(const struct usage *usage, const char *chain_id)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < usage->image_len; i++)
-        count += strv_has(&usage->images[i].chain_ids, chain_id);
-    return count;
-}
-
-static bool is_first_with(const struct usage *usage, size_t image, const char *chain_id)
-{
-    for (size_t i = 0; i < image; i++)
-        if (strv_has(&usage->images[i].chain_ids, chain_id))
-            return false;
-    return true;
-}
-
-// Each layer once.
 static int64_t size_of_layers(const struct usage *usage)
 {
     int64_t sum = 0;
-    for (size_t i = 0; i < usage->image_len; i++)
-        for (size_t k = 0; k < usage->images[i].chain_ids.len; k++)
-            if (is_first_with(usage, i, usage->images[i].chain_ids.items[k]))
-                sum += usage->images[i].layer_sizes[k];
+    for (size_t i = 0; i < usage->layer_len; i++)
+        sum += usage->layers[i].size;
     return sum;
 }
 
+// Of the layers that other images have too.
 static int64_t shared_size(const struct usage *usage, const struct image *image)
 {
     int64_t sum = 0;
-    for (size_t k = 0; k < image->chain_ids.len; k++)
-        if (images_with(usage, image->chain_ids.items[k]) > 1)
-            sum += image->layer_sizes[k];
+    for (size_t k = 0; k < image->chain_ids.len; k++) {
+        const struct layer_use wanted = { .chain_id = image->chain_ids.items[k] };
+        const struct layer_use *found = bsearch(&wanted, usage->layers, usage->layer_len, sizeof(wanted), by_chain);
+        sum += found && found->images > 1 ? found->size : 0;
+    }
     return sum;
 }
 

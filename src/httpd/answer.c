@@ -213,17 +213,25 @@ int httpd_stream_begin(struct httpd_request *request, int status, const char *co
                                        : "Connection: close\r\nTransfer-Encoding: chunked\r\n");
 }
 
+#define CHUNK_HEAD_SIZE 24
+
+// What goes before `size` bytes and behind them: nothing for clients of HTTP/1.0. Their size.
+static size_t chunk_ends(const struct httpd_request *request, size_t size, char head[CHUNK_HEAD_SIZE], size_t *tail_size)
+{
+    *tail_size = request->http_10 ? 0 : 2;
+    return request->http_10 ? 0 : (size_t)snprintf(head, CHUNK_HEAD_SIZE, "%zx\r\n", size);
+}
+
 int httpd_stream_write(struct httpd_request *request, const void *data, size_t size)
 {
-    char length[24];
+    char head[CHUNK_HEAD_SIZE];
+    size_t tail_size;
     if (request->answer != ANSWER_STREAM)
         return -1;
     if (size == 0)
         return 0; // an empty chunk would end the stream
-    if (request->http_10)
-        return write_all(request, data, size);
-    int length_size = snprintf(length, sizeof(length), "%zx\r\n", size);
-    struct iovec iov[] = { { length, (size_t)length_size }, { (void *)data, size }, { (char *)"\r\n", 2 } };
+    size_t head_size = chunk_ends(request, size, head, &tail_size);
+    struct iovec iov[] = { { head, head_size }, { (void *)data, size }, { (char *)"\r\n", tail_size } };
     return write_vector(request, iov, ARRAY_LEN(iov));
 }
 
@@ -240,17 +248,16 @@ static int splice_all(const struct httpd_request *request, int pipe_fd, size_t s
 
 int httpd_stream_splice(struct httpd_request *request, int pipe_fd, size_t size)
 {
-    char length[24];
+    char head[CHUNK_HEAD_SIZE];
+    size_t tail_size;
     if (request->answer != ANSWER_STREAM)
         return -1;
     if (size == 0)
-        return 0; // an empty chunk would end the stream
-    if (request->http_10)
-        return splice_all(request, pipe_fd, size);
-    int length_size = snprintf(length, sizeof(length), "%zx\r\n", size);
-    if (write_all(request, length, (size_t)length_size) < 0 || splice_all(request, pipe_fd, size) < 0)
+        return 0;
+    size_t head_size = chunk_ends(request, size, head, &tail_size);
+    if (write_all(request, head, head_size) < 0 || splice_all(request, pipe_fd, size) < 0)
         return -1;
-    return write_all(request, "\r\n", 2);
+    return write_all(request, "\r\n", tail_size);
 }
 
 void httpd_stream_end(struct httpd_request *request)

@@ -83,6 +83,7 @@ struct flow { // one direction: what was read and is not written yet
 struct relay {
     struct httpd_tls *tls;
     gnutls_session_t session;
+    gnutls_typed_vdata_st purpose; // of the client's certificate; the session looks at it until hands are shaken
     int client; // the client's socket
     int inner; // our end of the pair
     struct flow in, out; // from the client; to the client
@@ -99,9 +100,9 @@ static int session_new(struct relay *relay)
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, relay->tls->credentials);
     gnutls_alpn_set_protocols(session, &http, 1, 0); // no HTTP/2 is behind it
     if (relay->tls->asks) {
-        static gnutls_typed_vdata_st client = { GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
+        relay->purpose = (gnutls_typed_vdata_st){ GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT, 0 };
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
-        gnutls_session_set_verify_cert2(session, &client, 1, 0);
+        gnutls_session_set_verify_cert2(session, &relay->purpose, 1, 0);
     }
     gnutls_transport_set_int(session, relay->client);
     return 0;

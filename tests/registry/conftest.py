@@ -58,9 +58,12 @@ class Registry:
 
     # ---- requests ----
 
+    def connect(self):
+        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+
     def call(self, method, path, body=None, **headers):
         """(status, headers, body); `headers` in Python's spelling: content_type='x'."""
-        link = http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+        link = self.connect()
         try:
             link.request(method, path, body, {name.replace('_', '-'): value for name, value in headers.items()})
             answer = link.getresponse()

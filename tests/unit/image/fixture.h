@@ -202,6 +202,13 @@ static inline char *add(struct box *box, const struct recipe *recipe)
     return id;
 }
 
+static inline struct image get(struct box *box, const char *name)
+{
+    struct image image;
+    OK(box, image_get(box->images, name, &box->arena, &image, &box->err));
+    return image;
+}
+
 #define RECIPE(config_word, ...) (&(const struct recipe){ .config = (config_word), ##__VA_ARGS__ })
 
 #endif

@@ -12,13 +12,6 @@ static int setup_erofs(void **state)
     return setup_driver(state, "erofs");
 }
 
-static struct image get(struct box *box, const char *name)
-{
-    struct image image;
-    OK(box, image_get(box->images, name, &box->arena, &image, &box->err));
-    return image;
-}
-
 static struct image_layers open_layers(struct box *box, const char *name)
 {
     struct image_layers layers;

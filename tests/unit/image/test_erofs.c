@@ -8,13 +8,6 @@
 
 #define LAYER(box, word) arena_printf(&(box)->arena, "layers/%s", oci_digest_hex(diff_of(&(box)->arena, word)))
 
-static struct image get(struct box *box, const char *name)
-{
-    struct image image;
-    OK(box, image_get(box->images, name, &box->arena, &image, &box->err));
-    return image;
-}
-
 static struct image_layers open_layers(struct box *box, const char *name)
 {
     struct image_layers layers;
