@@ -235,7 +235,8 @@ typedef void task_event_fn(void *context, const struct task_event *event);
 typedef void task_closed_fn(void *context);
 int task_client_new(int sock, struct loop *loop, task_event_fn *on_event, task_closed_fn *on_closed, void *context,
                     struct task_client **out, struct err *err); // takes the socket; sends hello and checks the answer
-// Blocks until no callback runs any more; not from the loop's own thread unless the loop is what calls it.
+// Blocks until no callback runs any more; not from the loop's own thread unless the loop is what calls it. No call may be under way:
+// whoever calls and whoever frees take turns (container_begin() in the engine).
 void task_client_free(struct task_client *client);
 // `arguments` is borrowed (the verb is added to a copy). *result (may be NULL) is a new reference; *fds (may be NULL) a malloc'ed array of
 // owned descriptors. The shim's error comes back as it is. ERR_UNAVAILABLE when the shim is gone or silent for `timeout_ns`.

@@ -20,6 +20,7 @@ struct fixture {
     atomic_int events, closed, last_seq;
     struct task_client *client;
     bool free_in_callback;
+    atomic_int returned; // the call that brought the event
 };
 
 static void on_event(void *context, const struct task_event *event)
@@ -27,8 +28,11 @@ static void on_event(void *context, const struct task_event *event)
     struct fixture *fixture = context;
     fixture->last_seq = (int)event->seq;
     fixture->events++;
-    if (fixture->free_in_callback)
-        task_client_free(fixture->client);
+    if (!fixture->free_in_callback)
+        return;
+    while (!fixture->returned) // its answer came before the event
+        usleep(100);
+    task_client_free(fixture->client);
 }
 
 static void on_closed(void *context)
@@ -238,7 +242,8 @@ static void may_be_freed_in_its_callback(void **state)
 {
     struct fixture *fixture = *state;
     fixture->free_in_callback = true;
-    assert_int_equal(call(fixture, "event", NS_PER_S, NULL), 0);
+    assert_int_equal(call(fixture, "event", 20 * NS_PER_S, NULL), 0);
+    fixture->returned = 1;
     assert_true(eventually(&fixture->events, 1));
     usleep(20000);
     assert_int_equal(fixture->closed, 0);
