@@ -3,7 +3,7 @@
 
 static bool is_on(const struct engine_container *container, const char *name)
 {
-    return container->running && str_eq(str_empty(container->network) ? "bridge" : container->network, name);
+    return container->running && !container->restarting && str_eq(str_empty(container->network) ? "bridge" : container->network, name);
 }
 
 static json_t *shape_members(const struct engine_container *containers, size_t len, const char *name)

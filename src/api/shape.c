@@ -103,6 +103,10 @@ void duration_words(int64_t ns, char *out, size_t size)
 char *status_words(const struct engine_container *container, int64_t now_ns, struct arena *arena)
 {
     char words[64];
+    if (container->restarting) {
+        duration_words(now_ns - container->finished_ns, words, sizeof(words));
+        return arena_printf(arena, "Restarting (%lld) %s ago", (long long)container->exit_code, words);
+    }
     if (container->running) {
         duration_words(now_ns - container->started_ns, words, sizeof(words));
         return arena_printf(arena, "Up %s%s", words, container->paused ? " (Paused)" : "");

@@ -26,7 +26,7 @@ json_t *shape_networks(const struct engine_container *container, const char *net
 static json_t *shape_port_map(const struct engine_container *container)
 {
     json_t *map = json_object();
-    for (size_t i = 0; container->running && i < container->port_len; i++) {
+    for (size_t i = 0; container->running && !container->restarting && i < container->port_len; i++) {
         const struct engine_port *port = &container->ports[i];
         char key[40], number[24];
         snprintf(key, sizeof(key), "%lld/%s", (long long)port->private_port, port->proto);
@@ -49,7 +49,7 @@ static json_t *shape_port_map(const struct engine_container *container)
 static json_t *shape_port_list(const struct engine_container *container)
 {
     json_t *list = json_array();
-    for (size_t i = 0; container->running && i < container->port_len; i++) {
+    for (size_t i = 0; container->running && !container->restarting && i < container->port_len; i++) {
         const struct engine_port *port = &container->ports[i];
         json_t *row = json_object();
         if (port->ip)
@@ -86,7 +86,7 @@ static json_t *shape_network_settings(const struct call *call, const struct engi
 static json_t *shape_state(const struct engine_container *container)
 {
     return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "Status", container->status, "Running",
-                     container->running, "Paused", container->paused, "Restarting", 0, "OOMKilled",
+                     container->running, "Paused", container->paused, "Restarting", container->restarting, "OOMKilled",
                      container->oom_killed, "Dead", str_eq(container->status, "dead"), "Pid",
                      (json_int_t)container->pid, "ExitCode", (json_int_t)container->exit_code, "Error",
                      shape_text(container->error), "StartedAt", shape_time(container->started_ns), "FinishedAt",

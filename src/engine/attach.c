@@ -11,11 +11,13 @@ int engine_attach_begin(struct engine *engine, const char *ref, char id[65], boo
     if (!container)
         return -1;
     mutex_lock(&container->lock);
-    bool paused = container->state.status == STATUS_PAUSED;
-    container->attaching += !paused;
+    bool paused = container->state.status == STATUS_PAUSED, restarting = container->state.status == STATUS_RESTARTING;
+    container->attaching += !paused && !restarting;
     mutex_unlock(&container->lock);
     if (paused)
         return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before attach", container->id);
+    if (restarting)
+        return container_restarting(container, err);
     memcpy(id, container->id, sizeof(container->id));
     *terminal = container->config.tty;
     return 0;

@@ -231,11 +231,10 @@ static int check_host_config(const struct host_config *host, struct err *err)
         return -1;
     if (host->privileged && !vm_wanted(host))
         return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Privileged: not supported yet");
-    if (!str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no")) {
-        if (host->auto_remove)
-            return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
-        return not_yet(err, "HostConfig.RestartPolicy.Name", host->restart_policy.name);
-    }
+    if (restart_check(&host->restart_policy, err) < 0)
+        return -1;
+    if (host->auto_remove && !str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
     if (check_cgroupns(host->cgroupns_mode, err) < 0 || check_log(&host->log_config, err) < 0 ||
         check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)

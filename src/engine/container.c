@@ -158,6 +158,16 @@ bool container_is_live(const struct container *container)
     return container->state.status == STATUS_RUNNING || container->state.status == STATUS_PAUSED;
 }
 
+bool container_is_up(const struct container *container)
+{
+    return container_is_live(container) || container->state.status == STATUS_RESTARTING;
+}
+
+int container_restarting(const struct container *container, struct err *err)
+{
+    return err_set(err, ERR_CONFLICT, "Container %s is restarting, wait until the container is running", container->id);
+}
+
 int container_begin(struct container *container, struct err *err)
 {
     int result = 0;

@@ -17,8 +17,8 @@ struct log_config {
 };
 
 struct restart_policy {
-    char *name; // "no", "" (others are refused for now)
-    int64_t maximum_retry_count;
+    char *name; // "no" "always" "unless-stopped" "on-failure"; "" is "no"
+    int64_t maximum_retry_count; // of on-failure; 0: without end
 };
 
 struct ulimit {

@@ -110,7 +110,6 @@ static struct engine *engine_new(const struct engine_options *options)
     mutex_init(&engine->disk_lock, 0);
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
-    mutex_init(&engine->worker_lock, RANK_WORKERS);
     mutex_init(&engine->pull_lock, 0);
     cond_init(&engine->pull_ended);
     for (size_t i = 0; i < options->insecure_registries.len; i++)
@@ -118,8 +117,7 @@ static struct engine *engine_new(const struct engine_options *options)
     for (size_t i = 0; i < options->registry_mirrors.len; i++)
         strv_add(&engine->registry_mirrors, options->registry_mirrors.items[i]);
     engine->registry_certs = mem_strdup(options->registry_certs);
-    cond_init(&engine->worker_wake);
-    engine->jobs_tail = &engine->jobs;
+    workers_init(engine);
     return engine;
 }
 
@@ -180,7 +178,7 @@ void engine_close(struct engine *engine)
     // Workers first: what was seen is still recorded; then the connections, while the watcher still turns.
     workers_stop(engine);
     drop_clients(engine);
-    workers_done(engine);
+    workers_drop(engine);
     free_containers(engine);
     if (engine->watcher_runs) {
         loop_stop(engine->loop);
@@ -208,8 +206,7 @@ void engine_close(struct engine *engine)
     mutex_done(&engine->bus_lock);
     mutex_done(&engine->pull_lock);
     cond_done(&engine->pull_ended);
-    mutex_done(&engine->worker_lock);
-    cond_done(&engine->worker_wake);
+    workers_done(engine);
     free(engine);
 }
 

@@ -2,14 +2,15 @@
 // calls. Behind them stand the store (records), the task room (one shim per running container), images, networks, volumes.
 //
 // Threads. Every function may be called from any thread and may block. One watcher thread (a loop) owns all task sockets
-// and timers; it takes no container lock and only queues work to four workers, which handle exits and removals. Lock order,
+// and timers; it takes no container lock and only queues work to four workers, which handle exits and removals, and to four
+// starters, which start again what a restart policy says. Lock order,
 // lowest rank first: engine list (1), container (2), exec table (3), event bus (4), task client (5), store's own (9). No lock
 // is held while waiting for a task, a worker program or the network's firewall tool.
 //
 // Names. Everywhere a container is named (`ref`): full id, exact name with or without "/", unique id prefix. not_found is
 // "No such container: REF", an ambiguous prefix is invalid_argument.
 //
-// Life. A container is created, running (or paused), exited, or going away. SIGTERM and kill -9 of the daemon leave the
+// Life. A container is created, running (or paused), waiting for its restart, exited, or going away. SIGTERM and kill -9 of the daemon leave the
 // instances running; engine_open() adopts them again: it connects to their task sockets, replays what was missed, and declares
 // dead (137, the reason in State.Error) those whose shim no longer answers.
 #ifndef ENGINE_ENGINE_H
@@ -38,6 +39,8 @@ struct engine_options {
 // Locks both roots, opens the store, draws or reads the daemon id, adopts what runs. One line of error when another daemon
 // holds a root, the kernel is too old, or something is missing.
 int engine_open(const struct engine_options *options, struct engine **out, struct err *err);
+// Obeys restart policies from here on: what ended meanwhile is started again. Call once clients are served.
+void engine_resume(struct engine *engine);
 // Stops the watcher and the workers; instances go on.
 void engine_close(struct engine *engine);
 // Stops all instances and removes every object that carries the daemon's id from the host (berthd --stop-all): processes,
@@ -130,8 +133,8 @@ struct engine_container {
     int64_t created_ns;
     char *path; // executable
     struct strv args;
-    char *status; // "created" "running" "paused" "exited" "removing" "dead"
-    bool running, paused, oom_killed;
+    char *status; // "created" "running" "paused" "restarting" "exited" "removing" "dead"
+    bool running, paused, restarting, oom_killed; // running also when restarting, as Docker has it
     int64_t pid, exit_code, started_ns, finished_ns, restart_count;
     char *error;
     char *image_id, *image_name; // image_name as typed

@@ -19,7 +19,7 @@
 
 enum lock_rank { RANK_LIST = 1, RANK_CONTAINER = 2, RANK_EXEC = 3, RANK_BUS = 4, RANK_WORKERS = 6 };
 
-enum container_status { STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_EXITED, STATUS_REMOVING };
+enum container_status { STATUS_CREATED, STATUS_RUNNING, STATUS_PAUSED, STATUS_EXITED, STATUS_REMOVING, STATUS_RESTARTING };
 
 // What survives the daemon in the store's `state` column.
 struct container_state {
@@ -27,6 +27,8 @@ struct container_state {
     int64_t pid, exit_code, started_ns, finished_ns;
     bool oom_killed;
     bool remove_volumes; // REMOVING: the anonymous volumes go too
+    int64_t restart_count; // by its policy, since somebody started it
+    bool stop_wanted; // somebody ended it, so "unless-stopped" leaves it alone
     char *error; // malloc'ed
 };
 
@@ -110,13 +112,29 @@ struct container {
     bool removed GUARDED_BY(lock);
     uint64_t run GUARDED_BY(lock); // counts connections to shims: what an earlier one left in `events` is dropped
     unsigned restarting GUARDED_BY(lock); // restarts under way: an exit does not remove the container
+    int64_t backoff_ns GUARDED_BY(lock); // before the last restart by its policy; 0: there was none, or it ran for long
+    bool restart_cancelled GUARDED_BY(lock); // until the next start: its policy does nothing
 };
 
 typedef void job_fn(struct container *container);
 struct job {
     struct job *next;
     job_fn *fn;
+    struct pool *pool;
     struct container *container; // a reference
+    int64_t due_ns; // in the list of what is due later
+};
+
+#define WORKER_COUNT 4
+
+// Threads that work off one queue.
+struct pool {
+    struct mutex lock;
+    struct cond wake;
+    struct job *jobs GUARDED_BY(lock), **jobs_tail GUARDED_BY(lock);
+    bool stopping GUARDED_BY(lock);
+    pthread_t threads[WORKER_COUNT];
+    unsigned thread_len;
 };
 
 // Which limits this kernel can hold, as `docker info` says it.
@@ -124,7 +142,6 @@ struct host_features {
     bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids;
 };
 
-#define WORKER_COUNT 4
 #define EVENT_RING 256
 
 struct event_record {
@@ -171,12 +188,11 @@ struct engine {
     struct cond pull_ended;
     struct pull *pulls GUARDED_BY(pull_lock);
 
-    struct mutex worker_lock;
-    struct cond worker_wake;
-    struct job *jobs GUARDED_BY(worker_lock), **jobs_tail GUARDED_BY(worker_lock);
-    bool stopping GUARDED_BY(worker_lock);
-    pthread_t workers[WORKER_COUNT];
-    unsigned worker_len;
+    struct pool workers, starters;
+    struct mutex later_lock;
+    struct job *later GUARDED_BY(later_lock); // soonest first
+    struct loop_source *later_timer; // the watcher's
+    atomic_bool serving; // restart policies are obeyed: not while the past is cleared, nor by --stop-all
 };
 
 // ---- containers (container.c) ---------------------------------------------------------------------------------------
@@ -198,7 +214,10 @@ struct container *container_find(struct engine *engine, const char *ref, struct 
 struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err);
 void container_list_ids(struct engine *engine, struct strv *out); // of all, newest first; appended
 bool container_name_valid(const char *name);
-bool container_is_live(const struct container *container) REQUIRES(container->lock); // running or paused
+bool container_is_live(const struct container *container) REQUIRES(container->lock); // running or paused: there is a shim
+// As clients see it: live, or its policy starts it again in a moment.
+bool container_is_up(const struct container *container) REQUIRES(container->lock);
+int container_restarting(const struct container *container, struct err *err); // conflict, in Docker's words
 // Exclusive use for a verb that waits: blocks until nobody else has it. Fails when the container is gone.
 int container_begin(struct container *container, struct err *err) EXCLUDES(container->lock);
 void container_end(struct container *container) EXCLUDES(container->lock);
@@ -272,6 +291,7 @@ bool resolv_is_stub(const char *text); // its only server is systemd's local one
 // ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------
 
 int container_start(struct container *container, struct err *err);
+int container_start_again(struct container *container, struct err *err); // by its policy; needs container_begin()
 // The listening sockets of a run (ports.c). What is bound stays in the plan, also after a failure.
 struct port_plan {
     struct net_port *ports; // malloc'ed
@@ -302,6 +322,19 @@ void container_adopt(struct container *container);
 void container_declare_lost(struct container *container);
 void container_declare_ended(struct container *container, int64_t exit_code, int64_t time_ns, bool oom);
 
+// ---- restart policies (restart.c) -----------------------------------------------------------------------------------
+
+int restart_check(const struct restart_policy *policy, struct err *err);
+// At the end of a run: whether it is to be started again, and then the time until that.
+bool restart_due(struct container *container, int64_t exit_code, int64_t lived_ns) REQUIRES(container->lock);
+void restart_schedule(struct container *container) EXCLUDES(container->lock);
+// Somebody starts it: counters begin anew.
+void restart_reset(struct container *container) REQUIRES(container->lock);
+// A signal that is meant to end it, or any where the configuration names no stop signal: the policy does nothing any more. One
+// that waited for its restart has ended then (true). Needs container_begin().
+bool restart_call_off(struct container *container, int number) EXCLUDES(container->lock);
+void restart_forbid(struct container *container) EXCLUDES(container->lock); // a stop, whatever its signal
+
 // ---- networks.c -----------------------------------------------------------------------------------------------------
 
 // The events of a run's network; the second only when the first is out.
@@ -310,10 +343,17 @@ void network_disconnected(struct container *container) EXCLUDES(container->lock)
 
 // ---- machinery ------------------------------------------------------------------------------------------------------
 
-int workers_start(struct engine *engine, struct err *err);
+void workers_init(struct engine *engine);
+int workers_start(struct engine *engine, struct err *err); // needs the loop
 void workers_stop(struct engine *engine); // what is queued is still done
-void workers_done(struct engine *engine); // drops what came after the stop
-void worker_queue(struct container *container, job_fn *fn); // the job has a reference
+void workers_drop(struct engine *engine); // what came after the stop
+void workers_done(struct engine *engine);
+// The job has a reference.
+void pool_queue(struct container *container, struct pool *pool, job_fn *fn);
+void worker_queue(struct container *container, job_fn *fn);
+// The same after a while. One for each container and function: a later call takes the place of the one that still waits.
+void later_queue(struct container *container, struct pool *pool, job_fn *fn, int64_t delay_ns);
+void later_cancel(struct container *container, job_fn *fn);
 
 // Publishes a container event; `extra` are further attributes, alternating key and value, NULL-terminated.
 void event_container(struct container *container, const char *action, ...) __attribute__((sentinel));

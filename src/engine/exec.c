@@ -23,6 +23,8 @@ static int check_live(struct container *container, struct err *err)
     mutex_lock(&container->lock);
     enum container_status status = container->state.status;
     mutex_unlock(&container->lock);
+    if (status == STATUS_RESTARTING)
+        return container_restarting(container, err);
     if (status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before exec", container->id);
     if (status != STATUS_RUNNING)

@@ -90,7 +90,9 @@ struct ending {
 static void make_visible(struct container *container, const struct ending *ending) REQUIRES(container->lock)
 {
     struct container_state *state = &container->state;
-    state->status = STATUS_EXITED;
+    bool again = restart_due(container, ending->exit_code, ending->time_ns - state->started_ns);
+    state->status = again ? STATUS_RESTARTING : STATUS_EXITED;
+    state->restart_count += again;
     state->pid = 0;
     state->exit_code = ending->exit_code;
     state->finished_ns = ending->time_ns;
@@ -139,6 +141,7 @@ static void finish_run(struct container *container, const struct ending *ending,
     if (kept) // else the record goes in a moment
         record_note_state(container);
     container_release(container);
+    restart_schedule(container);
 }
 
 // A record of an earlier run may still stand there: the time of the start tells them apart.

@@ -202,7 +202,7 @@ static bool image_in_use(void *context, const char *image_id, char by[13], bool 
         if (!str_eq(c->image_id, image_id))
             continue;
         mutex_lock(&c->lock);
-        bool live = container_is_live(c);
+        bool live = container_is_up(c);
         mutex_unlock(&c->lock);
         if (!found || live) {
             snprintf(by, 13, "%s", c->id);

@@ -2,7 +2,7 @@
 #include "engine_private.h"
 #include "vm.h"
 
-static const char *const status_words[] = { "created", "running", "paused", "exited", "removing" };
+static const char *const status_words[] = { "created", "running", "paused", "exited", "removing", "restarting" };
 
 // The client's spelling may end with a slash.
 static bool is_plain_tmpfs(const struct host_config *host, const char *destination)
@@ -76,7 +76,9 @@ static void copy_state(struct container *container, struct arena *arena, struct 
 {
     const struct container_state *state = &container->state;
     out->status = (char *)status_words[container->removed ? STATUS_REMOVING : state->status];
-    out->running = container_is_live(container);
+    out->running = container_is_up(container);
+    out->restarting = state->status == STATUS_RESTARTING;
+    out->restart_count = state->restart_count;
     out->paused = state->status == STATUS_PAUSED;
     out->oom_killed = state->oom_killed;
     out->pid = state->pid;

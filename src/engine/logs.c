@@ -181,6 +181,9 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
     if (!container)
         return -1;
     const char *path = container_path(container, &arena, arena_printf(&arena, "%s-json.log", container->id));
+    mutex_lock(&container->lock);
+    bool live = container_is_live(container); // between two runs there is nothing to follow
+    mutex_unlock(&container->lock);
     // A container that never ran has no log yet, and as it does not run there is nothing to follow.
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -192,7 +195,7 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
         result = err_errno(err, errno, "%s", path);
     else if (read_new(&reader) < 0)
         result = err_set(err, ERR_CANCELLED, "the client left");
-    else if (logs->follow)
+    else if (logs->follow && live)
         result = follow(&reader, container, path, cancel, err);
     buf_done(&reader.pending);
     return result;

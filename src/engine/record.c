@@ -34,14 +34,15 @@ static const struct json_field mounts_form_fields[] = {
 };
 static const struct json_table mounts_form_table = JSON_TABLE(struct mounts_form, mounts_form_fields);
 
-static const char *const status_words[] = { "created", "running", "paused", "exited", "removing" };
+static const char *const status_words[] = { "created", "running", "paused", "exited", "removing", "restarting" };
 
 static char *state_text(const struct container_state *state)
 {
-    json_t *form = json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:o}", "status", status_words[state->status], "pid",
+    json_t *form = json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:b, s:o}", "status", status_words[state->status], "pid",
                              (json_int_t)state->pid, "exit_code", (json_int_t)state->exit_code, "started_ns",
                              (json_int_t)state->started_ns, "finished_ns", (json_int_t)state->finished_ns, "oom_killed",
-                             state->oom_killed, "remove_volumes", state->remove_volumes, "error",
+                             state->oom_killed, "remove_volumes", state->remove_volumes, "restart_count",
+                             (json_int_t)state->restart_count, "stop_wanted", state->stop_wanted, "error",
                              json_new_text(state->error));
     char *text = json_text(form);
     json_decref(form);
@@ -63,6 +64,8 @@ static int state_parse(const char *text, struct container_state *out, struct err
     out->finished_ns = json_get_int(form, "finished_ns", 0);
     out->oom_killed = json_get_flag(form, "oom_killed", false);
     out->remove_volumes = json_get_flag(form, "remove_volumes", false);
+    out->restart_count = json_get_int(form, "restart_count", 0);
+    out->stop_wanted = json_get_flag(form, "stop_wanted", false);
     out->error = mem_strdup(json_get_text(form, "error", ""));
     return 0;
 }
@@ -158,6 +161,8 @@ static int container_from_row(struct container *container, const struct store_ro
         json_decode_text(&mounts_form_table, mounts_text, strlen(mounts_text), &mounts, arena, NULL, err) < 0 ||
         state_parse(store_text(row, 8), &container->state, err) < 0)
         return err_wrap(err, "container %s", container->id);
+    if (container->state.status == STATUS_RESTARTING) // nobody waits for it any more: engine_resume() decides anew
+        container->state.status = STATUS_EXITED;
     container_settle(container);
     container->mounts = mounts.mounts.items;
     container->mount_len = mounts.mounts.len;

@@ -135,7 +135,8 @@ static int call_start(struct container *container, struct task_client *client, s
         return -1;
     mutex_lock(&container->lock);
     free(container->state.error);
-    container->state = (struct container_state){ .status = STATUS_RUNNING,
+    container->state = (struct container_state){ .status = STATUS_RUNNING, .restart_count = container->state.restart_count,
+                                                 .stop_wanted = container->state.stop_wanted,
                                                  .pid = json_get_int(result, "pid", 0),
                                                  .started_ns = json_get_int(result, "started_ns", clock_wall_ns()),
                                                  .finished_ns = container->state.finished_ns };
@@ -274,6 +275,10 @@ static void record_failure(struct container *container, struct err *err)
     free(container->state.error);
     container->state.error = mem_strdup(err->message);
     container->state.exit_code = code;
+    if (container->state.status == STATUS_RESTARTING) { // what can't be started is not tried again
+        container->state.status = STATUS_EXITED;
+        container_finish_waiters(container, false);
+    }
     container_drop_pending(container);
     mutex_unlock(&container->lock);
     record_note_state(container);
@@ -286,6 +291,7 @@ static int check_startable(struct container *container, struct err *err)
     mutex_unlock(&container->lock);
     switch (status) {
     case STATUS_RUNNING:
+    case STATUS_RESTARTING:
         return err_set(err, ERR_NOT_MODIFIED, "container is already running");
     case STATUS_PAUSED:
         return err_set(err, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
@@ -297,12 +303,10 @@ static int check_startable(struct container *container, struct err *err)
 }
 
 // Needs container_begin(). A container with --rm does not outlive a failed start; the client waits for its removal.
-static int start_held(struct container *container, struct err *err)
+int container_start_again(struct container *container, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct process shim = PROCESS_NONE;
-    if (check_startable(container, err) < 0)
-        return -1;
     int result = launch(container, &shim, &arena, err);
     process_done(&shim);
     if (result < 0) {
@@ -314,6 +318,16 @@ static int start_held(struct container *container, struct err *err)
     event_volumes(container, true);
     event_container(container, "start", NULL);
     return 0;
+}
+
+static int start_held(struct container *container, struct err *err)
+{
+    if (check_startable(container, err) < 0)
+        return -1;
+    mutex_lock(&container->lock);
+    restart_reset(container);
+    mutex_unlock(&container->lock);
+    return container_start_again(container, err);
 }
 
 int container_start(struct container *container, struct err *err)

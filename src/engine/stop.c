@@ -57,6 +57,8 @@ static void thaw_to_die(struct container *container, int number)
 static int send_signal(struct container *container, int number, struct err *err)
 {
     char text[12];
+    if (restart_call_off(container, number))
+        return 0;
     _cleanup_json_ json_t *arguments = json_pack("{s:i, s:s}", "signal", number, "exec_id", "");
     if (call_live(container, "kill", arguments, err) < 0)
         // "process already finished": its end is known here in a moment.
@@ -131,12 +133,12 @@ static int64_t stop_timeout(const struct container *container, int64_t asked_s)
                                                : STOP_DEFAULT_S;
 }
 
-static bool is_live(struct container *container)
+static bool is_up(struct container *container)
 {
     mutex_lock(&container->lock);
-    bool live = container_is_live(container);
+    bool up = container_is_up(container);
     mutex_unlock(&container->lock);
-    return live;
+    return up;
 }
 
 int engine_stop(struct engine *engine, const char *ref, const char *signal, int64_t timeout_s,
@@ -145,9 +147,10 @@ int engine_stop(struct engine *engine, const char *ref, const char *signal, int6
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
         return -1;
+    restart_forbid(container);
     if (vm_boot_abort(container))
         return 0;
-    if (!is_live(container))
+    if (!is_up(container))
         return err_set(err, ERR_NOT_MODIFIED, "container is already stopped");
     return stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
                 stop_timeout(container, timeout_s), cancel, err);
@@ -156,7 +159,7 @@ int engine_stop(struct engine *engine, const char *ref, const char *signal, int6
 static int restart(struct container *container, const char *signal, int64_t timeout_s, const struct cancel *cancel,
                    struct err *err)
 {
-    if (is_live(container) && stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
+    if (is_up(container) && stop(container, str_empty(signal) ? container_stop_signal(container) : signal,
                                    stop_timeout(container, timeout_s), cancel, err) < 0)
         return -1;
     if (container_start(container, err) < 0)
@@ -189,6 +192,8 @@ static int pause_held(struct container *container, bool pause, struct err *err)
     mutex_lock(&container->lock);
     enum container_status status = container->state.status;
     mutex_unlock(&container->lock);
+    if (status == STATUS_RESTARTING)
+        return container_restarting(container, err);
     if (pause && status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT, "container %s is already paused", container->id);
     if (!pause && status != STATUS_PAUSED)
@@ -286,7 +291,7 @@ void container_auto_remove(struct container *container)
     struct err err = { 0 };
     mutex_lock(&container->lock);
     bool due = container->config.host_config.auto_remove && !container->restarting && !container->removed &&
-               !container_is_live(container);
+               !container_is_up(container);
     mutex_unlock(&container->lock);
     if (due && container_remove_held(container, true, &err) < 0)
         log_warn("container %s: %s", container->id, err.message);
@@ -297,14 +302,14 @@ static int refuse_live(struct container *container, struct err *err)
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     const char *name = container_name(container, &arena);
     mutex_lock(&container->lock);
-    bool paused = container->state.status == STATUS_PAUSED;
+    enum container_status status = container->state.status;
     mutex_unlock(&container->lock);
-    if (paused)
+    if (status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT,
                        "cannot remove container \"/%s\": container is paused and must be unpaused first", name);
     return err_set(err, ERR_CONFLICT,
-                   "cannot remove container \"/%s\": container is running: stop the container before removing or force remove",
-                   name);
+                   "cannot remove container \"/%s\": container is %s: stop the container before removing or force remove",
+                   name, status == STATUS_RESTARTING ? "restarting" : "running");
 }
 
 static int kill_for_removal(struct container *container, struct err *err)
@@ -319,12 +324,12 @@ static int kill_for_removal(struct container *container, struct err *err)
 int container_remove(struct container *container, bool force, bool volumes, struct err *err)
 {
     for (;;) {
-        bool aborted = force && vm_boot_abort(container), killed = aborted || (force && is_live(container));
+        bool aborted = force && vm_boot_abort(container), killed = aborted || (force && is_up(container));
         if (killed && !aborted && kill_for_removal(container, err) < 0)
             return -1;
         if (container_begin(container, err) < 0)
             return container->config.host_config.auto_remove && killed ? 0 : -1; // --rm was quicker
-        bool live = is_live(container);
+        bool live = is_up(container);
         int result = !live ? container_remove_held(container, volumes, err) : force ? 0 : refuse_live(container, err);
         container_end(container);
         if (!live || !force)

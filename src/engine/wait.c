@@ -23,7 +23,7 @@ int waiter_new(struct container *container, enum engine_condition condition, str
     waiter->container = container_ref(container);
     waiter->condition = condition;
     mutex_lock(&container->lock);
-    if (container->removed || (condition == ENGINE_NOT_RUNNING && !container_is_live(container))) {
+    if (container->removed || (condition == ENGINE_NOT_RUNNING && !container_is_up(container))) {
         tell(waiter, container->state.exit_code);
     } else {
         waiter->next = container->waiters;

@@ -344,6 +344,7 @@ static void serve(const struct options *options, struct engine *engine, int sign
     if (httpd_start(httpd, &err) < 0)
         fail("%s", err.message);
     write_pidfile(options->pidfile);
+    engine_resume(engine);
     log_info("serving %s, daemon %s", options->hosts[0], engine_id(engine));
 
     while (read(signal_fd, &got, sizeof(got)) != sizeof(got))

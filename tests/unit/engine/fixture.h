@@ -34,9 +34,8 @@ static inline void bench_open(struct bench *bench)
     engine->containers_fd = file_open_dir(engine->root_fd, "containers", &bench->err);
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
-    mutex_init(&engine->worker_lock, RANK_WORKERS);
-    cond_init(&engine->worker_wake);
-    engine->jobs_tail = &engine->jobs;
+    workers_init(engine);
+    assert_int_equal(loop_new(&engine->loop, &bench->err), 0);
 }
 
 static inline void bench_close(struct bench *bench)
@@ -44,6 +43,8 @@ static inline void bench_close(struct bench *bench)
     struct engine *engine = &bench->engine;
     while (engine->containers)
         container_delist(engine->containers);
+    workers_drop(engine);
+    loop_free(engine->loop);
     events_done(engine);
     arena_done(&bench->arena);
     fd_close(engine->containers_fd);

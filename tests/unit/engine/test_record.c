@@ -49,7 +49,9 @@ static void test_round_trip(void **state)
     assert_int_equal(make_mounts(&bench, container, &fresh), 0);
     assert_int_equal(record_insert(container, "web", &bench.err), 0);
     mutex_lock(&container->lock);
-    container->state = (struct container_state){ STATUS_EXITED, 5, 137, 1000, 2000, true, true, mem_strdup("lost \xff") };
+    container->state = (struct container_state){ .status = STATUS_EXITED, .pid = 5, .exit_code = 137, .started_ns = 1000, .finished_ns = 2000,
+                                                 .oom_killed = true, .remove_volumes = true, .restart_count = 4, .stop_wanted = true,
+                                                 .error = mem_strdup("lost \xff") };
     mutex_unlock(&container->lock);
     assert_int_equal(record_save_state(container, &bench.err), 0);
     assert_int_equal(record_rename(container, "other", &bench.err), 0);
@@ -67,6 +69,7 @@ static void test_round_trip(void **state)
     mutex_lock(&loaded->lock);
     const struct container_state *got = &loaded->state;
     assert_true(got->status == STATUS_EXITED && got->exit_code == 137 && got->started_ns == 1000 && got->finished_ns == 2000);
+    assert_true(got->restart_count == 4 && got->stop_wanted);
     assert_true(got->oom_killed && got->remove_volumes && str_starts(got->error, "lost "));
     mutex_unlock(&loaded->lock);
     assert_int_equal(loaded->mount_len, 3);

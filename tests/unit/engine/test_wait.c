@@ -160,7 +160,7 @@ static void test_jobs_after_the_stop(void **state)
     assert_int_equal(workers_start(&bench.engine, &bench.err), 0);
     workers_stop(&bench.engine);
     container_on_closed(container);
-    workers_done(&bench.engine);
+    workers_drop(&bench.engine);
     assert_int_equal(atomic_load(&container->refs), 1);
     bench_close(&bench);
 }
