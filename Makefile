@@ -39,8 +39,8 @@ check-kvm: ## microVMs on a real KVM, made by emulation: Debian's kernel under b
 check-full: ## check, then both clients, a real dockerd beside ours, runc's and crun's own tests, kill loops; writes docs/test-report.md (root)
 	@tools/check-full
 
-bench: ## `docker run --rm IMAGE true` here and on a real dockerd, side by side (root)
-	@bench/run-true
+bench: ## the engine beside real dockerds, berth-oci beside runc and crun, the shim beside the bare system calls (root)
+	@bench/engine
 	@bench/oci
 	@bench/shim
 

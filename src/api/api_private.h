@@ -146,8 +146,12 @@ void container_add_sizes(struct call *call, const char *id, json_t *object); // 
 json_t *shape_image_row(const struct image *image, int version);
 void duration_words(int64_t ns, char *out, size_t size); // "About a minute"
 char *status_words(const struct engine_container *container, int64_t now_ns, struct arena *arena); // "Up 2 seconds"
+
+// What a list has found out about its containers' images, in the arena: a thousand containers have a few images, and the store is asked
+// once for each. Starts as NULL.
+struct shown_image;
 // The name a container's image is shown by: as typed, or its id once that name means another image.
-char *image_shown(struct engine *engine, const struct engine_container *container, struct arena *arena);
+char *image_shown(struct engine *engine, const struct engine_container *container, struct shown_image **seen, struct arena *arena);
 
 // ---- registries (registry.c) ----------------------------------------------------------------------------------------
 

@@ -115,6 +115,7 @@ int handle_container_list(struct call *call, struct err *err)
     bool all = httpd_query_flag(call->request, "all", false) || limit > 0 || filters_get(&filters, "status");
     if (engine_list(call->engine, all, call->arena, &containers, &len, err) < 0)
         return -1;
+    struct shown_image *seen = NULL;
     _cleanup_json_ json_t *rows = json_array();
     for (size_t i = 0; i < len && (limit <= 0 || json_array_size(rows) < (size_t)limit); i++) {
         bool fits;
@@ -123,7 +124,7 @@ int handle_container_list(struct call *call, struct err *err)
             return -1;
         if (!fits)
             continue;
-        json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], call->arena));
+        json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], &seen, call->arena));
         json_array_append_new(rows, row);
         if (httpd_query_flag(call->request, "size", false))
             container_add_sizes(call, containers[i].id, row);

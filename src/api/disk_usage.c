@@ -96,9 +96,10 @@ static json_t *shape_images(const struct call *call, const struct usage *usage)
 
 static json_t *shape_containers(struct call *call, const struct usage *usage)
 {
+    struct shown_image *seen = NULL;
     json_t *rows = json_array();
     for (size_t i = 0; i < usage->container_len; i++) {
-        json_t *row = shape_container_row(&usage->containers[i], image_shown(call->engine, &usage->containers[i], call->arena));
+        json_t *row = shape_container_row(&usage->containers[i], image_shown(call->engine, &usage->containers[i], &seen, call->arena));
         container_add_sizes(call, usage->containers[i].id, row);
         json_array_append_new(rows, row);
     }

@@ -63,12 +63,22 @@ json_t *shape_image_row(const struct image *image, int version)
     return row;
 }
 
-char *image_shown(struct engine *engine, const struct engine_container *container, struct arena *arena)
+struct shown_image {
+    const char *name, *id;
+    char *shown;
+    struct shown_image *next;
+};
+
+char *image_shown(struct engine *engine, const struct engine_container *container, struct shown_image **seen, struct arena *arena)
 {
+    for (const struct shown_image *one = *seen; one; one = one->next)
+        if (str_eq(one->name, container->image_name) && str_eq(one->id, container->image_id))
+            return one->shown;
     _cleanup_arena_ struct arena scratch = ARENA_INIT;
     struct image image;
-    if (image_get(engine_images(engine), container->image_name, &scratch, &image, NULL) == 0 &&
-        str_eq(image.id, container->image_id))
-        return arena_strdup(arena, container->image_name);
-    return arena_strdup(arena, container->image_id);
+    bool is_it = image_get(engine_images(engine), container->image_name, &scratch, &image, NULL) == 0 && str_eq(image.id, container->image_id);
+    struct shown_image *one = arena_alloc(arena, sizeof(*one));
+    *one = (struct shown_image){ container->image_name, container->image_id, is_it ? container->image_name : container->image_id, *seen };
+    *seen = one;
+    return one->shown;
 }

@@ -4,6 +4,7 @@
 // and its state folder is gone. Else it stays, with the exit record and the events, until a daemon comes.
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -164,12 +165,14 @@ void shim_watch_housekeeping(struct shim *shim)
         loop_add_timer(shim->loop, HOUSEKEEPING_NS, housekeeping, shim, &shim->housekeeping, NULL);
 }
 
+// What the start needed and a life does not (the document, its plan) goes back to the system: a thousand shims wait side by side.
 // The daemon's own group must not be charged with us: in the cgroup2 tree, where joining a group costs nothing, a shim
 // moves beside the containers of its daemon. Best effort: without such a tree it stays where it was born.
 static void settle(void *context)
 {
     struct shim *shim = context;
     loop_remove(take_ptr(&shim->settle));
+    malloc_trim(0);
     if (!shim->init || !unit_is_live(shim->init))
         return;
     struct cgroup_layout found, unified = { .version = CGROUP_V2 };
