@@ -135,7 +135,7 @@ int container_fits(const struct container_query *query, const struct engine_cont
             (!query->since_ns || container->created_ns > query->since_ns) && fits_ancestor(query, container) &&
             fits_volume(filters, container) && fits_network(filters, container) &&
             fits_ports(filters, "publish", container, true) && fits_ports(filters, "expose", container, false) &&
-            filters_equal(filters, "health", "none") && filters_equal(filters, "isolation", "default") &&
+            filters_equal(filters, "health", container->health ? container->health->status : "none") && filters_equal(filters, "isolation", "default") &&
             fits_task(filters);
     if (*fits && filters_match(filters, "id", container->id, fits, err) < 0)
         return -1;

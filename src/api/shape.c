@@ -109,7 +109,10 @@ char *status_words(const struct engine_container *container, int64_t now_ns, str
     }
     if (container->running) {
         duration_words(now_ns - container->started_ns, words, sizeof(words));
-        return arena_printf(arena, "Up %s%s", words, container->paused ? " (Paused)" : "");
+        if (!container->health || container->paused)
+            return arena_printf(arena, "Up %s%s", words, container->paused ? " (Paused)" : "");
+        const char *health = container->health->status;
+        return arena_printf(arena, "Up %s (%s%s)", words, str_eq(health, "starting") ? "health: " : "", health);
     }
     if (str_eq(container->status, "removing"))
         return arena_strdup(arena, "Removal In Progress");

@@ -83,14 +83,27 @@ static json_t *shape_network_settings(const struct call *call, const struct engi
 
 // ---- inspect --------------------------------------------------------------------------------------------------------
 
+static json_t *shape_health(const struct engine_health *health)
+{
+    json_t *log = json_array();
+    for (size_t i = 0; i < health->log_len; i++)
+        json_array_append_new(log, json_pack("{s:o, s:o, s:I, s:o}", "Start", shape_time(health->log[i].start_ns), "End",
+                                             shape_time(health->log[i].end_ns), "ExitCode", (json_int_t)health->log[i].exit_code,
+                                             "Output", shape_text(health->log[i].output)));
+    return json_pack("{s:s, s:I, s:o}", "Status", health->status, "FailingStreak", (json_int_t)health->failing_streak, "Log", log);
+}
+
 static json_t *shape_state(const struct engine_container *container)
 {
-    return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "Status", container->status, "Running",
+    json_t *object = json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:o, s:o, s:o}", "Status", container->status, "Running",
                      container->running, "Paused", container->paused, "Restarting", container->restarting, "OOMKilled",
                      container->oom_killed, "Dead", str_eq(container->status, "dead"), "Pid",
                      (json_int_t)container->pid, "ExitCode", (json_int_t)container->exit_code, "Error",
                      shape_text(container->error), "StartedAt", shape_time(container->started_ns), "FinishedAt",
                      shape_time(container->finished_ns));
+    if (container->health)
+        json_object_set_new(object, "Health", shape_health(container->health));
+    return object;
 }
 
 static json_t *shape_mounts(const struct engine_container *container)

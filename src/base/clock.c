@@ -166,6 +166,35 @@ static bool take_date_and_time(struct slice *text, struct date *out)
     return year > 0 && out->month > 0 && out->day > 0 && out->day <= month_days(year, out->month);
 }
 
+// Digits after the point without zeros at their end.
+static size_t put_fraction(char *out, size_t room, int64_t whole, int64_t rest, int64_t unit, const char *name)
+{
+    char digits[10] = "";
+    size_t len = 0;
+    for (int64_t part = unit / 10; rest && part; part /= 10) {
+        digits[len++] = (char)('0' + rest / part);
+        rest %= part;
+    }
+    digits[len] = 0;
+    return (size_t)snprintf(out, room, "%lld%s%s%s", (long long)whole, len ? "." : "", digits, name);
+}
+
+void clock_duration(int64_t ns, char out[32])
+{
+    const int64_t minute = 60 * NS_PER_S, hour = 60 * minute;
+    size_t used = 0;
+    if (ns == 0 || ns >= NS_PER_S) {
+        if (ns >= hour)
+            used += (size_t)snprintf(out + used, 32 - used, "%lldh", (long long)(ns / hour));
+        if (ns >= minute)
+            used += (size_t)snprintf(out + used, 32 - used, "%lldm", (long long)(ns % hour / minute));
+        put_fraction(out + used, 32 - used, ns % minute / NS_PER_S, ns % NS_PER_S, NS_PER_S, "s");
+        return;
+    }
+    int64_t unit = ns >= NS_PER_MS ? NS_PER_MS : ns >= 1000 ? 1000 : 1;
+    put_fraction(out, 32, ns / unit, ns % unit, unit, unit == NS_PER_MS ? "ms" : unit == 1000 ? "µs" : "ns");
+}
+
 bool clock_parse(struct slice text, int64_t *wall_ns)
 {
     struct date date;

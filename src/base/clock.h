@@ -16,6 +16,8 @@ int64_t clock_mono_ns(void);
 void clock_format(int64_t wall_ns, char out[CLOCK_TEXT_SIZE]);
 // The same with all nine digits kept, for log lines ("timestamps=1").
 void clock_format_fixed(int64_t wall_ns, char out[CLOCK_TEXT_SIZE]);
+// "1m30s", "500ms", "1.5s": as Go writes a duration that is not negative.
+void clock_duration(int64_t ns, char out[32]);
 // RFC 3339 with fraction and offset; false when malformed or outside the years 1678 to 2261. Go's zero time gives 0.
 bool clock_parse(struct slice text, int64_t *wall_ns);
 

@@ -129,6 +129,7 @@ static int learn_state(struct container *container, struct err *err)
     container->state.pid = state.pid;
     container->state.status = str_eq(state.status, "paused") ? STATUS_PAUSED : STATUS_RUNNING;
     mutex_unlock(&container->lock);
+    health_adopt(container, &state.execs);
     return 0;
 }
 

@@ -36,22 +36,6 @@ static int check_log(const struct log_config *log, struct err *err)
     return 0;
 }
 
-// What says "none" or nothing passes; the image's own is not run either, which create tells.
-static int check_health(const struct oci_healthcheck *health, struct err *err)
-{
-    if (!health || health_is_off(health))
-        return 0;
-    if (health->test.len == 0 && !health->interval && !health->timeout && !health->start_period &&
-        !health->start_interval && !health->retries)
-        return 0;
-    return not_yet(err, "Healthcheck", health->test.len ? health->test.items[0] : "another interval");
-}
-
-bool health_is_off(const struct oci_healthcheck *health)
-{
-    return health && health->test.len > 0 && str_eq(health->test.items[0], "NONE");
-}
-
 static int check_cgroupns(const char *mode, struct err *err)
 {
     if (str_empty(mode) || str_eq(mode, "private") || str_eq(mode, "host"))
@@ -259,7 +243,7 @@ int check_process(const struct oci_image_process *process, struct err *err)
 int check_config(const struct container_config *config, struct err *err)
 {
     if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 || check_network(config, err) < 0 ||
-        check_health(config->process.healthcheck, err) < 0)
+        health_check_config(config->process.healthcheck, err) < 0)
         return -1;
     return check_host_config(&config->host_config, err);
 }

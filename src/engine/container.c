@@ -65,6 +65,7 @@ UNCHECKED void container_unref(struct container *container)
     container_forget_execs(container);
     container_drop_pending(container);
     drop_events(container);
+    health_free(container);
     json_decref(container->body);
     fd_close(container->netns_fd);
     fd_close(container->tap_fd);

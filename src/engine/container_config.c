@@ -185,7 +185,7 @@ static const struct json_field container_config_fields[] = {
     ROW("StdinOnce", JSON_FLAG, container_config, stdin_once),
     IMAGE_ROW("Env", JSON_TEXTS, env),
     IMAGE_ROW("Cmd", JSON_TEXTS, cmd, .flags = JSON_ONE_IS_LIST),
-    IMAGE_ROW("Healthcheck", JSON_STRUCT_PTR, healthcheck, .sub = &oci_healthcheck_table), // only the one that is none
+    IMAGE_ROW("Healthcheck", JSON_STRUCT_PTR, healthcheck, .sub = &oci_healthcheck_table),
     JSON_KNOWN("ArgsEscaped"), // Windows only
     ROW("Image", JSON_TEXT, container_config, image),
     IMAGE_ROW("Volumes", JSON_KEY_SET, volumes),

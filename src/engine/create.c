@@ -119,8 +119,6 @@ static int fill_from_image(struct container *container, struct image *image, str
     merge_image_config(config, container->body, &container->arena, &image->config.config);
     if (config->process.entrypoint.len + config->process.cmd.len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "no command specified");
-    if (image->config.config.healthcheck && !health_is_off(config->process.healthcheck))
-        strv_push_arena(warnings, arena, "The image's HEALTHCHECK is not run yet");
     return check_process(&config->process, err);
 }
 

@@ -166,6 +166,7 @@ static void free_containers(struct engine *engine)
     mutex_unlock(&engine->list_lock);
     for (struct container *next; list; list = next) {
         next = list->next;
+        health_abandon(list);
         container_unref(list);
     }
 }
@@ -178,12 +179,12 @@ void engine_close(struct engine *engine)
     // Workers first: what was seen is still recorded; then the connections, while the watcher still turns.
     workers_stop(engine);
     drop_clients(engine);
-    workers_drop(engine);
-    free_containers(engine);
     if (engine->watcher_runs) {
         loop_stop(engine->loop);
         pthread_join(engine->watcher, NULL);
     }
+    workers_drop(engine);
+    free_containers(engine);
     loop_free(engine->loop);
     net_close(engine->net);
     volume_store_close(engine->volumes);

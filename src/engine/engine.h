@@ -128,6 +128,16 @@ struct engine_port {
     char *ip, *proto; // host side; ip NULL: exposed only
     int64_t public_port, private_port;
 };
+struct engine_health_result {
+    int64_t start_ns, end_ns, exit_code;
+    char *output;
+};
+struct engine_health {
+    const char *status; // "starting" "healthy" "unhealthy"
+    int64_t failing_streak;
+    struct engine_health_result *log; // the last five, oldest first
+    size_t log_len;
+};
 struct engine_container {
     char *id, *name; // without "/"
     int64_t created_ns;
@@ -137,6 +147,7 @@ struct engine_container {
     bool running, paused, restarting, oom_killed; // running also when restarting, as Docker has it
     int64_t pid, exit_code, started_ns, finished_ns, restart_count;
     char *error;
+    struct engine_health *health; // NULL: no check, or never started
     char *image_id, *image_name; // image_name as typed
     const struct container_config *config; // effective: image's config merged in; JSON_RAW members are NULL
     char *body_text; // the create body as it came: HostConfig is echoed from it with defaults filled in

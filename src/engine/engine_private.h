@@ -67,9 +67,12 @@ struct exec {
     char id[65];
     struct arena arena;
     struct exec_config config;
+    bool unframed; // its client takes both streams as they come
     bool started, running;
     int64_t pid, exit_code;
 };
+
+struct health;
 
 struct container {
     struct container *next; // engine list
@@ -109,6 +112,7 @@ struct container {
     struct queued_event *events GUARDED_BY(lock);
     bool events_scheduled GUARDED_BY(lock);
     struct exec *execs GUARDED_BY(lock);
+    struct health *health GUARDED_BY(lock); // NULL before the first start with a check
     bool removed GUARDED_BY(lock);
     uint64_t run GUARDED_BY(lock); // counts connections to shims: what an earlier one left in `events` is dropped
     unsigned restarting GUARDED_BY(lock); // restarts under way: an exit does not remove the container
@@ -224,6 +228,11 @@ void container_end(struct container *container) EXCLUDES(container->lock);
 char *container_name(struct container *container, struct arena *arena); // without "/"
 void container_drop_pending(struct container *container) REQUIRES(container->lock); // their clients see the end of the stream
 void exec_free(struct exec *exec);
+// The steps of an exec (exec.c). Needs container_begin() for the run; `terminal` may be NULL, `client_fd` stays the caller's.
+int exec_add(struct container *container, const struct exec_config *config, bool unframed, const char *id, struct err *err);
+int exec_run(struct container *container, const char *exec_id, int client_fd, const int64_t size[2], bool *terminal,
+             struct err *err);
+void exec_forget(struct container *container, const char *id, int64_t *exit_code) REQUIRES(container->lock);
 void container_forget_execs(struct container *container) REQUIRES(container->lock);
 void container_settle(struct container *container); // fills in what the create body leaves open
 void container_delist(struct container *container); // out of the engine's list; its name is free again
@@ -235,6 +244,7 @@ extern const size_t engine_migration_len;
 int record_insert(struct container *container, const char *name, struct err *err);
 int record_save_state(struct container *container, struct err *err); // needs container_begin(): nobody else writes it
 void record_note_state(struct container *container); // the same where only the log can be told of a failure
+void record_note_health(struct container *container);
 int record_rename(struct container *container, const char *name, struct err *err);
 int record_delete(struct container *container, struct err *err);
 // Fills the engine's list from the store. Containers whose record cannot be read are an error that names them.
@@ -275,7 +285,6 @@ int document_build(struct container *container, struct arena *arena, struct task
 int document_exec(struct container *container, const struct exec *exec, struct arena *arena, struct task_exec *out,
                   struct err *err);
 void limits_from_config(const struct host_config *host, struct oci_resources *out);
-bool health_is_off(const struct oci_healthcheck *health); // checks.c: "NONE"
 int ulimit_resource(const char *name); // "nofile": RLIMIT_NOFILE; -1 for an unknown one
 int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 const char *container_stop_signal(const struct container *container);
@@ -334,6 +343,23 @@ void restart_reset(struct container *container) REQUIRES(container->lock);
 // that waited for its restart has ended then (true). Needs container_begin().
 bool restart_call_off(struct container *container, int number) EXCLUDES(container->lock);
 void restart_forbid(struct container *container) EXCLUDES(container->lock); // a stop, whatever its signal
+
+// ---- health checks (health.c) ---------------------------------------------------------------------------------------
+
+bool health_is_off(const struct oci_healthcheck *health); // "NONE"
+int health_check_config(const struct oci_healthcheck *health, struct err *err);
+// All of these need container_begin(), but for what needs the lock. A run that begins, ends, is paused or goes on, is adopted with
+// the execs that run in it.
+void health_begin(struct container *container) EXCLUDES(container->lock);
+void health_end(struct container *container) EXCLUDES(container->lock);
+void health_pause(struct container *container, bool paused) EXCLUDES(container->lock);
+void health_adopt(struct container *container, const struct strv *execs) EXCLUDES(container->lock);
+void health_collect(struct container *container); // a job: the output of a probe has ended
+char *health_text(const struct container *container) REQUIRES(container->lock); // for the record, malloc'ed; NULL: none
+void health_parse(struct container *container, const char *text); // of one that nobody else sees yet
+struct engine_health *health_copy(const struct container *container, struct arena *arena) REQUIRES(container->lock);
+void health_abandon(struct container *container); // a probe under way, when no watcher turns any more
+void health_free(struct container *container);
 
 // ---- networks.c -----------------------------------------------------------------------------------------------------
 

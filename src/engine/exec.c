@@ -79,9 +79,15 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
         return err_set(err, ERR_NOT_IMPLEMENTED, "Privileged: not supported yet");
     if (check_live(container, err) < 0)
         return -1;
+    random_hex(id, 64);
+    return exec_add(container, config, false, id, err);
+}
 
+int exec_add(struct container *container, const struct exec_config *config, bool unframed, const char *id, struct err *err)
+{
     struct exec *exec = mem_new(struct exec);
-    random_hex(exec->id, 64);
+    memcpy(exec->id, id, sizeof(exec->id));
+    exec->unframed = unframed;
     // Through the table, so that everything is copied into the exec's own arena.
     _cleanup_json_ json_t *form = json_encode(&exec_config_table, config);
     if (json_decode(&exec_config_table, form, &exec->config, &exec->arena, NULL, err) < 0) {
@@ -89,7 +95,6 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
         return -1;
     }
     exec->config.console_size_raw = NULL;
-    memcpy(id, exec->id, 65);
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     const char *action = action_text("exec_create", exec, &arena);
 
@@ -106,6 +111,20 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
     }
     event_container(container, action, "execID", id, NULL);
     return 0;
+}
+
+void exec_forget(struct container *container, const char *id, int64_t *exit_code)
+{
+    for (struct exec **at = &container->execs; *at; at = &(*at)->next) {
+        struct exec *exec = *at;
+        if (!str_eq(exec->id, id))
+            continue;
+        if (exit_code)
+            *exit_code = exec->exit_code;
+        *at = exec->next;
+        exec_free(exec);
+        return;
+    }
 }
 
 int engine_exec_check(struct engine *engine, const char *exec_id, bool *terminal, struct err *err)
@@ -130,7 +149,7 @@ static json_t *exec_arguments(const struct exec *exec, struct task_exec *form, c
 {
     const struct task_attach one = {
         .fd = 0, .in = exec->config.attach_stdin, .out = exec->config.attach_stdout, .error = exec->config.attach_stderr,
-        .framed = !exec->config.tty,
+        .framed = !exec->config.tty && !exec->unframed,
         .detach_keys = (char *)(str_empty(exec->config.detach_keys) ? "ctrl-p,ctrl-q" : exec->config.detach_keys),
     };
     const struct json_list list = { .items = (void *)&one, .len = attached ? 1 : 0 };
@@ -199,15 +218,16 @@ static int call_exec(struct container *container, const struct exec *exec, struc
 }
 
 // Needs container_begin(). While an exec counts as running nobody frees it; from the end of the lock on it may be gone.
-static int run_exec(struct container *container, const char *exec_id, int client_fd, const int64_t size[2], bool *terminal,
-                    struct err *err)
+int exec_run(struct container *container, const char *exec_id, int client_fd, const int64_t size[2], bool *terminal,
+             struct err *err)
 {
     struct exec *exec;
     struct task_client *client;
     int64_t pid = 0;
     if (claim(container, exec_id, &exec, &client, err) < 0)
         return -1;
-    *terminal = exec->config.tty;
+    if (terminal)
+        *terminal = exec->config.tty;
     int called = call_exec(container, exec, client, client_fd, size, &pid, err);
     mutex_lock(&container->lock);
     exec->pid = pid;
@@ -228,7 +248,7 @@ int engine_exec_start(struct engine *engine, const char *exec_id, int client_fd,
     int result = -1;
     _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, &local);
     if (container && container_begin(container, &local) == 0) {
-        result = run_exec(container, exec_id, fd, size, &terminal, &local);
+        result = exec_run(container, exec_id, fd, size, &terminal, &local);
         container_end(container);
     }
     if (result < 0 && fd >= 0)

@@ -132,6 +132,7 @@ static void finish_run(struct container *container, const struct ending *ending,
     mutex_unlock(&container->lock);
     if (!live)
         return;
+    health_end(container);
     publish_end(container, ending, started_ns);
     mutex_lock(&container->lock);
     container_finish_waiters(container, false);

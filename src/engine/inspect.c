@@ -86,6 +86,7 @@ static void copy_state(struct container *container, struct arena *arena, struct 
     out->started_ns = state->started_ns;
     out->finished_ns = state->finished_ns;
     out->error = arena_strdup(arena, state->error ? state->error : "");
+    out->health = health_copy(container, arena);
     for (struct exec *exec = container->execs; exec; exec = exec->next)
         if (exec->running)
             strv_push_arena(&out->exec_ids, arena, exec->id);

@@ -71,6 +71,25 @@ static void merge_command(struct oci_image_process *into, const json_t *body, st
     }
 }
 
+// The client's check is the image's but for what it says itself. Everything borrowed is copied.
+static void merge_health(struct oci_healthcheck **into, struct arena *arena, const struct oci_healthcheck *from)
+{
+    if (!from)
+        return;
+    if (!*into) {
+        *into = arena_alloc(arena, sizeof(**into));
+        **into = (struct oci_healthcheck){ 0 };
+    }
+    struct oci_healthcheck *own = *into;
+    if (own->test.len == 0)
+        copy_list(&own->test, arena, &from->test);
+    own->interval = own->interval ? own->interval : from->interval;
+    own->timeout = own->timeout ? own->timeout : from->timeout;
+    own->start_period = own->start_period ? own->start_period : from->start_period;
+    own->start_interval = own->start_interval ? own->start_interval : from->start_interval;
+    own->retries = own->retries ? own->retries : from->retries;
+}
+
 void merge_image_config(struct container_config *config, const json_t *body, struct arena *arena,
                         const struct oci_image_process *image)
 {
@@ -83,4 +102,5 @@ void merge_image_config(struct container_config *config, const json_t *body, str
     merge_text(&process->user, arena, image->user);
     merge_text(&process->working_dir, arena, image->working_dir);
     merge_text(&process->stop_signal, arena, image->stop_signal);
+    merge_health(&process->healthcheck, arena, image->healthcheck);
 }

@@ -1,7 +1,7 @@
 // Containers in the store: one row each, written in the transaction of the verb that changes it.
 //
 // `body` is the create request as it came, `effective` the image's settings merged in (so that a container outlives its
-// image's record), `mounts` the resolved mounts, `state` what the last run was.
+// image's record), `mounts` the resolved mounts, `state` what the last run was, `health` what its checks have found.
 #include "engine_private.h"
 
 const char *const engine_migrations[] = {
@@ -9,6 +9,7 @@ const char *const engine_migrations[] = {
     "CREATE TABLE containers(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL,"
     " image_id TEXT NOT NULL, image_name TEXT NOT NULL, body TEXT NOT NULL, effective TEXT NOT NULL,"
     " mounts TEXT NOT NULL, state TEXT NOT NULL);",
+    "ALTER TABLE containers ADD COLUMN health TEXT;",
 };
 const size_t engine_migration_len = ARRAY_LEN(engine_migrations);
 
@@ -125,6 +126,20 @@ void record_note_state(struct container *container)
         log_warn("container %s: its state is not recorded: %s", container->id, err.message);
 }
 
+// A result more or less is worth no failure.
+void record_note_health(struct container *container)
+{
+    struct store *store = container->engine->store;
+    struct err err = { 0 };
+    mutex_lock(&container->lock);
+    _cleanup_free_ char *health = health_text(container);
+    mutex_unlock(&container->lock);
+    if (store_begin(store, &err) < 0 ||
+        in_transaction(store, store_exec(store, &err, "UPDATE containers SET health = ? WHERE id = ?", "tt", health, container->id),
+                       &err) < 0)
+        log_warn("container %s: its health is not recorded: %s", container->id, err.message);
+}
+
 int record_rename(struct container *container, const char *name, struct err *err)
 {
     struct store *store = container->engine->store;
@@ -161,6 +176,7 @@ static int container_from_row(struct container *container, const struct store_ro
         json_decode_text(&mounts_form_table, mounts_text, strlen(mounts_text), &mounts, arena, NULL, err) < 0 ||
         state_parse(store_text(row, 8), &container->state, err) < 0)
         return err_wrap(err, "container %s", container->id);
+    health_parse(container, store_text(row, 9));
     if (container->state.status == STATUS_RESTARTING) // nobody waits for it any more: engine_resume() decides anew
         container->state.status = STATUS_EXITED;
     container_settle(container);
@@ -195,7 +211,7 @@ int record_load_all(struct engine *engine, struct err *err)
 {
     struct loading loading = { engine, NULL };
     int result = store_query(engine->store, err, load_row, &loading,
-                             "SELECT id, name, created_ns, image_id, image_name, body, effective, mounts, state"
+                             "SELECT id, name, created_ns, image_id, image_name, body, effective, mounts, state, health"
                              " FROM containers ORDER BY created_ns",
                              "");
     mutex_lock(&engine->list_lock);

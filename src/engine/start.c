@@ -317,6 +317,7 @@ int container_start_again(struct container *container, struct err *err)
     record_note_state(container);
     event_volumes(container, true);
     event_container(container, "start", NULL);
+    health_begin(container);
     return 0;
 }
 

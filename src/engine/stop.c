@@ -34,6 +34,7 @@ static void set_paused(struct container *container, bool paused)
     container->state.status = paused ? STATUS_PAUSED : STATUS_RUNNING;
     mutex_unlock(&container->lock);
     record_note_state(container);
+    health_pause(container, paused);
     event_container(container, paused ? "pause" : "unpause", NULL);
 }
 

@@ -187,9 +187,24 @@ static void clocks_run(void **state)
     assert_true(clock_wall_ns() > 1700000000 * NS_PER_S);
 }
 
+static void test_durations(void **state)
+{
+    static const struct {
+        int64_t ns;
+        const char *text;
+    } table[] = { { 0, "0s" }, { 1, "1ns" }, { 1500, "1.5\u00b5s" }, { 500 * NS_PER_MS, "500ms" }, { 1001001, "1.001001ms" }, { NS_PER_S, "1s" },
+                  { 1500 * NS_PER_MS, "1.5s" }, { 90 * NS_PER_S, "1m30s" }, { 3600 * NS_PER_S, "1h0m0s" }, { INT64_MAX, "2562047h47m16.854775807s" } };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        char text[32];
+        clock_duration(table[i].ns, text);
+        assert_string_equal(text, table[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_durations),
         cmocka_unit_test(decimal),       cmocka_unit_test(signed_decimal),  cmocka_unit_test(other_bases),
         cmocka_unit_test(hex_text),      cmocka_unit_test(times_as_text),   cmocka_unit_test(every_day), cmocka_unit_test(times_from_text),
         cmocka_unit_test(clocks_run),

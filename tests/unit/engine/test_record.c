@@ -80,6 +80,31 @@ static void test_round_trip(void **state)
     close_store(&bench);
 }
 
+static void test_health(void **state)
+{
+    static const char text[] = "{\"status\":\"unhealthy\",\"exec_id\":\"" ID_B "\",\"failing_streak\":7,\"log\":["
+                               "{\"start_ns\":1,\"end_ns\":2,\"exit_code\":-1,\"output\":\"a\\nb\"}]}";
+    struct bench bench;
+    open_store(&bench);
+    struct container *container = bench_container(&bench, ID_A, "web", "{\"Healthcheck\":{\"Test\":[\"CMD\",\"true\"]}}");
+    assert_int_equal(record_insert(container, "web", &bench.err), 0);
+    health_parse(container, "no json");
+    assert_null(container->health);
+    health_parse(container, text);
+    record_note_health(container);
+    forget_and_load(&bench);
+    struct container *loaded = bench.engine.containers;
+    mutex_lock(&loaded->lock);
+    _cleanup_free_ char *got = health_text(loaded);
+    const struct engine_health *copy = health_copy(loaded, &bench.arena);
+    mutex_unlock(&loaded->lock);
+    assert_string_equal(got, text);
+    assert_string_equal(copy->status, "unhealthy");
+    assert_int_equal(copy->log_len, 1);
+    assert_string_equal(copy->log[0].output, "a\nb");
+    close_store(&bench);
+}
+
 // What the body leaves open is the same after a restart of the daemon.
 static void test_settled_fields(void **state)
 {
@@ -213,7 +238,7 @@ static void test_anonymous_volumes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_settled_fields), cmocka_unit_test(test_names_and_order),
+        cmocka_unit_test(test_health), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_settled_fields), cmocka_unit_test(test_names_and_order),
         cmocka_unit_test(test_daemon_id),  cmocka_unit_test(test_mount_words),    cmocka_unit_test(test_anonymous_volumes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
