@@ -127,4 +127,8 @@ struct sandbox_exec {
 int sandbox_exec(int init_pidfd, struct cgroup *cgroup, const struct sandbox_exec *exec,
                  const struct sandbox_stdio *stdio, struct sandbox **out, int *master_fd, struct err *err);
 
+// A detached mount of the container's root file system, without what is mounted on it, as the container sees it: for those who read and
+// write its files beside it. It stays usable when the container has ended.
+int sandbox_root(int init_pidfd, int *tree_fd, struct err *err);
+
 #endif

@@ -494,6 +494,11 @@ static int verb_resume(struct request *request, struct err *err)
     return freeze(request, false, err);
 }
 
+static int verb_root(struct request *request, struct err *err)
+{
+    return check_running(request->shim, err) < 0 ? -1 : request->shim->wall->root(request, err);
+}
+
 // The state that the event told is visible in the API now: whoever waits for the stream's end may see it.
 static int verb_event_ack(struct request *request, struct err *err)
 {
@@ -531,6 +536,7 @@ static const struct verb verbs[] = {
     { "stdin_close", verb_stdin_close, false },
     { "pause", verb_pause, false },
     { "resume", verb_resume, false },
+    { "root", verb_root, false },
     { "event_ack", verb_event_ack, true },
 };
 

@@ -64,6 +64,8 @@ struct wall_ops {
     int (*signal)(struct request *request, struct unit *unit, int number, struct err *err);
     int (*signal_all)(struct request *request, int number, struct err *err);
     int (*resize)(struct request *request, struct unit *unit, int64_t height, int64_t width, struct err *err);
+    // A detached mount of the container's root goes with the answer.
+    int (*root)(struct request *request, struct err *err);
     // Ends everything behind the wall at once; units are freed afterwards. Never called from below the wall's own callbacks.
     void (*end)(struct shim *shim);
     // The task is forgotten: what the wall keeps beside the units goes. May be called from anywhere.

@@ -159,6 +159,16 @@ static int container_resize(struct request *request, struct unit *unit, int64_t 
     return stdio_resize(&unit->stdio, height, width, err);
 }
 
+static int container_root(struct request *request, struct err *err)
+{
+    int tree_fd;
+    if (sandbox_root(sandbox_pidfd(request->shim->init->sandbox), &tree_fd, err) < 0)
+        return -1;
+    fd_list_add(&request->fds, tree_fd);
+    request->reply_fds[request->reply_fd_len++] = tree_fd;
+    return 0;
+}
+
 static void container_end(struct shim *shim)
 {
     // With each unit goes its process.
@@ -173,6 +183,7 @@ const struct wall_ops wall_container = {
     .signal = container_signal,
     .signal_all = container_signal_all,
     .resize = container_resize,
+    .root = container_root,
     .end = container_end,
     .forget = container_end,
 };

@@ -191,6 +191,11 @@ static int vm_resize(struct request *request, struct unit *unit, int64_t height,
     return vm_tell(request, "resize", arguments, false, err);
 }
 
+static int vm_root(struct request *request, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "a microVM's files are its guest's alone");
+}
+
 // ---- the end --------------------------------------------------------------------------------------------------------
 
 static void vm_forget(struct shim *shim)
@@ -248,6 +253,7 @@ const struct wall_ops wall_vm = {
     .signal = vm_signal,
     .signal_all = vm_signal_all,
     .resize = vm_resize,
+    .root = vm_root,
     .end = vm_forget,
     .forget = vm_forget,
 };

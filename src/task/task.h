@@ -131,6 +131,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   stdin_close  exec_id
 //   attach       exec_id, attach: [task_attach]
 //   pause, resume
+//   root                                                           (container) descriptor: a detached mount of its root, without other mounts
 //   event_ack    seq                                                 (no response frame)
 //
 // Not yet: update stats pids changes archive_* nic_* port_* mount_* file_put snapshot restore migrate_*.

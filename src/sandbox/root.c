@@ -1,0 +1,52 @@
+// Theory of operation: a mount can be cloned only from inside its mount namespace. So a child enters that of the container, clones what
+// is "/" there and hands the descriptor back; it touches no path below "/", and nobody inside can see it: it stays out of their pid
+// namespace.
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/fd.h"
+#include "kernel/mount.h"
+#include "sandbox/sandbox.h"
+
+static int clone_root(int init_pidfd, struct err *err)
+{
+    if (setns(init_pidfd, CLONE_NEWNS) < 0)
+        return err_errno(err, errno, "join the mount namespace");
+    int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return root < 0 ? err_errno(err, errno, "/") : mount_clone(root, false, err);
+}
+
+static _Noreturn void run_child(int init_pidfd, int sock)
+{
+    struct err err = { 0 };
+    int tree = clone_root(init_pidfd, &err);
+    _exit(fd_send(sock, &err, sizeof(err), &tree, tree >= 0, NULL) < 0);
+}
+
+int sandbox_root(int init_pidfd, int *tree_fd, struct err *err)
+{
+    struct err answer = { 0 };
+    int ends[2], fd = -1;
+    size_t fd_len = 1;
+    if (fd_socketpair(SOCK_SEQPACKET, ends, err) < 0)
+        return -1;
+    pid_t child = fork();
+    if (child == 0)
+        run_child(init_pidfd, ends[1]);
+    int failed = errno;
+    fd_close(ends[1]);
+    ssize_t got = child < 0 ? -1 : fd_recv(ends[0], &answer, sizeof(answer), &fd, &fd_len, NULL);
+    fd_close(ends[0]);
+    if (child < 0)
+        return err_errno(err, failed, "fork");
+    waitpid(child, NULL, 0);
+    if (got != sizeof(answer))
+        return err_set(err, ERR_UNAVAILABLE, "the container's root can't be reached");
+    if (fd_len == 0)
+        return err_set(err, answer.class, "%s", answer.message);
+    *tree_fd = fd;
+    return 0;
+}
