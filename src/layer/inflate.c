@@ -6,27 +6,10 @@
 #include <isa-l/igzip_lib.h>
 
 #include "layer/layer.h"
+#include "format.h"
 
 #define INPUT_SIZE (128 * 1024)
 #define BZIP2_SIZE_MIN 14 // of an empty stream
-
-struct format {
-    const char *name;
-    size_t magic_size;
-    unsigned char magic[LAYER_MAGIC_SIZE], mask[LAYER_MAGIC_SIZE];
-    int filter; // of libarchive, 0: ours
-};
-
-static const struct format formats[] = {
-    { "gzip", 3, { 0x1f, 0x8b, 8 }, { 0xff, 0xff, 0xff }, 0 },
-    { "zstd", 4, { 0x28, 0xb5, 0x2f, 0xfd }, { 0xff, 0xff, 0xff, 0xff }, ARCHIVE_FILTER_ZSTD },
-    { "zstd", 4, { 0x50, 0x2a, 0x4d, 0x18 }, { 0xf0, 0xff, 0xff, 0xff }, ARCHIVE_FILTER_ZSTD }, // a skippable frame first
-    { "xz", 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, ARCHIVE_FILTER_XZ },
-    // "BZh", the level, then the first bytes of a block or of the end of an empty stream: a tar may start with a file
-    // "BZh".
-    { "bzip2", 6, { 'B', 'Z', 'h', 0x30, 0x31, 0x41 }, { 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff }, ARCHIVE_FILTER_BZIP2 },
-    { "bzip2", 6, { 'B', 'Z', 'h', 0x30, 0x17, 0x72 }, { 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff }, ARCHIVE_FILTER_BZIP2 },
-};
 
 struct layer_inflate {
     layer_read_fn *read;
@@ -41,24 +24,6 @@ struct layer_inflate {
     struct err *err; // of the call that is under way: filled by the reader below libarchive
     bool read_failed;
 };
-
-static const struct format *find_format(const unsigned char *start, size_t size)
-{
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-        const struct format *format = &formats[i];
-        size_t same = 0;
-        while (same < format->magic_size && same < size && (start[same] & format->mask[same]) == format->magic[same])
-            same++;
-        if (same == format->magic_size)
-            return format;
-    }
-    return NULL;
-}
-
-bool layer_is_compressed(const void *start, size_t size)
-{
-    return find_format(start, size) != NULL;
-}
 
 // Adds what one read gives to an empty or partly filled input buffer.
 static int fill(struct layer_inflate *inflate, struct err *err)
@@ -197,7 +162,7 @@ int layer_inflate_new(layer_read_fn *read, void *context, struct layer_inflate *
     while (result == 0 && !inflate->ended && inflate->end < LAYER_MAGIC_SIZE)
         result = fill(inflate, err);
     if (result == 0)
-        inflate->format = find_format(inflate->input, inflate->end);
+        inflate->format = format_find(inflate->input, inflate->end);
     if (inflate->format && inflate->format->filter) {
         result = filter_open(inflate, err);
     } else if (inflate->format) {

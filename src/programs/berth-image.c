@@ -4,6 +4,7 @@
 //     berth-image load
 //     berth-image import [--reference R] [--message M] [--platform P] [--change C]...
 //     berth-image save
+//     berth-image inflate
 //     berth-image fetch [--platform P] REFERENCE
 //     berth-image login DOMAIN
 //     berth-image lookup REFERENCE
@@ -49,6 +50,14 @@ static int run_import(struct job *job, struct err *err)
 static int run_save(struct job *job, struct err *err)
 {
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_save(STDIN_FILENO, err);
+}
+
+// Its standard output is the bytes, and its standard input what is inflated.
+static int run_inflate(struct job *job, struct err *err)
+{
+    if (transfer_jail(STAGING_FD, err) < 0 || transfer_inflate(STDIN_FILENO, STDOUT_FILENO, err) < 0)
+        exit(1); // whoever reads finds that the end is missing
+    return 0;
 }
 
 // ---- fetch: two processes -------------------------------------------------------------------------------------------
@@ -180,7 +189,7 @@ static const char usage_text[] =
     "      --registry-certs DIR          Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
     "\n"
     "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n"
-    "The daemon starts `berth-image load|import|save|fetch|login|lookup|send`.\n";
+    "The daemon starts `berth-image load|import|save|inflate|fetch|login|lookup|send`.\n";
 
 static int usage(void)
 {
@@ -257,6 +266,7 @@ static const struct verb {
     { "load", run_load, no_options, 0, false },
     { "import", run_import, import_options, 0, false },
     { "save", run_save, no_options, 0, false },
+    { "inflate", run_inflate, no_options, 0, false },
     { "fetch", run_fetch, fetch_options, 1, false },
     { "login", run_login, no_options, 1, false },
     { "lookup", run_lookup, no_options, 1, false },

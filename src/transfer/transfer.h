@@ -59,6 +59,9 @@ int transfer_import(int input_fd, int staging_fd, const struct transfer_import *
 #define TRANSFER_SAVE_MEMBERS_MAX 8000
 int transfer_save(int order_fd, struct err *err);
 
+// Plain bytes of what may be compressed, in any way that a layer may be.
+int transfer_inflate(int input_fd, int output_fd, struct err *err);
+
 // ---- registries -----------------------------------------------------------------------------------------------------
 //
 // A pull has two halves, two processes: one speaks to the registry and has no right to anything of this machine but to read what

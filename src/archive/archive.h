@@ -1,0 +1,76 @@
+// A container's files as a tar and back, and what it changed: the work of `docker cp`, `diff`, `export` and `commit`. Everything here
+// stands on one descriptor, the root of the container's tree, and on the bytes of a stranger: names are resolved by kernel/path.h, what
+// is walked is opened without following a link, and a tar is read by a parser of our own. No other library, so that it works in a program
+// whose root is the container's (nothing is ever loaded from there) and in a guest.
+//
+// Paths are a client's: absolute or not, both count from the root; "." and ".." are taken out as text, as Docker does; "/" or "/." at the
+// end means that a link there is followed and that a folder stands there. Errors: not_found, when there is nothing of that name;
+// invalid_argument, for a tar that is none or what Docker refuses; permission_denied, where nothing can be written.
+//
+// Blocking; one thread a call. Descriptors stay the caller's.
+#ifndef ARCHIVE_ARCHIVE_H
+#define ARCHIVE_ARCHIVE_H
+
+#include <limits.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct archive_stat {
+    char name[NAME_MAX + 1]; // the path's last component; "/" for the root, "." for what ends so
+    int64_t size, mtime_ns;
+    uint32_t mode; // as stat(2) has it
+    char link_target[PATH_MAX]; // of a link: where it leads in the end, absolute in the tree, as far as that exists; else ""
+};
+int archive_stat(int root_fd, const char *path, struct archive_stat *out, struct err *err);
+
+// A tar of what `path` names, below its last component: "etc/", "etc/hosts". Times in whole seconds, names sorted, sockets left out, of a
+// file's names all but the first are hard links; extended attributes user.* and security.capability. A failure after the first byte leaves
+// the tar without its end.
+int archive_get(int root_fd, const char *path, int out_fd, struct err *err);
+// The whole tree, without an entry for the root.
+int archive_export(int root_fd, int out_fd, struct err *err);
+
+// Reads plain bytes; 0 is the end, -1 an error with *err filled.
+typedef ssize_t archive_read_fn(void *context, void *data, size_t size, struct err *err);
+
+struct archive_put {
+    bool keep_kind; // a folder is not replaced by what is none, nor the other way
+    bool give; // everything belongs to uid and gid, whatever the tar says
+    uid_t uid;
+    gid_t gid;
+};
+// Unpacks a plain tar (ustar, GNU's long names, pax) into the folder that `path` names. What has an entry's name is replaced, a folder
+// merges. Links are made as they are said; names are resolved inside the tree at each entry, so neither a link nor an exchange leads out.
+// An empty stream is a tar of nothing.
+int archive_put(int root_fd, const char *path, const struct archive_put *options, archive_read_fn *read, void *context, struct err *err);
+
+// "user", "uid", "user:group": by the tree's /etc/passwd and /etc/group. not_found: no such user.
+int archive_user(int root_fd, const char *user, uid_t *uid, gid_t *gid, struct err *err);
+
+// ---- what an overlay changed ----------------------------------------------------------------------------------------
+
+struct archive_layers {
+    int upper_fd; // what was written
+    int merged_fd; // as the container sees it, without other mounts
+    int lower_fd; // the layers below as one tree; -1: there is none
+};
+
+enum archive_kind { ARCHIVE_CHANGED = 0, ARCHIVE_ADDED = 1, ARCHIVE_DELETED = 2 }; // Docker's numbers
+
+struct archive_change {
+    enum archive_kind kind;
+    char *path; // "/etc/hosts"
+};
+struct archive_changes {
+    struct archive_change *items;
+    size_t len, capacity;
+};
+// Sorted by name, a folder before what is in it; a folder counts as changed when something in it did. What the engine itself puts into
+// each container's upper (/etc/hosts and the like, as empty mount points) is no change. resource_exhausted: millions of them.
+int archive_changes(const struct archive_layers *layers, struct archive_changes *out, struct err *err);
+void archive_changes_done(struct archive_changes *changes);
+// The same as an image layer's tar: whiteouts for what was deleted.
+int archive_layer(const struct archive_layers *layers, int out_fd, struct err *err);
+
+#endif

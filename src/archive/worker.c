@@ -1,0 +1,226 @@
+#include "archive/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "archive/archive.h"
+#include "base/fd.h"
+#include "base/slice.h"
+#include "json/json.h"
+#include "view.h"
+
+struct job {
+    const struct verb *verb;
+    const char *path, *owner;
+    bool keep_kind;
+    struct view view;
+    int data_fd, upper_fd, lower_fd, root_fd;
+};
+
+// ---- words to the daemon --------------------------------------------------------------------------------------------
+
+static void tell(const char *key, json_t *value)
+{
+    _cleanup_json_ json_t *object = json_object();
+    json_object_set_new(object, key, value);
+    _cleanup_free_ char *text = json_text(object);
+    printf("%s\n", text);
+}
+
+static void tell_error(const struct err *err)
+{
+    json_t *value = json_object();
+    json_object_set_new(value, "class", json_string(err_class_name(err->class)));
+    json_object_set_new(value, "errno", json_integer(err->number));
+    json_object_set_new(value, "message", json_new_text(err->message));
+    tell("error", value);
+}
+
+static int tell_stat(const struct job *job, struct err *err)
+{
+    struct archive_stat stat;
+    if (archive_stat(job->root_fd, job->path, &stat, err) < 0)
+        return -1;
+    json_t *value = json_pack("{s:I, s:I, s:I}", "size", (json_int_t)stat.size, "mode", (json_int_t)stat.mode, "mtime_ns",
+                              (json_int_t)stat.mtime_ns);
+    json_object_set_new(value, "name", json_new_text(stat.name));
+    json_object_set_new(value, "link_target", json_new_text(stat.link_target));
+    tell("stat", value);
+    return fflush(stdout) == 0 ? 0 : err_errno(err, errno, "report");
+}
+
+// ---- verbs ----------------------------------------------------------------------------------------------------------
+
+static int run_stat(struct job *job, struct err *err)
+{
+    return tell_stat(job, err);
+}
+
+static int run_get(struct job *job, struct err *err)
+{
+    return tell_stat(job, err) < 0 ? -1 : archive_get(job->root_fd, job->path, job->data_fd, err);
+}
+
+static ssize_t read_data(void *context, void *data, size_t size, struct err *err)
+{
+    const struct job *job = context;
+    ssize_t got;
+    do
+        got = read(job->data_fd, data, size);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? err_errno(err, errno, "read the archive") : got;
+}
+
+static int run_put(struct job *job, struct err *err)
+{
+    struct archive_put options = { .keep_kind = job->keep_kind, .give = !str_empty(job->owner) };
+    if (options.give && archive_user(job->root_fd, job->owner, &options.uid, &options.gid, err) < 0)
+        return -1;
+    return archive_put(job->root_fd, job->path, &options, read_data, job, err);
+}
+
+static int run_export(struct job *job, struct err *err)
+{
+    return archive_export(job->root_fd, job->data_fd, err);
+}
+
+static struct archive_layers layers_of(const struct job *job)
+{
+    return (struct archive_layers){ .upper_fd = job->upper_fd, .merged_fd = job->root_fd, .lower_fd = job->lower_fd };
+}
+
+static int run_changes(struct job *job, struct err *err)
+{
+    const struct archive_layers layers = layers_of(job);
+    struct archive_changes changes;
+    if (archive_changes(&layers, &changes, err) < 0)
+        return -1;
+    for (size_t i = 0; i < changes.len; i++) {
+        json_t *value = json_pack("{s:i}", "kind", (int)changes.items[i].kind);
+        json_object_set_new(value, "path", json_new_text(changes.items[i].path));
+        tell("change", value);
+    }
+    archive_changes_done(&changes);
+    return 0;
+}
+
+static int run_layer(struct job *job, struct err *err)
+{
+    const struct archive_layers layers = layers_of(job);
+    return archive_layer(&layers, job->data_fd, err);
+}
+
+static const struct verb {
+    const char *name;
+    int (*run)(struct job *job, struct err *err);
+    bool path, data, layers, writes;
+} verbs[] = {
+    { "stat", run_stat, .path = true },
+    { "get", run_get, .path = true, .data = true },
+    { "put", run_put, .path = true, .data = true, .writes = true },
+    { "export", run_export, .data = true },
+    { "changes", run_changes, .layers = true },
+    { "layer", run_layer, .data = true, .layers = true },
+};
+
+// ---- the order ------------------------------------------------------------------------------------------------------
+
+static int take_line(struct job *job, struct slice line, int fd, struct err *err)
+{
+    const struct {
+        const char *word;
+        int *place;
+    } places[] = { { "root", &job->view.tree_fd }, { "data", &job->data_fd }, { "upper", &job->upper_fd }, { "lower", &job->lower_fd } };
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        if (slice_eq(line, places[i].word) && *places[i].place < 0) {
+            *places[i].place = fd;
+            return 0;
+        }
+    bool read_only = slice_starts(line, "mount-ro /");
+    size_t word = strlen(read_only ? "mount-ro " : "mount ");
+    if ((!read_only && !slice_starts(line, "mount /")) || job->view.mount_len == ARCHIVE_ORDER_MOUNTS_MAX)
+        return err_set(err, ERR_INTERNAL, "not an order: %.*s", (int)MIN_OF(line.size, (size_t)100), line.data);
+    return view_add(&job->view, fd, mem_strndup(line.data + word, line.size - word), read_only, err);
+}
+
+static int read_order(struct job *job, struct err *err)
+{
+    char message[ARCHIVE_ORDER_MESSAGE_MAX];
+    for (;;) {
+        int fds[ARCHIVE_ORDER_FDS_MAX];
+        size_t fd_len = ARRAY_LEN(fds), used = 0;
+        ssize_t got = fd_recv(STDIN_FILENO, message, sizeof(message), fds, &fd_len, err);
+        if (got <= 0)
+            return (int)got;
+        struct slice rest = { message, (size_t)got }, line;
+        while (slice_cut(&rest, '\n', &line))
+            if (line.size > 0 && (used == fd_len ? err_set(err, ERR_INTERNAL, "an order without a descriptor")
+                                                 : take_line(job, line, fds[used++], err)) < 0)
+                return -1;
+    }
+}
+
+static int check_order(const struct job *job, struct err *err)
+{
+    if (job->view.tree_fd < 0 || (job->verb->data && job->data_fd < 0) || (job->verb->layers && job->upper_fd < 0))
+        return err_set(err, ERR_INTERNAL, "the order lacks a descriptor");
+    return 0;
+}
+
+// ---- the whole ------------------------------------------------------------------------------------------------------
+
+static const struct option options[] = { { "keep-kind", no_argument, NULL, 'k' }, { "owner", required_argument, NULL, 'o' }, { NULL, 0, NULL, 0 } };
+
+static int parse_arguments(int argc, char **argv, struct job *job)
+{
+    for (size_t i = 0; i < ARRAY_LEN(verbs) && argc > 1; i++)
+        if (str_eq(argv[1], verbs[i].name))
+            job->verb = &verbs[i];
+    if (!job->verb)
+        return -1;
+    for (int option; (option = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1;) {
+        if (option == 'k')
+            job->keep_kind = true;
+        else if (option == 'o')
+            job->owner = optarg;
+        else
+            return -1;
+    }
+    if (argc - 1 - optind != job->verb->path)
+        return -1;
+    job->path = job->verb->path ? argv[1 + optind] : NULL;
+    return 0;
+}
+
+static int run(struct job *job, struct err *err)
+{
+    if (close_range(3, ~0U, 0) < 0)
+        return err_errno(err, errno, "close_range");
+    if (read_order(job, err) < 0 || check_order(job, err) < 0)
+        return -1;
+    job->root_fd = view_enter(&job->view, job->verb->writes, err);
+    return job->root_fd < 0 ? -1 : job->verb->run(job, err);
+}
+
+int archive_worker_main(int argc, char **argv)
+{
+    struct job job = { .view = VIEW_INIT, .data_fd = -1, .upper_fd = -1, .lower_fd = -1, .root_fd = -1 };
+    struct err err = { 0 };
+    if (parse_arguments(argc, argv, &job) < 0) {
+        fprintf(stderr, "berth-archive is started by berthd.\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN); // a daemon that is gone is a write error
+    int done = run(&job, &err);
+    if (done < 0)
+        tell_error(&err);
+    else
+        tell("done", json_true());
+    view_done(&job.view);
+    return done < 0 || fflush(stdout) != 0;
+}

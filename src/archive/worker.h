@@ -1,0 +1,27 @@
+// The program that touches a container's files for the daemon, one verb a process. The daemon starts
+//
+//     berth-archive stat|get|put|export|changes|layer [--keep-kind] [--owner USER] [PATH]
+//
+// with a SOCK_SEQPACKET on standard input, read to its end first. A message has lines and, in the same order, a descriptor for each:
+//
+//     root               the tree's mount, detached
+//     mount TARGET       a folder or file of the host to be seen there, with all that is mounted below it; mount-ro: read-only
+//     data               where the tar goes, or comes from
+//     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none
+//
+// It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
+// byte), {"change":{"kind","path"}}, and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
+//
+// Its jail: before the first name is resolved or the first byte read, the tree is the root of a mount namespace of its own in which
+// nothing else is, the network is an empty one, and of all capabilities those for reading any file are left, for `put` those to make
+// files of anybody. It is linked statically and loads nothing.
+#ifndef ARCHIVE_WORKER_H
+#define ARCHIVE_WORKER_H
+
+#define ARCHIVE_ORDER_MESSAGE_MAX 8192 // bytes
+#define ARCHIVE_ORDER_FDS_MAX 64 // of one message
+#define ARCHIVE_ORDER_MOUNTS_MAX 1024
+
+int archive_worker_main(int argc, char **argv); // the exit code: 0, 1 after an error line, 2 for wrong usage
+
+#endif
