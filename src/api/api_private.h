@@ -128,6 +128,7 @@ json_t *shape_texts_or_null(const struct strv *list);
 json_t *shape_map(const struct kvs *map);
 json_t *shape_keys(const struct strv *list); // {"80/tcp": {}}
 json_t *shape_time(int64_t ns);
+int write_archive(void *request, int pipe_fd, size_t size); // image.c: an engine_pipe_fn that streams a tar
 json_t *shape_time_seconds(int64_t ns); // without a fraction
 json_t *shape_text(const char *text); // "" for NULL
 // The members of Docker's Config that come from an image's config, into `object`.
@@ -172,6 +173,7 @@ api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
 api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove;
 api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune, handle_build_prune,
     handle_system_usage, handle_container_stats, handle_container_top;
+api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_inspect;
 

@@ -157,7 +157,7 @@ int handle_image_delete(struct call *call, struct err *err)
 
 // ---- to a stream ----------------------------------------------------------------------------------------------------
 
-static int write_archive(void *context, int pipe_fd, size_t size)
+int write_archive(void *context, int pipe_fd, size_t size)
 {
     struct httpd_request *request = context;
     if (!httpd_answered(request) && httpd_stream_begin(request, 200, "application/x-tar") < 0)

@@ -200,6 +200,38 @@ struct engine_processes {
 int engine_top(struct engine *engine, const char *ref, const char *ps_args, struct arena *arena, struct engine_processes *out,
                struct err *err);
 
+// ---- files of a container -------------------------------------------------------------------------------------------
+//
+// Running or not: the tree as the container sees it, with volumes and binds, without /proc, /sys and what else is memory. Paths are the
+// client's and are resolved inside that tree, by a jailed worker. not_found is "Could not find the file PATH in container REF". What is
+// not_implemented of a guest's files is said so.
+
+// Takes the next `size` bytes out of a pipe; -1: nobody reads any more.
+typedef int engine_pipe_fn(void *context, int pipe_fd, size_t size);
+
+struct engine_path {
+    char *name, *link_target; // last component; where a link leads, else ""
+    int64_t size, mtime_ns;
+    uint32_t mode; // as stat(2) has it
+};
+int engine_path_stat(struct engine *engine, const char *ref, const char *path, struct arena *arena, struct engine_path *out,
+                     const struct cancel *cancel, struct err *err);
+// A tar of it to `sink`, after `found` was told what it is. A failure after that leaves the tar without its end.
+typedef void engine_path_fn(void *context, const struct engine_path *path);
+int engine_archive_get(struct engine *engine, const char *ref, const char *path, engine_path_fn *found, engine_pipe_fn *sink, void *context,
+                       const struct cancel *cancel, struct err *err);
+struct engine_archive_put {
+    const char *path; // a folder
+    bool keep_kind; // a folder is not replaced by what is none, nor the other way
+    bool copy_owner; // all belongs to the container's user
+};
+int engine_archive_put(struct engine *engine, const char *ref, const struct engine_archive_put *put, int input_fd, const struct cancel *cancel,
+                       struct err *err);
+// The whole tree without volumes.
+int engine_export(struct engine *engine, const char *ref, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err);
+// [{"Path", "Kind"}] as Docker has it: 0 changed, 1 added, 2 deleted. A reference.
+int engine_changes(struct engine *engine, const char *ref, json_t **out, const struct cancel *cancel, struct err *err);
+
 // ---- networks -------------------------------------------------------------------------------------------------------
 
 struct engine_network {
@@ -248,10 +280,8 @@ int engine_exec_inspect(struct engine *engine, const char *exec_id, struct arena
 
 // ---- images ---------------------------------------------------------------------------------------------------------
 
-// docker save: an archive of the named images to `sink`, which takes the next `size` bytes out of a pipe each time (-1: nobody reads);
-// layers with the DiffIDs that they came with. What is not there is told before the first bytes; a failure after it leaves the archive without its end. not_implemented: a layer of a
+// docker save: an archive of the named images to `sink`; layers with the DiffIDs that they came with. What is not there is told before the first bytes; a failure after it leaves the archive without its end. not_implemented: a layer of a
 // driver that does not keep its exact tar.
-typedef int engine_pipe_fn(void *context, int pipe_fd, size_t size);
 int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
                 struct err *err);
 struct image_store *engine_images(struct engine *engine); // for image_get and image_list

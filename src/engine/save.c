@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "engine_private.h"
+#include "worker.h"
 
 enum { MESSAGE_LINES_MAX = 90, MESSAGE_FDS_MAX = 180, NAMES_MAX = 1000 };
 
@@ -250,17 +250,17 @@ static int start_worker(struct saving *saving, struct err *err)
     return process_spawn(path, -1, argv, envp, &io, &saving->process, err);
 }
 
-static int relay(const struct saving *saving, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
+int pipe_relay(int fd, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
 {
     for (;;) {
         int size;
-        if (cancel_wait(cancel, saving->output_fd, -1, err) < 0)
+        if (cancel_wait(cancel, fd, -1, err) < 0)
             return -1;
-        if (ioctl(saving->output_fd, FIONREAD, &size) < 0)
+        if (ioctl(fd, FIONREAD, &size) < 0)
             return err_errno(err, errno, "read the archive");
         if (size == 0)
             return 0; // readable without bytes: its end
-        if (sink(context, saving->output_fd, (size_t)size) < 0)
+        if (sink(context, fd, (size_t)size) < 0)
             return err_set(err, ERR_CANCELLED, "the client left");
     }
 }
@@ -292,7 +292,7 @@ int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn 
     if (start_worker(&saving, err) < 0 || order_all(&saving, names, err) < 0)
         return -1;
     fd_close(take_fd(&saving.order_fd));
-    if (relay(&saving, sink, context, cancel, err) < 0)
+    if (pipe_relay(saving.output_fd, sink, context, cancel, err) < 0)
         return -1;
     if (end_worker(&saving, err) == 0)
         return 0;

@@ -29,4 +29,7 @@ int worker_write_words(const struct worker *worker, const struct engine_login *l
 json_t *worker_progress(const json_t *part); // its progress in Docker's form; a reference
 void worker_tell(const struct worker *worker, json_t *object); // takes it
 
+// What comes out of a pipe goes to `sink` until its end.
+int pipe_relay(int fd, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err);
+
 #endif

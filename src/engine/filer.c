@@ -1,0 +1,228 @@
+#include "filer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+enum { MESSAGE_LINES_MAX = 48, MESSAGE_SIZE_MAX = 8192 }; // archive/worker.h
+
+void filer_done(struct filer *filer)
+{
+    process_done(&filer->process);
+    container_tree_done(filer->container, &filer->tree);
+    fd_close(filer->data_fd);
+    fd_close(filer->report_fd);
+    buf_done(&filer->report);
+}
+
+// ---- the order ------------------------------------------------------------------------------------------------------
+
+struct order {
+    int sock;
+    struct buf lines;
+    int fds[MESSAGE_LINES_MAX];
+    bool owned[MESSAGE_LINES_MAX];
+    size_t len;
+};
+
+static void drop_fds(struct order *order)
+{
+    for (size_t i = 0; i < order->len; i++)
+        if (order->owned[i])
+            fd_close(order->fds[i]);
+    order->len = 0;
+}
+
+static void order_done(struct order *order)
+{
+    drop_fds(order);
+    buf_done(&order->lines);
+    fd_close(order->sock);
+}
+
+static int send_order(struct order *order, struct err *err)
+{
+    ssize_t sent = order->len ? fd_send(order->sock, buf_text(&order->lines), order->lines.size, order->fds, order->len, err) : 0;
+    drop_fds(order);
+    buf_clear(&order->lines);
+    return sent < 0 ? -1 : 0;
+}
+
+static int add_line(struct order *order, const char *word, const char *target, int fd, bool owned, struct err *err)
+{
+    size_t size = strlen(word) + (target ? strlen(target) : 0) + 2;
+    bool full = order->len == MESSAGE_LINES_MAX || order->lines.size + size > MESSAGE_SIZE_MAX;
+    if (full && send_order(order, err) < 0) {
+        if (owned)
+            fd_close(fd);
+        return -1;
+    }
+    buf_addf(&order->lines, "%s%s%s\n", word, target ? " " : "", target ? target : "");
+    order->fds[order->len] = fd;
+    order->owned[order->len++] = owned;
+    return 0;
+}
+
+static size_t depth_of(const char *path)
+{
+    size_t depth = 0;
+    for (; *path; path++)
+        depth += *path == '/';
+    return depth;
+}
+
+// Parents before what lies in them.
+static int compare_depths(const void *a, const void *b)
+{
+    size_t one = depth_of((*(const struct engine_mount *const *)a)->destination), other = depth_of((*(const struct engine_mount *const *)b)->destination);
+    return one < other ? -1 : one > other;
+}
+
+static int add_mounts(const struct container *container, struct order *order, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    const struct engine_mount **mounts = arena_alloc(&arena, (container->mount_len + 1) * sizeof(*mounts));
+    for (size_t i = 0; i < container->mount_len; i++)
+        mounts[i] = &container->mounts[i];
+    if (container->mount_len > 1)
+        qsort(mounts, container->mount_len, sizeof(*mounts), compare_depths);
+    for (size_t i = 0; i < container->mount_len; i++) {
+        if (str_eq(mounts[i]->type, "tmpfs"))
+            continue; // the container's memory
+        int fd = open(mounts[i]->source, O_PATH | O_CLOEXEC);
+        if (fd < 0)
+            return err_errno(err, errno, "mount source %s", mounts[i]->source);
+        if (add_line(order, mounts[i]->rw ? "mount" : "mount-ro", mounts[i]->destination, fd, true, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static bool is_mounted(const struct container *container, const char *path)
+{
+    for (size_t i = 0; i < container->mount_len; i++)
+        if (str_eq(container->mounts[i].destination, path))
+            return true;
+    return false;
+}
+
+// As the last start left them; before the first one there are none.
+static int add_files(const struct container *container, struct order *order, struct err *err)
+{
+    static const char *const names[] = { "hostname", "hosts", "resolv.conf" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        _cleanup_free_ char *path = mem_printf("%s/files/%s", container->id, names[i]), *target = mem_printf("/etc/%s", names[i]);
+        int fd = is_mounted(container, target) ? -1 : openat(container->engine->containers_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && add_line(order, container->config.host_config.read_only_rootfs ? "mount-ro" : "mount", target, fd, true, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int give_order(struct filer *filer, const struct filer_wish *wish, struct order *order, struct err *err)
+{
+    const struct container_tree *tree = &filer->tree;
+    int ends[2];
+    if (add_line(order, "root", NULL, tree->root_fd, false, err) < 0 ||
+        (tree->upper_fd >= 0 && add_line(order, "upper", NULL, tree->upper_fd, false, err) < 0) ||
+        (tree->lower_fd >= 0 && add_line(order, "lower", NULL, tree->lower_fd, false, err) < 0) ||
+        (wish->input_fd >= 0 && add_line(order, "data", NULL, wish->input_fd, false, err) < 0))
+        return -1;
+    if (wish->mounts && (add_mounts(filer->container, order, err) < 0 || add_files(filer->container, order, err) < 0))
+        return -1;
+    if (wish->output) {
+        if (fd_pipe(ends, err) < 0)
+            return -1;
+        filer->data_fd = ends[0];
+        fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); // fewer switches between the two; 64 KiB where it is refused
+        if (add_line(order, "data", NULL, ends[1], true, err) < 0)
+            return -1;
+    }
+    return send_order(order, err);
+}
+
+// ---- the worker -----------------------------------------------------------------------------------------------------
+
+static int spawn(struct filer *filer, const char *const *arguments, int order_end, struct err *err)
+{
+    char *argv[FILER_ARGUMENTS_MAX + 2] = { (char *)"berth-archive" };
+    char *const envp[] = { NULL };
+    int report_fds[2];
+    for (size_t i = 0; arguments[i] && i < FILER_ARGUMENTS_MAX; i++)
+        argv[i + 1] = (char *)arguments[i];
+    if (fd_pipe(report_fds, err) < 0)
+        return -1;
+    filer->report_fd = report_fds[0];
+    _cleanup_close_ int report_end = report_fds[1];
+    const struct process_io io = { order_end, report_end, STDERR_FILENO, NULL, 0 };
+    _cleanup_free_ char *path = mem_printf("%s/berth-archive", filer->container->engine->program_dir);
+    return process_spawn(path, -1, argv, envp, &io, &filer->process, err);
+}
+
+int filer_start(struct filer *filer, const struct filer_wish *wish, const char *const *arguments, struct err *err)
+{
+    _cleanup_(order_done) struct order order = { .sock = -1, .lines = BUF_INIT(2 * MESSAGE_SIZE_MAX) };
+    int ends[2];
+    if (container_tree_open(filer->container, wish->tree, &filer->tree, err) < 0 || fd_socketpair(SOCK_SEQPACKET, ends, err) < 0)
+        return -1;
+    order.sock = ends[0];
+    _cleanup_close_ int order_end = ends[1];
+    return spawn(filer, arguments, order_end, err) < 0 ? -1 : give_order(filer, wish, &order, err);
+}
+
+// ---- its report -----------------------------------------------------------------------------------------------------
+
+static int read_some(struct filer *filer, const struct cancel *cancel, struct err *err)
+{
+    if (cancel_wait(cancel, filer->report_fd, -1, err) < 0)
+        return -1;
+    char *room = buf_reserve(&filer->report, 65536);
+    if (!room)
+        return err_set(err, ERR_INTERNAL, "the archive worker's report has a line without end");
+    ssize_t got;
+    do
+        got = read(filer->report_fd, room, 65536);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0)
+        return got < 0 ? err_errno(err, errno, "read the archive worker's report") : err_set(err, ERR_INTERNAL, "the archive worker failed");
+    buf_commit(&filer->report, (size_t)got);
+    return 0;
+}
+
+static int judge(json_t *object, json_t **line, struct err *err)
+{
+    const json_t *error = json_object_get(object, "error");
+    if (error) {
+        err_set(err, err_class_parse(json_get_text(error, "class", "internal")), "%s", json_get_text(error, "message", "the archive worker failed"));
+        if (err)
+            err->number = (int)json_get_int(error, "errno", 0);
+        return -1;
+    }
+    if (json_object_get(object, "done"))
+        return 0;
+    *line = json_incref(object);
+    return 1;
+}
+
+int filer_next(struct filer *filer, const struct cancel *cancel, json_t **line, struct err *err)
+{
+    _cleanup_json_ json_t *object = NULL;
+    char *newline;
+    while (!(newline = filer->report.size ? memchr(filer->report.data, '\n', filer->report.size) : NULL))
+        if (read_some(filer, cancel, err) < 0)
+            return -1;
+    size_t size = (size_t)(newline - filer->report.data);
+    if (json_parse(filer->report.data, size, &object, err) < 0)
+        return err_wrap(err, "the archive worker's report");
+    buf_consume(&filer->report, size + 1);
+    return judge(object, line, err);
+}
+
+int filer_end(struct filer *filer, const struct cancel *cancel, struct err *err)
+{
+    int more;
+    json_t *line;
+    while ((more = filer_next(filer, cancel, &line, err)) > 0)
+        json_decref(line);
+    return more;
+}

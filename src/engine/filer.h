@@ -1,0 +1,32 @@
+// One run of berth-archive (archive/worker.h) on a container's files (filer.c).
+#ifndef ENGINE_FILER_H
+#define ENGINE_FILER_H
+
+#include "tree.h"
+
+#define FILER_ARGUMENTS_MAX 6
+
+struct filer {
+    struct container *container; // borrowed
+    struct container_tree tree;
+    struct process process;
+    int data_fd; // what it writes; -1
+    int report_fd;
+    struct buf report; // not yet read lines
+};
+#define FILER_INIT(of_container) { .container = (of_container), .tree = TREE_INIT, .process = PROCESS_NONE, .data_fd = -1, .report_fd = -1, .report = BUF_INIT(1 << 20) }
+void filer_done(struct filer *filer); // also ends what still runs
+
+struct filer_wish {
+    struct tree_wish tree;
+    bool mounts; // volumes, binds and the container's own files are seen too
+    bool output; // filer->data_fd is what it writes
+    int input_fd; // what it reads, borrowed; -1
+};
+// `arguments` are those of its command line behind its name, NULL-terminated.
+int filer_start(struct filer *filer, const struct filer_wish *wish, const char *const *arguments, struct err *err);
+// The next line that is not the last: 1; 0 when it has done all; -1 with what it says went wrong. *line is a reference.
+int filer_next(struct filer *filer, const struct cancel *cancel, json_t **line, struct err *err);
+int filer_end(struct filer *filer, const struct cancel *cancel, struct err *err); // reads to the end
+
+#endif

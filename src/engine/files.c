@@ -1,0 +1,131 @@
+// A container's files for its clients: docker cp, export and diff. The daemon opens the tree and names it; a jailed worker resolves the
+// client's paths, reads and writes.
+#include <errno.h>
+
+#include "filer.h"
+#include "inflate.h"
+#include "worker.h"
+
+// Docker's word for what is not there.
+static int name_missing(const char *ref, const char *path, struct err *err)
+{
+    if (err && err->class == ERR_NOT_FOUND && err->number == ENOENT)
+        return err_set(err, ERR_NOT_FOUND, "Could not find the file %s in container %s", path, ref);
+    return -1;
+}
+
+static int read_stat(struct filer *filer, const struct cancel *cancel, struct arena *arena, struct engine_path *out, struct err *err)
+{
+    _cleanup_json_ json_t *line = NULL;
+    int more = filer_next(filer, cancel, &line, err);
+    const json_t *stat = more > 0 ? json_object_get(line, "stat") : NULL;
+    if (!stat)
+        return more < 0 ? -1 : err_set(err, ERR_INTERNAL, "the archive worker gave no answer");
+    *out = (struct engine_path){ .name = arena_strdup(arena, json_get_text(stat, "name", "")), .size = json_get_int(stat, "size", 0),
+                                 .mode = (uint32_t)json_get_int(stat, "mode", 0), .mtime_ns = json_get_int(stat, "mtime_ns", 0),
+                                 .link_target = arena_strdup(arena, json_get_text(stat, "link_target", "")) };
+    return 0;
+}
+
+int engine_path_stat(struct engine *engine, const char *ref, const char *path, struct arena *arena, struct engine_path *out,
+                     const struct cancel *cancel, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
+    const struct filer_wish wish = { .mounts = true, .input_fd = -1 };
+    const char *const arguments[] = { "stat", "--", path, NULL };
+    if (filer_start(&filer, &wish, arguments, err) < 0)
+        return -1;
+    return read_stat(&filer, cancel, arena, out, err) < 0 ? name_missing(ref, path, err) : 0;
+}
+
+int engine_archive_get(struct engine *engine, const char *ref, const char *path, engine_path_fn *found, engine_pipe_fn *sink, void *context,
+                       const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    struct engine_path stat;
+    if (!container)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
+    const struct filer_wish wish = { .mounts = true, .output = true, .input_fd = -1 };
+    const char *const arguments[] = { "get", "--", path, NULL };
+    if (filer_start(&filer, &wish, arguments, err) < 0)
+        return -1;
+    if (read_stat(&filer, cancel, &arena, &stat, err) < 0)
+        return name_missing(ref, path, err);
+    event_container(container, "archive-path", NULL);
+    found(context, &stat);
+    return pipe_relay(filer.data_fd, sink, context, cancel, err) < 0 ? -1 : filer_end(&filer, cancel, err);
+}
+
+int engine_export(struct engine *engine, const char *ref, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
+    const struct filer_wish wish = { .output = true, .input_fd = -1 };
+    const char *const arguments[] = { "export", NULL };
+    if (filer_start(&filer, &wish, arguments, err) < 0 || pipe_relay(filer.data_fd, sink, context, cancel, err) < 0 ||
+        filer_end(&filer, cancel, err) < 0)
+        return -1;
+    event_container(container, "export", NULL);
+    return 0;
+}
+
+int engine_archive_put(struct engine *engine, const char *ref, const struct engine_archive_put *put, int input_fd, const struct cancel *cancel,
+                       struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    _cleanup_(inflate_done) struct inflate inflate = INFLATE_INIT(engine);
+    if (inflate_start(&inflate, input_fd, cancel, err) < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
+    const struct filer_wish wish = { .tree = { .write = true }, .mounts = true, .input_fd = inflate.fd >= 0 ? inflate.fd : input_fd };
+    const char *user = put->copy_owner ? container->config.process.user : NULL;
+    const char *arguments[FILER_ARGUMENTS_MAX + 1] = { "put" };
+    size_t len = 1;
+    if (put->keep_kind)
+        arguments[len++] = "--keep-kind";
+    if (!str_empty(user)) {
+        arguments[len++] = "--owner";
+        arguments[len++] = user;
+    }
+    arguments[len++] = "--";
+    arguments[len++] = put->path;
+    if (filer_start(&filer, &wish, arguments, err) < 0)
+        return -1;
+    if (filer_end(&filer, cancel, err) < 0)
+        return name_missing(ref, put->path, err);
+    event_container(container, "extract-to-dir", NULL);
+    return 0;
+}
+
+int engine_changes(struct engine *engine, const char *ref, json_t **out, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    _cleanup_json_ json_t *changes = json_array();
+    json_t *line;
+    int more;
+    if (!container)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
+    const struct filer_wish wish = { .tree = { .layers = true }, .input_fd = -1 };
+    const char *const arguments[] = { "changes", NULL };
+    if (filer_start(&filer, &wish, arguments, err) < 0)
+        return -1;
+    while ((more = filer_next(&filer, cancel, &line, err)) > 0) {
+        const json_t *change = json_object_get(line, "change");
+        json_array_append_new(changes, json_pack("{s:s, s:I}", "Path", json_get_text(change, "path", ""), "Kind",
+                                                 (json_int_t)json_get_int(change, "kind", 0)));
+        json_decref(line);
+    }
+    if (more == 0)
+        *out = json_incref(changes);
+    return more;
+}
