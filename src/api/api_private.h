@@ -164,7 +164,7 @@ struct engine_login registry_login(const json_t *auth); // its texts are the obj
 api_handler handle_system_ping, handle_system_version, handle_system_info, handle_system_events;
 api_handler handle_container_list, handle_container_create, handle_container_inspect, handle_container_start,
     handle_container_stop, handle_container_restart, handle_container_kill, handle_container_pause,
-    handle_container_unpause, handle_container_remove, handle_container_rename, handle_container_resize,
+    handle_container_unpause, handle_container_remove, handle_container_rename, handle_container_resize, handle_container_update,
     handle_container_wait, handle_container_attach, handle_container_logs;
 api_handler handle_exec_create, handle_exec_start, handle_exec_resize, handle_exec_inspect;
 api_handler handle_image_list, handle_image_inspect, handle_image_history, handle_image_create, handle_image_load, handle_image_save,

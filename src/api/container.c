@@ -236,6 +236,22 @@ int handle_container_rename(struct call *call, struct err *err)
     return engine_rename(call->engine, call->values[0], name, err) < 0 ? -1 : reply_empty(call, 204);
 }
 
+int handle_container_update(struct call *call, struct err *err)
+{
+    _cleanup_json_ json_t *body = NULL;
+    struct update_request request;
+    struct strv warnings = { 0 };
+    if (body_json(call, &body, err) < 0 || json_decode(&update_request_table, body, &request, call->arena, NULL, err) < 0)
+        return -1;
+    if (call->version < 40)
+        request.pids_limit_raw = NULL;
+    if (request.pids_limit_raw && !json_is_null(request.pids_limit_raw) && !json_is_integer(request.pids_limit_raw))
+        return err_set(err, ERR_INVALID_ARGUMENT, "PidsLimit: expected integer");
+    if (engine_update(call->engine, call->values[0], &request, call->arena, &warnings, err) < 0)
+        return -1;
+    return reply_json(call, 200, json_pack("{s:o}", "Warnings", shape_texts_or_null(&warnings)));
+}
+
 int handle_container_resize(struct call *call, struct err *err)
 {
     int64_t height, width;

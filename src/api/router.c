@@ -30,7 +30,7 @@ const struct route api_routes[] = {
     SERVED("POST", "/containers/{id}/stop", handle_container_stop),
     SERVED("POST", "/containers/{id}/restart", handle_container_restart),
     SERVED("POST", "/containers/{id}/kill", handle_container_kill),
-    LATER("POST", "/containers/{id}/update"),
+    SERVED("POST", "/containers/{id}/update", handle_container_update, .since = 22),
     SERVED("POST", "/containers/{id}/rename", handle_container_rename),
     SERVED("POST", "/containers/{id}/pause", handle_container_pause),
     SERVED("POST", "/containers/{id}/unpause", handle_container_unpause),

@@ -88,7 +88,7 @@ static int check_cpus(const char *asked, const char *online_file, const char *fi
 
 enum { MEMORY_MIN = 6 << 20 }; // below it no process starts
 
-static int check_limits(const struct host_config *host, struct err *err)
+int check_limits(const struct host_config *host, bool update, struct err *err)
 {
     int cpus = get_nprocs();
     if (host->memory < 0 || host->memory_reservation < 0)
@@ -99,7 +99,7 @@ static int check_limits(const struct host_config *host, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "Minimum memory reservation allowed is 6MB");
     if (host->memory_swap < -1)
         return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.MemorySwap: must be -1 or more");
-    if (host->memory_swap > 0 && host->memory == 0)
+    if (host->memory_swap > 0 && host->memory == 0 && !update)
         return err_set(err, ERR_INVALID_ARGUMENT, "You should always set the Memory limit when using Memoryswap limit, see usage");
     if (host->memory_swap > 0 && host->memory_swap < host->memory)
         return err_set(err, ERR_INVALID_ARGUMENT,
@@ -220,7 +220,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
     if (host->auto_remove && !str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no"))
         return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
     if (check_cgroupns(host->cgroupns_mode, err) < 0 || check_log(&host->log_config, err) < 0 ||
-        check_limits(host, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
+        check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;
     return 0;

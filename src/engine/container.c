@@ -69,6 +69,8 @@ UNCHECKED void container_unref(struct container *container)
     json_decref(container->body);
     fd_close(container->netns_fd);
     fd_close(container->tap_fd);
+    free(container->updated_cpus);
+    free(container->updated_mems);
     free(container->accel);
     free(container->kernel);
     free(container->ports);

@@ -110,7 +110,7 @@ static const struct json_field host_config_fields[] = {
     ROW("Memory", JSON_INT, host_config, memory),
     ROW("NanoCpus", JSON_INT, host_config, nano_cpus),
     JSON_REFUSED("CgroupParent"),
-    JSON_REFUSED("BlkioWeight"),
+    ROW("BlkioWeight", JSON_INT, host_config, blkio_weight),
     JSON_REFUSED("BlkioWeightDevice"),
     JSON_REFUSED("BlkioDeviceReadBps"),
     JSON_REFUSED("BlkioDeviceWriteBps"),
@@ -143,6 +143,44 @@ static const struct json_field host_config_fields[] = {
     ROW("Init", JSON_RAW, host_config, init_raw),
 };
 const struct json_table host_config_table = JSON_TABLE(struct host_config, host_config_fields);
+
+#define UPDATE_ROW(field_name, field_kind, member, ...) ROW(field_name, field_kind, update_request, limits.member, ##__VA_ARGS__)
+
+static const struct json_field update_request_fields[] = {
+    UPDATE_ROW("CpuShares", JSON_INT, cpu_shares),
+    UPDATE_ROW("Memory", JSON_INT, memory),
+    UPDATE_ROW("NanoCpus", JSON_INT, nano_cpus),
+    JSON_REFUSED("CgroupParent"),
+    UPDATE_ROW("BlkioWeight", JSON_INT, blkio_weight),
+    JSON_REFUSED("BlkioWeightDevice"),
+    JSON_REFUSED("BlkioDeviceReadBps"),
+    JSON_REFUSED("BlkioDeviceWriteBps"),
+    JSON_REFUSED("BlkioDeviceReadIOps"),
+    JSON_REFUSED("BlkioDeviceWriteIOps"),
+    UPDATE_ROW("CpuPeriod", JSON_INT, cpu_period),
+    UPDATE_ROW("CpuQuota", JSON_INT, cpu_quota),
+    JSON_REFUSED("CpuRealtimePeriod"),
+    JSON_REFUSED("CpuRealtimeRuntime"),
+    UPDATE_ROW("CpusetCpus", JSON_TEXT, cpuset_cpus),
+    UPDATE_ROW("CpusetMems", JSON_TEXT, cpuset_mems),
+    JSON_REFUSED("Devices"),
+    JSON_REFUSED("DeviceCgroupRules"),
+    JSON_REFUSED("DeviceRequests"),
+    JSON_KNOWN("KernelMemory"),
+    JSON_REFUSED("KernelMemoryTCP"),
+    UPDATE_ROW("MemoryReservation", JSON_INT, memory_reservation),
+    UPDATE_ROW("MemorySwap", JSON_INT, memory_swap),
+    JSON_REFUSED("MemorySwappiness", .flags = JSON_NOOP_MINUS_ONE),
+    JSON_REFUSED("OomKillDisable"),
+    ROW("PidsLimit", JSON_RAW, update_request, pids_limit_raw),
+    JSON_REFUSED("Ulimits"),
+    JSON_REFUSED("CpuCount"),
+    JSON_REFUSED("CpuPercent"),
+    JSON_REFUSED("IOMaximumIOps"),
+    JSON_REFUSED("IOMaximumBandwidth"),
+    UPDATE_ROW("RestartPolicy", JSON_STRUCT, restart_policy, .sub = &restart_policy_table),
+};
+const struct json_table update_request_table = JSON_TABLE(struct update_request, update_request_fields);
 
 static const struct json_field endpoint_request_fields[] = {
     JSON_REFUSED("IPAMConfig"),

@@ -45,7 +45,7 @@ struct host_config {
     int64_t nano_cpus; // 1e9 per CPU
     int64_t cpu_shares, cpu_period, cpu_quota;
     char *cpuset_cpus, *cpuset_mems;
-    int64_t pids_limit;
+    int64_t pids_limit, blkio_weight;
     int64_t shm_size;
     struct log_config log_config;
     struct restart_policy restart_policy;
@@ -61,6 +61,12 @@ struct host_config {
     char *isolation; // "" "default" "container" "vm"
     bool privileged; // behind the VM wall: root of the guest
     char *cgroupns_mode; // "" "private" "host"
+};
+
+// What `docker update` may say; the members of `limits` that it can't are zero.
+struct update_request {
+    struct host_config limits;
+    json_t *pids_limit_raw; // absent or null: as it is
 };
 
 struct mount_request {
@@ -97,7 +103,7 @@ struct container_config {
 };
 
 extern const struct json_table container_config_table; // the create body, whole
-extern const struct json_table host_config_table;
+extern const struct json_table host_config_table, update_request_table;
 extern const struct json_table port_binding_table, mount_request_table, endpoint_request_table;
 extern const struct json_table log_config_table, restart_policy_table, ulimit_table;
 

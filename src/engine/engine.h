@@ -81,6 +81,10 @@ int engine_restart(struct engine *engine, const char *ref, const char *signal, i
 int engine_kill(struct engine *engine, const char *ref, const char *signal, struct err *err);
 int engine_pause(struct engine *engine, const char *ref, bool pause, struct err *err);
 int engine_remove(struct engine *engine, const char *ref, bool force, bool volumes, struct err *err);
+// Limits and restart policy of a container, whether it runs or not; warnings are arena memory. invalid_argument, conflict and
+// not_implemented (what a machine that runs can't change) leave it as it was.
+int engine_update(struct engine *engine, const char *ref, const struct update_request *request, struct arena *arena,
+                  struct strv *warnings, struct err *err);
 int engine_rename(struct engine *engine, const char *ref, const char *name, struct err *err);
 int engine_resize(struct engine *engine, const char *ref, int64_t height, int64_t width, struct err *err);
 

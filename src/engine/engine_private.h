@@ -79,7 +79,8 @@ struct container {
     struct engine *engine;
     atomic_uint refs;
 
-    // Set once, before the container is visible; lives in `arena`.
+    // Set once, before the container is visible; lives in `arena`. But for what update.c names: that, and the body with it, is
+    // written with container_begin() and the lock, and read with either.
     struct arena arena;
     char id[65];
     int64_t created_ns;
@@ -88,6 +89,8 @@ struct container {
     char *image_id, *image_name;
     struct engine_mount *mounts; // resolved: absolute sources
     size_t mount_len;
+
+    char *updated_cpus, *updated_mems; // malloc'ed: cpusets that an update brought
 
     char *name; // malloc'ed; guarded by engine->list_lock
     bool hidden; // holds its name but is still being made: nobody finds it; guarded by engine->list_lock
@@ -143,7 +146,7 @@ struct pool {
 
 // Which limits this kernel can hold, as `docker info` says it.
 struct host_features {
-    bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids;
+    bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids, io_weight;
 };
 
 #define EVENT_RING 256
@@ -243,6 +246,7 @@ extern const char *const engine_migrations[];
 extern const size_t engine_migration_len;
 int record_insert(struct container *container, const char *name, struct err *err);
 int record_save_state(struct container *container, struct err *err); // needs container_begin(): nobody else writes it
+int record_save_body(struct container *container, struct err *err); // after an update
 void record_note_state(struct container *container); // the same where only the log can be told of a failure
 void record_note_health(struct container *container);
 int record_rename(struct container *container, const char *name, struct err *err);
@@ -255,6 +259,7 @@ int record_daemon_id(struct store *store, char id[9], int64_t *created_ns, struc
 // ---- what a client may say (checks.c) -------------------------------------------------------------------------------
 
 int check_config(const struct container_config *config, struct err *err);
+int check_limits(const struct host_config *host, bool update, struct err *err); // an update may name a swap alone
 int check_process(const struct oci_image_process *process, struct err *err); // after the image's was merged in
 int check_ports(const struct host_config *host, struct err *err); // ports.c
 int check_names(const struct host_config *host, struct err *err); // names.c
@@ -334,6 +339,7 @@ void container_declare_ended(struct container *container, int64_t exit_code, int
 // ---- restart policies (restart.c) -----------------------------------------------------------------------------------
 
 int restart_check(const struct restart_policy *policy, struct err *err);
+const char *restart_word(const char *name); // the same word for ever; NULL for one that is none
 // At the end of a run: whether it is to be started again, and then the time until that.
 bool restart_due(struct container *container, int64_t exit_code, int64_t lived_ns) REQUIRES(container->lock);
 void restart_schedule(struct container *container) EXCLUDES(container->lock);

@@ -57,6 +57,8 @@ void features_probe(const struct cgroup_layout *layout, struct host_features *ou
         .cpu_quota = cpu && (v2 || v1_has(layout, "cpu", "cpu.cfs_quota_us")),
         .cpuset = cgroup_layout_has(layout, "cpuset"),
         .pids = cgroup_layout_has(layout, "pids"),
+        .io_weight = v2 ? cgroup_layout_has(layout, "io")
+                        : v1_has(layout, "blkio", "blkio.weight") || v1_has(layout, "blkio", "blkio.bfq.weight"),
     };
 }
 
@@ -152,10 +154,14 @@ int features_check(const struct host_features *features, const struct host_confi
           "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded." },
         { !str_empty(host->cpuset_cpus) || !str_empty(host->cpuset_mems), features->cpuset,
           "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded." },
+        { host->blkio_weight > 0, features->io_weight,
+          "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded." },
     };
     if (host->nano_cpus > 0 && !features->cpu_quota)
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted");
+    if (host->blkio_weight > 0 && features->io_weight && (host->blkio_weight < 10 || host->blkio_weight > 1000))
+        return err_set(err, ERR_INVALID_ARGUMENT, "Range of blkio weight is from 10 to 1000");
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].asked && !table[i].held)
             strv_push_arena(warnings, arena, table[i].text);

@@ -110,9 +110,11 @@ static int copy_config(struct container *container, struct arena *arena, struct 
 {
     struct container_config *config = arena_alloc(arena, sizeof(*config));
     _cleanup_json_ json_t *process = json_encode(&oci_image_process_table, &container->config.process);
+    mutex_lock(&container->lock);
     _cleanup_free_ char *text = json_text(container->body);
-    if (json_decode(&container_config_table, container->body, config, arena, NULL, err) < 0 ||
-        json_decode(&oci_image_process_table, process, &config->process, arena, NULL, err) < 0)
+    int decoded = json_decode(&container_config_table, container->body, config, arena, NULL, err);
+    mutex_unlock(&container->lock);
+    if (decoded < 0 || json_decode(&oci_image_process_table, process, &config->process, arena, NULL, err) < 0)
         return -1;
     config->hostname = arena_strdup(arena, container->config.hostname);
     config->host_config.network_mode = arena_strdup(arena, container->config.host_config.network_mode);
@@ -130,9 +132,9 @@ static void copy_machine(struct container *container, struct arena *arena, struc
     struct vm_size size = { 0 };
     if (!vm_wanted(&container->config.host_config))
         return;
-    vm_size(&container->config.host_config, &size, NULL); // it was checked at create
     out->machine = arena_alloc(arena, sizeof(*out->machine));
     mutex_lock(&container->lock);
+    vm_size(&container->config.host_config, &size, NULL); // it was checked at create
     *out->machine = (struct engine_machine){ .accel = arena_strdup(arena, container->accel ? container->accel : ""),
                                              .kernel = arena_strdup(arena, container->kernel ? container->kernel : ""),
                                              .vcpus = size.vcpus, .memory_size = size.memory_size };

@@ -92,4 +92,5 @@ void limits_from_config(const struct host_config *host, struct oci_resources *ou
     out->cpuset_cpus = host->cpuset_cpus;
     out->cpuset_mems = host->cpuset_mems;
     out->pids_limit = host->pids_limit;
+    out->io_weight = host->blkio_weight;
 }

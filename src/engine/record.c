@@ -1,6 +1,6 @@
 // Containers in the store: one row each, written in the transaction of the verb that changes it.
 //
-// `body` is the create request as it came, `effective` the image's settings merged in (so that a container outlives its
+// `body` is the create request as it came, with what updates changed, `effective` the image's settings merged in (so that a container outlives its
 // image's record), `mounts` the resolved mounts, `state` what the last run was, `health` what its checks have found.
 #include "engine_private.h"
 
@@ -117,6 +117,18 @@ int record_save_state(struct container *container, struct err *err)
         return -1;
     return in_transaction(
         store, store_exec(store, err, "UPDATE containers SET state = ? WHERE id = ?", "tt", state, container->id), err);
+}
+
+int record_save_body(struct container *container, struct err *err)
+{
+    struct store *store = container->engine->store;
+    mutex_lock(&container->lock);
+    _cleanup_free_ char *body = json_text(container->body);
+    mutex_unlock(&container->lock);
+    if (store_begin(store, err) < 0)
+        return -1;
+    return in_transaction(
+        store, store_exec(store, err, "UPDATE containers SET body = ? WHERE id = ?", "tt", body, container->id), err);
 }
 
 void record_note_state(struct container *container)

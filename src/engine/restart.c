@@ -25,6 +25,12 @@ static enum policy policy_of(const char *name)
     return str_empty(name) ? POLICY_NO : POLICY_LEN;
 }
 
+const char *restart_word(const char *name)
+{
+    enum policy kind = policy_of(name);
+    return kind == POLICY_LEN ? NULL : policy_words[kind];
+}
+
 int restart_check(const struct restart_policy *policy, struct err *err)
 {
     enum policy kind = policy_of(policy->name);

@@ -150,6 +150,7 @@ static void leave_to_host(struct oci_resources *resources)
 {
     resources->cpu_shares = resources->cpu_quota = resources->cpu_period = 0;
     resources->cpuset_cpus = resources->cpuset_mems = NULL;
+    resources->io_weight = 0;
 }
 
 int vm_complete(struct container *container, struct arena *arena, struct task_document *out, struct err *err)

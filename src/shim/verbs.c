@@ -499,6 +499,22 @@ static int verb_root(struct request *request, struct err *err)
     return check_running(request->shim, err) < 0 ? -1 : request->shim->wall->root(request, err);
 }
 
+// Of the group on the host, whichever wall stands in it. What it has no word for stays as it is.
+static int verb_update(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct oci_resources resources;
+    struct cgroup_limits limits;
+    if (json_decode(&oci_resources_table, json_object_get(request->payload, "resources"), &resources, &request->arena, NULL, err) < 0)
+        return err_wrap(err, "resources");
+    if (!shim->init || !unit_is_live(shim->init))
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    if (!shim->cgroup)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "limits need a control group");
+    task_limits(&resources, &request->arena, &limits);
+    return cgroup_limit(shim->cgroup, &limits, NULL, err);
+}
+
 // The state that the event told is visible in the API now: whoever waits for the stream's end may see it.
 static int verb_event_ack(struct request *request, struct err *err)
 {
@@ -537,6 +553,7 @@ static const struct verb verbs[] = {
     { "pause", verb_pause, false },
     { "resume", verb_resume, false },
     { "root", verb_root, false },
+    { "update", verb_update, false },
     { "event_ack", verb_event_ack, true },
 };
 

@@ -138,11 +138,17 @@ static const struct json_field pids_fields[] = {
 };
 static const struct json_table pids_table = PART_TABLE(pids_limit, pids_limit, pids_fields);
 
+static const struct json_field block_io_fields[] = {
+    PART_ROW(io_weight, "weight", JSON_INT, io_weight),
+};
+static const struct json_table block_io_table = PART_TABLE(io_weight, io_weight, block_io_fields);
+
 static const struct json_field resources_fields[] = {
     ROW("devices", JSON_LIST, oci_resources, devices, .sub = &device_rule_table),
     ROW("memory", JSON_STRUCT, oci_resources, memory_limit, .sub = &memory_table),
     ROW("cpu", JSON_STRUCT, oci_resources, cpu_shares, .sub = &cpu_table),
     ROW("pids", JSON_STRUCT, oci_resources, pids_limit, .sub = &pids_table),
+    ROW("blockIO", JSON_STRUCT, oci_resources, io_weight, .sub = &block_io_table),
 };
 const struct json_table oci_resources_table = JSON_TABLE(struct oci_resources, resources_fields);
 

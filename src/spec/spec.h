@@ -103,6 +103,7 @@ struct oci_resources {
     int64_t cpu_period; // microseconds
     char *cpuset_cpus, *cpuset_mems;
     int64_t pids_limit; // -1 unlimited
+    int64_t io_weight; // 10 to 1000
 };
 
 // The rest of linux.resources, read from the same object by a table of its own. A json_t is an integer or absent.

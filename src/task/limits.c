@@ -28,6 +28,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
                                    .cpu_period = from->cpu_period,
                                    .cpuset_cpus = from->cpuset_cpus,
                                    .cpuset_mems = from->cpuset_mems,
-                                   .pids_limit = from->pids_limit };
+                                   .pids_limit = from->pids_limit,
+                                   .io_weight = from->io_weight };
     fill_devices(&from->devices, arena, out);
 }

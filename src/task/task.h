@@ -132,9 +132,10 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   attach       exec_id, attach: [task_attach]
 //   pause, resume
 //   root                                                           (container) descriptor: a detached mount of its root, without other mounts
+//   update       resources: oci_resources, of the host's cgroup
 //   event_ack    seq                                                 (no response frame)
 //
-// Not yet: update stats pids changes archive_* nic_* port_* mount_* file_put snapshot restore migrate_*.
+// Not yet: stats pids nic_* port_* mount_* file_put snapshot restore migrate_*.
 
 // A client's hijacked socket, handed to the shim for good.
 struct task_attach {
