@@ -173,7 +173,8 @@ api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
 api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove;
 api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune, handle_build_prune,
     handle_system_usage, handle_container_stats, handle_container_top;
-api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export;
+api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
+    handle_container_commit;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_inspect;
 

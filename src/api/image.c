@@ -106,6 +106,19 @@ static json_t *shape_step(const struct oci_history *step, int64_t size)
                      shape_text(step->comment));
 }
 
+// The newest step is the image; those behind it are the images that it was committed on, as far as they are known here.
+static void name_steps(struct call *call, const struct image *image, json_t *rows)
+{
+    struct image step = *image;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        json_t *row = json_array_get(rows, i);
+        json_object_set_new(row, "Id", json_string(step.id));
+        json_object_set_new(row, "Tags", shape_texts_or_null(&step.tags));
+        if (!step.parent || image_get(engine_images(call->engine), step.parent, call->arena, &step, NULL) < 0)
+            return;
+    }
+}
+
 // The configuration's history, newest first; it is empty where the image's maker wrote none. Each step that is not empty
 // made the next layer. Steps below the first have no image of their own.
 int handle_image_history(struct call *call, struct err *err)
@@ -124,11 +137,7 @@ int handle_image_history(struct call *call, struct err *err)
         const struct oci_history *step = json_list_at(history, &oci_history_table, i);
         json_array_append_new(rows, shape_step(step, step->empty_layer ? 0 : image.layer_sizes[--layer]));
     }
-    json_t *top = json_array_get(rows, 0);
-    if (top) {
-        json_object_set_new(top, "Id", json_string(image.id));
-        json_object_set_new(top, "Tags", shape_texts_or_null(&image.tags));
-    }
+    name_steps(call, &image, rows);
     return reply_json(call, 200, rows);
 }
 

@@ -63,7 +63,7 @@ const struct route api_routes[] = {
     SERVED("POST", "/images/{name...}/push", handle_image_push),
     SERVED("POST", "/images/{name...}/tag", handle_image_tag),
     SERVED("DELETE", "/images/{name...}", handle_image_delete),
-    LATER("POST", "/commit"),
+    SERVED("POST", "/commit", handle_container_commit),
 
     LATER("POST", "/build"),
     SERVED("POST", "/build/prune", handle_build_prune, .since = 31),

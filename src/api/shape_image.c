@@ -26,7 +26,7 @@ json_t *shape_image(const struct image *image, const char *driver, int version)
 {
     const struct oci_image_config *config = &image->config;
     json_t *object = json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "Id", image->id, "RepoTags",
-                               shape_texts(&image->tags), "RepoDigests", shape_texts(&image->digests), "Parent", "",
+                               shape_texts(&image->tags), "RepoDigests", shape_texts(&image->digests), "Parent", image->parent ? image->parent : "",
                                "Comment", shape_text(config->comment), "Created",
                                str_empty(config->created) ? shape_time(0) : shape_text(config->created),
                                "DockerVersion", shape_text(config->docker_version), "Author",
@@ -53,7 +53,7 @@ static json_t *shape_names(const struct strv *names, int version, const char *pl
 json_t *shape_image_row(const struct image *image, int version)
 {
     const struct kvs *labels = &image->config.config.labels;
-    json_t *row = json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:o, s:i}", "Id", image->id, "ParentId", "",
+    json_t *row = json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:o, s:i}", "Id", image->id, "ParentId", image->parent ? image->parent : "",
                             "RepoTags", shape_names(&image->tags, version, "<none>:<none>"), "RepoDigests",
                             shape_names(&image->digests, version, "<none>@<none>"), "Created",
                             (json_int_t)(image->created_ns / NS_PER_S), "Size", (json_int_t)image->size, "SharedSize",

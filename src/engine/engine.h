@@ -236,6 +236,16 @@ int engine_export(struct engine *engine, const char *ref, engine_pipe_fn *sink, 
 // [{"Path", "Kind"}] as Docker has it: 0 changed, 1 added, 2 deleted. A reference.
 int engine_changes(struct engine *engine, const char *ref, json_t **out, const struct cancel *cancel, struct err *err);
 
+// A new image of what the container wrote, on the image that it was made of; it is paused meanwhile when asked for. *id is arena memory.
+struct engine_commit {
+    const char *reference, *author, *comment; // reference may be NULL, the others ""
+    struct strv changes; // Dockerfile instructions
+    json_t *body; // a client's configuration, which comes before the container's; NULL
+    bool pause;
+};
+int engine_commit(struct engine *engine, const char *ref, const struct engine_commit *wish, struct arena *arena, char **id,
+                  const struct cancel *cancel, struct err *err);
+
 // ---- networks -------------------------------------------------------------------------------------------------------
 
 struct engine_network {

@@ -89,7 +89,7 @@ static int take_image(struct worker *worker, json_t *form, struct err *err)
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct image_staged staged;
     char *id;
-    if (json_decode(&image_staged_table, form, &staged, &arena, NULL, err) < 0 ||
+    if (json_decode(&image_staged_table, form, &staged, &arena, NULL, err) < 0 || (worker->ready && worker->ready(worker, &staged, err) < 0) ||
         image_commit_staged(worker->engine->images, worker->staging, &staged, &arena, &id, err) < 0)
         return -1;
     worker->image_len++;

@@ -15,6 +15,8 @@ struct worker {
     // Called for each image that was taken over, and for each line that is neither an image nor an error.
     int (*told)(struct worker *worker, const struct image_staged *staged, const char *id, struct arena *arena, struct err *err);
     int (*line)(struct worker *worker, json_t *object, struct err *err); // NULL: none is of interest
+    // Before an image is taken over; NULL: nothing stands against it.
+    int (*ready)(struct worker *worker, struct image_staged *staged, struct err *err);
     int (*started)(struct worker *worker, struct err *err); // NULL: nothing to do once it runs
     size_t image_len;
     size_t known_len; // layers that it was told to leave out

@@ -303,6 +303,9 @@ static int insert_records(struct commit *commit, struct err *err)
     } else if (store_exec(store, err, "UPDATE images SET hidden = 0 WHERE id = ?", "t", id) < 0) {
         return -1;
     }
+    if (commit->staged->parent && store_exec(store, err, "INSERT INTO image_parents(image_id, parent_id) VALUES(?, ?) ON CONFLICT DO NOTHING", "tt",
+                                             id, commit->staged->parent) < 0)
+        return -1;
     for (size_t i = 0; i < commit->staged->references.len; i++)
         if (image_put_reference(commit->images, &commit->refs[i], id, err) < 0)
             return -1;

@@ -53,6 +53,7 @@ struct image {
     int64_t size; // bytes of all layers
     int64_t created_ns;
     int64_t tagged_ns; // last tag time, 0 when never
+    char *parent; // the image that it was committed on, as long as that is there; NULL
     struct strv tags; // familiar: "debian:bookworm"
     struct strv digests; // familiar: "debian@sha256:..."
     struct oci_image_config config;
@@ -112,6 +113,7 @@ struct image_staged {
     struct strv references; // as the archive says them; normalised here
     struct json_list layers; // struct image_staged_layer, bottom first
     struct image_manifest *manifest; // NULL: it comes from no registry
+    const char *parent; // the image that it was made from, as the daemon knows; NULL: none. No worker's word
 };
 extern const struct json_table image_staged_table;
 

@@ -24,6 +24,8 @@ const char *const image_migrations[] = {
     // What registries have of an image: its manifest there, byte for byte. It names the blobs of the image's layers.
     ("CREATE TABLE image_manifests(image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, repository TEXT NOT NULL,"
      " digest TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(image_id, repository, digest));"),
+    // What an image was made from, here. The other one may go: then nobody asks for it any more.
+    ("CREATE TABLE image_parents(image_id TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE, parent_id TEXT NOT NULL);"),
 };
 const size_t image_migration_len = ARRAY_LEN(image_migrations);
 
@@ -310,6 +312,8 @@ static int load_rows(struct image_store *images, char *id, struct arena *arena, 
                     "SELECT chain_id, size FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
                     " WHERE image_id = ? ORDER BY position",
                     "t", id) < 0 ||
+        find_one(images, "SELECT parent_id FROM image_parents JOIN images ON images.id = parent_id WHERE image_id = ? AND hidden = 0", id, arena,
+                 &out->parent, err) < 0 ||
         image_references_of(images, id, arena, &references, err) < 0)
         return -1;
     for (size_t i = 0; i < references.len; i++)

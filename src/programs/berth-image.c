@@ -3,6 +3,7 @@
 //
 //     berth-image load
 //     berth-image import [--reference R] [--message M] [--platform P] [--change C]...
+//     berth-image commit [--reference R] [--change C]...
 //     berth-image save
 //     berth-image inflate
 //     berth-image fetch [--platform P] REFERENCE
@@ -45,6 +46,12 @@ static int run_load(struct job *job, struct err *err)
 static int run_import(struct job *job, struct err *err)
 {
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_import(STDIN_FILENO, STAGING_FD, &job->import, stdout, err);
+}
+
+static int run_commit(struct job *job, struct err *err)
+{
+    const struct transfer_commit commit = { .reference = job->import.reference, .changes = job->import.changes };
+    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_commit(STDIN_FILENO, STAGING_FD, &commit, stdout, err);
 }
 
 static int run_save(struct job *job, struct err *err)
@@ -189,7 +196,7 @@ static const char usage_text[] =
     "      --registry-certs DIR          Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
     "\n"
     "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n"
-    "The daemon starts `berth-image load|import|save|inflate|fetch|login|lookup|send`.\n";
+    "The daemon starts `berth-image load|import|commit|save|inflate|fetch|login|lookup|send`.\n";
 
 static int usage(void)
 {
@@ -265,6 +272,7 @@ static const struct verb {
 } verbs[] = {
     { "load", run_load, no_options, 0, false },
     { "import", run_import, import_options, 0, false },
+    { "commit", run_commit, import_options, 0, false },
     { "save", run_save, no_options, 0, false },
     { "inflate", run_inflate, no_options, 0, false },
     { "fetch", run_fetch, fetch_options, 1, false },

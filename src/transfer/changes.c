@@ -15,6 +15,7 @@ struct change {
     struct oci_image_process *config;
     struct arena *arena;
     const char *name; // of the instruction, upper case
+    bool has_command; // CMD stood before
 };
 
 // ---- forms of arguments ---------------------------------------------------------------------------------------------
@@ -99,12 +100,15 @@ static void add_once(struct strv *list, struct arena *arena, const char *text)
 static int change_cmd(struct change *change, const char *text, struct err *err)
 {
     parse_command(text, change->arena, &change->config->cmd);
+    change->has_command = true;
     return 0;
 }
 
 static int change_entrypoint(struct change *change, const char *text, struct err *err)
 {
     parse_command(text, change->arena, &change->config->entrypoint);
+    if (!change->has_command) // what was the command belongs to the entrypoint before
+        change->config->cmd = (struct strv){ 0 };
     return 0;
 }
 

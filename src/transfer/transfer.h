@@ -44,6 +44,15 @@ struct transfer_import {
 };
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err);
 
+// A container as an image: one line with a JSON object, and behind it the tar of the layer on top. Its members: "config", the image's as it is
+// to be but for what the changes and the layer add; "sizes" of its layers, which the daemon has; "step", the last one of its history. A
+// layer that changes nothing is none.
+struct transfer_commit {
+    const char *reference; // NULL: none
+    struct strv changes;
+};
+int transfer_commit(int input_fd, int staging_fd, const struct transfer_commit *options, FILE *report, struct err *err);
+
 // A tar of what the messages on `order_fd` name, a SOCK_SEQPACKET that is read to its end first. A message has the lines of some
 // members and, in the same order, their descriptors:
 //
