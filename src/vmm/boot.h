@@ -21,8 +21,6 @@ struct boot_file { // bytes of a kernel; the owner says how they end
 // ---- ELF (boot_elf.c) ----------------------------------------------------------------------------------------------
 
 #define BOOT_SEGMENTS_MAX 16
-#define BOOT_TABLES_MAX 8
-#define BOOT_TABLE_MIN (2u << 20) // bytes: a large page; a smaller one is not worth a mapping of its own
 
 struct boot_elf {
     struct {
@@ -30,10 +28,6 @@ struct boot_elf {
         uint64_t gpa, size; // size >= file_size; the rest is zeros
     } segments[BOOT_SEGMENTS_MAX];
     size_t len;
-    struct {
-        uint64_t offset, end; // inside the file and inside one segment; sorted, apart
-    } tables[BOOT_TABLES_MAX]; // large constant data: looked into here and there, if at all
-    size_t table_len;
     uint64_t entry; // physical, as Linux has it
     uint32_t pvh_entry; // of the note "Xen" type 18; 0: none
     uint64_t start, end; // of all segments in guest memory

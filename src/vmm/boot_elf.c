@@ -62,35 +62,6 @@ static int add_segment(struct boot_file file, const Elf64_Phdr *header, struct b
     return 0;
 }
 
-static bool in_segment(const struct boot_elf *elf, uint64_t offset, uint64_t end)
-{
-    for (size_t i = 0; i < elf->len; i++)
-        if (offset >= elf->segments[i].offset && end - elf->segments[i].offset <= elf->segments[i].file_size)
-            return true;
-    return false;
-}
-
-// Sections are only a hint: without them, or where they make no sense, a kernel has no tables. Linux has two large ones, types
-// for BPF and how to unwind a stack. Sections come in the order of the file; what is not sorted is passed over.
-static void find_tables(struct boot_file file, const Elf64_Ehdr *header, struct boot_elf *out)
-{
-    uint64_t after = 0;
-    if (header->e_shentsize != sizeof(Elf64_Shdr) || header->e_shoff > file.size)
-        return;
-    for (unsigned i = 0; i < header->e_shnum && out->table_len < BOOT_TABLES_MAX; i++) {
-        Elf64_Shdr section;
-        if (!take(file, header->e_shoff + (uint64_t)i * sizeof(section), &section, sizeof(section)))
-            return;
-        uint64_t offset = section.sh_offset, end = offset + section.sh_size;
-        bool constant = section.sh_type == SHT_PROGBITS &&
-                        (section.sh_flags & (SHF_ALLOC | SHF_WRITE | SHF_EXECINSTR)) == SHF_ALLOC;
-        if (!constant || section.sh_size < BOOT_TABLE_MIN || end < offset || offset < after || !in_segment(out, offset, end))
-            continue;
-        out->tables[out->table_len].offset = offset;
-        out->tables[out->table_len++].end = after = end;
-    }
-}
-
 static uint64_t padded(uint64_t size, uint64_t align)
 {
     return (size + align - 1) & ~(align - 1);
@@ -144,7 +115,6 @@ int boot_elf_parse(struct boot_file file, struct boot_elf *out, struct err *err)
         if (segment.p_type == PT_NOTE && !elf.pvh_entry)
             find_pvh(file, &segment, &elf);
     }
-    find_tables(file, &header, &elf);
     elf.entry = header.e_entry;
     if (elf.len == 0)
         return bad(err, "nothing to load in it");

@@ -18,8 +18,6 @@ _Static_assert(VCPU_MAX == MACHINE_CPUS_MAX, "one number");
 
 #define MACHINE_VIRTIO_MAX 16
 
-#define RAM_MAPPED_MAX 16
-
 // Where RAM comes from decides how its used pages are found.
 enum ram_kind { RAM_PRIVATE, RAM_SHARED, RAM_RESTORED };
 
@@ -29,10 +27,6 @@ struct ram {
     uint8_t *host; // all of it in one piece, though the guest sees a hole
     int memfd; // RAM_SHARED, else -1
     int pagemap_fd; // the caller's; -1: opened when needed
-    struct {
-        uint64_t start, end; // offsets in `host`, whole pages
-    } mapped[RAM_MAPPED_MAX]; // files' pages in the place of fresh memory
-    size_t mapped_len;
 };
 
 enum want { WANT_RUN, WANT_PAUSE, WANT_STOP };
@@ -84,21 +78,13 @@ int ram_new(struct ram *ram, uint64_t size, bool shared, struct err *err);
 // Private: mapped from `fd` at `offset`; shared: copied.
 int ram_restore(struct ram *ram, uint64_t size, bool shared, int fd, uint64_t offset, struct err *err);
 int ram_add(const struct ram *ram, struct kvm *kvm, struct gmem *memory, struct err *err);
-// Puts pages of a file, private to this machine once written, in the place of fresh memory: they cost nothing until touched, and
-// machines share them. False where it can't (shared memory, too many): the caller reads the file instead.
-bool ram_map_file(struct ram *ram, uint8_t *host, size_t size, int fd, off_t offset);
 int ram_save(const struct ram *ram, int fd, uint64_t offset, struct err *err); // pages of zeros stay holes
 void ram_done(struct ram *ram);
 
-// machine_kernel.c. `elf` becomes what was loaded; nothing of the file is in use by address afterwards, but large tables of a
-// vmlinux are mapped: the file must not be changed in place while the machine runs (replaced by another it may be).
+// machine_kernel.c. `elf` becomes what was loaded; nothing of the file is in use afterwards.
 int machine_load_kernel(struct machine *machine, int fd, struct boot_elf *elf, struct err *err);
-// A file that is mapped as long as it is looked at. Errors begin with `what`: a file that is empty, none at all, or too large.
-struct mapped {
-    struct boot_file file;
-};
-int mapped_open(int fd, const char *what, struct mapped *out, struct err *err);
-void mapped_done(struct mapped *mapped);
+// Errors begin with `what`: a file that is empty, none at all, or too large to boot from.
+int boot_file_size(int fd, const char *what, uint64_t *out, struct err *err);
 
 // machine_run.c
 void machine_ask(void *context, enum platform_request request); // platform_fn

@@ -1,23 +1,24 @@
 // From files to a machine that is ready to start: kernel and initramfs into RAM, tables below 1 MiB, processors.
 
+#include "base/fd.h"
 #include "vmm/acpi.h"
 #include "vmm/machine.h"
 
 // At the upper end of the RAM below the hole, where no kernel grows into it.
 static int load_initrd(struct machine *machine, int fd, const struct boot_elf *elf, struct boot_params_in *in, struct err *err)
 {
-    _cleanup_(mapped_done) struct mapped initrd = { 0 };
-    if (mapped_open(fd, "initramfs", &initrd, err) < 0)
+    uint64_t size = 0;
+    if (boot_file_size(fd, "initramfs", &size, err) < 0)
         return -1;
-    uint64_t size = initrd.file.size, low_end = MIN_OF(machine->ram.size, LAYOUT_HOLE_START);
+    uint64_t low_end = MIN_OF(machine->ram.size, LAYOUT_HOLE_START);
     uint64_t room = elf->end < low_end ? low_end - elf->end : 0;
     if (size > room || ((low_end - size) & ~(uint64_t)(PAGE - 1)) < elf->end)
         return err_set(err, ERR_INVALID_ARGUMENT, "initramfs: %llu MiB don't fit into the guest's memory beside its kernel",
                        (unsigned long long)((size + (1u << 20) - 1) >> 20));
     in->initrd_size = size;
     in->initrd_gpa = (low_end - size) & ~(uint64_t)(PAGE - 1);
-    memcpy(gmem_at(&machine->memory, in->initrd_gpa, size, true), initrd.file.data, size);
-    return 0;
+    void *to = gmem_at(&machine->memory, in->initrd_gpa, size, true);
+    return fd_read_at(fd, to, size, 0, err) < 0 ? err_wrap(err, "initramfs") : 0;
 }
 
 static int write_acpi(struct machine *machine, struct err *err)

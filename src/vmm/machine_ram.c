@@ -67,18 +67,6 @@ int ram_add(const struct ram *ram, struct kvm *kvm, struct gmem *memory, struct 
     return kvm_add_memory(kvm, LAYOUT_HOLE_END, high, ram->host + low, false, err);
 }
 
-bool ram_map_file(struct ram *ram, uint8_t *host, size_t size, int fd, off_t offset)
-{
-    if (ram->kind != RAM_PRIVATE || ram->mapped_len == RAM_MAPPED_MAX)
-        return false;
-    if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, offset) == MAP_FAILED)
-        return false;
-    madvise(host, size, MADV_DONTDUMP);
-    ram->mapped[ram->mapped_len].start = (uint64_t)(host - ram->host);
-    ram->mapped[ram->mapped_len++].end = (uint64_t)(host - ram->host) + size;
-    return true;
-}
-
 // ---- saving: which stretches may hold something, and in them which pages do ----------------------------------------
 
 static bool all_zero(const uint8_t *page)
@@ -104,16 +92,7 @@ static int save_stretch(const struct ram *ram, uint64_t start, uint64_t end, int
     return 0;
 }
 
-static bool is_mapped(const struct ram *ram, uint64_t at)
-{
-    for (size_t i = 0; i < ram->mapped_len; i++)
-        if (at >= ram->mapped[i].start && at < ram->mapped[i].end)
-            return true;
-    return false;
-}
-
-// Anonymous pages that were never touched are neither present nor swapped: reading them would only map the zero page. A file's
-// pages have something in them all the same.
+// Anonymous pages that were never touched are neither present nor swapped: reading them would only map the zero page.
 static int save_private(const struct ram *ram, int fd, uint64_t offset, struct err *err)
 {
     static const uint64_t used = UINT64_C(3) << 62; // present, swapped
@@ -126,7 +105,7 @@ static int save_private(const struct ram *ram, int fd, uint64_t offset, struct e
         ssize_t want = (ssize_t)(pages * sizeof(entries[0]));
         bool known = map >= 0 && pread(map, entries, (size_t)want, (off_t)(first * sizeof(entries[0]))) == want;
         for (uint64_t i = 0; i < pages; i++)
-            if ((!known || (entries[i] & used) || is_mapped(ram, at + i * PAGE)) &&
+            if ((!known || (entries[i] & used)) &&
                 save_stretch(ram, at + i * PAGE, at + (i + 1) * PAGE, fd, offset, err) < 0)
                 return -1;
     }

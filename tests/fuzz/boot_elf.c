@@ -26,10 +26,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (elf.segments[i].offset > size || elf.segments[i].file_size > size - elf.segments[i].offset ||
             elf.segments[i].gpa < elf.start || elf.segments[i].gpa + elf.segments[i].size > elf.end)
             abort();
-    for (size_t i = 0; i < elf.table_len; i++)
-        if (elf.tables[i].offset >= elf.tables[i].end || elf.tables[i].end > size ||
-            (i && elf.tables[i].offset < elf.tables[i - 1].end))
-            abort();
     gmem_add(&memory, 0, RAM_SIZE, ram, false, &err);
     if (boot_elf_load(file, &elf, &memory, &err) == 0 && (elf.start < LAYOUT_HIGH_START || elf.end > RAM_SIZE))
         abort();

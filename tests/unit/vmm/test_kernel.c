@@ -1,4 +1,4 @@
-// A kernel's file into RAM: what is read, what is mapped, what stays untouched, and that a saved machine has all of it.
+// A kernel's file into RAM: what is read, what stays untouched, and that a saved machine has all of it and no more.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,11 +15,8 @@
 
 #define RAM_SIZE (UINT64_C(16) << 20)
 #define CODE_AT 0x1000 // in the file
-#define TABLE_AT (CODE_AT + 0x2340) // not at a page's start
-#define TABLE_SIZE (BOOT_TABLE_MIN + 0x1010)
-#define HOLE_AT 0x300000 // behind the table
+#define HOLE_AT 0x300000
 #define FILE_END 0x3c0000
-#define SECTIONS_AT FILE_END
 
 struct fixture {
     struct machine machine;
@@ -42,36 +39,29 @@ static void put(int fd, const void *data, size_t size, uint64_t at)
 }
 
 // One segment of the whole file from CODE_AT on: bytes that are never zero, but for a hole from HOLE_AT to the last page.
-static void write_kernel(int fd, uint64_t table_offset)
+static void write_kernel(int fd)
 {
     Elf64_Ehdr header = { .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = 1, .e_entry = LAYOUT_HIGH_START, .e_phoff = 64,
-                          .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1, .e_shoff = SECTIONS_AT, .e_shnum = 3,
-                          .e_shentsize = sizeof(Elf64_Shdr) };
+                          .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 };
     memcpy(header.e_ident, ELFMAG, SELFMAG);
     header.e_ident[EI_CLASS] = ELFCLASS64;
     header.e_ident[EI_DATA] = ELFDATA2LSB;
     Elf64_Phdr segment = { .p_type = PT_LOAD, .p_offset = CODE_AT, .p_paddr = LAYOUT_HIGH_START, .p_filesz = FILE_END - CODE_AT,
                            .p_memsz = FILE_END - CODE_AT + PAGE };
-    Elf64_Shdr sections[3] = {
-        { .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_EXECINSTR, .sh_offset = CODE_AT, .sh_size = BOOT_TABLE_MIN },
-        { .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = table_offset, .sh_size = TABLE_SIZE },
-        { .sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = HOLE_AT, .sh_size = UINT64_MAX - 5 },
-    };
     static uint8_t bytes[HOLE_AT - CODE_AT];
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (uint8_t)(i * 7 % 255 + 1);
-    assert_int_equal(ftruncate(fd, SECTIONS_AT + sizeof(sections)), 0);
+    assert_int_equal(ftruncate(fd, FILE_END), 0);
     put(fd, &header, sizeof(header), 0);
     put(fd, &segment, sizeof(segment), 64);
     put(fd, bytes, sizeof(bytes), CODE_AT);
     put(fd, "the end", 7, FILE_END - 7);
-    put(fd, sections, sizeof(sections), SECTIONS_AT);
 }
 
-static void setup(struct fixture *fixture, uint64_t table_offset)
+static void setup(struct fixture *fixture)
 {
     *fixture = (struct fixture){ .fd = temporary() };
-    write_kernel(fixture->fd, table_offset);
+    write_kernel(fixture->fd);
     assert_int_equal(ram_new(&fixture->machine.ram, RAM_SIZE, false, NULL), 0);
     fixture->machine.ram.pagemap_fd = -1;
     madvise(fixture->machine.ram.host, RAM_SIZE, MADV_NOHUGEPAGE); // so that single pages tell who touched them
@@ -100,32 +90,40 @@ static bool is_untouched(const struct fixture *fixture, uint64_t offset)
     return !(there & 1);
 }
 
-static void test_a_table_is_mapped(void **state)
+static void test_holes_are_passed_over(void **state)
 {
     struct fixture fixture;
     struct boot_elf elf;
-    setup(&fixture, TABLE_AT);
+    setup(&fixture);
     assert_int_equal(machine_load_kernel(&fixture.machine, fixture.fd, &elf, NULL), 0);
-    assert_int_equal(elf.table_len, 1);
-    assert_int_equal(fixture.machine.ram.mapped_len, 1);
     assert_true(is_untouched(&fixture, HOLE_AT + PAGE));
     assert_true(is_untouched(&fixture, FILE_END - 17 * PAGE));
     assert_memory_equal(loaded(&fixture, CODE_AT), fixture.file + CODE_AT, FILE_END - CODE_AT);
-    // The guest writes for itself alone.
-    uint8_t was = fixture.file[TABLE_AT + PAGE];
-    *loaded(&fixture, TABLE_AT + PAGE) ^= 0xff;
-    assert_int_equal(fixture.file[TABLE_AT + PAGE], was);
     teardown(&fixture);
 }
 
-// Pages of the file that nobody touched are in the saved machine all the same.
-static void test_a_mapped_table_is_saved(void **state)
+// The guest has its own copy: what happens to the file afterwards is nothing to it.
+static void test_the_file_is_not_in_use(void **state)
+{
+    struct fixture fixture;
+    struct boot_elf elf;
+    setup(&fixture);
+    assert_int_equal(machine_load_kernel(&fixture.machine, fixture.fd, &elf, NULL), 0);
+    uint8_t was = *loaded(&fixture, CODE_AT + 2 * PAGE);
+    put(fixture.fd, "\0", 1, CODE_AT + 2 * PAGE);
+    assert_int_equal(*loaded(&fixture, CODE_AT + 2 * PAGE), was);
+    *loaded(&fixture, CODE_AT + 3 * PAGE) ^= 0xff;
+    assert_int_not_equal(fixture.file[CODE_AT + 3 * PAGE], *loaded(&fixture, CODE_AT + 3 * PAGE));
+    teardown(&fixture);
+}
+
+static void test_it_is_saved(void **state)
 {
     struct fixture fixture;
     struct boot_elf elf;
     _cleanup_close_ int saved = temporary();
     uint8_t page[PAGE];
-    setup(&fixture, TABLE_AT);
+    setup(&fixture);
     assert_int_equal(machine_load_kernel(&fixture.machine, fixture.fd, &elf, NULL), 0);
     assert_int_equal(ram_save(&fixture.machine.ram, saved, 0, NULL), 0);
     for (uint64_t at = 0; at < RAM_SIZE; at += PAGE) {
@@ -136,31 +134,26 @@ static void test_a_mapped_table_is_saved(void **state)
     teardown(&fixture);
 }
 
-// Sections are a hint: wild ones cost a table, not the kernel. Shared memory has to be read.
-static void test_without_tables(void **state)
+// A segment that the file no longer has is one error and no signal.
+static void test_a_file_that_was_cut(void **state)
 {
     struct fixture fixture;
     struct boot_elf elf;
-    setup(&fixture, FILE_END - 5); // reaches out of the segment
-    assert_int_equal(machine_load_kernel(&fixture.machine, fixture.fd, &elf, NULL), 0);
-    assert_int_equal(elf.table_len, 0);
-    assert_int_equal(fixture.machine.ram.mapped_len, 0);
-    assert_memory_equal(loaded(&fixture, CODE_AT), fixture.file + CODE_AT, FILE_END - CODE_AT);
-    teardown(&fixture);
-    setup(&fixture, TABLE_AT);
-    fixture.machine.ram.kind = RAM_SHARED;
-    assert_int_equal(machine_load_kernel(&fixture.machine, fixture.fd, &elf, NULL), 0);
-    assert_int_equal(fixture.machine.ram.mapped_len, 0);
-    assert_memory_equal(loaded(&fixture, CODE_AT), fixture.file + CODE_AT, FILE_END - CODE_AT);
+    struct err err;
+    setup(&fixture);
+    assert_int_equal(ftruncate(fixture.fd, FILE_END - PAGE), 0);
+    assert_int_equal(machine_load_kernel(&fixture.machine, fixture.fd, &elf, &err), -1);
+    assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
     teardown(&fixture);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_table_is_mapped),
-        cmocka_unit_test(test_a_mapped_table_is_saved),
-        cmocka_unit_test(test_without_tables),
+        cmocka_unit_test(test_holes_are_passed_over),
+        cmocka_unit_test(test_the_file_is_not_in_use),
+        cmocka_unit_test(test_it_is_saved),
+        cmocka_unit_test(test_a_file_that_was_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
