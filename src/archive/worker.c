@@ -17,7 +17,7 @@
 struct job {
     const struct verb *verb;
     const char *path, *owner;
-    bool keep_kind;
+    bool keep_kind, sync;
     struct view view;
     int data_fd, upper_fd, lower_fd, root_fd;
 };
@@ -81,7 +81,10 @@ static int run_put(struct job *job, struct err *err)
     struct archive_put options = { .keep_kind = job->keep_kind, .give = !str_empty(job->owner) };
     if (options.give && archive_user(job->root_fd, job->owner, &options.uid, &options.gid, err) < 0)
         return -1;
-    return archive_put(job->root_fd, job->path, &options, read_data, job, err);
+    if (archive_put(job->root_fd, job->path, &options, read_data, job, err) < 0)
+        return -1;
+    _cleanup_close_ int root = job->sync ? open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    return root >= 0 && syncfs(root) < 0 ? err_errno(err, errno, "sync") : 0;
 }
 
 static int run_export(struct job *job, struct err *err)
@@ -176,11 +179,17 @@ static int check_order(const struct job *job, struct err *err)
 
 static const struct option options[] = { { "keep-kind", no_argument, NULL, 'k' }, { "owner", required_argument, NULL, 'o' }, { NULL, 0, NULL, 0 } };
 
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (str_eq(name, verbs[i].name))
+            return &verbs[i];
+    return NULL;
+}
+
 static int parse_arguments(int argc, char **argv, struct job *job)
 {
-    for (size_t i = 0; i < ARRAY_LEN(verbs) && argc > 1; i++)
-        if (str_eq(argv[1], verbs[i].name))
-            job->verb = &verbs[i];
+    job->verb = argc > 1 ? find_verb(argv[1]) : NULL;
     if (!job->verb)
         return -1;
     for (int option; (option = getopt_long(argc - 1, argv + 1, "", options, NULL)) != -1;) {
@@ -197,19 +206,34 @@ static int parse_arguments(int argc, char **argv, struct job *job)
     return 0;
 }
 
-static int run(struct job *job, struct err *err)
+static int work(struct job *job, struct err *err)
 {
-    if (close_range(3, ~0U, 0) < 0)
-        return err_errno(err, errno, "close_range");
-    if (read_order(job, err) < 0 || check_order(job, err) < 0)
-        return -1;
     job->root_fd = view_enter(&job->view, job->verb->writes, err);
     return job->root_fd < 0 ? -1 : job->verb->run(job, err);
 }
 
+static int end(struct job *job, int done, const struct err *err)
+{
+    if (done < 0)
+        tell_error(err);
+    else
+        tell("done", json_true());
+    view_done(&job->view);
+    return fflush(stdout) != 0 || done < 0; // in any case: a forked one ends without it
+}
+
+static int run(struct job *job, struct err *err)
+{
+    if (close_range(3, ~0U, 0) < 0)
+        return err_errno(err, errno, "close_range");
+    return read_order(job, err) < 0 || check_order(job, err) < 0 ? -1 : work(job, err);
+}
+
+#define JOB_INIT { .view = VIEW_INIT, .data_fd = -1, .upper_fd = -1, .lower_fd = -1, .root_fd = -1 }
+
 int archive_worker_main(int argc, char **argv)
 {
-    struct job job = { .view = VIEW_INIT, .data_fd = -1, .upper_fd = -1, .lower_fd = -1, .root_fd = -1 };
+    struct job job = JOB_INIT;
     struct err err = { 0 };
     if (parse_arguments(argc, argv, &job) < 0) {
         fprintf(stderr, "berth-archive is started by berthd.\n");
@@ -217,10 +241,68 @@ int archive_worker_main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN); // a daemon that is gone is a write error
     int done = run(&job, &err);
-    if (done < 0)
-        tell_error(&err);
-    else
-        tell("done", json_true());
-    view_done(&job.view);
-    return done < 0 || fflush(stdout) != 0;
+    return end(&job, done, &err);
+}
+
+// ---- forked ---------------------------------------------------------------------------------------------------------
+
+static int compare_fds(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+// Everything but these goes: a parent's descriptors are none of ours.
+static void close_others(int *kept, size_t len)
+{
+    qsort(kept, len, sizeof(*kept), compare_fds);
+    int from = 3;
+    for (size_t i = 0; i < len; i++) {
+        if (kept[i] > from)
+            close_range((unsigned)from, (unsigned)kept[i] - 1, 0);
+        from = MAX_OF(from, kept[i] + 1);
+    }
+    close_range((unsigned)from, ~0U, 0);
+}
+
+static void drop_parents(const struct archive_order *order, const struct job *job)
+{
+    int kept[4 + ARRAY_LEN(order->mounts)] = { order->tree_fd, order->data_fd, order->upper_fd, order->lower_fd };
+    size_t len = 4;
+    for (size_t i = 0; i < job->view.mount_len; i++)
+        kept[len++] = job->view.mounts[i].fd;
+    close_others(kept, len);
+}
+
+static int run_order(const struct archive_order *order, struct job *job, struct err *err)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    job->verb = find_verb(order->verb);
+    if (!job->verb || (job->verb->path && !order->path))
+        return err_set(err, ERR_INVALID_ARGUMENT, "unknown verb %.64s", order->verb);
+    for (size_t i = 0; i < order->mount_len; i++)
+        if (view_add(&job->view, order->mounts[i].fd, mem_strdup(order->mounts[i].target), false, err) < 0)
+            return -1;
+    drop_parents(order, job);
+    return check_order(job, err) < 0 ? -1 : work(job, err);
+}
+
+_Noreturn void archive_worker_run(const struct archive_order *order)
+{
+    struct job job = JOB_INIT;
+    struct err err = { 0 };
+    signal(SIGPIPE, SIG_IGN);
+    if (dup2(order->report_fd, STDOUT_FILENO) < 0)
+        _exit(1);
+    job.path = order->path;
+    job.owner = order->owner;
+    job.keep_kind = order->keep_kind;
+    job.sync = order->sync;
+    job.view.tree_fd = order->tree_fd;
+    job.data_fd = order->data_fd;
+    job.upper_fd = order->upper_fd;
+    job.lower_fd = order->lower_fd;
+    int done = run_order(order, &job, &err);
+    _exit(end(&job, done, &err));
 }

@@ -22,6 +22,24 @@
 #define ARCHIVE_ORDER_FDS_MAX 64 // of one message
 #define ARCHIVE_ORDER_MOUNTS_MAX 1024
 
+#include <stdbool.h>
+#include <stddef.h>
+
+// The same in a process that was forked for it, as a guest's PID 1 does; descriptors in the order's place.
+struct archive_order {
+    const char *verb, *path, *owner; // owner NULL: as the tar says
+    bool keep_kind, sync; // sync: put returns when all is on the disk
+    int tree_fd, data_fd, upper_fd, lower_fd; // -1: none
+    int report_fd;
+    struct {
+        int fd;
+        const char *target;
+    } mounts[4];
+    size_t mount_len;
+};
+// Keeps these descriptors, and closes all others. Does not return.
+_Noreturn void archive_worker_run(const struct archive_order *order);
+
 int archive_worker_main(int argc, char **argv); // the exit code: 0, 1 after an error line, 2 for wrong usage
 
 #endif

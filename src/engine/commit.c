@@ -75,14 +75,14 @@ static json_t *describe(const struct committing *committing)
 static int start_layer(struct worker *worker, struct err *err)
 {
     struct committing *committing = worker->context;
-    const struct filer_wish wish = { .tree = { .layers = true }, .input_fd = committing->input_fd };
-    const char *const arguments[] = { "layer", NULL };
+    const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true }, .freeze = committing->wish->pause,
+                                     .data_fd = committing->input_fd };
     _cleanup_json_ json_t *words = describe(committing);
     _cleanup_free_ char *text = json_text(words);
     struct err broken = { 0 };
     // A broken pipe is the worker's failure: it says itself which.
     int written = fd_write_full(committing->input_fd, text, strlen(text), &broken) < 0 ? -1 : fd_write_full(committing->input_fd, "\n", 1, &broken);
-    int started = written < 0 ? 0 : filer_start(&committing->filer, &wish, arguments, err);
+    int started = written < 0 ? 0 : filer_start(&committing->filer, &wish, err);
     fd_close(take_fd(&committing->input_fd));
     return started;
 }
@@ -183,10 +183,9 @@ int engine_commit(struct engine *engine, const char *ref, const struct engine_co
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
         return -1;
-    if (vm_wanted(&container->config.host_config))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "commit of a microVM is not supported yet: its files are its guest's alone");
-    // One that does not run, or is paused already, stays as it is.
-    bool paused = wish->pause && engine_pause(engine, container->id, true, NULL) == 0;
+    // One that does not run, or is paused already, stays as it is. A frozen machine could not be asked: its guest holds its processes.
+    bool guest = vm_wanted(&container->config.host_config);
+    bool paused = wish->pause && !guest && engine_pause(engine, container->id, true, NULL) == 0;
     int result = commit(container, wish, cancel, arena, id, err);
     if (paused)
         engine_pause(engine, container->id, false, NULL);

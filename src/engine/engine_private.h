@@ -305,6 +305,9 @@ bool resolv_is_stub(const char *text); // its only server is systemd's local one
 // ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------
 
 int container_start(struct container *container, struct err *err);
+// A guest's machine with its root made and no process, no network, no port and no client: for its files. Needs container_begin();
+// container_release() ends it, also after a failure.
+int container_boot_aside(struct container *container, struct err *err);
 int container_start_again(struct container *container, struct err *err); // by its policy; needs container_begin()
 // The listening sockets of a run (ports.c). What is bound stays in the plan, also after a failure.
 struct port_plan {

@@ -4,11 +4,19 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "vm.h"
+
+#define CALL_TIMEOUT_NS (60 * NS_PER_S)
+
 enum { MESSAGE_LINES_MAX = 48, MESSAGE_SIZE_MAX = 8192 }; // archive/worker.h
 
 void filer_done(struct filer *filer)
 {
     process_done(&filer->process);
+    if (filer->booted) {
+        container_release(filer->container);
+        container_end(filer->container);
+    }
     container_tree_done(filer->container, &filer->tree);
     fd_close(filer->data_fd);
     fd_close(filer->report_fd);
@@ -119,47 +127,68 @@ static int add_files(const struct container *container, struct order *order, str
     return 0;
 }
 
+// The worker's end of the pipe that its tar comes through.
+static int open_output(struct filer *filer, struct err *err)
+{
+    int ends[2];
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    filer->data_fd = ends[0];
+    fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); // fewer switches between the two; 64 KiB where it is refused
+    return ends[1];
+}
+
+static int open_report(struct filer *filer, struct err *err)
+{
+    int ends[2];
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    filer->report_fd = ends[0];
+    return ends[1];
+}
+
 static int give_order(struct filer *filer, const struct filer_wish *wish, struct order *order, struct err *err)
 {
     const struct container_tree *tree = &filer->tree;
-    int ends[2];
     if (add_line(order, "root", NULL, tree->root_fd, false, err) < 0 ||
         (tree->upper_fd >= 0 && add_line(order, "upper", NULL, tree->upper_fd, false, err) < 0) ||
         (tree->lower_fd >= 0 && add_line(order, "lower", NULL, tree->lower_fd, false, err) < 0) ||
-        (wish->input_fd >= 0 && add_line(order, "data", NULL, wish->input_fd, false, err) < 0))
+        (wish->data_fd >= 0 && add_line(order, "data", NULL, wish->data_fd, false, err) < 0))
         return -1;
     if (wish->mounts && (add_mounts(filer->container, order, err) < 0 || add_files(filer->container, order, err) < 0))
         return -1;
-    if (wish->output) {
-        if (fd_pipe(ends, err) < 0)
-            return -1;
-        filer->data_fd = ends[0];
-        fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); // fewer switches between the two; 64 KiB where it is refused
-        if (add_line(order, "data", NULL, ends[1], true, err) < 0)
-            return -1;
-    }
+    int output = wish->output ? open_output(filer, err) : -1;
+    if (wish->output && (output < 0 || add_line(order, "data", NULL, output, true, err) < 0))
+        return -1;
     return send_order(order, err);
 }
 
 // ---- the worker -----------------------------------------------------------------------------------------------------
 
-static int spawn(struct filer *filer, const char *const *arguments, int order_end, struct err *err)
+static int spawn(struct filer *filer, const struct filer_wish *wish, int order_end, struct err *err)
 {
-    char *argv[FILER_ARGUMENTS_MAX + 2] = { (char *)"berth-archive" };
+    const char *argv[8] = { "berth-archive", wish->verb };
     char *const envp[] = { NULL };
-    int report_fds[2];
-    for (size_t i = 0; arguments[i] && i < FILER_ARGUMENTS_MAX; i++)
-        argv[i + 1] = (char *)arguments[i];
-    if (fd_pipe(report_fds, err) < 0)
+    size_t len = 2;
+    if (wish->keep_kind)
+        argv[len++] = "--keep-kind";
+    if (!str_empty(wish->owner)) {
+        argv[len++] = "--owner";
+        argv[len++] = wish->owner;
+    }
+    if (wish->path) {
+        argv[len++] = "--";
+        argv[len++] = wish->path;
+    }
+    _cleanup_close_ int report_end = open_report(filer, err);
+    if (report_end < 0)
         return -1;
-    filer->report_fd = report_fds[0];
-    _cleanup_close_ int report_end = report_fds[1];
     const struct process_io io = { order_end, report_end, STDERR_FILENO, NULL, 0 };
     _cleanup_free_ char *path = mem_printf("%s/berth-archive", filer->container->engine->program_dir);
-    return process_spawn(path, -1, argv, envp, &io, &filer->process, err);
+    return process_spawn(path, -1, (char *const *)argv, envp, &io, &filer->process, err);
 }
 
-int filer_start(struct filer *filer, const struct filer_wish *wish, const char *const *arguments, struct err *err)
+static int start_here(struct filer *filer, const struct filer_wish *wish, struct err *err)
 {
     _cleanup_(order_done) struct order order = { .sock = -1, .lines = BUF_INIT(2 * MESSAGE_SIZE_MAX) };
     int ends[2];
@@ -167,7 +196,54 @@ int filer_start(struct filer *filer, const struct filer_wish *wish, const char *
         return -1;
     order.sock = ends[0];
     _cleanup_close_ int order_end = ends[1];
-    return spawn(filer, arguments, order_end, err) < 0 ? -1 : give_order(filer, wish, &order, err);
+    return spawn(filer, wish, order_end, err) < 0 ? -1 : give_order(filer, wish, &order, err);
+}
+
+// ---- the worker of a guest ------------------------------------------------------------------------------------------
+
+static int call_guest(struct filer *filer, const struct filer_wish *wish, struct task_client *client, struct err *err)
+{
+    _cleanup_close_ int report_end = open_report(filer, err), output = wish->output ? open_output(filer, err) : -1;
+    if (report_end < 0 || (wish->output && output < 0))
+        return -1;
+    const int fds[] = { report_end, wish->output ? output : wish->data_fd };
+    _cleanup_json_ json_t *arguments = json_pack("{s:s, s:b, s:b, s:i, s:i}", "op", wish->verb, "keep_kind", wish->keep_kind, "freeze",
+                                                 wish->freeze, "report_fd", 0, "data_fd", fds[1] < 0 ? -1 : 1);
+    if (wish->path)
+        json_object_set_new(arguments, "path", json_new_text(wish->path));
+    if (!str_empty(wish->owner))
+        json_object_set_new(arguments, "owner", json_new_text(wish->owner));
+    return task_call(client, "files", arguments, fds, fds[1] < 0 ? 1 : 2, CALL_TIMEOUT_NS, NULL, NULL, NULL, err);
+}
+
+// Needs container_begin(), and keeps it for a machine that is booted.
+static int start_held(struct filer *filer, const struct filer_wish *wish, struct err *err)
+{
+    struct container *container = filer->container;
+    mutex_lock(&container->lock);
+    bool live = container_is_live(container) && container->client;
+    mutex_unlock(&container->lock);
+    if (!live) {
+        filer->booted = true;
+        if (container_boot_aside(container, err) < 0)
+            return -1;
+    }
+    return call_guest(filer, wish, container->client, err);
+}
+
+static int start_in_guest(struct filer *filer, const struct filer_wish *wish, struct err *err)
+{
+    if (container_begin(filer->container, err) < 0)
+        return -1;
+    int started = start_held(filer, wish, err);
+    if (!filer->booted)
+        container_end(filer->container);
+    return started;
+}
+
+int filer_start(struct filer *filer, const struct filer_wish *wish, struct err *err)
+{
+    return vm_wanted(&filer->container->config.host_config) ? start_in_guest(filer, wish, err) : start_here(filer, wish, err);
 }
 
 // ---- its report -----------------------------------------------------------------------------------------------------

@@ -4,12 +4,11 @@
 
 #include "tree.h"
 
-#define FILER_ARGUMENTS_MAX 6
-
 struct filer {
     struct container *container; // borrowed
     struct container_tree tree;
-    struct process process;
+    struct process process; // none behind the VM wall
+    bool booted; // a machine of our own
     int data_fd; // what it writes; -1
     int report_fd;
     struct buf report; // not yet read lines
@@ -18,13 +17,16 @@ struct filer {
 void filer_done(struct filer *filer); // also ends what still runs
 
 struct filer_wish {
+    const char *verb, *path, *owner; // archive/worker.h
+    bool keep_kind;
     struct tree_wish tree;
     bool mounts; // volumes, binds and the container's own files are seen too
     bool output; // filer->data_fd is what it writes
-    int input_fd; // what it reads, borrowed; -1
+    bool freeze; // a guest's processes stand still meanwhile
+    int data_fd; // what it reads, or else writes: borrowed; -1
 };
-// `arguments` are those of its command line behind its name, NULL-terminated.
-int filer_start(struct filer *filer, const struct filer_wish *wish, const char *const *arguments, struct err *err);
+// Behind the VM wall the worker is in the guest; a machine that does not run is booted for it, and goes with filer_done().
+int filer_start(struct filer *filer, const struct filer_wish *wish, struct err *err);
 // The next line that is not the last: 1; 0 when it has done all; -1 with what it says went wrong. *line is a reference.
 int filer_next(struct filer *filer, const struct cancel *cancel, json_t **line, struct err *err);
 int filer_end(struct filer *filer, const struct cancel *cancel, struct err *err); // reads to the end

@@ -6,6 +6,8 @@
 #include "inflate.h"
 #include "worker.h"
 
+enum { CHANGES_MAX = 1000000 };
+
 // Docker's word for what is not there.
 static int name_missing(const char *ref, const char *path, struct err *err)
 {
@@ -34,9 +36,8 @@ int engine_path_stat(struct engine *engine, const char *ref, const char *path, s
     if (!container)
         return -1;
     _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
-    const struct filer_wish wish = { .mounts = true, .input_fd = -1 };
-    const char *const arguments[] = { "stat", "--", path, NULL };
-    if (filer_start(&filer, &wish, arguments, err) < 0)
+    const struct filer_wish wish = { .verb = "stat", .path = path, .mounts = true, .data_fd = -1 };
+    if (filer_start(&filer, &wish, err) < 0)
         return -1;
     return read_stat(&filer, cancel, arena, out, err) < 0 ? name_missing(ref, path, err) : 0;
 }
@@ -50,9 +51,8 @@ int engine_archive_get(struct engine *engine, const char *ref, const char *path,
     if (!container)
         return -1;
     _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
-    const struct filer_wish wish = { .mounts = true, .output = true, .input_fd = -1 };
-    const char *const arguments[] = { "get", "--", path, NULL };
-    if (filer_start(&filer, &wish, arguments, err) < 0)
+    const struct filer_wish wish = { .verb = "get", .path = path, .mounts = true, .output = true, .data_fd = -1 };
+    if (filer_start(&filer, &wish, err) < 0)
         return -1;
     if (read_stat(&filer, cancel, &arena, &stat, err) < 0)
         return name_missing(ref, path, err);
@@ -67,9 +67,8 @@ int engine_export(struct engine *engine, const char *ref, engine_pipe_fn *sink, 
     if (!container)
         return -1;
     _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
-    const struct filer_wish wish = { .output = true, .input_fd = -1 };
-    const char *const arguments[] = { "export", NULL };
-    if (filer_start(&filer, &wish, arguments, err) < 0 || pipe_relay(filer.data_fd, sink, context, cancel, err) < 0 ||
+    const struct filer_wish wish = { .verb = "export", .output = true, .data_fd = -1 };
+    if (filer_start(&filer, &wish, err) < 0 || pipe_relay(filer.data_fd, sink, context, cancel, err) < 0 ||
         filer_end(&filer, cancel, err) < 0)
         return -1;
     event_container(container, "export", NULL);
@@ -86,19 +85,10 @@ int engine_archive_put(struct engine *engine, const char *ref, const struct engi
     if (inflate_start(&inflate, input_fd, cancel, err) < 0)
         return -1;
     _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
-    const struct filer_wish wish = { .tree = { .write = true }, .mounts = true, .input_fd = inflate.fd >= 0 ? inflate.fd : input_fd };
-    const char *user = put->copy_owner ? container->config.process.user : NULL;
-    const char *arguments[FILER_ARGUMENTS_MAX + 1] = { "put" };
-    size_t len = 1;
-    if (put->keep_kind)
-        arguments[len++] = "--keep-kind";
-    if (!str_empty(user)) {
-        arguments[len++] = "--owner";
-        arguments[len++] = user;
-    }
-    arguments[len++] = "--";
-    arguments[len++] = put->path;
-    if (filer_start(&filer, &wish, arguments, err) < 0)
+    const struct filer_wish wish = { .verb = "put", .path = put->path, .owner = put->copy_owner ? container->config.process.user : NULL,
+                                     .keep_kind = put->keep_kind, .tree = { .write = true }, .mounts = true,
+                                     .data_fd = inflate.fd >= 0 ? inflate.fd : input_fd };
+    if (filer_start(&filer, &wish, err) < 0)
         return -1;
     if (filer_end(&filer, cancel, err) < 0)
         return name_missing(ref, put->path, err);
@@ -115,11 +105,14 @@ int engine_changes(struct engine *engine, const char *ref, json_t **out, const s
     if (!container)
         return -1;
     _cleanup_(filer_done) struct filer filer = FILER_INIT(container);
-    const struct filer_wish wish = { .tree = { .layers = true }, .input_fd = -1 };
-    const char *const arguments[] = { "changes", NULL };
-    if (filer_start(&filer, &wish, arguments, err) < 0)
+    const struct filer_wish wish = { .verb = "changes", .tree = { .layers = true }, .data_fd = -1 };
+    if (filer_start(&filer, &wish, err) < 0)
         return -1;
     while ((more = filer_next(&filer, cancel, &line, err)) > 0) {
+        if (json_array_size(changes) == CHANGES_MAX) {
+            json_decref(line);
+            return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d changes", CHANGES_MAX);
+        }
         const json_t *change = json_object_get(line, "change");
         json_array_append_new(changes, json_pack("{s:s, s:I}", "Path", json_get_text(change, "path", ""), "Kind",
                                                  (json_int_t)json_get_int(change, "kind", 0)));

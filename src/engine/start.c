@@ -169,9 +169,9 @@ static void clear_volatile_marker(struct container *container)
 }
 
 // What the host gives to the container, while the shim comes up beside it.
-static int prepare_host(struct container *container, struct arena *arena, struct task_document *document, struct err *err)
+static int prepare_host(struct container *container, bool network, struct arena *arena, struct task_document *document, struct err *err)
 {
-    if (setup_network(container, err) < 0 || document_build(container, arena, document, err) < 0)
+    if ((network && setup_network(container, err) < 0) || document_build(container, arena, document, err) < 0)
         return -1;
     struct oci_resources resources = document->linux_section.resources;
     if (document->vm)
@@ -208,7 +208,7 @@ static int reach_shim(struct container *container, struct process *shim, struct 
 }
 
 // Up to the exec: a guest is booted then.
-static int create(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+static int create(struct container *container, bool network, struct process *shim, struct arena *arena, struct err *err)
 {
     struct image image;
     struct task_document document;
@@ -216,7 +216,7 @@ static int create(struct container *container, struct process *shim, struct aren
     if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0 ||
         spawn_shim(container, shim, err) < 0)
         return -1;
-    int prepared = prepare_host(container, arena, &document, err);
+    int prepared = prepare_host(container, network, arena, &document, err);
     // Also after a failure: only who is connected can tell the shim to end.
     int reached = reach_shim(container, shim, &unreachable);
     if (prepared < 0)
@@ -234,10 +234,33 @@ static int create(struct container *container, struct process *shim, struct aren
 static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
 {
     vm_boot_begin(container, vm_wanted(&container->config.host_config));
-    int created = create(container, shim, arena, err);
+    int created = create(container, true, shim, arena, err);
     if (vm_boot_end(container, err) < 0 || created < 0)
         return -1;
     return call_start(container, container->client, err);
+}
+
+// A client that waits for the container's start must not travel with this machine.
+static int check_nobody_waits(struct container *container, struct err *err)
+{
+    mutex_lock(&container->lock);
+    bool waits = container->pending || container->attaching;
+    mutex_unlock(&container->lock);
+    return waits ? err_set(err, ERR_CONFLICT, "container %s is being started", container->id) : 0;
+}
+
+int container_boot_aside(struct container *container, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct process shim = PROCESS_NONE;
+    if (check_nobody_waits(container, err) < 0)
+        return -1;
+    vm_boot_begin(container, true);
+    int created = create(container, false, &shim, &arena, err);
+    if (vm_boot_end(container, err) < 0)
+        created = -1;
+    process_done(&shim);
+    return created;
 }
 
 // Docker's clients tell 126 and 127 by the text; the record and /wait say the same.

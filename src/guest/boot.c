@@ -117,6 +117,11 @@ static int open_rootfs(void *context, const struct task_rootfs *rootfs, struct e
     return storage_open(&((struct guest_boot *)context)->storage, rootfs, err);
 }
 
+static int open_parts(void *context, int *upper_fd, int *lower_fd, struct err *err)
+{
+    return storage_open_parts(&((struct guest_boot *)context)->storage, upper_fd, lower_fd, err);
+}
+
 static int close_rootfs(void *context, struct err *err)
 {
     return storage_close(&((struct guest_boot *)context)->storage, err);
@@ -184,6 +189,7 @@ int guest_boot(struct guest_boot **out, struct err *err)
     boot->machine = (struct guest_machine){ .context = boot,
                                             .connect = connect_to_host,
                                             .open_rootfs = open_rootfs,
+                                            .open_parts = open_parts,
                                             .close_rootfs = close_rootfs,
                                             .set_network = set_network,
                                             .power_off = power_off,

@@ -156,6 +156,7 @@ static void halt(struct guest *guest)
 {
     struct err err = { 0 };
     guest->halted = true;
+    guest_files_end(guest);
     if (guest->machine->close_rootfs(guest->machine->context, &err) < 0)
         guest_event(guest, json_pack("{s:s, s:s}", "kind", "halted", "message", err.message));
     else
@@ -230,6 +231,7 @@ static void guest_done(struct guest *guest)
         guest->execs = unit->next;
         guest_unit_free(unit);
     }
+    guest_files_end(guest);
     guest_unit_free(take_ptr(&guest->init));
     forget_cgroup(guest);
     loop_remove(guest->child_source);

@@ -31,6 +31,8 @@ struct guest_machine {
     int (*connect)(void *context, struct err *err);
     // The whole root as one folder, O_PATH or more; the caller's.
     int (*open_rootfs)(void *context, const struct task_rootfs *rootfs, struct err *err);
+    // What open_rootfs() mounted, part by part: the folder that is written to, and the layers below as one tree (-1: there is none).
+    int (*open_parts)(void *context, int *upper_fd, int *lower_fd, struct err *err);
     // Syncs and unmounts what open_rootfs() mounted, when no process is left.
     int (*close_rootfs)(void *context, struct err *err);
     int (*set_network)(void *context, const struct json_list *nics, struct err *err); // struct task_nic

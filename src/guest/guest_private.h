@@ -56,6 +56,7 @@ struct storage {
     char upper_device[DISK_NAME_SIZE + 8];
 };
 int storage_open(struct storage *storage, const struct task_rootfs *rootfs, struct err *err);
+int storage_open_parts(const struct storage *storage, int *upper_fd, int *lower_fd, struct err *err);
 int storage_close(struct storage *storage, struct err *err);
 
 // ---- the network (network.c) ---------------------------------------------------------------------------------------
@@ -113,12 +114,23 @@ int guest_unit_resize(struct guest_unit *unit, int64_t height, int64_t width, st
 
 // ---- the whole (guest.c, verbs.c) ----------------------------------------------------------------------------------
 
+// ---- the container's files (files.c) --------------------------------------------------------------------------------
+
+#define GUEST_FILES_MAX 32 // at one time
+
+struct guest_files;
+// A worker (archive/worker.h) in a process of its own, with its streams; `wish` is the verb's payload.
+int guest_files_start(struct guest *guest, const json_t *wish, const struct task_streams *numbers, struct err *err);
+void guest_files_end(struct guest *guest); // all of them, before the disk is put away
+
 struct guest {
     const struct guest_machine *machine;
     struct loop *loop;
     struct link *link;
     struct guest_unit *init, *execs;
     size_t exec_len; // living ones
+    struct guest_files *files;
+    size_t files_len;
     struct cgroup *cgroup; // NULL before `create`
     int64_t oom_seen;
     bool oom, own_pid_namespace;

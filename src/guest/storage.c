@@ -187,6 +187,37 @@ int storage_open(struct storage *storage, const struct task_rootfs *rootfs, stru
     return open_tree_of(storage, err);
 }
 
+// ---- its parts -----------------------------------------------------------------------------------------------------
+
+static int open_lower(const struct storage *storage, struct err *err)
+{
+    int fds[LAYER_MAX], result = -1;
+    size_t len = 0;
+    for (char place[32]; len < storage->layer_len; len++) {
+        snprintf(place, sizeof(place), "layers/%zu", len);
+        if ((fds[len] = file_open_dir(storage->dir_fd, place, err)) < 0)
+            break;
+    }
+    const struct mount_overlay overlay = { .lower_fds = fds, .lower_len = len, .upper_fd = -1, .work_fd = -1 };
+    if (len == storage->layer_len)
+        result = len == 1 ? fd_dup(fds[0], err) : mount_overlay(&overlay, MOUNT_OVERLAY_ANY, err);
+    while (len > 0)
+        fd_close(fds[--len]);
+    return result;
+}
+
+int storage_open_parts(const struct storage *storage, int *upper_fd, int *lower_fd, struct err *err)
+{
+    if (!storage->has_upper)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "the machine has no disk that is written to");
+    int lower = storage->layer_len ? open_lower(storage, err) : -1;
+    if (storage->layer_len && lower < 0)
+        return -1;
+    *upper_fd = file_open_dir(storage->dir_fd, "upper/upper", err);
+    *lower_fd = *upper_fd < 0 ? (fd_close(lower), -1) : lower;
+    return *upper_fd < 0 ? -1 : 0;
+}
+
 // ---- the end -------------------------------------------------------------------------------------------------------
 
 static int unmount(const struct storage *storage, const char *name, struct err *err)

@@ -293,6 +293,15 @@ static int verb_resize(struct request *request, struct err *err)
     return unit ? guest_unit_resize(unit, request->arguments.height, request->arguments.width, err) : -1;
 }
 
+// Also before the start: then the machine was made for this alone.
+static int verb_files(struct request *request, struct err *err)
+{
+    const struct guest_unit *init = request->guest->init;
+    if (!init || !init->sandbox || !guest_unit_is_live(init))
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    return guest_files_start(request->guest, request->payload, &request->arguments.streams, err);
+}
+
 // ---- serving -------------------------------------------------------------------------------------------------------
 
 static const struct {
@@ -300,7 +309,7 @@ static const struct {
     int (*run)(struct request *request, struct err *err);
 } verbs[] = {
     { "create", verb_create }, { "start", verb_start },   { "exec", verb_exec },
-    { "kill", verb_kill },     { "resize", verb_resize },
+    { "kill", verb_kill },     { "resize", verb_resize }, { "files", verb_files },
 };
 
 static int run_verb(struct request *request, struct err *err)

@@ -11,6 +11,8 @@ static const struct json_field arguments_fields[] = {
     JSON_FIELD("height", JSON_INT, struct arguments, height),
     JSON_FIELD("width", JSON_INT, struct arguments, width),
     JSON_FIELD("seq", JSON_INT, struct arguments, seq),
+    JSON_FIELD("data_fd", JSON_INT, struct arguments, data_fd),
+    JSON_FIELD("report_fd", JSON_INT, struct arguments, report_fd),
     JSON_FIELD("exec_id", JSON_TEXT, struct arguments, exec_id),
     JSON_FIELD("all", JSON_FLAG, struct arguments, all),
     JSON_FIELD("attach", JSON_LIST, struct arguments, attach, .sub = &task_attach_table),
@@ -515,6 +517,17 @@ static int verb_update(struct request *request, struct err *err)
     return cgroup_limit(shim->cgroup, &limits, NULL, err);
 }
 
+// Also before the start. Who is frozen would not answer.
+static int verb_files(struct request *request, struct err *err)
+{
+    const struct shim *shim = request->shim;
+    if (!shim->init || (shim->init->state != UNIT_CREATED && shim->init->state != UNIT_RUNNING))
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    if (shim->paused)
+        return err_set(err, ERR_CONFLICT, "the container is paused: unpause it to reach its files");
+    return shim->wall->files(request, err);
+}
+
 // The state that the event told is visible in the API now: whoever waits for the stream's end may see it.
 static int verb_event_ack(struct request *request, struct err *err)
 {
@@ -553,6 +566,7 @@ static const struct verb verbs[] = {
     { "pause", verb_pause, false },
     { "resume", verb_resume, false },
     { "root", verb_root, false },
+    { "files", verb_files, false },
     { "update", verb_update, false },
     { "event_ack", verb_event_ack, true },
 };

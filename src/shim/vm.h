@@ -127,6 +127,7 @@ struct vm {
     enum vm_state state;
     struct link *link;
     struct vm_call *calls;
+    struct vm_files *files; // copies under way
     struct request *life; // `create`, while it waits for the guest
     json_t *document;
     struct stdio_ends ends; // of the first process, until the guest is told
@@ -167,6 +168,9 @@ int vm_tell(struct request *request, const char *verb, json_t *arguments, bool f
 // Takes the ends that became streams. Nothing is said to the guest here: the numbers travel with the verb.
 int vm_open_streams(struct vm *vm, struct unit *unit, const struct task_stdio *wish, struct stdio_ends *ends,
                     struct task_streams *out, struct err *err);
+// The container's files (vm_files.c): struct wall_ops' files().
+int vm_files(struct request *request, struct err *err);
+void vm_files_done(struct vm *vm); // when the link is gone
 void vm_sweep(struct shim *shim); // frees machines that were forgotten
 
 #endif

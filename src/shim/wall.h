@@ -14,7 +14,7 @@
 #define REPLY_FD_MAX 128 // the network namespace and listeners
 
 struct arguments {
-    int64_t proto_min, proto_max, signal, height, width, seq;
+    int64_t proto_min, proto_max, signal, height, width, seq, data_fd, report_fd;
     char *exec_id;
     bool all;
     struct json_list attach; // struct task_attach
@@ -32,6 +32,7 @@ struct request {
     struct arguments arguments;
     struct client *clients; // not adopted yet: discarded with the request
     struct unit *unit; // exec: the new one
+    struct vm_files *files; // behind a machine: their streams
     json_t *result;
     int reply_fds[REPLY_FD_MAX]; // borrowed
     size_t reply_fd_len;
@@ -66,6 +67,8 @@ struct wall_ops {
     int (*resize)(struct request *request, struct unit *unit, int64_t height, int64_t width, struct err *err);
     // A detached mount of the container's root goes with the answer.
     int (*root)(struct request *request, struct err *err);
+    // The files of the container are read or written behind the wall; `payload` says how.
+    int (*files)(struct request *request, struct err *err);
     // Ends everything behind the wall at once; units are freed afterwards. Never called from below the wall's own callbacks.
     void (*end)(struct shim *shim);
     // The task is forgotten: what the wall keeps beside the units goes. May be called from anywhere.

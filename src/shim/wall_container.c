@@ -169,6 +169,11 @@ static int container_root(struct request *request, struct err *err)
     return 0;
 }
 
+static int container_files(struct request *request, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "a container's files are reached by its root");
+}
+
 static void container_end(struct shim *shim)
 {
     // With each unit goes its process.
@@ -184,6 +189,7 @@ const struct wall_ops wall_container = {
     .signal_all = container_signal_all,
     .resize = container_resize,
     .root = container_root,
+    .files = container_files,
     .end = container_end,
     .forget = container_end,
 };

@@ -228,6 +228,7 @@ static void vm_free(struct vm *vm)
         vm->calls = call->next;
         free(call);
     }
+    vm_files_done(vm);
     stdio_ends_done(&vm->ends);
     json_decref(vm->document);
     free(vm->reason);
@@ -254,6 +255,7 @@ const struct wall_ops wall_vm = {
     .signal_all = vm_signal_all,
     .resize = vm_resize,
     .root = vm_root,
+    .files = vm_files,
     .end = vm_forget,
     .forget = vm_forget,
 };

@@ -133,6 +133,8 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   pause, resume
 //   root                                                           (container) descriptor: a detached mount of its root, without other mounts
 //   update       resources: oci_resources, of the host's cgroup
+//   files        op path keep_kind owner freeze data_fd report_fd  (vm) a worker of the guest (archive/worker.h): its report, and its tar if
+//                                                                  data_fd is not -1, go through these pipes
 //   event_ack    seq                                                 (no response frame)
 //
 // Not yet: stats pids nic_* port_* mount_* file_put snapshot restore migrate_*.
@@ -192,6 +194,7 @@ extern const struct json_table task_exit_record_table;
 //   exec    task_exec's, streams: task_streams         pid
 //   kill    signal, exec_id ("" is the first), all
 //   resize  exec_id, height, width
+//   files   op path keep_kind owner freeze, streams: report as `error`, tar as `in` or `out`
 //
 // Events: {"kind": "exited", "exit_code", "oom"} when the first process has ended, {"kind": "exec_exited", "exec_id", "exit_code"},
 // {"kind": "oom"}, and as the last one {"kind": "halted"}: all output is sent, the upper is synced and unmounted, the machine may go.

@@ -360,6 +360,45 @@ static void a_card_that_is_not_there(void **state)
     expect_halted(box);
 }
 
+// Streams first (tar) and first + 1 (report).
+static json_t *files_arguments(struct host *host, const char *op, const char *path, uint32_t first)
+{
+    bool in = str_eq(op, "put");
+    host_stream(host, first, !in, in);
+    host_stream(host, first + 1, true, false);
+    return json_pack("{s:s, s:s, s:{s:i, s:i}}", "op", op, "path", path, "streams", in ? "in" : "out", first, "error", first + 1);
+}
+
+static void files_of_the_container(void **state)
+{
+    NEED_BOX(state);
+    host_refused(host, "files", files_arguments(host, "get", "/tmp", 5), ERR_CONFLICT, "not running");
+    host_run_task(host, &(struct host_run){ .script = "echo text >/tmp/file; sleep 100" }, 1);
+    host_do(host, "files", files_arguments(host, "stat", "/tmp", 7));
+    host_await_text(host, 8, "{\"done\":true}");
+    host_await_text(host, 8, "\"name\":\"tmp\"");
+    host_do(host, "files", files_arguments(host, "get", "/bin/busybox", 9));
+    host_await_text(host, 10, "{\"done\":true}");
+    host_await_text(host, 9, "busybox");
+    host_do(host, "files", files_arguments(host, "get", "/../../../etc/shadow", 11));
+    host_await_text(host, 12, "\"class\":\"not_found\"");
+    host_do(host, "files", files_arguments(host, "put", "/nosuch", 13));
+    host_await_text(host, 14, "\"class\":\"not_found\"");
+    host_do(host, "files", files_arguments(host, "nosuch", "/", 15));
+    host_await_text(host, 16, "unknown verb nosuch");
+    host_refused(host, "files", json_pack("{s:s, s:s}", "op", "get", "path", "/"), ERR_INVALID_ARGUMENT, "no report");
+}
+
+// A copy that nobody takes does not keep the machine from its end.
+static void a_copy_that_stands_still(void **state)
+{
+    NEED_BOX(state);
+    host_run_task(host, &(struct host_run){ .script = "sleep 100" }, 1);
+    host_do(host, "files", files_arguments(host, "put", "/tmp", 7)); // waits for a tar for ever
+    host_do(host, "kill", json_pack("{s:i, s:s}", "signal", SIGKILL, "exec_id", ""));
+    expect_halted(box);
+}
+
 #define VERBS_TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -377,6 +416,8 @@ int main(void)
         VERBS_TEST(a_command_that_is_not_there),
         VERBS_TEST(what_is_refused),
         VERBS_TEST(a_card_that_is_not_there),
+        VERBS_TEST(files_of_the_container),
+        VERBS_TEST(a_copy_that_stands_still),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
