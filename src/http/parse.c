@@ -1,6 +1,6 @@
 // Lines end in CR LF; a bare LF is no line end, and no byte below a blank may stand in a head (RFC 9112, 2.2 and 11.2): what two
 // parsers could read differently is refused.
-#include "http/http.h"
+#include "http/http_private.h"
 #include "base/num.h"
 
 static int malformed(struct err *err, const char *what)
@@ -15,7 +15,7 @@ static size_t head_size(struct slice bytes)
     return end ? (size_t)(end - bytes.data) + 4 : 0;
 }
 
-static bool cut_line(struct slice *rest, struct slice *line)
+bool http_cut_line(struct slice *rest, struct slice *line)
 {
     const char *end = rest->size ? memmem(rest->data, rest->size, "\r\n", 2) : NULL;
     if (!end)
@@ -34,7 +34,7 @@ static bool printable(struct slice text)
     return true;
 }
 
-static bool same_word(struct slice a, const char *b)
+bool http_same_word(struct slice a, const char *b)
 {
     return a.size == strlen(b) && strncasecmp(a.data, b, a.size) == 0;
 }
@@ -87,15 +87,15 @@ static int parse_header(enum http_kind kind, struct slice line, struct seen *see
     if (!slice_cut(&value, ':', &name) || !value.data || !is_token(name))
         return malformed(err, "a header is none");
     value = slice_trim(value);
-    if (same_word(name, "Content-Length")) {
+    if (http_same_word(name, "Content-Length")) {
         if (seen->size || !num_parse_u64(value, HTTP_BODY_MAX, &out->body_size))
             return malformed(err, "Content-Length is wrong, double, or more than is taken");
         seen->size = true;
-    } else if (same_word(name, "Transfer-Encoding")) {
-        if (seen->coding || kind == HTTP_REQUEST || !same_word(value, "chunked"))
+    } else if (http_same_word(name, "Transfer-Encoding")) {
+        if (seen->coding || kind == HTTP_REQUEST || !http_same_word(value, "chunked"))
             return malformed(err, "this Transfer-Encoding is not spoken here");
         seen->coding = out->chunked = true;
-    } else if (same_word(name, "Connection") && same_word(value, "close")) {
+    } else if (http_same_word(name, "Connection") && http_same_word(value, "close")) {
         out->close = true;
     }
     return 0;
@@ -105,7 +105,7 @@ static int parse_headers(enum http_kind kind, struct slice rest, struct http_hea
 {
     struct seen seen = { false, false };
     struct slice line;
-    for (int i = 0; cut_line(&rest, &line) && line.size; i++)
+    for (int i = 0; http_cut_line(&rest, &line) && line.size; i++)
         if (i == HTTP_HEADERS_MAX)
             return malformed(err, "too many headers");
         else if (!printable(line))
@@ -121,7 +121,7 @@ int http_parse_head(enum http_kind kind, struct slice bytes, struct http_head *o
     *out = (struct http_head){ .size = rest.size };
     if (!rest.size)
         return bytes.size < HTTP_HEAD_MAX ? 0 : malformed(err, "the head is too long");
-    if (!cut_line(&rest, &line) || !printable(line))
+    if (!http_cut_line(&rest, &line) || !printable(line))
         return malformed(err, "the first line is none");
     if ((kind == HTTP_REQUEST ? parse_request_line : parse_status_line)(line, out, err) < 0)
         return -1;
@@ -132,7 +132,7 @@ int http_parse_chunk(struct slice bytes, struct slice *data, size_t *size, struc
 {
     struct slice line, rest = bytes;
     uint64_t length;
-    if (!cut_line(&rest, &line))
+    if (!http_cut_line(&rest, &line))
         return bytes.size < 16 ? 0 : malformed(err, "a chunk without its size");
     if (line.size > 8 || !num_parse_hex(line, &length) || length > HTTP_BODY_MAX)
         return malformed(err, "the size of a chunk is none, or too much");
