@@ -53,6 +53,8 @@ def test_an_installed_engine_runs_both_walls(elsewhere, tmp_path):
     install(tmp_path / 'usr')
     programs = tmp_path / 'usr/bin'
     assert 'berth-guest' not in os.listdir(programs) and 'berth-shim' in os.listdir(programs)
+    assert (tmp_path / 'usr/share/man/man1/berth.1').read_text().startswith('.TH BERTH 1')
+    assert 'complete -F' in (tmp_path / 'usr/share/bash-completion/completions/berth').read_text()
     docker = elsewhere(str(programs))
     assert docker.ok('run', '--rm', '--isolation', 'container', '--network', 'none', 'bb', 'echo', 'hello') == 'hello'
     assert 'no guest kernel' not in docker.ok('info')
