@@ -118,6 +118,7 @@ static struct engine *engine_new(const struct engine_options *options)
         strv_add(&engine->registry_mirrors, options->registry_mirrors.items[i]);
     engine->registry_certs = mem_strdup(options->registry_certs);
     workers_init(engine);
+    engine->inflate_ratio = options->inflate_ratio ? mem_printf("--max-inflate-ratio=%s", options->inflate_ratio) : NULL;
     return engine;
 }
 
@@ -201,6 +202,7 @@ void engine_close(struct engine *engine)
     strv_done(&engine->insecure_registries);
     strv_done(&engine->registry_mirrors);
     free(engine->registry_certs);
+    free(engine->inflate_ratio);
     machines_free(engine->machines);
     mutex_done(&engine->disk_lock);
     mutex_done(&engine->list_lock);

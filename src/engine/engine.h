@@ -33,6 +33,7 @@ struct engine_options {
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
     struct strv insecure_registries, registry_mirrors; // as distribution.h has them; copied
     const char *registry_certs; // NULL: /etc/docker/certs.d
+    const char *inflate_ratio; // how many times of what came a transfer may inflate to, "0": no bound; NULL: the worker's own bound
     const char *accel; // what runs guests: "auto" "kvm" "tcg"; NULL is "auto"
 };
 

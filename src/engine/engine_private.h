@@ -191,6 +191,7 @@ struct engine {
 
     struct strv insecure_registries, registry_mirrors; // malloc'ed
     char *registry_certs; // NULL: the usual place
+    char *inflate_ratio; // the workers' option, the last of theirs; NULL: they have their own bound
     struct mutex pull_lock; // unranked: nothing is taken inside
     struct cond pull_ended;
     struct pull *pulls GUARDED_BY(pull_lock);

@@ -155,7 +155,7 @@ int engine_load(struct engine *engine, int input_fd, bool quiet, engine_progress
     worker.progress = progress;
     worker.context = context;
     worker.told = tell_loaded;
-    char *const argv[] = { (char *)"berth-image", (char *)"load", NULL };
+    char *const argv[] = { (char *)"berth-image", (char *)"load", engine->inflate_ratio, NULL };
     if (worker_run(&worker, argv, input_fd, cancel, err) < 0)
         return -1;
     if (worker.image_len == 0)
@@ -178,6 +178,8 @@ int engine_import(struct engine *engine, int input_fd, const char *reference, co
         return -1;
     strv_push_arena(&argv, &arena, "berth-image");
     strv_push_arena(&argv, &arena, "import");
+    if (engine->inflate_ratio)
+        strv_push_arena(&argv, &arena, engine->inflate_ratio);
     const struct {
         const char *flag, *value;
     } options[] = { { "--reference", reference }, { "--message", message }, { "--platform", platform } };

@@ -134,7 +134,8 @@ static int run_once(struct pull *pull, bool *again, struct err *err)
 {
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(pull->engine);
     const struct cancel cancel = { .fd = -1, .event_fd = pull->stop_fd };
-    char *const argv[] = { (char *)"berth-image", (char *)"fetch", (char *)"--platform", pull->platform, pull->reference, NULL };
+    char *const argv[] = { (char *)"berth-image", (char *)"fetch", (char *)"--platform", pull->platform, pull->reference,
+                           pull->engine->inflate_ratio, NULL };
     int ends[2];
     worker.progress = say;
     worker.context = pull;

@@ -360,9 +360,10 @@ static int watch_tar(void *context, const void *data, size_t size, uint64_t sett
     return writer->recipe ? recipe_add(writer->recipe, data, size, settled, err) : 0;
 }
 
-static int write_all(struct writer *writer, layer_read_fn *read, void *context, struct layer_erofs_result *out, struct err *err)
+static int write_all(struct writer *writer, layer_read_fn *read, void *context, struct layer_bound *bound, struct layer_erofs_result *out,
+                     struct err *err)
 {
-    if (tar_open(&writer->tar, read, context, watch_tar, writer, err) < 0 || write_entries(writer, err) < 0 ||
+    if (tar_open(&writer->tar, read, context, bound, watch_tar, writer, err) < 0 || write_entries(writer, err) < 0 ||
         tar_drain(&writer->tar, out->diff_id, err) < 0)
         return -1;
     settle_opaque(writer);
@@ -382,7 +383,7 @@ int layer_erofs_write(layer_read_fn *read, void *context, int image_fd, int reci
     struct layer_erofs_result result = { 0 };
     erofs_tree_init(&writer.tree);
     erofs_image_init(&writer.image, image_fd, options->size_max, options->plain);
-    int done = write_all(&writer, read, context, &result, err);
+    int done = write_all(&writer, read, context, options->bound, &result, err);
     if (done == 0)
         *out = result;
     tar_done(&writer.tar);

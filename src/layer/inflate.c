@@ -14,6 +14,7 @@
 struct layer_inflate {
     layer_read_fn *read;
     void *context;
+    struct layer_bound *bound; // NULL: none
     const struct format *format; // NULL: plain
     unsigned char *input; // INPUT_SIZE
     size_t at, end; // what of it is still to be used
@@ -150,13 +151,26 @@ static ssize_t filter_read(struct layer_inflate *inflate, void *data, size_t siz
     return got >= 0 ? (ssize_t)got : filter_error(inflate, err);
 }
 
+static int check_bound(struct layer_bound *bound, size_t more, struct err *err)
+{
+    if (!bound || bound->ratio == 0)
+        return 0;
+    uint64_t inflated = atomic_fetch_add(&bound->inflated, more) + more, came = atomic_load(&bound->came);
+    if (inflated <= bound->floor || inflated / bound->ratio <= came)
+        return 0;
+    return err_set(err, ERR_RESOURCE_EXHAUSTED, "%llu bytes came and inflate to more than %llu, over %llu times of it: refused"
+                   " (--max-inflate-ratio allows more)", (unsigned long long)came, (unsigned long long)bound->floor,
+                   (unsigned long long)bound->ratio);
+}
+
 // ---- the face -------------------------------------------------------------------------------------------------------
 
-int layer_inflate_new(layer_read_fn *read, void *context, struct layer_inflate **out, struct err *err)
+int layer_inflate_new(layer_read_fn *read, void *context, struct layer_bound *bound, struct layer_inflate **out, struct err *err)
 {
     struct layer_inflate *inflate = mem_new(struct layer_inflate);
     inflate->read = read;
     inflate->context = context;
+    inflate->bound = bound;
     inflate->input = mem_alloc(INPUT_SIZE);
     int result = 0;
     while (result == 0 && !inflate->ended && inflate->end < LAYER_MAGIC_SIZE)
@@ -192,7 +206,8 @@ ssize_t layer_inflate_read(void *context, void *data, size_t size, struct err *e
     struct layer_inflate *inflate = context;
     if (!inflate->format)
         return plain_read(inflate, data, size, err);
-    return inflate->format->filter ? filter_read(inflate, data, size, err) : gzip_read(inflate, data, size, err);
+    ssize_t got = inflate->format->filter ? filter_read(inflate, data, size, err) : gzip_read(inflate, data, size, err);
+    return got > 0 && check_bound(inflate->bound, (size_t)got, err) < 0 ? -1 : got;
 }
 
 void layer_inflate_free(struct layer_inflate *inflate)

@@ -4,6 +4,8 @@
 #define LAYER_LAYER_H
 
 #include <limits.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -11,6 +13,14 @@
 
 // Reads compressed or plain bytes; 0 is the end, -1 an error with *err filled.
 typedef ssize_t layer_read_fn(void *context, void *data, size_t size, struct err *err);
+
+// A bound against streams that become a multiple of themselves: what is inflated, over all streams of one transfer and all their
+// threads, may be more than `floor` bytes only as long as it is at most `ratio` times of what came from outside. Layers of zeros are
+// ordinary, so neither alone would do. Whoever reads the transfer's own bytes counts them in `came`. NULL, or a ratio of 0: no bound.
+struct layer_bound {
+    uint64_t ratio, floor;
+    atomic_uint_least64_t came, inflated;
+};
 
 struct layer_result {
     char diff_id[72]; // "sha256:<hex>" of the plain tar, padding after its end included
@@ -30,14 +40,15 @@ struct layer_result {
 // ".wh.x" becomes a 0:0 character device, unless the same tar also has x: a whiteout hides lower layers only, so a
 // folder x becomes opaque instead. trusted.*, user.overlay.* and foreign security.* attributes are dropped.
 //
-// invalid_argument: not a tar, damaged, or refused; resource_exhausted: a bound (entries, opaque folders) or the disk.
-int layer_unpack(layer_read_fn *read, void *context, int target_fd, struct layer_result *out, struct err *err);
+// invalid_argument: not a tar, damaged, or refused; resource_exhausted: a bound (entries, opaque folders, `bound`) or the disk.
+int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, struct layer_result *out, struct err *err);
 void layer_result_done(struct layer_result *result);
 
 // ---- the same as one EROFS image, and back --------------------------------------------------------------------------
 
 struct layer_erofs_options {
     uint64_t size_max; // bytes of the plain tar, and of the image; 0: what the format takes, 16 TiB
+    struct layer_bound *bound; // NULL: none
     bool user_xattrs; // opaque folders are marked by user.overlay.opaque (rootless), else by trusted.overlay.opaque
     bool plain; // no file's content beside its inode: a guest can map each page of each file (DAX). Costs half a block a file
 };
@@ -106,7 +117,7 @@ int layer_clean_name(const char *raw, char out[PATH_MAX], struct err *err);
 
 // Decompression alone, for archives inside archives: wraps a reader, gives plain bytes.
 struct layer_inflate;
-int layer_inflate_new(layer_read_fn *read, void *context, struct layer_inflate **out, struct err *err);
+int layer_inflate_new(layer_read_fn *read, void *context, struct layer_bound *bound, struct layer_inflate **out, struct err *err);
 ssize_t layer_inflate_read(void *inflate, void *data, size_t size, struct err *err); // a layer_read_fn
 void layer_inflate_free(struct layer_inflate *inflate);
 

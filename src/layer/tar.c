@@ -65,12 +65,13 @@ static int tar_error(struct tar *tar, struct err *err)
     return err_set(err, ERR_INVALID_ARGUMENT, "not a valid tar archive: %s", why ? why : "unknown error");
 }
 
-int tar_open(struct tar *tar, layer_read_fn *read, void *context, tar_watch_fn *watch, void *watcher, struct err *err)
+int tar_open(struct tar *tar, layer_read_fn *read, void *context, struct layer_bound *bound, tar_watch_fn *watch, void *watcher,
+             struct err *err)
 {
     *tar = (struct tar){ .err = err, .watch = watch, .watcher = watcher };
     tar->locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     tar->locale_before = uselocale(tar->locale);
-    if (layer_inflate_new(read, context, &tar->inflate, err) < 0)
+    if (layer_inflate_new(read, context, bound, &tar->inflate, err) < 0)
         return -1;
     tar->buffer = mem_alloc(READ_SIZE);
     tar->digest = layer_digest_new();

@@ -28,8 +28,9 @@ struct tar {
     locale_t locale, locale_before;
 };
 
-// `watch` may be NULL. tar_done() in any case.
-int tar_open(struct tar *tar, layer_read_fn *read, void *context, tar_watch_fn *watch, void *watcher, struct err *err);
+// `bound` and `watch` may be NULL. tar_done() in any case.
+int tar_open(struct tar *tar, layer_read_fn *read, void *context, struct layer_bound *bound, tar_watch_fn *watch, void *watcher,
+             struct err *err);
 void tar_done(struct tar *tar);
 // 1 with an entry that is valid until the next call, its name readable; 0 at the end.
 int tar_next(struct tar *tar, struct archive_entry **entry, const char **name, struct err *err);

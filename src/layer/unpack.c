@@ -156,13 +156,13 @@ static int unpack_entries(struct tar *tar, struct tree *tree, struct layer_resul
     return more;
 }
 
-int layer_unpack(layer_read_fn *read, void *context, int target_fd, struct layer_result *out, struct err *err)
+int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, struct layer_result *out, struct err *err)
 {
     struct tar tar;
     struct tree tree;
     struct layer_result result = { 0 };
     tree_init(&tree, target_fd);
-    int done = tar_open(&tar, read, context, NULL, NULL, err);
+    int done = tar_open(&tar, read, context, bound, NULL, NULL, err);
     if (done == 0)
         done = unpack_entries(&tar, &tree, &result, err);
     if (done == 0)

@@ -1,12 +1,12 @@
 // The image worker: the only program that touches bytes from registries and archives. The daemon starts it per
 // transfer:
 //
-//     berth-image load
-//     berth-image import [--reference R] [--message M] [--platform P] [--change C]...
+//     berth-image load [--max-inflate-ratio N]
+//     berth-image import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]...
 //     berth-image commit [--reference R] [--change C]...
 //     berth-image save
 //     berth-image inflate
-//     berth-image fetch [--platform P] REFERENCE
+//     berth-image fetch [--max-inflate-ratio N] [--platform P] REFERENCE
 //     berth-image login DOMAIN
 //     berth-image lookup REFERENCE
 //     berth-image send REFERENCE
@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "base/num.h"
 #include "transfer/transfer.h"
 
 #define STAGING_FD 3
@@ -34,17 +35,19 @@ struct job {
     struct transfer_import import;
     struct transfer_remote remote;
     const char *platform, *reference, *folder;
+    uint64_t inflate_ratio;
     bool by_hand; // errors are for people
     struct arena arena;
 };
 
 static int run_load(struct job *job, struct err *err)
 {
-    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_load(STDIN_FILENO, STAGING_FD, stdout, err);
+    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_load(STDIN_FILENO, STAGING_FD, job->inflate_ratio, stdout, err);
 }
 
 static int run_import(struct job *job, struct err *err)
 {
+    job->import.inflate_ratio = job->inflate_ratio;
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_import(STDIN_FILENO, STAGING_FD, &job->import, stdout, err);
 }
 
@@ -104,7 +107,7 @@ static int run_fetch(struct job *job, struct err *err)
     close(ends[0]);
     int result = transfer_jail(STAGING_FD, err);
     if (result == 0)
-        result = transfer_pull(STDIN_FILENO, STAGING_FD, job->reference, job->platform, stdout, err);
+        result = transfer_pull(STDIN_FILENO, STAGING_FD, job->reference, job->platform, job->inflate_ratio, stdout, err);
     close(STDIN_FILENO); // the other half ends
     waitpid(child, NULL, 0);
     return result;
@@ -204,7 +207,7 @@ static int usage(void)
     return -1;
 }
 
-enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_HELP };
+enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_HELP };
 
 static int set_option(struct job *job, int option, char *value)
 {
@@ -231,6 +234,8 @@ static int set_option(struct job *job, int option, char *value)
     case OPT_CERTS:
         remote->certs_dir = value;
         return 0;
+    case OPT_RATIO:
+        return num_parse_u64(slice_of(value), UINT32_MAX, &job->inflate_ratio) ? 0 : usage();
     case OPT_HELP:
         fputs(usage_text, stdout);
         exit(0);
@@ -250,9 +255,15 @@ static int parse_options(int argc, char **argv, const struct option *options, st
 static const struct option import_options[] = {
     { "reference", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
     { "platform", required_argument, NULL, 'p' },  { "change", required_argument, NULL, 'c' },
+    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
     { NULL, 0, NULL, 0 },
 };
-static const struct option fetch_options[] = { { "platform", required_argument, NULL, 'p' }, { NULL, 0, NULL, 0 } };
+static const struct option load_options[] = { { "max-inflate-ratio", required_argument, NULL, OPT_RATIO }, { NULL, 0, NULL, 0 } };
+static const struct option fetch_options[] = {
+    { "platform", required_argument, NULL, 'p' },
+    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
+    { NULL, 0, NULL, 0 },
+};
 static const struct option pull_options[] = { // push takes all but the first two
     { "platform", required_argument, NULL, 'p' },
     { "registry-mirror", required_argument, NULL, OPT_MIRROR },
@@ -270,7 +281,7 @@ static const struct verb {
     int arguments;
     bool by_hand;
 } verbs[] = {
-    { "load", run_load, no_options, 0, false },
+    { "load", run_load, load_options, 0, false },
     { "import", run_import, import_options, 0, false },
     { "commit", run_commit, import_options, 0, false },
     { "save", run_save, no_options, 0, false },
@@ -306,7 +317,7 @@ static int parse_arguments(int argc, char **argv, struct job *job)
 
 int main(int argc, char **argv)
 {
-    struct job job = { 0 };
+    struct job job = { .inflate_ratio = TRANSFER_INFLATE_RATIO };
     struct err err = { 0 };
     if (parse_arguments(argc, argv, &job) < 0)
         return 2;

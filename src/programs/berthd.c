@@ -60,6 +60,8 @@ static const char usage[] =
     "                            A registry that may be without a good certificate, or without TLS; may be repeated\n"
     "      --log-format FORMAT   text or json (default text)\n"
     "  -l, --log-level LEVEL     debug, info, warn, error or fatal (default info)\n"
+    "      --max-inflate-ratio N Images may inflate to N times of what is loaded or pulled, or to 4 GiB if that is more\n"
+    "                            (default 200; 0: without bound)\n"
     "  -p, --pidfile FILE        Write the process id there\n"
     "      --registry-certs DIR  Registries' certificates, a folder for each host (default /etc/docker/certs.d)\n"
     "      --registry-mirror URL Asked for images of docker.io first; may be repeated\n"
@@ -75,7 +77,7 @@ static const char usage[] =
     "  -v, --version             The version\n";
 
 enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT, OPT_INSECURE,
-       OPT_CERTS, OPT_MIRROR, OPT_TLS, OPT_TLSCACERT, OPT_TLSCERT, OPT_TLSKEY, OPT_TLSVERIFY };
+       OPT_CERTS, OPT_MIRROR, OPT_RATIO, OPT_TLS, OPT_TLSCACERT, OPT_TLSCERT, OPT_TLSKEY, OPT_TLSVERIFY };
 
 static const struct option long_options[] = {
     { "accel", required_argument, NULL, OPT_ACCEL },
@@ -90,6 +92,7 @@ static const struct option long_options[] = {
     { "insecure-registry", required_argument, NULL, OPT_INSECURE },
     { "log-format", required_argument, NULL, OPT_LOG_FORMAT },
     { "log-level", required_argument, NULL, 'l' },
+    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
     { "pidfile", required_argument, NULL, 'p' },
     { "registry-certs", required_argument, NULL, OPT_CERTS },
     { "registry-mirror", required_argument, NULL, OPT_MIRROR },
@@ -153,6 +156,13 @@ static void set_option(struct options *options, int option, const char *value)
     case OPT_CERTS:
         options->engine.registry_certs = absolute(value);
         break;
+    case OPT_RATIO: {
+        uint64_t ratio;
+        if (!num_parse_u64(slice_of(value), UINT32_MAX, &ratio))
+            fail("--max-inflate-ratio %s: not a number", value);
+        options->engine.inflate_ratio = value;
+        break;
+    }
     case OPT_STOP_ALL:
         options->stop_all = true;
         break;

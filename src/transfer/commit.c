@@ -81,7 +81,7 @@ int transfer_commit(int input_fd, int staging_fd, const struct transfer_commit *
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct commit *commit = arena_alloc(&arena, sizeof(*commit));
     *commit = (struct commit){ .arena = &arena, .stage = STAGE_INIT };
-    int done = stage_open(&commit->stage, staging_fd, report, err);
+    int done = stage_open(&commit->stage, staging_fd, 0, report, err);
     if (done == 0)
         done = read_words(commit, input_fd, &options->changes, err);
     if (done == 0)

@@ -59,7 +59,7 @@ int transfer_import(int input_fd, int staging_fd, const struct transfer_import *
     size_t layer;
     char digest[72];
     // Bad options are told before a large stream has been read.
-    if (fill_config(options, &arena, &config, err) < 0 || stage_open(&stage, staging_fd, report, err) < 0 ||
+    if (fill_config(options, &arena, &config, err) < 0 || stage_open(&stage, staging_fd, options->inflate_ratio, report, err) < 0 ||
         stage_stream(&stage, input_fd, &layer, err) < 0)
         return -1;
     strv_push_arena(&config.rootfs.diff_ids, &arena, stage.layers[layer].diff_id);

@@ -12,7 +12,7 @@ int transfer_inflate(int input_fd, int output_fd, struct err *err)
     struct layer_inflate *inflate;
     _cleanup_free_ char *chunk = mem_alloc(CHUNK);
     ssize_t got;
-    if (layer_inflate_new(source_read, &source, &inflate, err) < 0)
+    if (layer_inflate_new(source_read, &source, NULL, &inflate, err) < 0)
         return -1;
     while ((got = layer_inflate_read(inflate, chunk, CHUNK, err)) > 0)
         if (fd_write_full(output_fd, chunk, (size_t)got, err) < 0) {

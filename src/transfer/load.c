@@ -186,11 +186,12 @@ static int load_forms(struct load *load, struct err *err)
     return err_set(err, ERR_INVALID_ARGUMENT, "invalid archive: does not contain a manifest.json");
 }
 
-int transfer_load(int input_fd, int staging_fd, FILE *report, struct err *err)
+int transfer_load(int input_fd, int staging_fd, uint64_t inflate_ratio, FILE *report, struct err *err)
 {
     _cleanup_spool_ struct spool spool = SPOOL_INIT;
     _cleanup_stage_ struct stage stage = STAGE_INIT;
-    if (stage_open(&stage, staging_fd, report, err) < 0 || spool_read(&spool, input_fd, staging_fd, stage_passing, &stage, err) < 0)
+    spool.bound = &stage.bound;
+    if (stage_open(&stage, staging_fd, inflate_ratio, report, err) < 0 || spool_read(&spool, input_fd, staging_fd, stage_passing, &stage, err) < 0)
         return -1;
     struct load load = { &spool, &stage };
     if (load_forms(&load, err) < 0)

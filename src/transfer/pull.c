@@ -370,13 +370,14 @@ static int receive_all(struct pull *pull, struct err *err)
     return joined < 0 ? -1 : result;
 }
 
-int transfer_pull(int link_fd, int staging_fd, const char *reference, const char *platform, FILE *report, struct err *err)
+int transfer_pull(int link_fd, int staging_fd, const char *reference, const char *platform, uint64_t inflate_ratio, FILE *report,
+                  struct err *err)
 {
     struct pull pull = { .link_fd = link_fd, .staging_fd = staging_fd, .report = report, .platform = platform,
                          .config_text = BUF_INIT(LOAD_DOCUMENT_MAX), .stage = STAGE_INIT };
     int result = image_ref_parse(reference, true, &pull.arena, &pull.ref, err);
     if (result == 0)
-        result = stage_open(&pull.stage, staging_fd, report, err);
+        result = stage_open(&pull.stage, staging_fd, inflate_ratio, report, err);
     if (result == 0)
         result = receive_all(&pull, err);
     if (result == 0)

@@ -33,6 +33,8 @@ ssize_t source_read(void *context, void *data, size_t size, struct err *err)
         return -1;
     if (source->digest)
         layer_digest_add(source->digest, data, (size_t)got);
+    if (source->bound)
+        atomic_fetch_add(&source->bound->came, (uint64_t)got);
     source->at += got;
     return progress(source, err) < 0 ? -1 : got;
 }

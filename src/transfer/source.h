@@ -13,6 +13,7 @@ struct source {
     layer_read_fn *below; // read instead of `fd`, if set
     void *below_context;
     struct layer_digest *digest; // NULL: not asked for; the owner frees
+    struct layer_bound *bound; // counts what comes; NULL: it came from inside
     // Progress lines while it is read: NULL report means none.
     FILE *report;
     const char *id, *status;

@@ -57,11 +57,12 @@ static int outer_error(struct outer *outer, struct err *err)
     return err_set(err, ERR_INVALID_ARGUMENT, "not a valid tar archive: %s", why ? why : "unknown error");
 }
 
-static int outer_open(struct outer *outer, int input_fd, struct err *err)
+static int outer_open(struct outer *outer, int input_fd, struct layer_bound *bound, struct err *err)
 {
     outer->source.fd = input_fd;
+    outer->source.bound = bound;
     outer->err = err;
-    if (layer_inflate_new(source_read, &outer->source, &outer->inflate, err) < 0)
+    if (layer_inflate_new(source_read, &outer->source, bound, &outer->inflate, err) < 0)
         return -1;
     outer->buffer = mem_alloc(SOURCE_BUFFER_SIZE);
     outer->tar = archive_read_new();
@@ -285,7 +286,7 @@ int spool_read(struct spool *spool, int input_fd, int staging_fd, spool_take_fn 
     if (spool->fd < 0)
         return err_errno(err, errno, "spool folder");
     struct outer outer = { .take = take, .take_context = context };
-    int done = outer_open(&outer, input_fd, err);
+    int done = outer_open(&outer, input_fd, spool->bound, err);
     if (done == 0)
         done = read_entries(spool, &outer, err);
     outer_done(&outer);

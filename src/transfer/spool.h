@@ -31,6 +31,7 @@ struct spool {
     struct spool_member *members; // sorted by name once read
     size_t len, capacity;
     size_t names_size;
+    struct layer_bound *bound; // of the stream; borrowed
 };
 
 #define SPOOL_INIT { .fd = -1 }

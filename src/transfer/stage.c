@@ -10,6 +10,8 @@
 #include "base/fd.h"
 #include "base/file.h"
 
+#define INFLATE_FLOOR ((uint64_t)4 << 30) // bytes of plain content that may come of however little
+
 // A layer under way: until its DiffID is known its folder has a name of its own.
 struct unpacked {
     char name[24];
@@ -34,8 +36,9 @@ static int read_form(struct stage *stage, struct err *err)
     return stage->erofs ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "layers in the form \"%s\" are not known", buf_text(&text));
 }
 
-int stage_open(struct stage *stage, int staging_fd, FILE *report, struct err *err)
+int stage_open(struct stage *stage, int staging_fd, uint64_t inflate_ratio, FILE *report, struct err *err)
 {
+    stage->bound = (struct layer_bound){ .ratio = inflate_ratio, .floor = INFLATE_FLOOR };
     mutex_init(&stage->lock, 0);
     stage->staging_fd = staging_fd;
     stage->report = report;
@@ -128,9 +131,9 @@ static int new_file(int folder, const char *name, struct err *err)
 }
 
 // The layer as one EROFS image and its recipe; opaque folders are marked in it.
-static int write_image(struct source *source, int folder, struct layer_result *out, struct err *err)
+static int write_image(struct stage *stage, struct source *source, int folder, struct layer_result *out, struct err *err)
 {
-    const struct layer_erofs_options options = { 0 };
+    const struct layer_erofs_options options = { .bound = &stage->bound };
     struct layer_erofs_result result;
     _cleanup_close_ int image = new_file(folder, LAYER_IMAGE_NAME, err);
     _cleanup_close_ int recipe = image < 0 ? -1 : new_file(folder, LAYER_RECIPE_NAME, err);
@@ -146,7 +149,9 @@ static int unpack_into(struct stage *stage, const char *name, struct source *sou
     _cleanup_close_ int folder = make_folder(stage->layers_fd, name, err);
     if (folder < 0)
         return -1;
-    return stage->erofs ? write_image(source, folder, out, err) : layer_unpack(source_read, source, folder, out, err);
+    if (stage->erofs)
+        return write_image(stage, source, folder, out, err);
+    return layer_unpack(source_read, source, &stage->bound, folder, out, err);
 }
 
 static int unpack(struct stage *stage, struct source *source, struct unpacked *out, struct err *err)
@@ -253,14 +258,14 @@ static int stage_source(struct stage *stage, struct source *source, size_t *inde
 
 int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err)
 {
-    struct source source = { .fd = fd };
+    struct source source = { .fd = fd, .bound = &stage->bound };
     return stage_source(stage, &source, index, err);
 }
 
 int stage_blob(struct stage *stage, int fd, int64_t size, const struct stage_claim *claim, size_t *index, struct err *err)
 {
     struct source source = { .fd = fd, .report = stage->report, .id = claim->progress_id, .status = "Downloading", .total = size,
-                             .digest = layer_digest_new() };
+                             .digest = layer_digest_new(), .bound = &stage->bound };
     struct unpacked unpacked;
     int done = unpack(stage, &source, &unpacked, err);
     // What can't be unpacked is first of all not what was asked for, where that is so.

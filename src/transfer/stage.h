@@ -26,6 +26,7 @@ struct stage {
     int staging_fd; // borrowed
     int layers_fd, blobs_fd;
     bool erofs; // layers become images, as the staging folder says
+    struct layer_bound bound; // of all that this transfer inflates
     FILE *report;
     struct stage_layer *layers GUARDED_BY(lock);
     size_t len, capacity;
@@ -35,7 +36,7 @@ struct stage {
 #define STAGE_INIT { .lock = { .pthread = PTHREAD_MUTEX_INITIALIZER }, .layers_fd = -1, .blobs_fd = -1 }
 #define _cleanup_stage_ _cleanup_(stage_done)
 
-int stage_open(struct stage *stage, int staging_fd, FILE *report, struct err *err);
+int stage_open(struct stage *stage, int staging_fd, uint64_t inflate_ratio, FILE *report, struct err *err);
 void stage_done(struct stage *stage);
 
 // What the archive claims about a layer; NULL members claim nothing.

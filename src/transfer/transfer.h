@@ -27,12 +27,15 @@ int transfer_jail(int staging_fd, struct err *err);
 //     layers/<diff hex>/     layers, one that several images share once; unpacked, or in the form that the folder's file "form"
 //                            names (layer/layer.h)
 // and need it empty but for that file. On failure the folder holds leftovers: remove it as a whole. Nothing is synced.
-// invalid_argument: the archive is damaged, lies about a digest or is of no known form.
-//
+// invalid_argument: the archive is damaged, lies about a digest or is of no known form; resource_exhausted: the disk is full, or what came
+// inflates to more than 4 GiB and to more than `inflate_ratio` times of itself (0: however much), counted over the whole transfer, so
+// that compression inside of compression gains nothing.
+#define TRANSFER_INFLATE_RATIO 200 // unless asked for otherwise; gzip of zeros is 1,030
+
 // Every archive form that docker and podman write: docker-archive with manifest.json (v1.2 layout with <id>/layer.tar
 // and the newer one), OCI layout (index.json), the oldest form with only `repositories`; plain or compressed as a
 // whole. An archive of several platforms gives the host's.
-int transfer_load(int input_fd, int staging_fd, FILE *report, struct err *err);
+int transfer_load(int input_fd, int staging_fd, uint64_t inflate_ratio, FILE *report, struct err *err);
 
 // A plain root tar becomes a one-layer image. `changes` are Dockerfile instructions (CMD, ENTRYPOINT, ENV, EXPOSE,
 // USER, VOLUME, WORKDIR, LABEL, HEALTHCHECK, ONBUILD: those of docker import -c), `message` goes into the history
@@ -41,6 +44,7 @@ int transfer_load(int input_fd, int staging_fd, FILE *report, struct err *err);
 struct transfer_import {
     const char *reference, *message, *platform;
     struct strv changes;
+    uint64_t inflate_ratio;
 };
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err);
 
@@ -102,7 +106,8 @@ int transfer_fetch(struct fetch *fetch, int answers_fd, int link_fd, struct err 
 void transfer_fetch_failed(int link_fd, const struct err *err); // what went wrong before that
 void transfer_fetch_free(struct fetch *fetch);
 // The unpacking process, jailed: leaves in the staging folder what transfer_load() does. `platform` NULL: as it comes.
-int transfer_pull(int link_fd, int staging_fd, const char *reference, const char *platform, FILE *report, struct err *err);
+int transfer_pull(int link_fd, int staging_fd, const char *reference, const char *platform, uint64_t inflate_ratio, FILE *report,
+                  struct err *err);
 
 // A push, in one such process too, which gets what it needs by descriptors over `daemon_fd`, each message one byte: first the
 // request (JSON: "diff_ids", "recipes": whether each layer's files follow, "manifests": struct image_manifest) and the image's

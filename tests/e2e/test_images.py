@@ -1,10 +1,15 @@
 """docker load, import, images, rmi: archives in every form become images; what climbs out is refused."""
+import gzip
 import io
 import json
+import os
+import subprocess
 import tarfile
 
 import pytest
 
+import bombs
+import engines
 import images
 from images import COMPRESSIONS, docker_archive, entry, folder, legacy_archive, oci_archive, tar
 
@@ -15,6 +20,10 @@ def layers():
     return [images.busybox_root(),
             tar([folder('etc'), entry('etc/motd', data=b'second layer\n'), entry('etc/.wh.not-a-program'),
                  folder('opt'), folder('opt/deep'), entry('opt/deep/file', data=b'deep\n', mode=0o640, uid=1000, gid=1234)])]
+
+
+def engine_files(engine):
+    return {name: sorted(os.listdir(os.path.join(engine.data, name))) for name in ('staging', 'layers', 'blobs/sha256')}
 
 
 def check_two_layers(docker, name):
@@ -299,6 +308,51 @@ def test_load_of_a_broken_archive(docker, what):
     result = docker('load', input=data)
     assert what == 'empty' or result.code == 1, result
     assert docker('image', 'inspect', 'broken:1').code == 1
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('verb,form', [('load', bombs.GZIP), ('import', bombs.ZSTD),
+                                       pytest.param('import', bombs.BZIP2, marks=pytest.mark.long)])
+def test_a_bomb(docker, engine, verb, form):
+    """Some kilobytes of 10 GiB: a tar of one file; an archive by gzip whose layer is by gzip. Nothing is left, in one line."""
+    before = engine_files(engine)
+    data = bombs.pieces(form, bombs.header())
+    if verb == 'load':
+        data = gzip.compress(docker_archive('bomb:1', [data])[0])
+        assert len(data) < 200_000
+    result = docker(verb, *(['-', 'bomb:1'] if verb == 'import' else []), input=data)
+    assert result.code == 1 and bombs.WORDS in result.err and len(result.err.splitlines()) == 1, result
+    assert engine_files(engine) == before
+
+
+@pytest.mark.berth
+def test_a_layer_of_zeros(docker):
+    """gzip makes a thousandth of it, and that is no bomb."""
+    root = tar([entry('zeros', data=bytes(300 << 20))])
+    docker.ok('import', '-', 'zeros:1', input=gzip.compress(root))
+    docker.ok('rmi', 'zeros:1')
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('verb', ['import', 'load'])
+def test_a_full_disk(docker, verb, tmp_path):
+    from conftest import Docker
+    small = engines.Berth()
+    os.makedirs(small.data)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'none', small.data], check=True)
+    try:
+        small.start()
+        client = Docker(small, docker.cli, docker.folder)
+        before = engine_files(small)
+        root = tar([entry('big', data=os.urandom(16 << 20))])
+        data = docker_archive('big:1', [root])[0] if verb == 'load' else root
+        result = client(verb, *(['-', 'big:1'] if verb == 'import' else []), input=data)
+        assert result.code == 1 and 'No space left on device' in result.err and len(result.err.splitlines()) == 1, result
+        assert engine_files(small) == before
+    finally:
+        assert small.stop_all().returncode == 0
+        subprocess.run(['umount', '-l', small.data], check=True)
+        small.remove_folder()
 
 
 def test_import_with_a_bad_name_or_change(docker):

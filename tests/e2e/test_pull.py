@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+import bombs
 import engines
 import images
 import registries
@@ -414,6 +415,21 @@ def test_bad_images(docker, engine, registry, layers, sealed, bad):
 
 
 # ---- killed, and full ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.berth
+@pytest.mark.long
+def test_a_bomb(docker, engine, registry, layers):
+    bomb = bombs.pieces(bombs.GZIP, bombs.header())
+    _, image, _ = registry.add_image('app', '1', layers)
+    text = images.config(layers)
+    kinds = registries.TYPES['oci']
+    registry.add_manifest('bomb', '1', kinds[0], {
+        'schemaVersion': 2, 'mediaType': kinds[0],
+        'config': {'mediaType': kinds[1], 'digest': registry.add_blob(text), 'size': len(text)},
+        'layers': [{'mediaType': kinds[2] + '+gzip', 'digest': registry.add_blob(blob), 'size': len(blob)} for blob in (bomb, layers[1])]})
+    check_refused(docker, engine, f'{registry.address}/bomb:1', bombs.WORDS)
+    docker.ok('pull', f'{registry.address}/app:1')
+
 
 @pytest.fixture
 def own_engine():

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (staging < 0 || fd_write_full(input, data, size, NULL) < 0 || !report)
         abort();
     lseek(input, 0, SEEK_SET);
-    transfer_load(input, staging, report, NULL);
+    transfer_load(input, staging, 0, report, NULL);
     fclose(report);
     fd_close(input);
     fd_close(staging);

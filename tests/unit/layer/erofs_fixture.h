@@ -95,7 +95,7 @@ static inline int unpacked_text(const void *data, size_t size, struct tree_text 
     struct layer_result result;
     struct memory memory = { .data = data, .size = size };
     scratch_open_fast(&scratch);
-    int done = layer_unpack(memory_read, &memory, scratch.fd, &result, err);
+    int done = layer_unpack(memory_read, &memory, NULL, scratch.fd, &result, err);
     if (done == 0) {
         for (size_t i = 0; i < result.opaque.len; i++) {
             int fd = openat(scratch.fd, result.opaque.items[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);

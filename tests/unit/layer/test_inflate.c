@@ -36,11 +36,11 @@ static void compress_to(struct buf *out, int filter, const char *data, size_t si
 }
 
 // All plain bytes, or -1.
-static int inflate_all(const char *data, size_t size, size_t step, struct buf *out, struct err *err)
+static int inflate_bound(const char *data, size_t size, size_t step, struct layer_bound *bound, struct buf *out, struct err *err)
 {
     struct memory memory = { .data = data, .size = size, .step = step };
     struct layer_inflate *inflate;
-    if (layer_inflate_new(memory_read, &memory, &inflate, err) < 0)
+    if (layer_inflate_new(memory_read, &memory, bound, &inflate, err) < 0)
         return -1;
     ssize_t got;
     char piece[5000];
@@ -48,6 +48,11 @@ static int inflate_all(const char *data, size_t size, size_t step, struct buf *o
         buf_add(out, piece, (size_t)got);
     layer_inflate_free(inflate);
     return (int)got;
+}
+
+static int inflate_all(const char *data, size_t size, size_t step, struct buf *out, struct err *err)
+{
+    return inflate_bound(data, size, step, NULL, out, err);
 }
 
 static char *sample(size_t size)
@@ -150,6 +155,29 @@ static void test_plain_that_looks_like_bzip2(void **state)
     assert_int_equal(plain.size, 0);
 }
 
+// Beyond the floor a stream may be so many times of what came and no more; several streams share one bound.
+static void test_bound(void **state)
+{
+    enum { SIZE = 1 << 20 };
+    _cleanup_free_ char *zeros = mem_alloc(SIZE);
+    for (size_t i = 1; i < ARRAY_LEN(formats); i++) {
+        _cleanup_buf_ struct buf packed = BUF_INIT(TAR_MAX), plain = BUF_INIT(TAR_MAX);
+        compress_to(&packed, formats[i].filter, zeros, SIZE);
+        struct layer_bound bound = { .ratio = 10, .floor = SIZE + SIZE / 2, .came = packed.size };
+        struct err err = { 0 };
+        assert_int_equal(inflate_bound(packed.data, packed.size, 0, &bound, &plain, &err), 0);
+        assert_int_equal(plain.size, SIZE);
+        buf_clear(&plain);
+        assert_int_equal(inflate_bound(packed.data, packed.size, 0, &bound, &plain, &err), -1);
+        assert_int_equal(err.class, ERR_RESOURCE_EXHAUSTED);
+        assert_non_null(strstr(err.message, "over 10 times"));
+        bound.came = SIZE;
+        assert_int_equal(inflate_bound(packed.data, packed.size, 0, &bound, &plain, &err), 0);
+        bound = (struct layer_bound){ .floor = 1, .came = 1 };
+        assert_int_equal(inflate_bound(packed.data, packed.size, 0, &bound, &plain, &err), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_compressed_inside_compressed_stays),
         cmocka_unit_test(test_cut_and_damaged),
         cmocka_unit_test(test_gzip_tail),
+        cmocka_unit_test(test_bound),
         cmocka_unit_test(test_plain_that_looks_like_bzip2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

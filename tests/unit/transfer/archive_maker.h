@@ -79,7 +79,7 @@ static inline void run_start_in(struct run *run, const struct buf *data, const s
     FILE *report = open_memstream(&text, &size);
     int input = stream_of(data);
     run->result = import ? transfer_import(input, run->staging.fd, import, report, &run->err)
-                         : transfer_load(input, run->staging.fd, report, &run->err);
+                         : transfer_load(input, run->staging.fd, 0, report, &run->err);
     close(input);
     fclose(report);
     buf_add(&run->report, text, size);
