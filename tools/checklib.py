@@ -226,6 +226,9 @@ def run_meson_tests(folder, suite, seconds, log, tally, word='', environment=Non
 
 # ---- pytest ---------------------------------------------------------------------------------------------------------
 
+E2E_BESIDE = ['-n', '3', '--dist', 'loadfile']  # pytest-xdist: a worker has an engine of its own
+
+
 def run_pytest(command, seconds, log, tally, prefix='', environment=None):
     report = os.path.join(LOGS, log + '.xml')
     if os.path.exists(report):

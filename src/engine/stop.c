@@ -80,13 +80,18 @@ int container_signal(struct container *container, const char *signal, struct err
     return result;
 }
 
+// As with Docker, whoever sends a SIGKILL finds the container stopped afterwards; other signals are only sent.
 static int kill_by_name(struct engine *engine, const char *ref, const char *signal, struct err *err)
 {
-    int ignored;
-    if (signal_parse(signal, &ignored, err) < 0)
+    int number;
+    if (signal_parse(signal, &number, err) < 0)
         return -1;
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    return container ? container_signal(container, signal, err) : -1;
+    if (!container || container_signal(container, signal, err) < 0)
+        return -1;
+    if (number == SIGKILL && container_await_stop(container, KILL_WAIT_NS, NULL, err) < 0)
+        return -1;
+    return 0;
 }
 
 int engine_kill(struct engine *engine, const char *ref, const char *signal, struct err *err)

@@ -162,6 +162,13 @@ def test_kill_is_9(docker, name):
     assert docker.ok('wait', name) == '137'
 
 
+def test_after_a_kill_it_does_not_run(docker, name):
+    for _ in range(5):
+        docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '1000')
+        docker.ok('kill', name)
+        docker.ok('rm', name)
+
+
 def test_kill_of_what_does_not_run(docker, name):
     docker.ok('create', '--name', name, 'bb')
     result = docker('kill', name)
