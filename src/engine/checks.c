@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <sys/sysinfo.h>
 
-#include "engine_private.h"
+#include "devices.h"
 #include "vm.h"
 
 enum { HOSTNAME_MAX = 64 }; // of sethostname(2)
@@ -213,8 +213,6 @@ static int check_host_config(const struct host_config *host, struct err *err)
 {
     if (vm_check_words(host, err) < 0)
         return -1;
-    if (host->privileged && !vm_wanted(host))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Privileged: not supported yet");
     if (restart_check(&host->restart_policy, err) < 0)
         return -1;
     if (host->auto_remove && !str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no"))
@@ -223,7 +221,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
         check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;
-    return 0;
+    return devices_check(host, err);
 }
 
 int check_process(const struct oci_image_process *process, struct err *err)

@@ -68,6 +68,25 @@ static const struct json_field mount_request_fields[] = {
 };
 const struct json_table mount_request_table = JSON_TABLE(struct mount_request, mount_request_fields);
 
+static const struct json_field device_mapping_fields[] = {
+    ROW("PathOnHost", JSON_TEXT, device_mapping, path_on_host),
+    ROW("PathInContainer", JSON_TEXT, device_mapping, path_in_container),
+    ROW("CgroupPermissions", JSON_TEXT, device_mapping, cgroup_permissions),
+};
+const struct json_table device_mapping_table = JSON_TABLE(struct device_mapping, device_mapping_fields);
+
+static const struct json_field device_rate_fields[] = {
+    ROW("Path", JSON_TEXT, device_rate, path),
+    ROW("Rate", JSON_INT, device_rate, rate),
+};
+const struct json_table device_rate_table = JSON_TABLE(struct device_rate, device_rate_fields);
+
+static const struct json_field device_weight_fields[] = {
+    ROW("Path", JSON_TEXT, device_weight, path),
+    ROW("Weight", JSON_INT, device_weight, weight),
+};
+const struct json_table device_weight_table = JSON_TABLE(struct device_weight, device_weight_fields);
+
 static const struct json_field host_config_fields[] = {
     ROW("Binds", JSON_TEXTS, host_config, binds),
     JSON_KNOWN("ContainerIDFile"), // written by the client
@@ -94,7 +113,7 @@ static const struct json_field host_config_fields[] = {
     JSON_REFUSED("Links"),
     ROW("OomScoreAdj", JSON_INT, host_config, oom_score_adj),
     JSON_REFUSED("PidMode", .flags = JSON_NOOP_PRIVATE_WORD),
-    ROW("Privileged", JSON_FLAG, host_config, privileged), // behind the VM wall
+    ROW("Privileged", JSON_FLAG, host_config, privileged),
     ROW("PublishAllPorts", JSON_FLAG, host_config, publish_all_ports),
     ROW("ReadonlyRootfs", JSON_FLAG, host_config, read_only_rootfs),
     ROW("SecurityOpt", JSON_TEXTS, host_config, security_opt),
@@ -111,20 +130,20 @@ static const struct json_field host_config_fields[] = {
     ROW("NanoCpus", JSON_INT, host_config, nano_cpus),
     JSON_REFUSED("CgroupParent"),
     ROW("BlkioWeight", JSON_INT, host_config, blkio_weight),
-    JSON_REFUSED("BlkioWeightDevice"),
-    JSON_REFUSED("BlkioDeviceReadBps"),
-    JSON_REFUSED("BlkioDeviceWriteBps"),
-    JSON_REFUSED("BlkioDeviceReadIOps"),
-    JSON_REFUSED("BlkioDeviceWriteIOps"),
+    ROW("BlkioWeightDevice", JSON_LIST, host_config, blkio_weights, .sub = &device_weight_table),
+    ROW("BlkioDeviceReadBps", JSON_LIST, host_config, blkio_read_bps, .sub = &device_rate_table),
+    ROW("BlkioDeviceWriteBps", JSON_LIST, host_config, blkio_write_bps, .sub = &device_rate_table),
+    ROW("BlkioDeviceReadIOps", JSON_LIST, host_config, blkio_read_iops, .sub = &device_rate_table),
+    ROW("BlkioDeviceWriteIOps", JSON_LIST, host_config, blkio_write_iops, .sub = &device_rate_table),
     ROW("CpuPeriod", JSON_INT, host_config, cpu_period),
     ROW("CpuQuota", JSON_INT, host_config, cpu_quota),
     JSON_REFUSED("CpuRealtimePeriod"),
     JSON_REFUSED("CpuRealtimeRuntime"),
     ROW("CpusetCpus", JSON_TEXT, host_config, cpuset_cpus),
     ROW("CpusetMems", JSON_TEXT, host_config, cpuset_mems),
-    JSON_REFUSED("Devices"),
-    JSON_REFUSED("DeviceCgroupRules"),
-    JSON_REFUSED("DeviceRequests"),
+    ROW("Devices", JSON_LIST, host_config, devices, .sub = &device_mapping_table),
+    ROW("DeviceCgroupRules", JSON_TEXTS, host_config, device_cgroup_rules),
+    JSON_REFUSED("DeviceRequests", .why = "could not select device driver: this daemon knows no GPUs and no CDI devices"),
     JSON_KNOWN("KernelMemory"), // no kernel of today has it; Docker ignores it as well
     JSON_REFUSED("KernelMemoryTCP"),
     ROW("MemoryReservation", JSON_INT, host_config, memory_reservation),
@@ -252,7 +271,7 @@ static const struct json_field exec_config_fields[] = {
     ROW("Env", JSON_TEXTS, exec_config, env),
     ROW("Cmd", JSON_TEXTS, exec_config, cmd, .flags = JSON_ONE_IS_LIST),
     ROW("ConsoleSize", JSON_RAW, exec_config, console_size_raw),
-    ROW("Privileged", JSON_FLAG, exec_config, privileged), // behind the VM wall
+    ROW("Privileged", JSON_FLAG, exec_config, privileged),
     JSON_KNOWN("Detach"), // said again at start
     JSON_KNOWN("Container"),
     JSON_KNOWN("ExecIDs"),

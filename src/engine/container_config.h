@@ -27,7 +27,17 @@ struct ulimit {
 };
 
 struct device_mapping {
-    char *path_on_host, *path_in_container, *cgroup_permissions;
+    char *path_on_host, *path_in_container, *cgroup_permissions; // the last two may be empty: the same, "rwm"
+};
+
+struct device_rate {
+    char *path; // of a block device
+    int64_t rate; // bytes or operations a second
+};
+
+struct device_weight {
+    char *path;
+    int64_t weight; // 10 to 1000
 };
 
 struct host_config {
@@ -46,6 +56,10 @@ struct host_config {
     int64_t cpu_shares, cpu_period, cpu_quota;
     char *cpuset_cpus, *cpuset_mems;
     int64_t pids_limit, blkio_weight;
+    struct json_list blkio_weights; // struct device_weight
+    struct json_list blkio_read_bps, blkio_write_bps, blkio_read_iops, blkio_write_iops; // struct device_rate
+    struct json_list devices; // struct device_mapping
+    struct strv device_cgroup_rules; // "c 189:* rwm"
     int64_t shm_size;
     struct log_config log_config;
     struct restart_policy restart_policy;
@@ -59,7 +73,7 @@ struct host_config {
     json_t *console_size_raw; // [height, width]
     char *runtime; // "" "berth" "runc" "berth-vm"
     char *isolation; // "" "default" "container" "vm"
-    bool privileged; // behind the VM wall: root of the guest
+    bool privileged; // behind the VM wall: root of the guest and of nothing else
     char *cgroupns_mode; // "" "private" "host"
 };
 
@@ -106,5 +120,6 @@ extern const struct json_table container_config_table; // the create body, whole
 extern const struct json_table host_config_table, update_request_table;
 extern const struct json_table port_binding_table, mount_request_table, endpoint_request_table;
 extern const struct json_table log_config_table, restart_policy_table, ulimit_table;
+extern const struct json_table device_mapping_table, device_rate_table, device_weight_table;
 
 #endif

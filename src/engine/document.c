@@ -1,6 +1,6 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
-#include "engine_private.h"
+#include "devices.h"
 #include "vm.h"
 
 // ---- files ----------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ static const struct oci_device_rule device_rules[] = {
 static const struct oci_device_rule every_device[] = { { true, (char *)"a", -1, -1, (char *)"rwm" } };
 static const char *const no_paths[] = { NULL };
 
-static void fill_linux(struct container *container, struct arena *arena, struct oci_linux *out)
+static int fill_linux(struct container *container, struct arena *arena, struct oci_linux *out, struct err *err)
 {
     static const char *const namespaces[] = { "mount", "pid", "ipc", "uts", "network", "cgroup" };
     const struct host_config *host = &container->config.host_config;
@@ -147,6 +147,7 @@ static void fill_linux(struct container *container, struct arena *arena, struct 
     out->seccomp_profile = (char *)security_seccomp(host);
     out->shm_size = host->shm_size;
     out->whole_machine = host->privileged;
+    return devices_fill(host, arena, out, err);
 }
 
 // ---- rootfs, mounts, network ----------------------------------------------------------------------------------------
@@ -201,9 +202,8 @@ int document_build(struct container *container, struct arena *arena, struct task
                                    .isolation = (char *)"container", .hostname = config->hostname,
                                    .domainname = config->domainname, .init = json_is_true(config->host_config.init_raw),
                                    .stop_signal = (char *)container_stop_signal(container) };
-    if (fill_process(container, arena, &out->process, err) < 0)
+    if (fill_process(container, arena, &out->process, err) < 0 || fill_linux(container, arena, &out->linux_section, err) < 0)
         return -1;
-    fill_linux(container, arena, &out->linux_section);
     fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,

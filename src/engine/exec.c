@@ -75,8 +75,6 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
         return err_set(err, ERR_INVALID_ARGUMENT, "No exec command specified");
     if (config->cmd.len > CMD_MAX || config->env.len > ENV_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d words or %d variables", CMD_MAX, ENV_MAX);
-    if (config->privileged && !vm_wanted(&container->config.host_config))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "Privileged: not supported yet");
     if (check_live(container, err) < 0)
         return -1;
     random_hex(id, 64);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cargo.h"
+#include "devices.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -62,6 +63,8 @@ static int setup_cgroup(struct container *container, const char *path, const str
     struct cgroup_limits limits;
     unsigned missing;
     task_limits(resources, arena, &limits);
+    if (devices_limit(&container->config.host_config, arena, &limits, err) < 0)
+        return -1;
     if (cgroup_create(&container->engine->cgroups, path, &cgroup, err) < 0)
         return -1;
     if (cgroup_limit(cgroup, &limits, &missing, err) < 0)

@@ -77,10 +77,22 @@ static bool asks_volumes(const struct container_config *config)
     return config->process.volumes.len > 0;
 }
 
+static bool asks_devices(const struct container_config *config)
+{
+    return config->host_config.devices.len > 0;
+}
+
+static bool asks_device_rules(const struct container_config *config)
+{
+    return config->host_config.device_cgroup_rules.len > 0;
+}
+
 const struct vm_refusal vm_refusals[] = {
     { "HostConfig.Binds", "-v, --volume", "a guest sees no folder of the host", asks_binds },
     { "HostConfig.Mounts", "--mount type=bind, type=volume", "a guest sees no folder of the host", asks_mounts },
     { "Volumes", "-v PATH, an image's VOLUME", "a volume is a folder of the host", asks_volumes },
+    { "HostConfig.Devices", "--device", "a guest sees no device of the host", asks_devices },
+    { "HostConfig.DeviceCgroupRules", "--device-cgroup-rule", "a guest sees no device of the host", asks_device_rules },
 };
 const size_t vm_refusal_len = ARRAY_LEN(vm_refusals);
 

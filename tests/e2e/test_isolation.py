@@ -68,11 +68,6 @@ def test_walls_that_do_not_agree_and_sizes_no_machine_has(api, host_config, word
     assert [row for row in api.get('/containers/json?all=1').json if row['Image'] == 'bb' and row['State'] == 'created'] == []
 
 
-def test_privileged_is_not_for_containers(docker):
-    result = docker('run', '--rm', '--isolation', 'container', '--privileged', 'bb', 'true')
-    assert result.code == 125 and 'HostConfig.Privileged' in result.err
-
-
 def test_info_tells_what_runs_guests(docker):
     options = json.loads(docker.ok('info', '--format', '{{json .SecurityOptions}}'))
     profile = next(option for option in options if option.startswith('name=isolation-vm,')).split('profile=')[1]
@@ -132,10 +127,7 @@ def test_nothing_of_the_host_is_in_it(docker, guest):
 
 def test_a_privileged_exec(docker, guest):
     result = docker('exec', '--privileged', guest, 'sed', '-n', 's/CapEff:.//p', '/proc/self/status')
-    if docker.vm:
-        assert result.code == 0 and int(result.out, 16) & 1 << 21  # CAP_SYS_ADMIN, of the guest
-    else:
-        assert result.code == 1 and 'Privileged: not supported yet' in result.err
+    assert result.code == 0 and int(result.out, 16) & 1 << 21  # CAP_SYS_ADMIN
     assert int(docker.ok('exec', guest, 'sed', '-n', 's/CapEff:.//p', '/proc/self/status'), 16) & 1 << 21 == 0
 
 

@@ -400,7 +400,6 @@ def test_twenty_at_once(docker):
 
 @pytest.mark.berth
 @pytest.mark.parametrize('host_config', [
-    {'Privileged': True, 'Isolation': 'container'},
     {'UsernsMode': 'host'},
     {'Runtime': 'kata'},
     {'DeviceRequests': [{'Driver': 'nvidia', 'Count': 1}]},

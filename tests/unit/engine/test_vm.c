@@ -96,6 +96,8 @@ static void test_refusals(void **state)
           "HostConfig.Mounts" },
         { "{'HostConfig':{'Runtime':'berth-vm','Mounts':[{'Type':'volume','Target':'/b'}]}}", "HostConfig.Mounts" },
         { "{'Volumes':{'/data':{}},'HostConfig':{'Isolation':'vm'}}", "Volumes" },
+        { "{'HostConfig':{'Isolation':'vm','Devices':[{'PathOnHost':'/dev/fuse'}]}}", "HostConfig.Devices" },
+        { "{'HostConfig':{'Isolation':'vm','DeviceCgroupRules':['c 1:1 r']}}", "HostConfig.DeviceCgroupRules" },
         { "{'Volumes':{'/data':{}},'HostConfig':{'Binds':['/a:/b']}}", NULL }, // a container
     };
     struct guest_host host;
