@@ -20,6 +20,8 @@ REFUSED = {
     'HostConfig.Binds': [['-v', '/tmp:/x'], ['-v', 'named:/x'], ['-v', '/tmp:/x:ro']],
     'HostConfig.Mounts': [['--mount', 'type=bind,source=/tmp,target=/x'], ['--mount', 'type=volume,target=/x']],
     'Volumes': [['-v', '/x']],
+    'HostConfig.Devices': [['--device', '/dev/null'], ['--device', '/dev/null:/dev/x:r']],
+    'HostConfig.DeviceCgroupRules': [['--device-cgroup-rule', 'c 1:3 rwm']],
 }
 
 
