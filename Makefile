@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-kvm check-full bench bench-vm bench-layer bench-image bench-pull install clean
+.PHONY: help all guest deps run stop check check-kvm check-full bench bench-client bench-vm bench-layer bench-image bench-pull install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ deps: ## install the packages that building, running and testing need (root)
 	@tools/deps build run check
 
 # What follows is Python, which a bare machine lacks: it can't install itself.
-guest check check-kvm check-full bench bench-vm bench-image bench-pull: /usr/bin/python3
+guest check check-kvm check-full bench bench-client bench-vm bench-image bench-pull: /usr/bin/python3
 /usr/bin/python3:
 	@tools/deps build run check
 
@@ -43,6 +43,9 @@ bench: ## the engine beside real dockerds, berth-oci beside runc and crun, the s
 	@bench/engine
 	@bench/oci
 	@bench/shim
+
+bench-client: ## `berth` beside the docker CLI on one berthd (root)
+	@bench/client
 
 bench-vm: ## berth-vmm beside QEMU's microvm on an emulated KVM; the VM wall beside QEMU by hand, emulated (root)
 	@bench/vm

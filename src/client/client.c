@@ -105,7 +105,7 @@ static int take_context(struct client *client, const char *name, struct err *err
         client->tls.key = file_of(client, NULL, keys, "key.pem");
         return 0;
     }
-    return err_set(err, ERR_NOT_FOUND, "unable to resolve docker endpoint: context \"%s\": context not found", name);
+    return err_set(err, ERR_NOT_FOUND, "Failed to initialize: unable to resolve docker endpoint: context \"%s\": context not found", name);
 }
 
 static int take_host(struct client *client, const struct flags *globals, struct err *err)

@@ -103,6 +103,7 @@ int copy_body(struct http_exchange *x, int fd, struct err *err);
 
 json_t *client_config(struct client *client); // config.json, {} without one; borrowed
 const char *config_detach_keys(struct client *client);
+void config_proxies(struct client *client, json_t *environment);
 // "X-Registry-Auth: ...\r\n" for an image's registry, malloc'ed.
 char *image_auth_header(struct client *client, const char *image);
 char *base64_text(const void *data, size_t size, bool url); // malloc'ed
@@ -181,7 +182,7 @@ struct session {
 };
 // Until the stream ends: the exit code that `wait` told (0 without), or -1. *detached when the keys were pressed.
 int session_run(struct session *session, bool *detached, struct err *err);
-void session_block_signals(void); // before what the session is about is started
+void session_block_signals(const struct session *session); // before what the session is about is started
 int session_copy(struct http_exchange *x, bool tty, struct err *err); // a stream to stdout and stderr to its end (logs)
 int check_detach_keys(const char *keys, struct err *err);
 int wait_begin(struct client *client, const char *id, const char *condition, struct http_exchange *x, struct err *err);

@@ -30,6 +30,28 @@ const char *config_detach_keys(struct client *client)
     return json_get_text(client_config(client), "detachKeys", NULL);
 }
 
+// config.json's proxies for this daemon's containers, or those for all, as variables in both spellings.
+void config_proxies(struct client *client, json_t *environment)
+{
+    static const struct {
+        const char *key, *name;
+    } proxies[] = { { "httpProxy", "HTTP_PROXY" }, { "httpsProxy", "HTTPS_PROXY" }, { "noProxy", "NO_PROXY" }, { "ftpProxy", "FTP_PROXY" },
+                    { "allProxy", "ALL_PROXY" } };
+    const json_t *all = json_object_get(client_config(client), "proxies"), *ours = json_object_get(all, client->host);
+    if (!ours)
+        ours = json_object_get(all, "default");
+    for (size_t i = 0; i < ARRAY_LEN(proxies); i++) {
+        const char *value = json_get_text(ours, proxies[i].key, "");
+        char lower[16] = "";
+        for (size_t c = 0; proxies[i].name[c]; c++)
+            lower[c] = proxies[i].name[c] == '_' ? '_' : (char)(proxies[i].name[c] - 'A' + 'a');
+        for (int spelling = 0; spelling < 2 && *value; spelling++) {
+            _cleanup_free_ char *whole = mem_printf("%s=%s", spelling ? lower : proxies[i].name, value);
+            json_array_append_new(environment, json_new_text(whole));
+        }
+    }
+}
+
 // ---- base64 ---------------------------------------------------------------------------------------------------------
 
 static const char digits[2][65] = {

@@ -107,6 +107,8 @@ static void put_ipam(struct call *call, json_t *body)
             json_object_set_new(subnet, "AuxiliaryAddresses", map = json_object());
         json_object_set_new(map, name, json_new_text(rest.data ? rest.data : ""));
     }
+    if (!flag_set(&call->flags, "ipam-opt"))
+        body_put(body, "IPAM.Options", json_object());
     if (!flag_set(&call->flags, "ipam-driver"))
         body_put(body, "IPAM.Driver", json_string("default"));
 }

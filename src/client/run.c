@@ -191,7 +191,7 @@ static int start_attached(struct call *call, struct session *session, const char
     }
     session->stream = &stream;
     session->wait = &wait;
-    session_block_signals();
+    session_block_signals(session);
     int result = start(call->client, id, err);
     if (result < 0) {
         struct err ignored;

@@ -84,7 +84,9 @@ static int put_environment(struct call *call, json_t *body, struct err *err)
     _cleanup_json_ json_t *labels = json_array();
     size_t i;
     json_t *one;
-    if (read_pairs(call, "env-file", "env", true, list_at(body, "Env"), err) < 0 ||
+    json_t *environment = list_at(body, "Env");
+    config_proxies(call->client, environment);
+    if (read_pairs(call, "env-file", "env", true, environment, err) < 0 ||
         read_pairs(call, "label-file", "label", false, labels, err) < 0)
         return -1;
     json_t *map = json_object();
@@ -248,10 +250,10 @@ static int put_devices(struct call *call, json_t *body, struct err *err)
 {
     const struct strv *devices = flag_texts(&call->flags, "device"), *gpus = flag_texts(&call->flags, "gpus");
     const struct strv *rules = flag_texts(&call->flags, "device-cgroup-rule");
-    json_t *requests = json_array(), *cdi = json_array(), *list = json_array();
+    _cleanup_json_ json_t *cdi = json_array();
+    json_t *requests = json_array(), *list = json_array();
     body_put(body, "HostConfig.Devices", list);
     body_put(body, "HostConfig.DeviceRequests", requests);
-    json_t *cdi_held _cleanup_json_ = cdi;
     for (size_t i = 0; i < devices->len; i++)
         if (add_device(devices->items[i], list, cdi, err) < 0)
             return -1;

@@ -36,8 +36,16 @@ struct keys {
     size_t len, matched;
 };
 
+// Input that the stream has not taken yet. No more is read meanwhile: a daemon that reads nothing any more must not keep us from
+// what it sends.
+struct held {
+    unsigned char bytes[PIECE + KEYS_MAX];
+    size_t at, end;
+};
+
 struct loop_state {
     struct session *session;
+    struct held held;
     struct demux demux;
     struct keys keys;
     struct termios saved;
@@ -46,13 +54,18 @@ struct loop_state {
     bool ended; // the wait's answer is there
 };
 
-void session_block_signals(void)
+static void session_signals(const struct session *session, sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGWINCH);
+    for (size_t i = 0; i < ARRAY_LEN(proxied) && session->signal_id; i++)
+        sigaddset(set, proxied[i].number);
+}
+
+void session_block_signals(const struct session *session)
 {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGWINCH);
-    for (size_t i = 0; i < ARRAY_LEN(proxied); i++)
-        sigaddset(&set, proxied[i].number);
+    session_signals(session, &set);
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -152,25 +165,36 @@ int check_detach_keys(const char *keys, struct err *err)
     return str_empty(keys) ? 0 : parse_keys(keys, &parsed, err);
 }
 
-// Sends what is no part of the keys; true when all of them were pressed. A beginning of them that goes on otherwise is sent late.
-static bool send_keys(struct keys *keys, int fd, const unsigned char *data, size_t size)
+// Keeps what is no part of the keys; true when all of them were pressed. A beginning of them that goes on otherwise comes late.
+static bool take_keys(struct keys *keys, struct held *held, const unsigned char *data, size_t size)
 {
-    unsigned char out[PIECE + KEYS_MAX];
-    size_t len = 0;
     for (size_t i = 0; i < size; i++) {
         if (data[i] == keys->bytes[keys->matched]) {
             if (++keys->matched == keys->len)
                 return true;
             continue;
         }
-        memcpy(out + len, keys->bytes, keys->matched);
-        len += keys->matched;
+        memcpy(held->bytes + held->end, keys->bytes, keys->matched);
+        held->end += keys->matched;
         keys->matched = data[i] == keys->bytes[0];
         if (!keys->matched)
-            out[len++] = data[i];
+            held->bytes[held->end++] = data[i];
     }
-    write_out(fd, out, len);
     return false;
+}
+
+static void send_held(struct loop_state *state)
+{
+    struct held *held = &state->held;
+    ssize_t sent = send(state->session->stream->fd, held->bytes + held->at, held->end - held->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0)
+        held->at += (size_t)sent;
+    else if (sent < 0 && errno != EAGAIN && errno != EINTR) { // nobody takes input any more; what is left of the output still comes
+        held->at = held->end;
+        state->in_open = false;
+    }
+    if (held->at == held->end)
+        held->at = held->end = 0;
 }
 
 // 1: go on, 0: detached.
@@ -186,10 +210,13 @@ static int take_input(struct loop_state *state)
         shutdown(session->stream->fd, SHUT_WR);
         return 1;
     }
-    if (session->tty)
-        return !send_keys(&state->keys, session->stream->fd, data, (size_t)got);
-    if (write_out(session->stream->fd, data, (size_t)got) < 0)
-        state->in_open = false;
+    if (session->tty && take_keys(&state->keys, &state->held, data, (size_t)got))
+        return 0;
+    if (!session->tty) {
+        memcpy(state->held.bytes, data, (size_t)got);
+        state->held.end = (size_t)got;
+    }
+    send_held(state);
     return 1;
 }
 
@@ -246,10 +273,7 @@ static void take_signal(struct loop_state *state)
 static int open_signals(const struct session *session)
 {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGWINCH);
-    for (size_t i = 0; i < ARRAY_LEN(proxied) && session->signal_id; i++)
-        sigaddset(&set, proxied[i].number);
+    session_signals(session, &set);
     sigprocmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
@@ -299,10 +323,10 @@ enum { IN, STREAM, WAIT, SIGNALS, FDS };
 static int turn(struct loop_state *state, bool *detached, struct err *err)
 {
     struct session *session = state->session;
-    bool output = session->out || session->err;
+    bool output = session->out || session->err, held = state->held.end > 0;
     struct pollfd fds[FDS] = {
-        [IN] = { .fd = state->in_open ? STDIN_FILENO : -1, .events = POLLIN },
-        [STREAM] = { .fd = session->stream->fd, .events = POLLIN },
+        [IN] = { .fd = state->in_open && !held ? STDIN_FILENO : -1, .events = POLLIN },
+        [STREAM] = { .fd = session->stream->fd, .events = (short)(held ? POLLIN | POLLOUT : POLLIN) },
         [WAIT] = { .fd = session->wait && !state->ended ? session->wait->fd : -1, .events = POLLIN },
         [SIGNALS] = { .fd = state->signals, .events = POLLIN },
     };
@@ -315,7 +339,9 @@ static int turn(struct loop_state *state, bool *detached, struct err *err)
         *detached = true;
         return 0;
     }
-    if (fds[STREAM].revents || pending) {
+    if (fds[STREAM].revents & POLLOUT)
+        send_held(state);
+    if ((fds[STREAM].revents & ~POLLOUT) || pending) {
         int result = take_output(session->stream, session->tty, &state->demux, err);
         if (result <= 0)
             return result;
@@ -330,7 +356,11 @@ static int turn(struct loop_state *state, bool *detached, struct err *err)
 
 int session_run(struct session *session, bool *detached, struct err *err)
 {
-    struct loop_state state = { .session = session, .in_open = session->in, .demux = { .error = BUF_INIT(65536) } };
+    struct loop_state state;
+    memset(&state, 0, sizeof(state));
+    state.session = session;
+    state.in_open = session->in;
+    state.demux.error = (struct buf)BUF_INIT(65536);
     *detached = false;
     fflush(stdout);
     state.signals = open_signals(session);

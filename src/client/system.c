@@ -31,6 +31,19 @@ static json_t *client_version(const struct client *client)
                      "GitCommit", "", "GoVersion", "none: written in C", "Os", "linux", "Arch", machine, "BuildTime", "", "Context", "default");
 }
 
+// "2026-05-07T21:09:36+00:00" as C's asctime has it, for people; other texts stay.
+static void rewrite_date(json_t *details)
+{
+    struct tm tm = { 0 };
+    char text[64];
+    const char *end = strptime(json_get_text(details, "BuildTime", ""), "%Y-%m-%dT%H:%M:%S", &tm);
+    if (!end || !*end)
+        return;
+    timegm(&tm); // the day of the week
+    strftime(text, sizeof(text), "%a %b %e %H:%M:%S %Y", &tm);
+    json_object_set_new(details, "BuildTime", json_new_text(text));
+}
+
 static void put_pair(struct buf *out, const char *indent, const char *key, const char *value)
 {
     buf_addf(out, "%s%s:\t%s\n", indent, key, value);
@@ -93,6 +106,10 @@ int command_version(struct call *call, struct err *err)
     _cleanup_json_ json_t *all = json_object(), *server = NULL;
     const char *format = flag_text(&call->flags, "format");
     int answered = api_json(call->client, "GET", "/version", NULL, &server, err);
+    size_t i;
+    json_t *component;
+    json_array_foreach(json_object_get(server, "Components"), i, component)
+        rewrite_date(json_object_get(component, "Details"));
     json_object_set_new(all, "Client", client_version(call->client));
     if (!*json_get_text(server, "BuildTime", ""))
         json_object_del(server, "BuildTime");

@@ -52,9 +52,10 @@ class Pair:
         self.count = 0
 
     def run(self, client, arguments, **options):
-        name = f'pair{self.count}{"d" if client is self.docker else "b"}'
-        result = client(*[word.replace('NAME', name) for word in arguments], **options)
-        result.out, result.err = result.out.replace(name, 'NAME'), result.err.replace(name, 'NAME')
+        theirs = client is self.docker
+        name, subnet = (f'pair{self.count}d', '10.231') if theirs else (f'pair{self.count}b', '10.232')
+        result = client(*[word.replace('NAME', name).replace('SUBNET', subnet) for word in arguments], **options)
+        result.out, result.err = (text.replace(name, 'NAME').replace(subnet, 'SUBNET') for text in (result.out, result.err))
         return result
 
     def __call__(self, *arguments, normal=same, **options):
@@ -275,6 +276,30 @@ def test_volumes(both):
     both('volume', 'create', '--driver', 'nosuch', 'NAME')
     both('system', 'prune', input='n\n')
     both('container', 'prune', input='n\n')
+
+
+def test_networks(both):
+    """Where the daemon has networks of one's own, what they are; else both are told so."""
+    both('network', 'create', '--subnet', 'SUBNET.0.0/16', '--gateway', 'SUBNET.0.1', '--ip-range', 'SUBNET.1.0/24', '--label', 'a=b', '-o', 'com.docker.network.bridge.enable_icc=true', 'NAME')
+    both('network', 'inspect', '-f', '{{json .IPAM}} {{.Internal}} {{.Labels}} {{.Options}} {{.Driver}} {{.Attachable}}', 'NAME')
+    both('network', 'ls', '--filter', 'name=NAME', '--format', '{{.Name}}|{{.Labels}}')
+    both('run', '-d', '--name', 'NAME', '--network', 'NAME', '--network-alias', 'other', '--ip', 'SUBNET.7.7', 'bb', 'sleep', '1000')
+    both('inspect', '-f', '{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{$e.IPAddress}}{{end}}', 'NAME')
+    both('network', 'disconnect', 'NAME', 'NAME')
+    both('network', 'connect', '--alias', 'x,y', '--ip', 'SUBNET.7.8', 'NAME', 'NAME')
+    both('inspect', '-f', '{{range $n, $e := .NetworkSettings.Networks}}{{$n}} {{$e.IPAddress}}{{end}}', 'NAME')
+    both('network', 'rm', 'NAME')
+    both('rm', '-f', 'NAME')
+    both('network', 'rm', 'NAME')
+    both('network', 'create', '--internal', '--ipv6=false', '-d', 'nosuchdriver', 'NAME')
+    both('network', 'prune', '-f', '--filter', 'label=nosuch')
+
+
+def test_proxies_of_the_configuration(pair, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps({'proxies': {'default': {'httpProxy': 'http://p:1', 'noProxy': 'x,y'}}}))
+    def variables(text):
+        return '\n'.join(sorted(text.splitlines()))
+    pair('--config', str(tmp_path), 'run', '--rm', '-h', 'x', '-e', 'A=b', 'bb', 'env', normal=variables)
 
 
 # ---- alone ----------------------------------------------------------------------------------------------------------
