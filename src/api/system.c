@@ -1,7 +1,9 @@
 // _ping, version, info, events, and the plugins that there are none of.
+#include <fcntl.h>
 #include <sys/utsname.h>
 
 #include "api_private.h"
+#include "base/file.h"
 
 int handle_system_ping(struct call *call, struct err *err)
 {
@@ -77,12 +79,47 @@ static json_t *info_host(const struct engine_info *info)
                      (json_int_t)info->memory, "Name", info->name, "SystemTime", shape_time(info->now_ns));
 }
 
+static json_t *index_config(const char *name, const struct strv *mirrors, bool secure)
+{
+    return json_pack("{s:s, s:o, s:b, s:b}", "Name", name, "Mirrors", mirrors ? shape_texts(mirrors) : json_array(), "Secure", secure, "Official",
+                     mirrors != NULL);
+}
+
+// Networks stand apart from hosts; loopback is always among them.
+static json_t *registry_config(const struct engine_info *info)
+{
+    json_t *networks = json_pack("[s, s]", "127.0.0.0/8", "::1/128"), *indexes = json_object();
+    json_object_set_new(indexes, "docker.io", index_config("docker.io", &info->registry_mirrors, true));
+    for (size_t i = 0; i < info->insecure_registries.len; i++) {
+        const char *name = info->insecure_registries.items[i];
+        if (strchr(name, '/'))
+            json_array_append_new(networks, json_new_text(name));
+        else
+            json_object_set_new(indexes, name, index_config(name, NULL, false));
+    }
+    return json_pack("{s:o, s:o, s:o}", "IndexConfigs", indexes, "InsecureRegistryCIDRs", networks, "Mirrors",
+                     shape_texts_or_null(&info->registry_mirrors));
+}
+
+static int64_t count_names(const char *folder)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    return file_list_names(AT_FDCWD, folder, &names, NULL) < 0 ? 0 : (int64_t)names.len;
+}
+
+// Threads stand where Docker counts goroutines.
+static json_t *info_numbers(const struct engine_info *info)
+{
+    return json_pack("{s:I, s:I, s:I}", "NFd", (json_int_t)count_names("/proc/self/fd"), "NGoroutines",
+                     (json_int_t)count_names("/proc/self/task"), "NEventsListener", (json_int_t)info->event_listeners);
+}
+
 static json_t *info_engine(const struct engine_info *info)
 {
-    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:[], s:o, s:o}", "ServerVersion", BERTH_VERSION,
-                     "DockerRootDir", info->data_root, "LoggingDriver", "json-file", "Debug", 0, "ExperimentalBuild", 0,
-                     "IndexServerAddress", "https://index.docker.io/v1/", "InitBinary", "berth-init", "Labels",
-                     "SecurityOptions", shape_texts(&info->security_options), "Warnings",
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "ServerVersion", BERTH_VERSION,
+                     "DockerRootDir", info->data_root, "LoggingDriver", info->log_driver, "Debug", info->debug, "ExperimentalBuild", 0,
+                     "IndexServerAddress", "https://index.docker.io/v1/", "InitBinary", "berth-init", "DefaultRuntime",
+                     info->runtime, "Labels", shape_texts(&info->labels), "RegistryConfig", registry_config(info), "SecurityOptions", shape_texts(&info->security_options), "Warnings",
                      shape_texts_or_null(&info->warnings));
 }
 
@@ -92,12 +129,10 @@ static json_t *info_constants(void)
     static const char text[] =
         "{\"Plugins\":{\"Volume\":[\"local\"],\"Network\":[\"bridge\",\"null\"],\"Authorization\":null,"
         "\"Log\":[\"json-file\",\"none\"]},"
-        "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"},\"berth-vm\":{\"path\":\"berth-shim\"}},\"DefaultRuntime\":\"berth\",\"LiveRestoreEnabled\":true,"
+        "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"},\"berth-vm\":{\"path\":\"berth-shim\"}},\"LiveRestoreEnabled\":true,"
         "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"
         "\"Error\":\"\",\"RemoteManagers\":null},"
-        "\"RegistryConfig\":{\"IndexConfigs\":{},\"InsecureRegistryCIDRs\":[],\"Mirrors\":null},"
-        "\"HttpProxy\":\"\",\"HttpsProxy\":\"\",\"NoProxy\":\"\",\"GenericResources\":null,"
-        "\"NFd\":0,\"NGoroutines\":0,\"NEventsListener\":0}";
+        "\"HttpProxy\":\"\",\"HttpsProxy\":\"\",\"NoProxy\":\"\",\"GenericResources\":null}";
     return json_loads(text, 0, NULL);
 }
 
@@ -106,7 +141,7 @@ int handle_system_info(struct call *call, struct err *err)
     struct engine_info info;
     if (engine_info(call->engine, call->arena, &info, err) < 0)
         return -1;
-    json_t *parts[] = { info_counts(&info), info_limits(&info), info_host(&info), info_engine(&info), info_constants() };
+    json_t *parts[] = { info_counts(&info), info_limits(&info), info_host(&info), info_engine(&info), info_numbers(&info), info_constants() };
     json_t *object = json_object();
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         json_object_update(object, parts[i]);

@@ -1,4 +1,5 @@
 #include <stdarg.h>
+#include <stdatomic.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -10,10 +11,10 @@ enum { LINE_MAX_SIZE = 16384 }; // a message where every byte is escaped fits
 
 static const char *const level_names[] = { "debug", "info", "warn", "error", "fatal" };
 
-// Set once in main before any thread; the only state of this file.
+// Set once in main before any thread, the level also later; the only state of this file.
 static struct {
     const char *program;
-    enum log_level level;
+    _Atomic(enum log_level) level;
     bool json;
 } setup = { "berth", LOG_INFO, false };
 
@@ -22,6 +23,11 @@ void log_setup(const char *program, enum log_level level, bool json)
     setup.program = program;
     setup.level = level;
     setup.json = json;
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store(&setup.level, level);
 }
 
 bool log_level_parse(const char *name, enum log_level *out)

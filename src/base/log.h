@@ -8,6 +8,7 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_FATAL };
 
 // Set once in main, before threads.
 void log_setup(const char *program, enum log_level level, bool json);
+void log_set_level(enum log_level level); // from then on; any thread
 bool log_level_parse(const char *name, enum log_level *out); // debug info warn error fatal
 void log_line(enum log_level level, const char *fmt, ...) _printf_(2, 3);
 

@@ -3,6 +3,8 @@
 
 #include "distribution_private.h"
 
+#define TRIES 5
+
 int distribution_setup(struct err *err)
 {
     CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -28,7 +30,8 @@ int distribution_new(const struct image_ref *ref, enum distribution_purpose purp
     struct distribution *distribution = mem_new(struct distribution);
     *distribution = (struct distribution){ .domain = mem_strdup(ref->domain), .path = mem_strdup(ref->path),
                                            .shown = mem_strdup(ref->familiar_name), .purpose = purpose,
-                                           .retry_ms = options->retry_ms ? options->retry_ms : 500 };
+                                           .retry_ms = options->retry_ms ? options->retry_ms : 500,
+                                           .attempts = options->attempts ? (int)options->attempts : TRIES };
     mutex_init(&distribution->lock, 0);
     cond_init(&distribution->changed);
     if (login)

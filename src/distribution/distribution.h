@@ -29,6 +29,7 @@ struct distribution_options {
     struct strv insecure;
     struct strv mirrors; // URLs, tried before docker.io itself for pulls of its images
     const char *certs_dir; // <dir>/<host[:port]>/{*.crt,*.cert,*.key}; NULL: DISTRIBUTION_CERTS_DIR
+    int64_t attempts; // until a registry answers; 0: 5
     int retry_ms; // pause before the first retry, doubled each time; 0: 500
 };
 #define DISTRIBUTION_CERTS_DIR "/etc/docker/certs.d"

@@ -9,7 +9,6 @@
 #include "base/num.h"
 #include "distribution_private.h"
 
-#define TRIES_MAX 5
 #define PAUSE_MAX_MS 20000
 #define RETRY_AFTER_MAX_S 60 // who is told to come back later than that says so instead of waiting
 #define REDIRECTS_MAX 10L
@@ -357,7 +356,7 @@ bool exchange_is_transient(const struct exchange *exchange)
 int exchange_pause(const struct distribution *distribution, const struct exchange *exchange, int attempt)
 {
     int64_t pause_ms = distribution->retry_ms;
-    if (attempt >= TRIES_MAX || exchange->retry_after_s > RETRY_AFTER_MAX_S)
+    if (attempt >= distribution->attempts || exchange->retry_after_s > RETRY_AFTER_MAX_S)
         return -1;
     for (int i = 1; i < attempt && pause_ms < PAUSE_MAX_MS; i++)
         pause_ms *= 2;

@@ -92,6 +92,7 @@ void container_settle(struct container *container)
         config->hostname = arena_strndup(&container->arena, container->id, 12);
     if (str_empty(mode) || str_eq(mode, "default"))
         config->host_config.network_mode = (char *)"bridge";
+    defaults_apply(container->engine, &config->host_config, &container->arena);
     config->stop_timeout =
         json_is_integer(config->stop_timeout_raw) ? json_integer_value(config->stop_timeout_raw) : -1;
 }
@@ -220,6 +221,7 @@ int engine_create(struct engine *engine, const char *name, const struct containe
                        "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name);
     random_hex(fresh_id, 64);
     drop_console_size(config, body);
+    defaults_record(engine, body);
     _cleanup_container_ struct container *container = container_new(engine, fresh_id);
     container->created_ns = clock_wall_ns();
     if (build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)

@@ -112,10 +112,8 @@ static struct engine *engine_new(const struct engine_options *options)
     mutex_init(&engine->bus_lock, RANK_BUS);
     mutex_init(&engine->pull_lock, 0);
     cond_init(&engine->pull_ended);
-    for (size_t i = 0; i < options->insecure_registries.len; i++)
-        strv_add(&engine->insecure_registries, options->insecure_registries.items[i]);
-    for (size_t i = 0; i < options->registry_mirrors.len; i++)
-        strv_add(&engine->registry_mirrors, options->registry_mirrors.items[i]);
+    defaults_copy(engine, &options->defaults);
+    settings_init(engine, &options->settings);
     engine->registry_certs = mem_strdup(options->registry_certs);
     workers_init(engine);
     engine->inflate_ratio = options->inflate_ratio ? mem_printf("--max-inflate-ratio=%s", options->inflate_ratio) : NULL;
@@ -134,7 +132,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     struct engine *engine = engine_new(options);
     cgroup_layout_probe(&engine->cgroups);
     features_probe(&engine->cgroups, &engine->features);
-    if (check_kernel(err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
+    if (check_kernel(err) < 0 || defaults_check(engine, err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
         open_rooms(engine, options, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
         engine_close(engine);
         return -1;
@@ -199,8 +197,8 @@ void engine_close(struct engine *engine)
     free(engine->data_root);
     free(engine->exec_root);
     free(engine->program_dir);
-    strv_done(&engine->insecure_registries);
-    strv_done(&engine->registry_mirrors);
+    arena_done(&engine->defaults_arena);
+    settings_done(engine);
     free(engine->registry_certs);
     free(engine->inflate_ratio);
     machines_free(engine->machines);

@@ -25,16 +25,39 @@
 
 struct engine;
 
+// What may change while the daemon runs. Copied.
+struct engine_settings {
+    bool debug;
+    struct strv labels; // of the daemon, "key=value"
+    struct strv insecure_registries, registry_mirrors; // as distribution.h has them
+    int64_t downloads, uploads, attempts; // of layers at a time; tries until a registry answers; 0: the default
+};
+
+// What containers get that do not say. Those marked are recorded with the container when it is created, the others hold whenever
+// it starts. Copied.
+struct engine_defaults {
+    struct strv dns, dns_search, dns_options;
+    struct json_list ulimits; // struct ulimit
+    struct strv log_opts; // "key=value"; recorded, for containers that name no driver
+    const char *log_driver, *runtime, *cgroupns_mode; // recorded; NULL: the engine's own
+    int64_t shm_size; // recorded; 0: the engine's own
+    const char *seccomp; // "unconfined" or a profile's text; NULL: the engine's own
+    const char *publish_ip; // NULL: every address
+    int64_t stop_timeout; // seconds; -1: the engine's own
+    bool init, no_new_privileges;
+};
+
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
     const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2"; NULL: chosen
     const char *bip; // the default bridge's address, NULL: chosen
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
-    struct strv insecure_registries, registry_mirrors; // as distribution.h has them; copied
     const char *registry_certs; // NULL: /etc/docker/certs.d
     const char *inflate_ratio; // how many times of what came a transfer may inflate to, "0": no bound; NULL: the worker's own bound
     const char *accel; // what runs guests: "auto" "kvm" "tcg"; NULL is "auto"
+    struct engine_settings settings;
+    struct engine_defaults defaults;
 };
 
 // Locks both roots, opens the store, draws or reads the daemon id, adopts what runs. One line of error when another daemon
@@ -50,6 +73,9 @@ int engine_stop_all(struct engine *engine, struct err *err);
 
 const char *engine_id(const struct engine *engine); // 8 hex
 
+// Other settings from here on; tells it by the daemon's event "reload".
+void engine_reload(struct engine *engine, const struct engine_settings *settings);
+
 struct engine_info {
     char *id, *name; // daemon id, host name
     int64_t containers, running, paused, stopped, images;
@@ -59,6 +85,10 @@ struct engine_info {
     bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, ipv4_forwarding;
     struct strv driver_status; // pairs of key and value
     struct strv security_options, warnings; // how guests run is among both
+    struct strv labels, insecure_registries, registry_mirrors;
+    bool debug;
+    char *log_driver, *runtime;
+    int64_t event_listeners;
     int64_t now_ns;
 };
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err);

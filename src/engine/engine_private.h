@@ -189,9 +189,13 @@ struct engine {
     uint64_t next_serial GUARDED_BY(bus_lock);
     struct subscriber *subscribers GUARDED_BY(bus_lock);
 
-    struct strv insecure_registries, registry_mirrors; // malloc'ed
     char *registry_certs; // NULL: the usual place
     char *inflate_ratio; // the workers' option, the last of theirs; NULL: they have their own bound
+    struct arena defaults_arena; // of `defaults`; both set once
+    struct engine_defaults defaults;
+    struct mutex settings_lock; // unranked: nothing is taken inside
+    struct arena settings_arena GUARDED_BY(settings_lock);
+    struct engine_settings settings GUARDED_BY(settings_lock);
     struct mutex pull_lock; // unranked: nothing is taken inside
     struct cond pull_ended;
     struct pull *pulls GUARDED_BY(pull_lock);
@@ -239,6 +243,16 @@ int exec_run(struct container *container, const char *exec_id, int client_fd, co
 void exec_forget(struct container *container, const char *id, int64_t *exit_code) REQUIRES(container->lock);
 void container_forget_execs(struct container *container) REQUIRES(container->lock);
 void container_settle(struct container *container); // fills in what the create body leaves open
+
+// ---- what the operator says (defaults.c) ----------------------------------------------------------------------------
+
+int defaults_check(struct engine *engine, struct err *err); // once, when the engine opens
+void defaults_copy(struct engine *engine, const struct engine_defaults *from);
+void defaults_record(const struct engine *engine, json_t *body); // into a create body
+void defaults_apply(const struct engine *engine, struct host_config *host, struct arena *arena); // to what a body leaves open
+void settings_init(struct engine *engine, const struct engine_settings *settings);
+void settings_done(struct engine *engine);
+void settings_get(struct engine *engine, struct arena *arena, struct engine_settings *out); // a copy
 void container_delist(struct container *container); // out of the engine's list; its name is free again
 
 // ---- records (record.c) ---------------------------------------------------------------------------------------------

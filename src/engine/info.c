@@ -75,6 +75,23 @@ static void describe_guests(struct engine *engine, struct arena *arena, struct e
                         arena_printf(arena, "WARNING: --isolation vm emulates its processors and is slow: %s", choice.why));
 }
 
+static void describe_settings(struct engine *engine, struct arena *arena, struct engine_info *out)
+{
+    struct engine_settings settings;
+    const struct engine_defaults *defaults = &engine->defaults;
+    settings_get(engine, arena, &settings);
+    out->labels = settings.labels;
+    out->insecure_registries = settings.insecure_registries;
+    out->registry_mirrors = settings.registry_mirrors;
+    out->debug = settings.debug;
+    out->log_driver = arena_strdup(arena, str_empty(defaults->log_driver) ? "json-file" : defaults->log_driver);
+    out->runtime = arena_strdup(arena, str_empty(defaults->runtime) ? "berth" : defaults->runtime);
+    mutex_lock(&engine->bus_lock);
+    for (const struct subscriber *s = engine->subscribers; s; s = s->next)
+        out->event_listeners++;
+    mutex_unlock(&engine->bus_lock);
+}
+
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err)
 {
     struct utsname host;
@@ -86,6 +103,7 @@ int engine_info(struct engine *engine, struct arena *arena, struct engine_info *
     if (image_list(engine->images, arena, &images, &image_len, err) < 0)
         return -1;
     count_containers(engine, out);
+    describe_settings(engine, arena, out);
     describe_cgroups(engine, out);
     out->images = (int64_t)image_len;
     out->name = arena_strdup(arena, host.nodename);
@@ -99,7 +117,9 @@ int engine_info(struct engine *engine, struct arena *arena, struct engine_info *
     out->cpus = get_nprocs();
     out->memory = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
     out->ipv4_forwarding = forwarding();
-    strv_push_arena(&out->security_options, arena, "name=seccomp,profile=builtin");
+    const char *seccomp = engine->defaults.seccomp;
+    strv_push_arena(&out->security_options, arena,
+                    arena_printf(arena, "name=seccomp,profile=%s", !seccomp ? "builtin" : str_eq(seccomp, "unconfined") ? seccomp : "custom"));
     strv_push_arena(&out->security_options, arena, "name=cgroupns");
     describe_guests(engine, arena, out);
     _cleanup_free_ char *drop = net_foreign_drop(engine->net);

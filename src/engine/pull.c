@@ -209,15 +209,19 @@ static int check_words(const char *words, struct err *err)
     return strlen(words) <= WORDS_MAX ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "the registry login is larger than %d bytes", WORDS_MAX);
 }
 
-char *worker_words(const struct engine *engine, const struct engine_login *login)
+char *worker_words(struct engine *engine, const struct engine_login *login)
 {
-    _cleanup_json_ json_t *object = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:[], s:[]}", "username", login->username, "password",
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct engine_settings settings;
+    settings_get(engine, &arena, &settings);
+    _cleanup_json_ json_t *object = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:[], s:[], s:I, s:I, s:I}", "username", login->username, "password",
                                               login->password, "identity_token", login->identity_token, "registry_token",
-                                              login->registry_token, "certs_dir", engine->registry_certs, "insecure", "mirrors");
-    for (size_t i = 0; i < engine->insecure_registries.len; i++)
-        json_array_append_new(json_object_get(object, "insecure"), json_string(engine->insecure_registries.items[i]));
-    for (size_t i = 0; i < engine->registry_mirrors.len; i++)
-        json_array_append_new(json_object_get(object, "mirrors"), json_string(engine->registry_mirrors.items[i]));
+                                              login->registry_token, "certs_dir", engine->registry_certs, "insecure", "mirrors", "downloads", (json_int_t)settings.downloads, "uploads",
+                                              (json_int_t)settings.uploads, "attempts", (json_int_t)settings.attempts);
+    for (size_t i = 0; i < settings.insecure_registries.len; i++)
+        json_array_append_new(json_object_get(object, "insecure"), json_string(settings.insecure_registries.items[i]));
+    for (size_t i = 0; i < settings.registry_mirrors.len; i++)
+        json_array_append_new(json_object_get(object, "mirrors"), json_string(settings.registry_mirrors.items[i]));
     _cleanup_free_ char *text = json_text(object);
     return mem_printf("%s\n", text);
 }

@@ -136,7 +136,8 @@ static int64_t stop_timeout(const struct container *container, int64_t asked_s)
     if (asked_s != -1)
         return asked_s < 0 ? -1 : MIN_OF(asked_s, (int64_t)STOP_MAX_S);
     return container->config.stop_timeout >= 0 ? MIN_OF(container->config.stop_timeout, (int64_t)STOP_MAX_S)
-                                               : STOP_DEFAULT_S;
+           : container->engine->defaults.stop_timeout >= 0 ? MIN_OF(container->engine->defaults.stop_timeout, (int64_t)STOP_MAX_S)
+                                                           : STOP_DEFAULT_S;
 }
 
 static bool is_up(struct container *container)

@@ -26,7 +26,7 @@ struct worker {
 void worker_done(struct worker *worker);
 int worker_run(struct worker *worker, char *const argv[], int input_fd, const struct cancel *cancel, struct err *err);
 // The line about registries that a worker reads first: the daemon's options and a client's login. malloc'ed, with secrets.
-char *worker_words(const struct engine *engine, const struct engine_login *login);
+char *worker_words(struct engine *engine, const struct engine_login *login);
 int worker_write_words(const struct worker *worker, const struct engine_login *login, struct err *err); // to words_fd
 json_t *worker_progress(const json_t *part); // its progress in Docker's form; a reference
 void worker_tell(const struct worker *worker, json_t *object); // takes it

@@ -1,7 +1,6 @@
 // berthd: the daemon. Opens the engine, listens, serves until SIGTERM or SIGINT. Ending it ends no container.
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <grp.h>
 #include <limits.h>
 #include <linux/close_range.h>
@@ -22,90 +21,14 @@
 #include "engine/engine.h"
 #include "httpd/httpd.h"
 #include "kernel/mount.h"
+#include "options/options.h"
 
 #define DEFAULT_HOST "unix:///run/berth/berth.sock"
-#define HOST_MAX 8
+#define DEFAULT_GROUP "berth"
+#define HOST_MAX 64
 #define UNIX "unix://"
 #define TCP "tcp://"
-
-struct options {
-    struct engine_options engine;
-    const char *hosts[HOST_MAX];
-    size_t host_len;
-    struct httpd_tls_files tls;
-    bool has_tls, plain_tcp, verify_clients;
-    const char *pidfile, *group;
-    enum log_level level;
-    bool json_log, stop_all;
-};
-
-// ---- the command line -----------------------------------------------------------------------------------------------
-
-static const char usage[] =
-    "Usage: berthd [OPTIONS]\n"
-    "\n"
-    "The Berth daemon: serves the Docker Engine API.\n"
-    "\n"
-    "      --accel WORD          What runs microVMs: kvm, tcg (emulation), or auto: KVM where it can (default auto)\n"
-    "      --bip ADDRESS         Address of the default bridge, as 172.17.0.1/16 (default: the first free one)\n"
-    "      --data-root DIR       Images, containers, volumes (default /var/lib/berth)\n"
-    "  -D, --debug               The same as --log-level debug\n"
-    "      --exec-root DIR       State that a reboot clears (default /run/berth)\n"
-    "  -G, --group NAME          Group that may use the unix socket (default: root alone)\n"
-    "  -H, --host ADDRESS        Where to listen: unix://PATH, or tcp://ADDRESS:PORT; may be repeated (default " DEFAULT_HOST ")\n"
-    "      --guest DIR           The microVMs' kernel and initramfs (default: beside this program, in ../guest or\n"
-    "                            ../lib/berth/guest, then guest in the data root)\n"
-    "      --help                This text\n"
-    "      --insecure-registry HOST[:PORT]|NETWORK\n"
-    "                            A registry that may be without a good certificate, or without TLS; may be repeated\n"
-    "      --log-format FORMAT   text or json (default text)\n"
-    "  -l, --log-level LEVEL     debug, info, warn, error or fatal (default info)\n"
-    "      --max-inflate-ratio N Images may inflate to N times of what is loaded or pulled, or to 4 GiB if that is more\n"
-    "                            (default 200; 0: without bound)\n"
-    "  -p, --pidfile FILE        Write the process id there\n"
-    "      --registry-certs DIR  Registries' certificates, a folder for each host (default /etc/docker/certs.d)\n"
-    "      --registry-mirror URL Asked for images of docker.io first; may be repeated\n"
-    "      --stop-all            Stop all instances, remove everything of this daemon's from the host, and exit;\n"
-    "                            a running daemon of the same roots is ended first. Images and volumes stay\n"
-    "  -s, --storage-driver NAME How layers of images are kept: erofs or overlay2 (default erofs where the kernel mounts it)\n"
-    "      --tls[=false]         TLS on tcp:// sockets, clients show no certificate; false: none there. One of the two, or\n"
-    "                            --tlsverify, is needed for tcp://: who reaches such a socket is root on this host\n"
-    "      --tlscacert FILE      With --tlsverify: who signs the clients' certificates\n"
-    "      --tlscert FILE        The daemon's certificate, its chain behind it (PEM)\n"
-    "      --tlskey FILE         The certificate's key\n"
-    "      --tlsverify           TLS on tcp:// sockets, for clients with a certificate by --tlscacert\n"
-    "  -v, --version             The version\n";
-
-enum { OPT_ACCEL = 256, OPT_BIP, OPT_DATA_ROOT, OPT_EXEC_ROOT, OPT_STOP_ALL, OPT_GUEST, OPT_HELP, OPT_LOG_FORMAT, OPT_INSECURE,
-       OPT_CERTS, OPT_MIRROR, OPT_RATIO, OPT_TLS, OPT_TLSCACERT, OPT_TLSCERT, OPT_TLSKEY, OPT_TLSVERIFY };
-
-static const struct option long_options[] = {
-    { "accel", required_argument, NULL, OPT_ACCEL },
-    { "bip", required_argument, NULL, OPT_BIP },
-    { "data-root", required_argument, NULL, OPT_DATA_ROOT },
-    { "debug", no_argument, NULL, 'D' },
-    { "exec-root", required_argument, NULL, OPT_EXEC_ROOT },
-    { "group", required_argument, NULL, 'G' },
-    { "guest", required_argument, NULL, OPT_GUEST },
-    { "host", required_argument, NULL, 'H' },
-    { "help", no_argument, NULL, OPT_HELP },
-    { "insecure-registry", required_argument, NULL, OPT_INSECURE },
-    { "log-format", required_argument, NULL, OPT_LOG_FORMAT },
-    { "log-level", required_argument, NULL, 'l' },
-    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
-    { "pidfile", required_argument, NULL, 'p' },
-    { "registry-certs", required_argument, NULL, OPT_CERTS },
-    { "registry-mirror", required_argument, NULL, OPT_MIRROR },
-    { "stop-all", no_argument, NULL, OPT_STOP_ALL },
-    { "storage-driver", required_argument, NULL, 's' },
-    { "tls", optional_argument, NULL, OPT_TLS },
-    { "tlscacert", required_argument, NULL, OPT_TLSCACERT },
-    { "tlscert", required_argument, NULL, OPT_TLSCERT },
-    { "tlskey", required_argument, NULL, OPT_TLSKEY },
-    { "tlsverify", no_argument, NULL, OPT_TLSVERIFY },
-    { "version", no_argument, NULL, 'v' },
-    { NULL, 0, NULL, 0 },
-};
+#define PROFILE_MAX ((size_t)1 << 20)
 
 static _Noreturn void fail(const char *fmt, ...) _printf_(1, 2);
 static _Noreturn void fail(const char *fmt, ...)
@@ -129,129 +52,6 @@ static const char *absolute(const char *path)
     return mem_printf("%s/%s", here, path);
 }
 
-static void set_option(struct options *options, int option, const char *value)
-{
-    switch (option) {
-    case OPT_ACCEL:
-        options->engine.accel = value;
-        break;
-    case OPT_GUEST:
-        options->engine.guest_dir = value;
-        break;
-    case OPT_BIP:
-        options->engine.bip = value;
-        break;
-    case OPT_DATA_ROOT:
-        options->engine.data_root = value;
-        break;
-    case OPT_EXEC_ROOT:
-        options->engine.exec_root = value;
-        break;
-    case OPT_INSECURE:
-        strv_add(&options->engine.insecure_registries, value);
-        break;
-    case OPT_MIRROR:
-        strv_add(&options->engine.registry_mirrors, value);
-        break;
-    case OPT_CERTS:
-        options->engine.registry_certs = absolute(value);
-        break;
-    case OPT_RATIO: {
-        uint64_t ratio;
-        if (!num_parse_u64(slice_of(value), UINT32_MAX, &ratio))
-            fail("--max-inflate-ratio %s: not a number", value);
-        options->engine.inflate_ratio = value;
-        break;
-    }
-    case OPT_STOP_ALL:
-        options->stop_all = true;
-        break;
-    case 'D':
-        options->level = LOG_DEBUG;
-        break;
-    case 'G':
-        options->group = value;
-        break;
-    case 'p':
-        options->pidfile = value;
-        break;
-    case 'H':
-        if (options->host_len == HOST_MAX)
-            fail("more than %d --host", HOST_MAX);
-        options->hosts[options->host_len++] = value;
-        break;
-    case 's':
-        options->engine.storage_driver = value;
-        break;
-    case OPT_TLS:
-        if (value && !str_eq(value, "true") && !str_eq(value, "false"))
-            fail("--tls=%s: not true or false", value);
-        options->has_tls = !value || str_eq(value, "true");
-        options->plain_tcp = !options->has_tls;
-        break;
-    case OPT_TLSCACERT:
-        options->tls.client_ca = value;
-        break;
-    case OPT_TLSCERT:
-        options->tls.cert = value;
-        break;
-    case OPT_TLSKEY:
-        options->tls.key = value;
-        break;
-    case OPT_TLSVERIFY:
-        options->has_tls = options->verify_clients = true;
-        break;
-    case 'l':
-        if (!log_level_parse(value, &options->level))
-            fail("--log-level %s: not one of debug, info, warn, error, fatal", value);
-        break;
-    case OPT_LOG_FORMAT:
-        if (!str_eq(value, "text") && !str_eq(value, "json"))
-            fail("--log-format %s: not text or json", value);
-        options->json_log = str_eq(value, "json");
-        break;
-    case 'v':
-        puts("berthd version " BERTH_VERSION);
-        exit(0);
-    case OPT_HELP:
-        fputs(usage, stdout);
-        exit(0);
-    default:
-        fail("see berthd --help");
-    }
-}
-
-// Who forgets TLS gives the host away: it is not enough to say nothing.
-static void check_hosts(const struct options *options)
-{
-    for (size_t i = 0; i < options->host_len; i++) {
-        const char *host = options->hosts[i];
-        if (str_starts(host, TCP) && !options->has_tls && !options->plain_tcp)
-            fail("--host %s: --tlsverify with --tlscacert, --tlscert and --tlskey is needed, or --tls=false, which makes root of "
-                 "everybody who reaches it", host);
-        if (!str_starts(host, TCP) && !str_starts(host, UNIX "/"))
-            fail("--host %s: not unix:///absolute/path or tcp://ADDRESS:PORT", host);
-    }
-    if (options->has_tls && (!options->tls.cert || !options->tls.key))
-        fail("--tls, --tlsverify: --tlscert and --tlskey are needed");
-    if (options->verify_clients != (options->tls.client_ca != NULL))
-        fail("--tlsverify and --tlscacert: one needs the other");
-}
-
-static struct options parse_options(int argc, char *argv[])
-{
-    struct options options = { .engine = { .data_root = "/var/lib/berth", .exec_root = "/run/berth" }, .level = LOG_INFO };
-    int option;
-    while ((option = getopt_long(argc, argv, "DG:H:l:p:s:v", long_options, NULL)) != -1)
-        set_option(&options, option, optarg);
-    if (optind < argc)
-        fail("unexpected argument: %s", argv[optind]);
-    if (options.host_len == 0)
-        options.hosts[options.host_len++] = DEFAULT_HOST;
-    check_hosts(&options);
-    return options;
-}
-
 // The daemon's other programs stand beside it.
 static char *own_folder(void)
 {
@@ -264,6 +64,131 @@ static char *own_folder(void)
     return path;
 }
 
+// Who forgets TLS gives the host away: it is not enough to say nothing.
+static void check_hosts(const struct options *options)
+{
+    bool has_tls = options->tls || options->tlsverify, plain_tcp = !has_tls && options_given(options, "tls");
+    if (options->hosts.len > HOST_MAX)
+        fail("more than %d --host", HOST_MAX);
+    for (size_t i = 0; i < options->hosts.len; i++) {
+        const char *host = options->hosts.items[i];
+        if (str_starts(host, TCP) && !has_tls && !plain_tcp)
+            fail("--host %s: --tlsverify with --tlscacert, --tlscert and --tlskey is needed, or --tls=false, which makes root of "
+                 "everybody who reaches it", host);
+        if (!str_starts(host, TCP) && !str_starts(host, UNIX "/"))
+            fail("--host %s: not unix:///absolute/path or tcp://ADDRESS:PORT", host);
+    }
+    if (has_tls && (!options->tlscert || !options->tlskey))
+        fail("--tls, --tlsverify: --tlscert and --tlskey are needed");
+    if (options->tlsverify != (options->tlscacert != NULL))
+        fail("--tlsverify and --tlscacert: one needs the other");
+}
+
+static void load_options(int argc, char *argv[], struct options *options, struct err *err)
+{
+    options_init(options);
+    if (options_parse_flags(argc, argv, options, err) < 0)
+        fail("%s", err->message);
+}
+
+// Everything that stands in the way of a start; `fail` names the first.
+static struct options read_options(int argc, char *argv[])
+{
+    struct options options;
+    struct err err = { 0 };
+    load_options(argc, argv, &options, &err);
+    if (options.help || options.version) {
+        if (options.help)
+            options_help(stdout);
+        else
+            puts("berthd version " BERTH_VERSION);
+        exit(0);
+    }
+    if (options_read_file(&options, &err) < 0 || options_check(&options, &err) < 0)
+        fail("%s", err.message);
+    if (options.hosts.len == 0)
+        strv_push_arena(&options.hosts, &options.arena, DEFAULT_HOST);
+    check_hosts(&options);
+    return options;
+}
+
+// ---- what the rooms below are told ----------------------------------------------------------------------------------
+
+static struct engine_settings settings_of(const struct options *options)
+{
+    return (struct engine_settings){ .debug = options->debug, .labels = options->labels, .downloads = options->max_downloads,
+                                     .uploads = options->max_uploads, .attempts = options->max_attempts,
+                                     .insecure_registries = options->insecure_registries, .registry_mirrors = options->registry_mirrors };
+}
+
+// NULL for the built-in filter.
+static const char *seccomp_of(struct options *options)
+{
+    const char *path = options->seccomp_profile;
+    struct err err = { 0 };
+    _cleanup_buf_ struct buf text = BUF_INIT(PROFILE_MAX);
+    if (str_empty(path) || str_eq(path, "builtin"))
+        return NULL;
+    if (str_eq(path, "unconfined"))
+        return path;
+    if (file_read_at(AT_FDCWD, path, &text, &err) < 0)
+        fail("--seccomp-profile: %s", err.message);
+    return arena_strdup(&options->arena, buf_text(&text));
+}
+
+static void fill_ulimits(struct options *options, struct json_list *out)
+{
+    struct err err = { 0 };
+    for (size_t i = 0; i < options->ulimits.len; i++) {
+        struct ulimit *ulimit = json_list_add(out, &ulimit_table, &options->arena);
+        if (options_parse_ulimit(options->ulimits.items[i], &options->arena, &ulimit->name, &ulimit->soft, &ulimit->hard, &err) < 0)
+            fail("%s", err.message);
+    }
+}
+
+static struct engine_defaults defaults_of(struct options *options)
+{
+    struct engine_defaults defaults = { .dns = options->dns, .dns_search = options->dns_search, .dns_options = options->dns_options,
+                                        .runtime = options->default_runtime, .cgroupns_mode = options->cgroupns_mode,
+                                        .shm_size = options->shm_size, .seccomp = seccomp_of(options), .publish_ip = options->publish_ip,
+                                        .stop_timeout = options->stop_timeout, .init = options->init,
+                                        .no_new_privileges = options->no_new_privileges };
+    fill_ulimits(options, &defaults.ulimits);
+    if (options_given(options, "log-driver") || options->log_opts.len > 0) {
+        defaults.log_driver = options->log_driver;
+        defaults.log_opts = options->log_opts;
+    }
+    return defaults;
+}
+
+static struct engine_options engine_options_of(struct options *options)
+{
+    return (struct engine_options){ .data_root = absolute(options->data_root), .exec_root = absolute(options->exec_root),
+                                    .storage_driver = options->storage_driver, .bip = options->bip, .program_dir = own_folder(),
+                                    .guest_dir = options->guest ? absolute(options->guest) : NULL,
+                                    .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,
+                                    .inflate_ratio = options_given(options, "max-inflate-ratio")
+                                                         ? arena_printf(&options->arena, "%lld", (long long)options->inflate_ratio) : NULL,
+                                    .accel = options->accel, .settings = settings_of(options), .defaults = defaults_of(options) };
+}
+
+// The worker programs find it in their environment, as they do when the daemon's own starter set it.
+static void set_proxies(const struct options *options)
+{
+    const char *const table[][2] = { { "HTTP_PROXY", options->http_proxy }, { "HTTPS_PROXY", options->https_proxy },
+                                     { "NO_PROXY", options->no_proxy } };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i][1])
+            setenv(table[i][0], table[i][1], 1);
+}
+
+static enum log_level level_of(const struct options *options)
+{
+    enum log_level level = LOG_INFO;
+    log_level_parse(options->log_level, &level);
+    return options->debug ? LOG_DEBUG : level;
+}
+
 // ---- stages ---------------------------------------------------------------------------------------------------------
 
 static void require_root(void)
@@ -274,13 +199,14 @@ static void require_root(void)
         fail("runs in a chroot: docker exec would enter what lies below it; give it a root by pivot_root instead");
 }
 
-// SIGTERM and SIGINT come through a descriptor; blocked before any thread exists, so that all inherit it.
+// SIGTERM, SIGINT and SIGHUP come through a descriptor; blocked before any thread exists, so that all inherit it.
 static int setup_signals(void)
 {
     sigset_t wanted;
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGTERM);
     sigaddset(&wanted, SIGINT);
+    sigaddset(&wanted, SIGHUP);
     sigprocmask(SIG_BLOCK, &wanted, NULL);
     signal(SIGPIPE, SIG_IGN);
     int fd = signalfd(-1, &wanted, SFD_CLOEXEC);
@@ -299,7 +225,7 @@ static int listen_on_path(const char *path, const char *group, struct err *err)
     _cleanup_close_ int sock = folder < 0 ? -1 : fd_unix_listen_at(folder, name, err);
     if (sock < 0)
         return -1;
-    struct group *entry = group ? getgrnam(group) : NULL;
+    struct group *entry = getgrnam(group ? group : DEFAULT_GROUP);
     if (group && !entry)
         return err_set(err, ERR_NOT_FOUND, "--group %s: no such group", group);
     if (entry && (fchownat(folder, name, 0, entry->gr_gid, 0) < 0 || fchmodat(folder, name, 0660, 0) < 0))
@@ -314,16 +240,16 @@ static int listen_on(const struct options *options, const char *host, struct htt
         return sock < 0 ? -1 : httpd_listen(httpd, sock, err);
     }
     int sock = httpd_tcp_socket(host + strlen(TCP), err);
-    if (sock >= 0 && !options->verify_clients)
+    if (sock >= 0 && !options->tlsverify)
         log_warn("%s: who reaches it has root's rights on this host", host);
     return sock < 0 ? -1 : httpd_listen_tls(httpd, sock, tls, err);
 }
 
 static void remove_sockets(const struct options *options)
 {
-    for (size_t i = 0; i < options->host_len; i++)
-        if (str_starts(options->hosts[i], UNIX))
-            unlink(options->hosts[i] + strlen(UNIX));
+    for (size_t i = 0; i < options->hosts.len; i++)
+        if (str_starts(options->hosts.items[i], UNIX))
+            unlink(options->hosts.items[i] + strlen(UNIX));
 }
 
 static void write_pidfile(const char *path)
@@ -335,31 +261,58 @@ static void write_pidfile(const char *path)
         fail("%s", err.message);
 }
 
-static void serve(const struct options *options, struct engine *engine, int signal_fd)
+static void reload(int argc, char *argv[], struct engine *engine)
+{
+    struct options options;
+    struct err err = { 0 };
+    options_init(&options);
+    if (options_parse_flags(argc, argv, &options, &err) == 0 && options_read_file(&options, &err) == 0 && options_check(&options, &err) == 0) {
+        const struct engine_settings settings = settings_of(&options);
+        log_set_level(level_of(&options));
+        engine_reload(engine, &settings);
+        log_info("reloaded from %s", options.config_file);
+    } else {
+        log_error("nothing is reloaded: %s", err.message);
+    }
+    options_done(&options);
+}
+
+// Until a signal says that it is time to end.
+static uint32_t await_end(int signal_fd, int argc, char *argv[], struct engine *engine)
+{
+    struct signalfd_siginfo got;
+    for (;;) {
+        if (read(signal_fd, &got, sizeof(got)) != sizeof(got))
+            continue;
+        if (got.ssi_signo != SIGHUP)
+            return got.ssi_signo;
+        reload(argc, argv, engine);
+    }
+}
+
+static void serve(const struct options *options, struct engine *engine, int signal_fd, int argc, char *argv[])
 {
     struct err err = { 0 };
     struct api *api = NULL;
     struct httpd *httpd = NULL;
     struct httpd_tls *tls = NULL;
-    struct signalfd_siginfo got;
+    const struct httpd_tls_files files = { options->tlscert, options->tlskey, options->tlscacert };
     if (api_new(engine, &api, &err) < 0)
         fail("%s", err.message);
     const struct httpd_config config = { .handle = api_handle, .body = api_body, .is_urgent = api_is_urgent, .context = api,
                                          .body_max = 4 << 20, .connection_max = 2048 };
-    if ((options->has_tls && httpd_tls_new(&options->tls, &tls, &err) < 0) || httpd_new(&config, &httpd, &err) < 0)
+    if (((options->tls || options->tlsverify) && httpd_tls_new(&files, &tls, &err) < 0) || httpd_new(&config, &httpd, &err) < 0)
         fail("%s", err.message);
-    for (size_t i = 0; i < options->host_len; i++)
-        if (listen_on(options, options->hosts[i], httpd, tls, &err) < 0)
-            fail("--host %s: %s", options->hosts[i], err.message);
+    for (size_t i = 0; i < options->hosts.len; i++)
+        if (listen_on(options, options->hosts.items[i], httpd, tls, &err) < 0)
+            fail("--host %s: %s", options->hosts.items[i], err.message);
     if (httpd_start(httpd, &err) < 0)
         fail("%s", err.message);
     write_pidfile(options->pidfile);
     engine_resume(engine);
-    log_info("serving %s, daemon %s", options->hosts[0], engine_id(engine));
+    log_info("serving %s, daemon %s", options->hosts.items[0], engine_id(engine));
 
-    while (read(signal_fd, &got, sizeof(got)) != sizeof(got))
-        ;
-    log_info("signal %u: ending; instances go on", got.ssi_signo);
+    log_info("signal %u: ending; instances go on", await_end(signal_fd, argc, argv, engine));
     remove_sockets(options);
     httpd_stop(httpd);
     httpd_free(httpd);
@@ -376,7 +329,7 @@ static void end_running_daemon(const struct options *options)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(64);
     uint64_t pid;
-    _cleanup_close_ int root = open(options->engine.data_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int root = open(options->data_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0 || file_read_at(root, "lock", &text, NULL) < 0)
         return;
     for (int64_t deadline = clock_mono_ns() + 20 * NS_PER_S; clock_mono_ns() < deadline; poll(NULL, 0, 20)) {
@@ -392,45 +345,48 @@ static void end_running_daemon(const struct options *options)
     fail("the running daemon (pid %s) did not end", buf_text(&text));
 }
 
-static int stop_all(const struct options *options)
+static int stop_all(struct options *options)
 {
     struct err err = { 0 };
     struct engine *engine = NULL;
-    if (access(options->engine.data_root, F_OK) < 0)
+    if (access(options->data_root, F_OK) < 0)
         return 0;
     end_running_daemon(options);
-    if (engine_open(&options->engine, &engine, &err) < 0 || engine_stop_all(engine, &err) < 0)
+    const struct engine_options wanted = engine_options_of(options);
+    if (engine_open(&wanted, &engine, &err) < 0 || engine_stop_all(engine, &err) < 0)
         fail("%s", err.message);
     engine_close(engine);
     remove_sockets(options);
-    if (file_remove_tree(AT_FDCWD, options->engine.exec_root, &err) < 0)
+    if (file_remove_tree(AT_FDCWD, wanted.exec_root, &err) < 0)
         fail("%s", err.message);
     return 0;
 }
 
 int main(int argc, char *argv[])
 {
-    struct options options = parse_options(argc, argv);
+    struct options options = read_options(argc, argv);
     struct engine *engine = NULL;
     struct err err = { 0 };
 
+    if (options.validate) {
+        fputs("configuration OK\n", stderr);
+        return 0;
+    }
     require_root();
     mallopt(M_ARENA_MAX, 2); // each of many short threads would else leave an arena of its own behind: 0.2 MiB for each of 16
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); // what our starter left open stays out of every child
-    log_setup("berthd", options.level, options.json_log);
-    options.engine.program_dir = own_folder();
-    options.engine.data_root = absolute(options.engine.data_root);
-    options.engine.exec_root = absolute(options.engine.exec_root);
-    if (options.engine.guest_dir)
-        options.engine.guest_dir = absolute(options.engine.guest_dir);
+    log_setup("berthd", level_of(&options), str_eq(options.log_format, "json"));
+    set_proxies(&options);
     umask(022);
     int signal_fd = setup_signals();
     json_object_seed(0);
     if (options.stop_all)
         return stop_all(&options);
-    if (engine_open(&options.engine, &engine, &err) < 0)
+    const struct engine_options wanted = engine_options_of(&options);
+    if (engine_open(&wanted, &engine, &err) < 0)
         fail("%s", err.message);
-    serve(&options, engine, signal_fd);
+    serve(&options, engine, signal_fd, argc, argv);
     engine_close(engine);
+    options_done(&options);
     return 0;
 }

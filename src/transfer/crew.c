@@ -3,7 +3,7 @@
 #include "crew.h"
 #include "base/mutex.h"
 
-#define THREADS_MAX 8
+#define THREADS_MAX CREW_MAX
 
 struct crew {
     size_t len;

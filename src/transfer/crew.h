@@ -6,7 +6,9 @@
 
 #include "base/err.h"
 
-// Calls `work` for each of [0, len), in that order, by `parallel` threads (8 at most). The first error sets *stopped, which the
+#define CREW_MAX 8 // threads
+
+// Calls `work` for each of [0, len), in that order, by `parallel` threads (CREW_MAX at most). The first error sets *stopped, which the
 // others may look at; what has not begun is left out.
 int crew_run(size_t len, unsigned parallel, int (*work)(void *context, size_t index, struct err *err), void *context,
              atomic_bool *stopped, struct err *err);

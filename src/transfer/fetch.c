@@ -7,7 +7,8 @@ int fetch_open(struct fetch *fetch, const char *reference, const char *platform,
                struct err *err)
 {
     *fetch = (struct fetch){ .top = DISTRIBUTION_MANIFEST_INIT, .manifest = DISTRIBUTION_MANIFEST_INIT,
-                             .config = BUF_INIT(LOAD_DOCUMENT_MAX) };
+                             .config = BUF_INIT(LOAD_DOCUMENT_MAX),
+                             .parallel = remote->downloads > 0 ? (unsigned)MIN_OF(remote->downloads, (int64_t)CREW_MAX) : FETCH_PARALLEL };
     if (image_ref_parse(reference, true, &fetch->arena, &fetch->ref, err) < 0 ||
         platform_parse(platform, &fetch->arena, &fetch->platform, err) < 0)
         return -1;
@@ -106,5 +107,5 @@ static int work(void *context, size_t position, struct err *err)
 int fetch_layers(struct fetch *fetch, const bool *wanted, fetch_layer_fn *layer, void *context, struct err *err)
 {
     struct layers layers = { fetch, wanted, layer, context };
-    return crew_run(fetch->image.layers.len, FETCH_PARALLEL, work, &layers, &fetch->stopped, err);
+    return crew_run(fetch->image.layers.len, fetch->parallel, work, &layers, &fetch->stopped, err);
 }

@@ -17,6 +17,7 @@ struct fetch {
     struct distribution_manifest top, manifest; // what the reference names, and the image's own; the same where that is no index
     struct oci_manifest image; // the second, read
     struct buf config; // its exact bytes
+    unsigned parallel; // layers at a time
     atomic_bool stopped; // a layer failed: the others end
 };
 

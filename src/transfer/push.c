@@ -204,6 +204,7 @@ int transfer_push_new(const char *reference, const struct transfer_remote *remot
 {
     struct push *push = mem_new(struct push);
     push->config = (struct buf)BUF_INIT((size_t)16 << 20);
+    push->parallel = remote->uploads > 0 ? (unsigned)MIN_OF(remote->uploads, (int64_t)CREW_MAX) : PUSH_PARALLEL;
     int result = image_ref_parse(reference, true, &push->arena, &push->ref, err);
     if (result == 0 && !push->ref.tag)
         result = err_set(err, ERR_INVALID_ARGUMENT, "cannot push a digest reference");
@@ -224,7 +225,7 @@ int transfer_push(struct push *push, FILE *report, struct err *err)
     for (size_t i = 0; i < push->layer_len; i++)
         if (push_report(push, push->layers[i].diff_id, "Preparing", err) < 0)
             return -1;
-    if (crew_run(push->layer_len, PUSH_PARALLEL, push_layer, push, &push->stopped, err) < 0 || push_config(push, err) < 0)
+    if (crew_run(push->layer_len, push->parallel, push_layer, push, &push->stopped, err) < 0 || push_config(push, err) < 0)
         return -1;
     return push_manifest(push, err);
 }

@@ -27,6 +27,7 @@ struct push {
     size_t layer_len;
     struct buf config;
     struct oci_descriptor config_blob;
+    unsigned parallel; // layers at a time
     atomic_bool stopped;
 };
 

@@ -9,6 +9,9 @@ static const struct json_field remote_fields[] = {
     JSON_FIELD("registry_token", JSON_TEXT, struct transfer_remote, login.registry_token),
     JSON_FIELD("insecure", JSON_TEXTS, struct transfer_remote, options.insecure),
     JSON_FIELD("mirrors", JSON_TEXTS, struct transfer_remote, options.mirrors),
+    JSON_FIELD("downloads", JSON_INT, struct transfer_remote, downloads),
+    JSON_FIELD("uploads", JSON_INT, struct transfer_remote, uploads),
+    JSON_FIELD("attempts", JSON_INT, struct transfer_remote, options.attempts),
     JSON_FIELD("certs_dir", JSON_TEXT, struct transfer_remote, options.certs_dir),
 };
 static const struct json_table remote_table = JSON_TABLE(struct transfer_remote, remote_fields);

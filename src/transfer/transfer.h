@@ -89,6 +89,7 @@ int transfer_inflate(int input_fd, int output_fd, struct err *err);
 struct transfer_remote {
     struct distribution_login login;
     struct distribution_options options;
+    int64_t downloads, uploads; // layers at a time; 0: the default
 };
 
 #define TRANSFER_LINE_MAX ((size_t)1 << 20)
