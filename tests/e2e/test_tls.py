@@ -167,7 +167,7 @@ def test_many_who_leave_in_the_middle(guarded, certs):
     (['-H', 'tcp://127.0.0.1:1', '--tls', '--tlscert=/none', '--tlskey=/none'], '/none'),
     (['-H', 'tcp://here', '--tls=false'], 'tcp://here'),
     (['-H', 'http://127.0.0.1:1'], 'http://127.0.0.1:1'),
-    (['--tls=maybe'], '--tls=maybe'),
+    (['--tls=maybe'], 'invalid argument "maybe" for "--tls"'),
 ])
 def test_bad_options(tmp_path, options, says):
     done = subprocess.run([os.path.join(engines.BIN, 'berthd'), '--data-root', f'{tmp_path}/data', '--exec-root', f'{tmp_path}/state', *options],
