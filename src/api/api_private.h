@@ -10,10 +10,10 @@
 #include "base/num.h"
 #include "base/slice.h"
 
-#define API_VERSION_MAX 47 // 1.47
-#define API_VERSION_MIN 24
-#define API_VERSION_TEXT "1.47"
-#define API_VERSION_MIN_TEXT "1.24"
+#define API_VERSION_MAX 51 // 1.51
+#define API_VERSION_MIN 21
+#define API_VERSION_TEXT "1.51"
+#define API_VERSION_MIN_TEXT "1.21"
 
 struct api {
     struct engine *engine;
@@ -24,7 +24,7 @@ struct call {
     struct engine *engine;
     struct httpd_request *request;
     struct arena *arena; // the request's
-    int version; // minor: 47 for v1.47
+    int version; // minor: 51 for v1.51
     char *values[HTTPD_ROUTE_VALUES]; // of the pattern's variables
 };
 
@@ -33,7 +33,7 @@ typedef int api_handler(struct call *call, struct err *err);
 enum route_kind {
     ROUTE_SERVED,
     ROUTE_LATER, // 501
-    ROUTE_SWARM, // 503
+    ROUTE_SWARM, // 503, 501 or 409, as `says`
 };
 
 struct route {
@@ -41,6 +41,8 @@ struct route {
     api_handler *handler; // SERVED
     enum route_kind kind;
     int since; // first minor version that has it; 0: all
+    enum err_class refusal; // LATER, SWARM: with `says`; ERR_NONE: the kind's own
+    const char *says; // the message; NULL: the kind's own
     enum httpd_body body;
 };
 
@@ -51,6 +53,18 @@ extern const size_t api_route_len;
 // version is out of range. `old` tells that it is below the lowest: then the error is plain text, as such clients expect.
 int route_find(const char *method, const char *path, struct arena *arena, const struct route **route, int *version,
                char *values[HTTPD_ROUTE_VALUES], bool *old, struct err *err);
+
+// The minor version that a path begins with; the highest where it begins with none.
+int path_version(const char *path);
+
+// ---- versions (versions.c) ------------------------------------------------------------------------------------------
+//
+// Handlers make the newest version's document; what older ones had besides, or did not have yet, is a table.
+
+enum document { DOCUMENT_INFO, DOCUMENT_IMAGE, DOCUMENT_IMAGE_ROW };
+void document_age(enum document document, int version, json_t *object);
+// The same for a create body: what clients of that version can't mean is taken out.
+void create_body_age(int version, json_t *body);
 
 // ---- answers (reply.c) ----------------------------------------------------------------------------------------------
 
@@ -176,6 +190,6 @@ api_handler handle_container_prune, handle_image_prune, handle_network_prune, ha
 api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
     handle_container_commit;
 api_handler handle_network_list, handle_network_inspect;
-api_handler handle_plugin_list, handle_plugin_inspect;
+api_handler handle_plugin_list, handle_plugin_missing, handle_options;
 
 #endif

@@ -33,16 +33,15 @@ int handle_container_create(struct call *call, struct err *err)
     struct json_report report = { 0 };
     struct strv warnings = { 0 };
     char id[65];
-    if (body_json(call, &body, err) < 0 ||
-        json_decode(&container_config_table, body, &config, call->arena, &report, err) < 0 ||
+    if (body_json(call, &body, err) < 0)
+        return -1;
+    create_body_age(call->version, body);
+    if (json_decode(&container_config_table, body, &config, call->arena, &report, err) < 0 ||
         check_platform(call, config.image, err) < 0)
         return -1;
     if (call->version < 44 && config.endpoints.len > 1)
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "Container cannot be created with multiple network endpoints before API version 1.44");
-    // The size of the first terminal is a promise of 1.42; older clients resize after the start, some with junk here.
-    if (call->version < 42)
-        config.host_config.console_size_raw = NULL;
     if (engine_create(call->engine, httpd_query(call->request, "name"), &config, body, call->arena, id, &warnings,
                       err) < 0)
         return -1;

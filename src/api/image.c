@@ -1,6 +1,8 @@
 // Images: list, inspect, history, import, load, save, tag, remove.
 #include "api_private.h"
 
+#define COUNTED_SINCE 51 // before it a list says -1 for an image's containers
+
 // ---- list -----------------------------------------------------------------------------------------------------------
 
 static const char *const image_filter_keys[] = { "reference", "dangling", "label", "before", "since", "until", NULL };
@@ -71,6 +73,23 @@ static bool fits_image(const struct image_query *query, struct image *image, str
            filters_labels(&query->filters, "label", &image->config.config.labels);
 }
 
+// How many containers each was the start of.
+static int count_users(struct call *call, json_t *rows, struct err *err)
+{
+    struct engine_container *containers;
+    size_t len, index;
+    json_t *row;
+    if (engine_list(call->engine, true, call->arena, &containers, &len, err) < 0)
+        return -1;
+    json_array_foreach (rows, index, row) {
+        int64_t users = 0;
+        for (size_t i = 0; i < len; i++)
+            users += str_eq(containers[i].image_id, json_string_value(json_object_get(row, "Id")));
+        json_object_set_new(row, "Containers", json_integer(users));
+    }
+    return 0;
+}
+
 int handle_image_list(struct call *call, struct err *err)
 {
     struct image_query query;
@@ -79,11 +98,13 @@ int handle_image_list(struct call *call, struct err *err)
     if (read_image_query(call, &query, err) < 0 ||
         image_list(engine_images(call->engine), call->arena, &images, &len, err) < 0)
         return -1;
-    json_t *rows = json_array();
+    _cleanup_json_ json_t *rows = json_array();
     for (size_t i = 0; i < len; i++)
         if (fits_image(&query, &images[i], call->arena))
             json_array_append_new(rows, shape_image_row(&images[i], call->version));
-    return reply_json(call, 200, rows);
+    if (call->version >= COUNTED_SINCE && count_users(call, rows, err) < 0)
+        return -1;
+    return reply_json(call, 200, json_incref(rows));
 }
 
 // ---- one image ------------------------------------------------------------------------------------------------------

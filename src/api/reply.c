@@ -1,5 +1,6 @@
 #include "api_private.h"
 
+#define JSON_ERRORS_SINCE 24 // what came before read the text as it is
 #define REPLY_MAX (256u << 20)
 
 int reply_json(struct call *call, int status, json_t *value)
@@ -27,6 +28,11 @@ void reply_error(struct httpd_request *request, const struct err *err)
     int status = err_http_status(err->class);
     if (status == 304) {
         httpd_reply(request, status, NULL, NULL, 0);
+        return;
+    }
+    if (path_version(httpd_path(request)) < JSON_ERRORS_SINCE) {
+        _cleanup_free_ char *plain = mem_printf("%s\n", err->message);
+        httpd_reply(request, status, "text/plain; charset=utf-8", plain, strlen(plain));
         return;
     }
     // A message may carry a client's bytes, which need not be UTF-8; jansson refuses those.

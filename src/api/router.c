@@ -4,7 +4,10 @@
 #define SERVED(verb, path, function, ...) \
     { .method = (verb), .pattern = (path), .handler = (function), .kind = ROUTE_SERVED, ##__VA_ARGS__ }
 #define LATER(verb, path, ...) { .method = (verb), .pattern = (path), .kind = ROUTE_LATER, ##__VA_ARGS__ }
-#define SWARM(verb, path) { .method = (verb), .pattern = (path), .kind = ROUTE_SWARM }
+#define SWARM(verb, path, ...) { .method = (verb), .pattern = (path), .kind = ROUTE_SWARM, ##__VA_ARGS__ }
+
+#define NO_PLUGINS "plugins are not supported"
+#define NO_SWARM "swarms are not supported"
 
 // The first that matches counts: fixed paths stand before those with a name in the same place.
 const struct route api_routes[] = {
@@ -65,7 +68,7 @@ const struct route api_routes[] = {
     SERVED("DELETE", "/images/{name...}", handle_image_delete),
     SERVED("POST", "/commit", handle_container_commit),
 
-    LATER("POST", "/build"),
+    LATER("POST", "/build", .says = "docker build is not supported yet: the daemon has no builder"),
     SERVED("POST", "/build/prune", handle_build_prune, .since = 31),
     LATER("POST", "/build/cancel", .since = 31),
     LATER("POST", "/session", .since = 31),
@@ -85,28 +88,28 @@ const struct route api_routes[] = {
     SERVED("POST", "/volumes/create", handle_volume_create),
     SERVED("POST", "/volumes/prune", handle_volume_prune, .since = 25),
     SERVED("GET", "/volumes/{name}", handle_volume_inspect),
-    SWARM("PUT", "/volumes/{name}"),
+    SWARM("PUT", "/volumes/{name}", .since = 42, .says = "volume update only valid for cluster volumes, but swarm is unavailable"),
     SERVED("DELETE", "/volumes/{name}", handle_volume_remove),
 
     SERVED("GET", "/plugins", handle_plugin_list),
-    LATER("GET", "/plugins/privileges"),
-    LATER("POST", "/plugins/pull"),
-    LATER("POST", "/plugins/create"),
-    SERVED("GET", "/plugins/{name...}/json", handle_plugin_inspect),
-    LATER("POST", "/plugins/{name...}/enable"),
-    LATER("POST", "/plugins/{name...}/disable"),
-    LATER("POST", "/plugins/{name...}/upgrade"),
-    LATER("POST", "/plugins/{name...}/push"),
-    LATER("POST", "/plugins/{name...}/set"),
-    LATER("DELETE", "/plugins/{name...}"),
+    LATER("GET", "/plugins/privileges", .says = NO_PLUGINS),
+    LATER("POST", "/plugins/pull", .says = NO_PLUGINS),
+    LATER("POST", "/plugins/create", .says = NO_PLUGINS),
+    SERVED("GET", "/plugins/{name...}/json", handle_plugin_missing),
+    SERVED("POST", "/plugins/{name...}/enable", handle_plugin_missing),
+    SERVED("POST", "/plugins/{name...}/disable", handle_plugin_missing),
+    SERVED("POST", "/plugins/{name...}/upgrade", handle_plugin_missing),
+    SERVED("POST", "/plugins/{name...}/push", handle_plugin_missing),
+    SERVED("POST", "/plugins/{name...}/set", handle_plugin_missing),
+    SERVED("DELETE", "/plugins/{name...}", handle_plugin_missing),
 
     SWARM("GET", "/swarm"),
     SWARM("GET", "/swarm/unlockkey"),
-    SWARM("POST", "/swarm/init"),
-    SWARM("POST", "/swarm/join"),
-    SWARM("POST", "/swarm/leave"),
+    SWARM("POST", "/swarm/init", .refusal = ERR_NOT_IMPLEMENTED, .says = NO_SWARM),
+    SWARM("POST", "/swarm/join", .refusal = ERR_NOT_IMPLEMENTED, .says = NO_SWARM),
+    SWARM("POST", "/swarm/leave", .says = "This node is not part of a swarm"),
     SWARM("POST", "/swarm/update"),
-    SWARM("POST", "/swarm/unlock"),
+    SWARM("POST", "/swarm/unlock", .refusal = ERR_CONFLICT, .says = "swarm is not locked"),
     SWARM("GET", "/nodes"),
     SWARM("GET", "/nodes/{id}"),
     SWARM("DELETE", "/nodes/{id}"),
@@ -130,6 +133,8 @@ const struct route api_routes[] = {
     SWARM("GET", "/configs/{id}"),
     SWARM("DELETE", "/configs/{id}"),
     SWARM("POST", "/configs/{id}/update"),
+
+    SERVED("OPTIONS", "/{path...}", handle_options),
 };
 const size_t api_route_len = ARRAY_LEN(api_routes);
 
@@ -154,6 +159,13 @@ static const char *cut_version(const char *path, struct version *version)
         return path;
     *version = read;
     return end;
+}
+
+int path_version(const char *path)
+{
+    struct version version;
+    cut_version(path, &version);
+    return version.major == 1 && version.minor <= API_VERSION_MAX ? (int)version.minor : API_VERSION_MAX;
 }
 
 static int check_version(const struct version *version, bool *old, struct err *err)
@@ -211,10 +223,15 @@ int route_find(const char *method, const char *path, struct arena *arena, const 
 
 static int refuse(const struct route *route, struct err *err)
 {
+    enum err_class class = route->kind == ROUTE_SWARM ? ERR_UNAVAILABLE : ERR_NOT_IMPLEMENTED;
+    if (route->refusal != ERR_NONE)
+        class = route->refusal;
+    if (route->says)
+        return err_set(err, class, "%s", route->says);
     if (route->kind == ROUTE_SWARM)
-        return err_set(err, ERR_UNAVAILABLE, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm "
-                                             "join\" to connect this node to swarm and try again.");
-    return err_set(err, ERR_NOT_IMPLEMENTED, "%s %s is not supported yet", route->method, route->pattern);
+        return err_set(err, class, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node "
+                                   "to swarm and try again.");
+    return err_set(err, class, "%s %s is not supported yet", route->method, route->pattern);
 }
 
 static void set_common_headers(const struct api *api, struct httpd_request *request)

@@ -3,23 +3,10 @@
 
 static json_t *shape_image_config(const struct oci_image_process *process)
 {
-    json_t *object =
-        json_pack("{s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s}", "Hostname", "", "Domainname", "", "AttachStdin", 0,
-                  "AttachStdout", 0, "AttachStderr", 0, "Tty", 0, "OpenStdin", 0, "StdinOnce", 0, "Image", "");
+    json_t *object = json_object();
     shape_process(object, process);
     json_object_set_new(object, "Labels", process->labels.len ? shape_map(&process->labels) : json_null());
     return object;
-}
-
-// What clients of old versions still read.
-static void add_old_members(json_t *object, const struct image *image, int version)
-{
-    if (version < 44)
-        json_object_set_new(object, "VirtualSize", json_integer(image->size));
-    if (version < 45) {
-        json_object_set_new(object, "Container", shape_text(image->config.container));
-        json_object_set_new(object, "ContainerConfig", shape_image_config(&(struct oci_image_process){ 0 }));
-    }
 }
 
 json_t *shape_image(const struct image *image, const char *driver, int version)
@@ -41,7 +28,9 @@ json_t *shape_image(const struct image *image, const char *driver, int version)
     json_object_set_new(object, "RootFS",
                         json_pack("{s:s, s:o}", "Type", "layers", "Layers", shape_texts(&config->rootfs.diff_ids)));
     json_object_set_new(object, "Metadata", json_pack("{s:o}", "LastTagTime", shape_time(image->tagged_ns)));
-    add_old_members(object, image, version);
+    if (version < 45)
+        json_object_set_new(object, "Container", shape_text(config->container));
+    document_age(DOCUMENT_IMAGE, version, object);
     return object;
 }
 
@@ -58,8 +47,7 @@ json_t *shape_image_row(const struct image *image, int version)
                             shape_names(&image->digests, version, "<none>@<none>"), "Created",
                             (json_int_t)(image->created_ns / NS_PER_S), "Size", (json_int_t)image->size, "SharedSize",
                             -1, "Labels", labels->len ? shape_map(labels) : json_null(), "Containers", -1);
-    if (version < 44)
-        json_object_set_new(row, "VirtualSize", json_integer(image->size));
+    document_age(DOCUMENT_IMAGE_ROW, version, row);
     return row;
 }
 

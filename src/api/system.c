@@ -63,11 +63,10 @@ static json_t *info_counts(const struct engine_info *info)
 
 static json_t *info_limits(const struct engine_info *info)
 {
-    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s}", "MemoryLimit",
+    return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s}", "MemoryLimit",
                      info->memory_limit, "SwapLimit", info->swap_limit, "CpuCfsPeriod", info->cpu_quota, "CpuCfsQuota",
                      info->cpu_quota, "CPUShares", info->cpu_shares, "CPUSet", info->cpuset, "PidsLimit",
-                     info->pids_limit, "OomKillDisable", 0, "IPv4Forwarding", info->ipv4_forwarding, "BridgeNfIptables",
-                     0, "BridgeNfIp6tables", 0, "CgroupDriver", info->cgroup_driver, "CgroupVersion",
+                     info->pids_limit, "OomKillDisable", 0, "IPv4Forwarding", info->ipv4_forwarding, "CgroupDriver", info->cgroup_driver, "CgroupVersion",
                      info->cgroup_version);
 }
 
@@ -132,6 +131,8 @@ static json_t *info_constants(void)
         "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"},\"berth-vm\":{\"path\":\"berth-shim\"}},\"LiveRestoreEnabled\":true,"
         "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"
         "\"Error\":\"\",\"RemoteManagers\":null},"
+        "\"ContainerdCommit\":{\"ID\":\"N/A\"},\"RuncCommit\":{\"ID\":\"N/A\"},\"InitCommit\":{\"ID\":\"N/A\"},"
+        "\"FirewallBackend\":{\"Driver\":\"nftables\"},\"CDISpecDirs\":[],\"DefaultAddressPools\":[],"
         "\"HttpProxy\":\"\",\"HttpsProxy\":\"\",\"NoProxy\":\"\",\"GenericResources\":null}";
     return json_loads(text, 0, NULL);
 }
@@ -147,6 +148,7 @@ int handle_system_info(struct call *call, struct err *err)
         json_object_update(object, parts[i]);
         json_decref(parts[i]);
     }
+    document_age(DOCUMENT_INFO, call->version, object);
     return reply_json(call, 200, object);
 }
 
@@ -186,6 +188,12 @@ int handle_system_events(struct call *call, struct err *err)
     return 0;
 }
 
+// Any path: who asks before a request from another site learns nothing.
+int handle_options(struct call *call, struct err *err)
+{
+    return reply_empty(call, 200);
+}
+
 // ---- plugins --------------------------------------------------------------------------------------------------------
 
 int handle_plugin_list(struct call *call, struct err *err)
@@ -193,7 +201,7 @@ int handle_plugin_list(struct call *call, struct err *err)
     return reply_json(call, 200, json_array());
 }
 
-int handle_plugin_inspect(struct call *call, struct err *err)
+int handle_plugin_missing(struct call *call, struct err *err)
 {
     return err_set(err, ERR_NOT_FOUND, "plugin \"%.200s\" not found", call->values[0]);
 }

@@ -202,13 +202,6 @@ static void show(struct container *container)
     mutex_unlock(&engine->list_lock);
 }
 
-// The size of the first terminal counts only where the client's version knows it: the api took it out of `config`.
-static void drop_console_size(const struct container_config *config, json_t *body)
-{
-    if (!config->host_config.console_size_raw)
-        json_object_del(json_object_get(body, "HostConfig"), "ConsoleSize");
-}
-
 int engine_create(struct engine *engine, const char *name, const struct container_config *config, json_t *body,
                   struct arena *arena, char id[65], struct strv *warnings, struct err *err)
 {
@@ -220,7 +213,6 @@ int engine_create(struct engine *engine, const char *name, const struct containe
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name);
     random_hex(fresh_id, 64);
-    drop_console_size(config, body);
     defaults_record(engine, body);
     _cleanup_container_ struct container *container = container_new(engine, fresh_id);
     container->created_ns = clock_wall_ns();

@@ -36,6 +36,7 @@ static const char *const endpoints[] = {
     "S POST /services/x/update", "S GET /services/x/logs", "S GET /tasks", "S GET /tasks/x", "S GET /tasks/x/logs",
     "S GET /secrets", "S POST /secrets/create", "S GET /secrets/x", "S DELETE /secrets/x", "S POST /secrets/x/update",
     "S GET /configs", "S POST /configs/create", "S GET /configs/x", "S DELETE /configs/x", "S POST /configs/x/update",
+    "OPTIONS /any/path",
 };
 
 struct found {
@@ -130,14 +131,14 @@ static void test_versions(void **state)
         bool old;
         const char *message;
     } cases[] = {
-        { "/info", 47, false, NULL },
-        { "/v1.24/info", 24, false, NULL },
-        { "/v1.47/info", 47, false, NULL },
-        { "/v1.48/info", -1, false, "client version 1.48 is too new. Maximum supported API version is 1.47" },
-        { "/v1.99/info", -1, false, "client version 1.99 is too new. Maximum supported API version is 1.47" },
-        { "/v2.0/info", -1, false, "client version 2.0 is too new. Maximum supported API version is 1.47" },
-        { "/v1.23/info", -1, true,
-          "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer "
+        { "/info", 51, false, NULL },
+        { "/v1.21/info", 21, false, NULL },
+        { "/v1.51/info", 51, false, NULL },
+        { "/v1.52/info", -1, false, "client version 1.52 is too new. Maximum supported API version is 1.51" },
+        { "/v1.99/info", -1, false, "client version 1.99 is too new. Maximum supported API version is 1.51" },
+        { "/v2.0/info", -1, false, "client version 2.0 is too new. Maximum supported API version is 1.51" },
+        { "/v1.20/info", -1, true,
+          "client version 1.20 is too old. Minimum supported API version is 1.21, please upgrade your client to a newer "
           "version" },
         { "/v0.30/info", -1, true, NULL },
     };
