@@ -1,7 +1,7 @@
 // The Docker Engine API: HTTP routes to engine calls, JSON in, JSON out, no logic of its own.
 //
-// Every path is served with and without a version prefix (/v1.24 to /v1.47); without one it is the highest. What differs
-// between versions is said where it is written. router.c has the table of all endpoints that Docker documents: those that
+// Every path is served with and without a version prefix (/v1.21 to /v1.51); without one it is the highest. What documents had
+// in older versions is the table in versions.c. router.c has the table of all endpoints that Docker documents: those that
 // Berth does not serve yet answer 501 with one clear line, those of Swarm 503 with Docker's own words.
 //
 // Give the three functions to an httpd_config, with the api as its context. Thread-safe; an api holds no state of requests.
@@ -18,6 +18,9 @@ void api_free(struct api *api); // once the server has stopped
 
 void api_handle(void *api, struct httpd_request *request);
 enum httpd_body api_body(void *api, struct httpd_request *request); // refuses what no handler would take, before its body
+// GET /metrics, for a server of its own.
+void api_handle_metrics(void *api, struct httpd_request *request);
+enum httpd_body api_body_metrics(void *api, struct httpd_request *request);
 bool api_is_urgent(void *api, const char *method, const char *path); // _ping, stop, kill: answered by a crowded server too
 
 #endif

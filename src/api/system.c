@@ -106,6 +106,21 @@ static int64_t count_names(const char *folder)
     return file_list_names(AT_FDCWD, folder, &names, NULL) < 0 ? 0 : (int64_t)names.len;
 }
 
+// Without a password that stands in it.
+static json_t *proxy_text(const char *variable)
+{
+    const char *url = getenv(variable), *host = url ? strstr(url, "://") : NULL, *at = host ? strchr(host, '@') : NULL;
+    if (at)
+        return json_sprintf("%.*s://xxxxx:xxxxx%s", (int)(host - url), url, at);
+    return shape_text(url);
+}
+
+static json_t *info_proxies(void)
+{
+    return json_pack("{s:o, s:o, s:o}", "HttpProxy", proxy_text("HTTP_PROXY"), "HttpsProxy", proxy_text("HTTPS_PROXY"), "NoProxy",
+                     proxy_text("NO_PROXY"));
+}
+
 // Threads stand where Docker counts goroutines.
 static json_t *info_numbers(const struct engine_info *info)
 {
@@ -133,7 +148,7 @@ static json_t *info_constants(void)
         "\"Error\":\"\",\"RemoteManagers\":null},"
         "\"ContainerdCommit\":{\"ID\":\"N/A\"},\"RuncCommit\":{\"ID\":\"N/A\"},\"InitCommit\":{\"ID\":\"N/A\"},"
         "\"FirewallBackend\":{\"Driver\":\"nftables\"},\"CDISpecDirs\":[],\"DefaultAddressPools\":[],"
-        "\"HttpProxy\":\"\",\"HttpsProxy\":\"\",\"NoProxy\":\"\",\"GenericResources\":null}";
+        "\"GenericResources\":null}";
     return json_loads(text, 0, NULL);
 }
 
@@ -142,7 +157,7 @@ int handle_system_info(struct call *call, struct err *err)
     struct engine_info info;
     if (engine_info(call->engine, call->arena, &info, err) < 0)
         return -1;
-    json_t *parts[] = { info_counts(&info), info_limits(&info), info_host(&info), info_engine(&info), info_numbers(&info), info_constants() };
+    json_t *parts[] = { info_counts(&info), info_limits(&info), info_host(&info), info_engine(&info), info_numbers(&info), info_proxies(), info_constants() };
     json_t *object = json_object();
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         json_object_update(object, parts[i]);
@@ -157,12 +172,17 @@ int handle_system_info(struct call *call, struct err *err)
 struct listening {
     struct httpd_request *request;
     const struct filters *filters;
+    int version;
 };
+
+#define CREATED_SINCE 46 // that an image was made is told from this version on
 
 static int tell_event(void *context, const struct engine_event *event)
 {
     const struct listening *listening = context;
     if (!event || !event_fits(listening->filters, event))
+        return 0;
+    if (listening->version < CREATED_SINCE && str_eq(event->type, "image") && str_eq(event->action, "create"))
         return 0;
     _cleanup_json_ json_t *object = shape_event(event);
     _cleanup_free_ char *text = json_text(object);
@@ -173,7 +193,7 @@ static int tell_event(void *context, const struct engine_event *event)
 int handle_system_events(struct call *call, struct err *err)
 {
     struct filters filters;
-    struct listening listening = { call->request, &filters };
+    struct listening listening = { call->request, &filters, call->version };
     int64_t since_ns, until_ns;
     if (filters_parse(httpd_query(call->request, "filters"), event_filter_keys, call->arena, &filters, err) < 0 ||
         query_time(call, "since", &since_ns, err) < 0 || query_time(call, "until", &until_ns, err) < 0)

@@ -151,6 +151,7 @@ static int check_reference(struct committing *committing, struct err *err)
 static void tell(const struct committing *committing)
 {
     struct engine *engine = committing->container->engine;
+    event_image(engine, committing->id, "create", committing->id);
     if (!str_empty(committing->reference))
         event_image(engine, committing->id, "tag", committing->reference);
     event_container(committing->container, "commit", "comment", committing->wish->comment, "imageID", committing->id, "imageRef",

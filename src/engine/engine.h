@@ -88,7 +88,7 @@ struct engine_info {
     struct strv labels, insecure_registries, registry_mirrors;
     bool debug;
     char *log_driver, *runtime;
-    int64_t event_listeners;
+    int64_t event_listeners, events; // events: told since the daemon started
     int64_t now_ns;
 };
 int engine_info(struct engine *engine, struct arena *arena, struct engine_info *out, struct err *err);

@@ -410,6 +410,8 @@ void event_container(struct container *container, const char *action, ...) __att
 void event_publish(struct engine *engine, const char *type, const char *action, const char *actor_id, ...) __attribute__((sentinel));
 // An image event: the image's labels, and a name. Of one that is gone there are no labels.
 void event_image(struct engine *engine, const char *image_id, const char *action, const char *name);
+// What came from a registry or went there is told by its reference, "lib/x:1", not by its id.
+void event_reference(struct engine *engine, const char *image_id, const char *action, const char *familiar);
 void event_volumes(struct container *container, bool mounted); // of each volume of a run that begins or ended
 void events_done(struct engine *engine);
 

@@ -68,14 +68,27 @@ static void publish_with(struct engine *engine, const char *type, const char *ac
     va_end(extra);
 }
 
-void event_image(struct engine *engine, const char *image_id, const char *action, const char *name)
+static void tell_image(struct engine *engine, const char *image_id, const char *action, const char *actor, const char *name)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct image image;
     const struct kvs none = { 0 }, *labels = &none;
     if (image_get(engine->images, image_id, &arena, &image, NULL) == 0 && labels_fit(&image.config.config.labels))
         labels = &image.config.config.labels;
-    publish_with(engine, "image", action, image_id, labels, "name", name, NULL);
+    publish_with(engine, "image", action, actor, labels, "name", name, NULL);
+}
+
+void event_image(struct engine *engine, const char *image_id, const char *action, const char *name)
+{
+    tell_image(engine, image_id, action, image_id, name);
+}
+
+void event_reference(struct engine *engine, const char *image_id, const char *action, const char *familiar)
+{
+    const char *path = strrchr(familiar, '/'), *end = strchr(familiar, '@');
+    end = end ? end : strchr(path ? path : familiar, ':');
+    _cleanup_free_ char *name = mem_strndup(familiar, end ? (size_t)(end - familiar) : strlen(familiar));
+    tell_image(engine, image_id, action, familiar, name);
 }
 
 // Docker's attributes of every container event: its labels (none when they are more than 64 KiB), image, name, then the

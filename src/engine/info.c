@@ -87,6 +87,7 @@ static void describe_settings(struct engine *engine, struct arena *arena, struct
     out->log_driver = arena_strdup(arena, str_empty(defaults->log_driver) ? "json-file" : defaults->log_driver);
     out->runtime = arena_strdup(arena, str_empty(defaults->runtime) ? "berth" : defaults->runtime);
     mutex_lock(&engine->bus_lock);
+    out->events = (int64_t)engine->next_serial;
     for (const struct subscriber *s = engine->subscribers; s; s = s->next)
         out->event_listeners++;
     mutex_unlock(&engine->bus_lock);

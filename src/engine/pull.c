@@ -117,7 +117,7 @@ static int tell_pulled(struct worker *worker, const struct image_staged *staged,
         image_ref_parse(staged->references.items[staged->references.len - 1], true, arena, &digest, err) < 0)
         return -1;
     worker_tell(worker, json_pack("{s:o}", "status", json_sprintf("Digest: %s", digest.digest ? digest.digest : "")));
-    event_image(worker->engine, id, "pull", ref.familiar);
+    event_reference(worker->engine, id, "pull", ref.familiar);
     return 0;
 }
 

@@ -155,7 +155,7 @@ static int push_tag(struct push *push, const struct image_ref *ref, const struct
         return -1;
     if (worker.image_len == 0)
         return err_set(err, ERR_INTERNAL, "the image worker pushed nothing");
-    event_image(push->engine, push->image->id, "push", ref->familiar);
+    event_reference(push->engine, push->image->id, "push", ref->familiar);
     return 0;
 }
 

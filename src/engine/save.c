@@ -279,6 +279,14 @@ static int end_worker(struct saving *saving, struct err *err)
     return err_set(err, ERR_INTERNAL, "save: %s", error ? json_get_text(error, "message", "") : "the image worker failed");
 }
 
+static void tell_saved(struct engine *engine, const struct strv *names, struct arena *arena)
+{
+    struct image image;
+    for (size_t i = 0; i < names->len; i++)
+        if (image_get(engine->images, names->items[i], arena, &image, NULL) == 0)
+            event_image(engine, image.id, "save", image.id);
+}
+
 int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
                 struct err *err)
 {
@@ -294,8 +302,10 @@ int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn 
     fd_close(take_fd(&saving.order_fd));
     if (pipe_relay(saving.output_fd, sink, context, cancel, err) < 0)
         return -1;
-    if (end_worker(&saving, err) == 0)
-        return 0;
-    log_warn("%s", err->message); // the client only sees that the end is missing
-    return -1;
+    if (end_worker(&saving, err) < 0) {
+        log_warn("%s", err->message); // the client only sees that the end is missing
+        return -1;
+    }
+    tell_saved(engine, names, &arena);
+    return 0;
 }

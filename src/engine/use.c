@@ -192,5 +192,8 @@ int engine_top(struct engine *engine, const char *ref, const char *ps_args, stru
     // The processes first: one that starts after that is not shown, one that ends is not found.
     if (open_cgroup(container, &cgroup, err) < 0 || cgroup_pids(cgroup, &pids, &len, err) < 0 || run_ps(ps_args, &output, err) < 0)
         return -1;
-    return parse_ps(&output, pids, len, arena, out, err);
+    if (parse_ps(&output, pids, len, arena, out, err) < 0)
+        return -1;
+    event_container(container, "top", NULL);
+    return 0;
 }

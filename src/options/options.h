@@ -25,7 +25,7 @@ struct options {
     char *config_file, *data_root, *exec_root, *pidfile, *group, *log_format, *log_level, *metrics_addr;
     char *storage_driver, *bip, *accel, *guest, *registry_certs;
     char *tlscacert, *tlscert, *tlskey;
-    bool tls, tlsverify, debug, stop_all, validate, help, version;
+    bool tls, tlsverify, debug, stop_all, validate, help, version, docker_socket;
     struct strv hosts, labels, insecure_registries, registry_mirrors;
     int64_t max_downloads, max_uploads, max_attempts, inflate_ratio;
     char *http_proxy, *https_proxy, *no_proxy;

@@ -29,7 +29,7 @@ const struct option_row option_table[] = {
       .help = "Group that may use the unix socket (default berth, or root alone where there is no such group)" },
     { .flag = "help", .letter = 'h', .kind = OPTION_FLAG, AT(help), .help = "This text" },
     { .flag = "host", .key = "hosts", .letter = 'H', .kind = OPTION_LIST, AT(hosts), .argument = "ADDRESS",
-      .help = "Where to listen: unix://PATH, or tcp://ADDRESS:PORT; may be repeated "
+      .help = "Where to listen: unix://PATH, tcp://ADDRESS:PORT, or fd:// (the sockets that systemd opened); may be repeated "
               "(default unix:///run/berth/berth.sock)" },
     { BOTH("http-proxy"), .kind = OPTION_TEXT, AT(http_proxy), .argument = "URL", .help = "Proxy to registries, for http" },
     { BOTH("https-proxy"), .kind = OPTION_TEXT, AT(https_proxy), .argument = "URL", .help = "Proxy to registries, for https" },
@@ -52,6 +52,8 @@ const struct option_row option_table[] = {
       .help = "Layers that a push sends at a time, 8 at most (default 5)" },
     { BOTH("max-download-attempts"), .kind = OPTION_COUNT, AT(max_attempts), .reloads = true,
       .help = "How often a registry is asked until it answers (default 5)" },
+    { BOTH("metrics-addr"), .kind = OPTION_TEXT, AT(metrics_addr), .argument = "ADDRESS:PORT",
+      .help = "Where to serve /metrics for Prometheus, without TLS (default: nowhere)" },
     { BOTH("no-new-privileges"), .kind = OPTION_FLAG, AT(no_new_privileges), .help = "No new privileges in containers that do not say" },
     { BOTH("no-proxy"), .kind = OPTION_TEXT, AT(no_proxy), .argument = "HOSTS", .help = "Registries that are spoken to without the proxy" },
     { BOTH("pidfile"), .letter = 'p', .kind = OPTION_TEXT, AT(pidfile), .argument = "FILE", .help = "Write the process id there" },
@@ -74,6 +76,7 @@ const struct option_row option_table[] = {
     // Berth's own.
     { BOTH("accel"), .kind = OPTION_TEXT, AT(accel), .words = "auto|kvm|tcg",
       .help = "What runs microVMs: KVM, emulation, or KVM where it can (default auto)" },
+    { BOTH("docker-socket"), .kind = OPTION_FLAG, AT(docker_socket), .help = "Link /var/run/docker.sock to the first unix socket when that name is free" },
     { BOTH("guest"), .kind = OPTION_TEXT, AT(guest), .argument = "DIR",
       .help = "The microVMs' kernel and initramfs (default: beside this program, in ../guest or ../lib/berth/guest, then guest in the data "
               "root)" },
@@ -140,7 +143,6 @@ const struct option_row option_table[] = {
     { BOTH("iptables"), .kind = OPTION_FLAG, REFUSED, .idle = "true", .help = "published ports and the bridge are rules of a table of our own" },
     { BOTH("ipv6"), .kind = OPTION_FLAG, REFUSED, .idle = "false", .help = "the default bridge has no IPv6 yet" },
     { BOTH("live-restore"), .kind = OPTION_FLAG, REFUSED, .idle = "true", .help = "containers always outlive the daemon" },
-    { BOTH("metrics-addr"), .kind = OPTION_TEXT, REFUSED, .help = "not supported yet" },
     { .key = "min-api-version", .kind = OPTION_TEXT, REFUSED, .help = "all versions are served" },
     { BOTH("mtu"), .kind = OPTION_COUNT, REFUSED, .idle = "0|1500", .help = "the default bridge's is 1500" },
     { BOTH("network-diagnostic-port"), .kind = OPTION_COUNT, REFUSED, .idle = "0", .help = "there is no such server" },

@@ -21,6 +21,7 @@
 #include "engine/engine.h"
 #include "httpd/httpd.h"
 #include "kernel/mount.h"
+#include "kernel/notify.h"
 #include "options/options.h"
 
 #define DEFAULT_HOST "unix:///run/berth/berth.sock"
@@ -28,6 +29,8 @@
 #define HOST_MAX 64
 #define UNIX "unix://"
 #define TCP "tcp://"
+#define FD "fd://"
+#define DOCKER_SOCKET "/var/run/docker.sock"
 #define PROFILE_MAX ((size_t)1 << 20)
 
 static _Noreturn void fail(const char *fmt, ...) _printf_(1, 2);
@@ -75,8 +78,8 @@ static void check_hosts(const struct options *options)
         if (str_starts(host, TCP) && !has_tls && !plain_tcp)
             fail("--host %s: --tlsverify with --tlscacert, --tlscert and --tlskey is needed, or --tls=false, which makes root of "
                  "everybody who reaches it", host);
-        if (!str_starts(host, TCP) && !str_starts(host, UNIX "/"))
-            fail("--host %s: not unix:///absolute/path or tcp://ADDRESS:PORT", host);
+        if (!str_starts(host, TCP) && !str_starts(host, UNIX "/") && !str_eq(host, FD) && !str_eq(host, FD "*"))
+            fail("--host %s: not unix:///absolute/path, tcp://ADDRESS:PORT or fd://", host);
     }
     if (has_tls && (!options->tlscert || !options->tlskey))
         fail("--tls, --tlsverify: --tlscert and --tlskey are needed");
@@ -233,8 +236,34 @@ static int listen_on_path(const char *path, const char *group, struct err *err)
     return take_fd(&sock);
 }
 
-static int listen_on(const struct options *options, const char *host, struct httpd *httpd, struct httpd_tls *tls, struct err *err)
+// One that systemd opened: what reaches it from elsewhere needs what tcp:// needs.
+static int listen_on_passed(const struct options *options, int sock, struct httpd *httpd, struct httpd_tls *tls, struct err *err)
 {
+    int domain = 0, listens = 0;
+    socklen_t size = sizeof(int);
+    if (getsockopt(sock, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || getsockopt(sock, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens)
+        return err_set(err, ERR_INVALID_ARGUMENT, "descriptor %d is no listening socket", sock);
+    if (domain == AF_UNIX)
+        return httpd_listen(httpd, sock, err);
+    if (!tls && !options_given(options, "tls"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "a network socket needs --tlsverify, or --tls=false, which makes root of everybody who reaches it");
+    return httpd_listen_tls(httpd, sock, tls, err);
+}
+
+static int listen_on_all_passed(const struct options *options, int passed, struct httpd *httpd, struct httpd_tls *tls, struct err *err)
+{
+    if (passed == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "no sockets found via socket activation: make sure the service was started by systemd");
+    for (int i = 0; i < passed; i++)
+        if (listen_on_passed(options, NOTIFY_FIRST_FD + i, httpd, tls, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int listen_on(const struct options *options, const char *host, int passed, struct httpd *httpd, struct httpd_tls *tls, struct err *err)
+{
+    if (str_starts(host, FD))
+        return listen_on_all_passed(options, passed, httpd, tls, err);
     if (str_starts(host, UNIX)) {
         int sock = listen_on_path(host + strlen(UNIX), options->group, err);
         return sock < 0 ? -1 : httpd_listen(httpd, sock, err);
@@ -252,6 +281,27 @@ static void remove_sockets(const struct options *options)
             unlink(options->hosts.items[i] + strlen(UNIX));
 }
 
+// For clients that know no other name. A name that somebody has is left to him.
+static void link_docker_socket(const struct options *options)
+{
+    const char *path = NULL;
+    for (size_t i = 0; i < options->hosts.len && !path; i++)
+        if (str_starts(options->hosts.items[i], UNIX))
+            path = options->hosts.items[i] + strlen(UNIX);
+    path = path ? path : DEFAULT_HOST + strlen(UNIX); // where berthd.socket listens
+    if (options->docker_socket && symlink(path, DOCKER_SOCKET) < 0)
+        log_warn("--docker-socket: " DOCKER_SOCKET ": %s", errno == EEXIST ? "the name is taken" : strerror(errno));
+}
+
+static void unlink_docker_socket(const struct options *options)
+{
+    char target[PATH_MAX];
+    ssize_t size = options->docker_socket ? readlink(DOCKER_SOCKET, target, sizeof(target) - 1) : -1;
+    for (size_t i = 0; size > 0 && i < options->hosts.len; i++)
+        if (str_starts(options->hosts.items[i], UNIX) && slice_eq((struct slice){ target, (size_t)size }, options->hosts.items[i] + strlen(UNIX)))
+            unlink(DOCKER_SOCKET);
+}
+
 static void write_pidfile(const char *path)
 {
     char text[16];
@@ -261,10 +311,19 @@ static void write_pidfile(const char *path)
         fail("%s", err.message);
 }
 
+// Nobody who waits for it is no reason to end.
+static void tell_manager(const char *text)
+{
+    struct err err = { 0 };
+    if (notify_send(text, &err) < 0)
+        log_warn("%s", err.message);
+}
+
 static void reload(int argc, char *argv[], struct engine *engine)
 {
     struct options options;
     struct err err = { 0 };
+    tell_manager("RELOADING=1");
     options_init(&options);
     if (options_parse_flags(argc, argv, &options, &err) == 0 && options_read_file(&options, &err) == 0 && options_check(&options, &err) == 0) {
         const struct engine_settings settings = settings_of(&options);
@@ -275,6 +334,7 @@ static void reload(int argc, char *argv[], struct engine *engine)
         log_error("nothing is reloaded: %s", err.message);
     }
     options_done(&options);
+    tell_manager("READY=1");
 }
 
 // Until a signal says that it is time to end.
@@ -290,7 +350,22 @@ static uint32_t await_end(int signal_fd, int argc, char *argv[], struct engine *
     }
 }
 
-static void serve(const struct options *options, struct engine *engine, int signal_fd, int argc, char *argv[])
+// Metrics have a server of their own: nobody who only counts gets at the API.
+static struct httpd *serve_metrics(const struct options *options, struct api *api)
+{
+    struct err err = { 0 };
+    struct httpd *httpd = NULL;
+    const struct httpd_config config = { .handle = api_handle_metrics, .body = api_body_metrics, .is_urgent = api_is_urgent, .context = api,
+                                         .body_max = 4096, .connection_max = 64 };
+    if (str_empty(options->metrics_addr))
+        return NULL;
+    int sock = httpd_tcp_socket(options->metrics_addr, &err);
+    if (sock < 0 || httpd_new(&config, &httpd, &err) < 0 || httpd_listen(httpd, sock, &err) < 0 || httpd_start(httpd, &err) < 0)
+        fail("--metrics-addr %s: %s", options->metrics_addr, err.message);
+    return httpd;
+}
+
+static void serve(const struct options *options, struct engine *engine, int signal_fd, int passed, int argc, char *argv[])
 {
     struct err err = { 0 };
     struct api *api = NULL;
@@ -304,16 +379,25 @@ static void serve(const struct options *options, struct engine *engine, int sign
     if (((options->tls || options->tlsverify) && httpd_tls_new(&files, &tls, &err) < 0) || httpd_new(&config, &httpd, &err) < 0)
         fail("%s", err.message);
     for (size_t i = 0; i < options->hosts.len; i++)
-        if (listen_on(options, options->hosts.items[i], httpd, tls, &err) < 0)
+        if (listen_on(options, options->hosts.items[i], passed, httpd, tls, &err) < 0)
             fail("--host %s: %s", options->hosts.items[i], err.message);
     if (httpd_start(httpd, &err) < 0)
         fail("%s", err.message);
+    struct httpd *metrics = serve_metrics(options, api);
     write_pidfile(options->pidfile);
+    link_docker_socket(options);
     engine_resume(engine);
     log_info("serving %s, daemon %s", options->hosts.items[0], engine_id(engine));
 
+    tell_manager("READY=1");
     log_info("signal %u: ending; instances go on", await_end(signal_fd, argc, argv, engine));
+    tell_manager("STOPPING=1");
+    unlink_docker_socket(options);
     remove_sockets(options);
+    if (metrics) {
+        httpd_stop(metrics);
+        httpd_free(metrics);
+    }
     httpd_stop(httpd);
     httpd_free(httpd);
     httpd_tls_free(tls);
@@ -356,6 +440,7 @@ static int stop_all(struct options *options)
     if (engine_open(&wanted, &engine, &err) < 0 || engine_stop_all(engine, &err) < 0)
         fail("%s", err.message);
     engine_close(engine);
+    unlink_docker_socket(options);
     remove_sockets(options);
     if (file_remove_tree(AT_FDCWD, wanted.exec_root, &err) < 0)
         fail("%s", err.message);
@@ -374,6 +459,7 @@ int main(int argc, char *argv[])
     }
     require_root();
     mallopt(M_ARENA_MAX, 2); // each of many short threads would else leave an arena of its own behind: 0.2 MiB for each of 16
+    int passed = notify_listen_fds();
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC); // what our starter left open stays out of every child
     log_setup("berthd", level_of(&options), str_eq(options.log_format, "json"));
     set_proxies(&options);
@@ -385,7 +471,7 @@ int main(int argc, char *argv[])
     const struct engine_options wanted = engine_options_of(&options);
     if (engine_open(&wanted, &engine, &err) < 0)
         fail("%s", err.message);
-    serve(&options, engine, signal_fd, argc, argv);
+    serve(&options, engine, signal_fd, passed, argc, argv);
     engine_close(engine);
     options_done(&options);
     return 0;

@@ -158,3 +158,38 @@ def test_they_come_as_they_happen(docker, name):
         assert listener.stdout.readline() == b'create\n'
         assert listener.stdout.readline() == b'start\n'
         listener.kill()
+
+
+# ---- what is told of images, and of looking -------------------------------------------------------------------------
+
+
+def test_top_is_told(docker, name):
+    docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
+    began = now()
+    if docker.vm:
+        pytest.skip('top of a microVM is refused')
+    docker.ok('top', name)
+    assert actions(since(docker, began, '--filter', f'container={name}')) == ['top']
+
+
+def test_an_image_that_is_made_saved_and_removed(docker, name, tmp_path):
+    docker.ok('create', '--name', name, 'bb', 'true')
+    began = now()
+    identity = docker.ok('commit', '-c', 'LABEL kind=made', name, f'{name}:1')
+    docker.ok('save', '-o', str(tmp_path / 'saved.tar'), f'{name}:1')
+    docker.ok('rmi', f'{name}:1')
+    events = [event for event in since(docker, began) if event['Type'] == 'image']
+    assert [event['Action'] for event in events if event['Action'] != 'create'] == ['tag', 'save', 'untag', 'delete']
+    assert {event['Actor']['ID'] for event in events} == {identity}
+    assert [event['Actor']['Attributes']['name'] for event in events if event['Action'] == 'tag'] == [f'{name}:1']
+    assert all(event['Actor']['Attributes'].get('kind') == 'made' for event in events if event['Action'] in ('tag', 'save'))
+
+
+@pytest.mark.differs('tells no creation of an image')
+def test_that_an_image_is_made_is_told_from_1_46_on(docker, api, name):
+    docker.ok('create', '--name', name, 'bb', 'true')
+    began = now()
+    docker.ok('rmi', docker.ok('commit', name))
+    for version, told in ((45, []), (46, ['create']), (51, ['create'])):
+        lines = api.get(f'/v1.{version}/events?since={began}&until={now()}').body.splitlines()
+        assert [event['Action'] for event in map(json.loads, lines) if event['Type'] == 'image' and event['Action'] == 'create'] == told

@@ -54,6 +54,8 @@ def test_an_installed_engine_runs_both_walls(elsewhere, tmp_path):
     programs = tmp_path / 'usr/bin'
     assert 'berth-guest' not in os.listdir(programs) and 'berth-shim' in os.listdir(programs)
     assert (tmp_path / 'usr/share/man/man1/berth.1').read_text().startswith('.TH BERTH 1')
+    unit = (tmp_path / 'usr/lib/systemd/system/berthd.service').read_text()
+    assert f'ExecStart={programs}/berthd -H fd://\n' in unit and '@' not in unit
     assert 'complete -F' in (tmp_path / 'usr/share/bash-completion/completions/berth').read_text()
     docker = elsewhere(str(programs))
     assert docker.ok('run', '--rm', '--isolation', 'container', '--network', 'none', 'bb', 'echo', 'hello') == 'hello'

@@ -3,6 +3,7 @@ import gzip
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -156,3 +157,15 @@ def test_registry_errors(docker, registry, layers):
     registry.fault('/v2/copy/', registries.html(500), 100)
     result = docker('push', f'{registry.address}/copy:1')
     assert result.code == 1 and 'answered 500 with text/html' in result.err, result
+
+
+@pytest.mark.parametrize('path', ['app', 'deep/app'])
+def test_a_pull_and_a_push_are_told_by_their_reference(docker, registry, layers, path):
+    registry.add_image(path, '1', layers)
+    name, began = f'{registry.address}/{path}', f'{time.time():.9f}'
+    docker.ok('pull', f'{name}:1')
+    docker.ok('tag', f'{name}:1', f'{name}:2')
+    docker.ok('push', f'{name}:2')
+    told = docker.ok('events', '--since', began, '--until', f'{time.time():.9f}', '--filter', 'type=image', '--format',
+                     '{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}').splitlines()
+    assert [line for line in told if line.startswith('pu')] == [f'pull {name}:1 {name}', f'push {name}:2 {name}']
