@@ -27,15 +27,6 @@ static int check_network(const struct container_config *config, struct err *err)
     return 0;
 }
 
-static int check_log(const struct log_config *log, struct err *err)
-{
-    if (!str_empty(log->type) && !str_eq(log->type, "json-file") && !str_eq(log->type, "none"))
-        return not_yet(err, "HostConfig.LogConfig.Type", log->type);
-    if (log->config.len > 0)
-        return not_yet(err, "HostConfig.LogConfig.Config", log->config.items[0].key);
-    return 0;
-}
-
 static int check_cgroupns(const char *mode, struct err *err)
 {
     if (str_empty(mode) || str_eq(mode, "private") || str_eq(mode, "host"))
@@ -217,7 +208,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
         return -1;
     if (host->auto_remove && !str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no"))
         return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
-    if (check_cgroupns(host->cgroupns_mode, err) < 0 || check_log(&host->log_config, err) < 0 ||
+    if (check_cgroupns(host->cgroupns_mode, err) < 0 || log_check(&host->log_config, err) < 0 ||
         check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;

@@ -112,17 +112,6 @@ static bool open_text(json_t *object, const char *key)
     return !value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0);
 }
 
-static json_t *log_config(const struct engine_defaults *defaults)
-{
-    json_t *options = json_object();
-    for (size_t i = 0; i < defaults->log_opts.len; i++) {
-        const char *option = defaults->log_opts.items[i], *equals = strchr(option, '=');
-        _cleanup_free_ char *key = mem_strndup(option, (size_t)(equals - option));
-        json_object_set_new(options, key, json_new_text(equals + 1));
-    }
-    return json_pack("{s:s, s:o}", "Type", defaults->log_driver, "Config", options);
-}
-
 void defaults_record(const struct engine *engine, json_t *body)
 {
     const struct engine_defaults *defaults = &engine->defaults;
@@ -135,8 +124,8 @@ void defaults_record(const struct engine *engine, json_t *body)
         json_object_set_new(host, "CgroupnsMode", json_string(defaults->cgroupns_mode));
     if (defaults->shm_size && !json_integer_value(json_object_get(host, "ShmSize")))
         json_object_set_new(host, "ShmSize", json_integer(defaults->shm_size));
-    if (!str_empty(defaults->log_driver) && open_text(json_object_get(host, "LogConfig"), "Type"))
-        json_object_set_new(host, "LogConfig", log_config(defaults));
+    if (!str_empty(defaults->log_driver))
+        log_settle(defaults, host);
 }
 
 static bool has_ulimit(const struct json_list *list, const char *name)

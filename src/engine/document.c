@@ -208,8 +208,8 @@ int document_build(struct container *container, struct arena *arena, struct task
     fill_mounts(container, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };
-    out->log.driver = (char *)(str_eq(config->host_config.log_config.type, "none") ? "none" : "json-file");
-    out->log.path = container_path(container, arena, arena_printf(arena, "%s-json.log", container->id));
+    if (log_fill(container, arena, &out->log, err) < 0)
+        return -1;
     mutex_lock(&container->lock);
     fill_network(container, arena, out);
     fill_files(container, arena, out);

@@ -368,6 +368,20 @@ void restart_reset(struct container *container) REQUIRES(container->lock);
 bool restart_call_off(struct container *container, int number) EXCLUDES(container->lock);
 void restart_forbid(struct container *container) EXCLUDES(container->lock); // a stop, whatever its signal
 
+// ---- logs (log_options.c) -------------------------------------------------------------------------------------------
+
+int log_check(const struct log_config *log, struct err *err); // a driver and its options
+const char *log_driver_of(const struct container *container);
+// The file that docker logs reads; NULL where the driver has none.
+char *log_path(const struct container *container, struct arena *arena);
+int log_fill(struct container *container, struct arena *arena, struct task_log *out, struct err *err);
+void log_settle(const struct engine_defaults *defaults, json_t *host); // the daemon's driver and options, where HostConfig names none
+
+// ---- the create body (config_member.c)-----------------------------------------------------------------------------------
+
+json_t *config_member(json_t *object, const char *name); // borrowed; NULL is fine
+void config_put(json_t *object, const char *name, json_t *value); // takes the value; in place of every spelling
+
 // ---- health checks (health.c) ---------------------------------------------------------------------------------------
 
 bool health_is_off(const struct oci_healthcheck *health); // "NONE"

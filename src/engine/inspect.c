@@ -153,9 +153,7 @@ static int snapshot(struct container *container, struct arena *arena, struct eng
     out->hostname_path = container_path(container, arena, "files/hostname");
     out->hosts_path = container_path(container, arena, "files/hosts");
     out->resolv_conf_path = container_path(container, arena, "files/resolv.conf");
-    out->log_path = str_eq(container->config.host_config.log_config.type, "none")
-                        ? (char *)""
-                        : container_path(container, arena, arena_printf(arena, "%s-json.log", container->id));
+    out->log_path = str_eq(log_driver_of(container), "json-file") ? log_path(container, arena) : (char *)"";
     out->driver = arena_strdup(arena, image_driver_name(container->engine->images));
     out->upper_dir = container_path(container, arena, "diff");
     out->work_dir = container_path(container, arena, "work");

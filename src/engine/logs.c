@@ -1,11 +1,13 @@
-// Reading the json-file log that the shim writes: the last lines, a time window, and following it until the container
+// Reading the json-file log that the shim writes: the last lines, a time window, and following it, over rotations, until the container
 // stops. One JSON object a line; each becomes one chunk in Docker's wire form.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 
 #include "engine_private.h"
+#include "log_files.h"
 
 #define LINE_MAX_BYTES (1u << 20)
 
@@ -27,7 +29,8 @@ int engine_logs_check(struct engine *engine, const char *ref, const struct engin
         return -1;
     if (!logs->out && !logs->error)
         return err_set(err, ERR_INVALID_ARGUMENT, "Bad parameters: you must choose at least one stream");
-    if (str_eq(container->config.host_config.log_config.type, "none"))
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    if (!log_path(container, &arena))
         return err_set(err, ERR_NOT_IMPLEMENTED, "configured logging driver does not support reading");
     *terminal = container->config.tty;
     return 0;
@@ -42,19 +45,55 @@ static void add_frame_head(struct buf *out, bool error, size_t size)
     buf_add(out, head, sizeof(head));
 }
 
-static int give_line(struct log_reader *reader, const char *text, struct slice log, bool error)
+// As Go's url.QueryEscape.
+static void add_escaped(struct buf *out, const char *text)
 {
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-_.~", c))
+            buf_addc(out, (char)c);
+        else if (c == ' ')
+            buf_addc(out, '+');
+        else
+            buf_addf(out, "%%%02X", c);
+    }
+}
+
+// "a=b,c=d ", in the order of the names; a blank alone where there are none.
+static void add_details(struct buf *out, const json_t *attrs)
+{
+    _cleanup_json_ json_t *sorted = NULL;
+    const char *key;
+    json_t *value;
+    size_t len = 0;
+    _cleanup_free_ char *text = attrs ? json_dumps(attrs, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    sorted = text ? json_loads(text, 0, NULL) : NULL; // a fresh object keeps the order of its text
+    json_object_foreach (sorted, key, value) {
+        buf_adds(out, len++ ? "," : "");
+        add_escaped(out, key);
+        buf_addc(out, '=');
+        add_escaped(out, json_is_string(value) ? json_string_value(value) : "");
+    }
+    buf_addc(out, ' ');
+}
+
+static int give_line(struct log_reader *reader, const char *text, struct slice log, const json_t *attrs, bool error)
+{
+    _cleanup_buf_ struct buf details = BUF_INIT(LINE_MAX_BYTES * 3);
     char stamp[CLOCK_TEXT_SIZE];
     int64_t time_ns = 0;
-    _cleanup_buf_ struct buf out = BUF_INIT(LINE_MAX_BYTES + 256);
+    _cleanup_buf_ struct buf out = BUF_INIT(4 * LINE_MAX_BYTES + 256);
     bool stamped = reader->wanted->timestamps && clock_parse(slice_of(text), &time_ns);
     if (stamped)
         clock_format_fixed(time_ns, stamp);
-    size_t size = log.size + (stamped ? strlen(stamp) + 1 : 0);
+    if (reader->wanted->details)
+        add_details(&details, attrs);
+    size_t size = details.size + log.size + (stamped ? strlen(stamp) + 1 : 0);
     if (reader->framed)
         add_frame_head(&out, error, size);
     if (stamped)
         buf_addf(&out, "%s ", stamp);
+    buf_add(&out, details.data, details.size);
     buf_add(&out, log.data, log.size);
     return reader->sink(reader->context, out.data, out.size);
 }
@@ -81,7 +120,7 @@ static int handle_line(struct log_reader *reader, const char *line, size_t size)
     bool error = str_eq(json_get_text(entry, "stream", "stdout"), "stderr");
     if (!log.data || !(error ? reader->wanted->error : reader->wanted->out) || !in_window(reader, time_text))
         return 0;
-    return give_line(reader, time_text, log, error);
+    return give_line(reader, time_text, log, json_object_get(entry, "attrs"), error);
 }
 
 // Reads what has been written since the last call. -1 when the sink failed.
@@ -107,41 +146,84 @@ static int read_new(struct log_reader *reader)
 
 // ---- where to begin -------------------------------------------------------------------------------------------------
 
-// The offset of the `tail`-th line from the end, read backwards in blocks.
-static int seek_tail(int fd, int64_t tail)
+// Lines in the file, `tail` at most, counted from its end, backwards in blocks; the file then stands at the first of them.
+static int64_t seek_tail(int fd, int64_t tail)
 {
     enum { BLOCK = 32768 };
-    off_t end = lseek(fd, 0, SEEK_END), at = end;
-    int64_t newlines = 0;
+    off_t end = lseek(fd, 0, SEEK_END), at = end, first = 0;
+    int64_t lines = end > 0; // the last one's newline is no beginning
     _cleanup_free_ char *block = mem_alloc(BLOCK);
-    if (tail == 0)
-        return 0;
-    while (at > 0) {
+    while (at > 0 && !first) {
         size_t size = (size_t)MIN_OF(at, (off_t)BLOCK);
         at -= (off_t)size;
         if (pread(fd, block, size, at) != (ssize_t)size)
             break;
-        for (size_t i = size; i-- > 0;) {
+        for (size_t i = size; i-- > 0 && !first;) {
             if (block[i] != '\n' || at + (off_t)i == end - 1)
                 continue;
-            if (++newlines == tail)
-                return lseek(fd, at + (off_t)i + 1, SEEK_SET) < 0 ? -1 : 0;
+            if (lines == tail)
+                first = at + (off_t)i + 1;
+            else
+                lines++;
         }
     }
-    return lseek(fd, 0, SEEK_SET) < 0 ? -1 : 0;
+    lseek(fd, tail ? first : end, SEEK_SET);
+    return tail ? lines : 0;
+}
+
+// The oldest part to read, at the right place; those before it stand at their beginning.
+static int find_begin(struct log_files *files, const char *path, int64_t tail, size_t *out, struct err *err)
+{
+    for (size_t i = 0; i < files->len; i++) {
+        int fd = log_files_plain(files, i, path, err);
+        if (fd < 0)
+            return -1;
+        *out = i;
+        if (tail < 0)
+            continue;
+        int64_t found = seek_tail(fd, tail);
+        if (found >= tail)
+            return 0;
+        tail -= found;
+    }
+    return 0;
 }
 
 // ---- following ------------------------------------------------------------------------------------------------------
+
+// What is new, in this file and in those that were begun after it. One that is smaller than what was read of it was emptied.
+static int read_on(struct log_reader *reader, const char *path)
+{
+    int next;
+    struct stat st;
+    if (fstat(reader->fd, &st) == 0 && st.st_size < lseek(reader->fd, 0, SEEK_CUR))
+        lseek(reader->fd, 0, SEEK_SET);
+    for (;;) {
+        if (read_new(reader) < 0)
+            return -1;
+        if ((next = log_files_next(path, reader->fd)) < 0)
+            return 0;
+        // The writer has left this one: what it wrote last is there now.
+        if (read_new(reader) < 0) {
+            fd_close(next);
+            return -1;
+        }
+        buf_clear(&reader->pending);
+        fd_close(reader->fd);
+        reader->fd = next;
+    }
+}
 
 // Until the container has stopped and the rest was read, the sink failed, or the client left.
 static int follow(struct log_reader *reader, struct container *container, const char *path, const struct cancel *cancel,
                   struct err *err)
 {
     _cleanup_close_ int notify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    _cleanup_free_ char *folder = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
     struct engine_waiter *waiter = NULL;
     int result = 0;
-    if (notify < 0 || inotify_add_watch(notify, path, IN_MODIFY | IN_CLOSE_WRITE) < 0)
-        return err_errno(err, errno, "watch %s", path);
+    if (notify < 0 || inotify_add_watch(notify, folder, IN_MODIFY | IN_MOVED_TO | IN_CREATE) < 0)
+        return err_errno(err, errno, "watch %s", folder);
     if (waiter_new(container, ENGINE_NOT_RUNNING, &waiter, err) < 0)
         return -1;
     for (;;) {
@@ -153,7 +235,7 @@ static int follow(struct log_reader *reader, struct container *container, const 
         int timeout_ms = -1;
         if (reader->wanted->until_ns)
             timeout_ms = (int)MAX_OF(INT64_C(0), MIN_OF((reader->wanted->until_ns - clock_wall_ns()) / NS_PER_MS, INT64_C(3600000)));
-        if (read_new(reader) < 0 || reader->past_until)
+        if (read_on(reader, path) < 0 || reader->past_until)
             break;
         int ready = poll(fds, ARRAY_LEN(fds), timeout_ms);
         if (ready == 0 && reader->wanted->until_ns && clock_wall_ns() >= reader->wanted->until_ns)
@@ -165,11 +247,39 @@ static int follow(struct log_reader *reader, struct container *container, const 
         if (fds[0].revents && read(notify, ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
             break;
         if (fds[1].revents) {
-            read_new(reader);
+            read_on(reader, path);
             break;
         }
     }
     engine_wait_end(container->engine, waiter);
+    return result;
+}
+
+// Oldest first; the newest is left to follow.
+static int read_parts(struct log_reader *reader, struct log_files *files, size_t first, struct err *err)
+{
+    for (size_t i = first + 1; i-- > 0;) {
+        reader->fd = files->items[i].fd;
+        buf_clear(&reader->pending);
+        if (read_new(reader) < 0)
+            return err_set(err, ERR_CANCELLED, "the client left");
+    }
+    return 0;
+}
+
+static int read_log(struct log_reader *reader, const char *path, bool *any, struct err *err)
+{
+    struct log_files files;
+    size_t first = 0;
+    if (log_files_open(path, &files, err) < 0)
+        return -1;
+    *any = files.len > 0;
+    int result = !*any ? 0 : find_begin(&files, path, reader->wanted->tail, &first, err);
+    if (*any && result == 0)
+        result = read_parts(reader, &files, first, err);
+    if (*any)
+        files.items[0].fd = -1; // the reader's from here on
+    log_files_done(&files);
     return result;
 }
 
@@ -180,23 +290,17 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container)
         return -1;
-    const char *path = container_path(container, &arena, arena_printf(&arena, "%s-json.log", container->id));
+    const char *path = log_path(container, &arena);
     mutex_lock(&container->lock);
-    bool live = container_is_live(container); // between two runs there is nothing to follow
+    bool live = container_is_live(container), any = false; // between two runs there is nothing to follow
     mutex_unlock(&container->lock);
-    // A container that never ran has no log yet, and as it does not run there is nothing to follow.
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_errno(err, errno, "%s", path);
     struct log_reader reader = { .wanted = logs, .framed = !container->config.tty, .sink = sink, .context = context,
-                                 .fd = fd, .pending = BUF_INIT(2 * LINE_MAX_BYTES) };
-    int result = 0;
-    if (logs->tail >= 0 && seek_tail(fd, logs->tail) < 0)
-        result = err_errno(err, errno, "%s", path);
-    else if (read_new(&reader) < 0)
-        result = err_set(err, ERR_CANCELLED, "the client left");
-    else if (logs->follow && live)
+                                 .fd = -1, .pending = BUF_INIT(2 * LINE_MAX_BYTES) };
+    // A container that never ran has no log yet, and as it does not run there is nothing to follow.
+    int result = path ? read_log(&reader, path, &any, err) : 0;
+    if (result == 0 && any && logs->follow && live)
         result = follow(&reader, container, path, cancel, err);
     buf_done(&reader.pending);
+    fd_close(reader.fd);
     return result;
 }

@@ -3,8 +3,6 @@
 // A configuration is fixed once its container is visible, but for the members that are named here. They are written with both
 // container_begin() and the container's lock, so either is enough to read them. The create body is patched as well: it is what
 // the record keeps and what inspect shows.
-#include <strings.h>
-
 #include "engine_private.h"
 #include "vm.h"
 
@@ -137,30 +135,12 @@ static int apply_live(struct container *container, const struct host_config *nex
 
 // ---- keeping it -----------------------------------------------------------------------------------------------------
 
-// A member under whatever spelling the client gave it.
-static json_t *member(json_t *object, const char *name)
-{
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value) if (strcasecmp(key, name) == 0) return value;
-    return NULL;
-}
-
-static void put(json_t *object, const char *name, json_t *value)
-{
-    const char *key;
-    json_t *ignored;
-    void *next;
-    json_object_foreach_safe(object, next, key, ignored) if (strcasecmp(key, name) == 0) json_object_del(object, key);
-    json_object_set_new(object, name, value);
-}
-
 static void patch_body(struct container *container) REQUIRES(container->lock)
 {
     const struct host_config *host = &container->config.host_config;
-    json_t *section = member(container->body, "HostConfig");
+    json_t *section = config_member(container->body, "HostConfig");
     if (!json_is_object(section))
-        put(container->body, "HostConfig", section = json_object());
+        config_put(container->body, "HostConfig", section = json_object());
     const struct {
         const char *name;
         int64_t value;
@@ -168,11 +148,11 @@ static void patch_body(struct container *container) REQUIRES(container->lock)
                     { "NanoCpus", host->nano_cpus }, { "CpuShares", host->cpu_shares }, { "CpuPeriod", host->cpu_period },
                     { "CpuQuota", host->cpu_quota }, { "BlkioWeight", host->blkio_weight }, { "PidsLimit", host->pids_limit } };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-        if (numbers[i].value || member(section, numbers[i].name))
-            put(section, numbers[i].name, json_integer(numbers[i].value));
-    put(section, "CpusetCpus", json_new_text(host->cpuset_cpus));
-    put(section, "CpusetMems", json_new_text(host->cpuset_mems));
-    put(section, "RestartPolicy", json_encode(&restart_policy_table, &host->restart_policy));
+        if (numbers[i].value || config_member(section, numbers[i].name))
+            config_put(section, numbers[i].name, json_integer(numbers[i].value));
+    config_put(section, "CpusetCpus", json_new_text(host->cpuset_cpus));
+    config_put(section, "CpusetMems", json_new_text(host->cpuset_mems));
+    config_put(section, "RestartPolicy", json_encode(&restart_policy_table, &host->restart_policy));
 }
 
 // Texts that an update brings are the container's, in place of those of the update before.

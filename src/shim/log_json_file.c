@@ -1,70 +1,87 @@
-// Docker's json-file log, byte for byte: {"log":"...\n","stream":"stdout","time":"..."} with Go's escapes. A line that
-// outgrows 16 KiB is written in parts; only the last part's text ends with a newline, and all carry the time of the first.
+// Docker's json-file log. Entries are gathered and written together; a file that has reached its size is rotated before the next
+// entry, as Docker does it.
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "shim/shim_private.h"
+#include "base/fd.h"
+#include "shim/log.h"
 
-#define PART_MAX (16u << 10)
 #define FLUSH_AT (256u << 10)
 #define LINE_EXTRA 128 // what surrounds the text, and then some
 #define ESCAPE_MAX 6 // bytes that one input byte may become
-
-struct log_stream {
-    const char *name;
-    char *held; // PART_MAX bytes, made when first needed: the start of a line
-    size_t held_size;
-    char part_time[CLOCK_TEXT_SIZE]; // of the first part of a split line; "" when the line is not split
-};
+#define ATTRS_MAX (1u << 20)
 
 struct log_file {
     int fd;
     bool torn; // the last write stopped inside a line
-    struct log_stream streams[2];
+    int64_t size, max_size; // of the file as far as it is written; 0: no bound
+    struct log_rotation *rotation; // NULL: it only grows
+    char *attrs; // a JSON object, or ""
     struct buf out;
 };
 
-int log_file_open(const char *path, struct log_file **out, struct err *err)
+int log_file_open(const struct task_log *wish, struct loop *loop, struct log_file **out, struct err *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    struct stat st;
+    const char *attrs = wish->attrs ? wish->attrs : "";
+    if (strlen(attrs) > ATTRS_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "log: more than 1 MiB of attributes");
+    int fd = open(wish->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (fd < 0)
-        return err_errno(err, errno, "open log %s", path);
-    struct log_file *log = mem_new(struct log_file);
-    *log = (struct log_file){ .fd = fd, .streams = { { .name = "stdout" }, { .name = "stderr" } },
-                              .out = BUF_INIT(FLUSH_AT + 2 * (PART_MAX * ESCAPE_MAX + LINE_EXTRA)) };
-    *out = log;
+        return err_errno(err, errno, "open log %s", wish->path);
+    struct log_file *file = mem_new(struct log_file);
+    *file = (struct log_file){ .fd = fd, .size = fstat(fd, &st) < 0 ? 0 : st.st_size, .max_size = wish->max_size, .attrs = mem_strdup(attrs),
+                               .out = BUF_INIT(FLUSH_AT + 2 * (LOG_PART_MAX * ESCAPE_MAX + LINE_EXTRA + ATTRS_MAX)) };
+    if (wish->max_size > 0)
+        file->rotation = log_rotation_new(wish->path, wish->max_files, wish->compress, loop);
+    *out = file;
     return 0;
 }
 
-void log_file_free(struct log_file *log)
+void log_file_free(struct log_file *file)
 {
-    if (!log)
+    if (!file)
         return;
-    fd_close(log->fd);
-    free(log->streams[0].held);
-    free(log->streams[1].held);
-    buf_done(&log->out);
-    free(log);
+    log_file_flush(file);
+    log_rotation_free(file->rotation);
+    fd_close(file->fd);
+    free(file->attrs);
+    buf_done(&file->out);
+    free(file);
 }
 
 // A full disk loses lines, never the container: as Docker does.
-static void flush(struct log_file *log)
+void log_file_flush(struct log_file *file)
 {
     size_t done = 0;
-    if (log->torn && write(log->fd, "\n", 1) == 1)
-        log->torn = false;
-    while (done < log->out.size && !log->torn) {
-        ssize_t wrote = write(log->fd, log->out.data + done, log->out.size - done);
+    if (file->torn && write(file->fd, "\n", 1) == 1)
+        file->torn = false;
+    while (done < file->out.size && !file->torn) {
+        ssize_t wrote = write(file->fd, file->out.data + done, file->out.size - done);
         if (wrote < 0 && errno == EINTR)
             continue;
         if (wrote <= 0) {
-            log->torn = done && log->out.data[done - 1] != '\n';
+            file->torn = done && file->out.data[done - 1] != '\n';
             break;
         }
         done += (size_t)wrote;
     }
-    buf_clear(&log->out);
+    file->size += (int64_t)done;
+    buf_clear(&file->out);
+}
+
+static void rotate_when_due(struct log_file *file)
+{
+    if (!file->rotation || file->size + (int64_t)file->out.size < file->max_size)
+        return;
+    log_file_flush(file);
+    int fd = log_rotate(file->rotation, file->fd);
+    if (fd != file->fd)
+        file->torn = false;
+    file->fd = fd;
+    file->size = 0; // also where it could not be done: the next try comes with as much again
 }
 
 // The length of the UTF-8 sequence at the start of `text`, 0 when it is none.
@@ -143,88 +160,33 @@ static char *put_escaped(char *to, const uint8_t *text, size_t size)
     return to;
 }
 
-static void put_entry(struct log_file *log, const struct log_stream *stream, struct slice text, bool newline,
-                      const char *time)
+static char *put_slice(char *to, const char *text, size_t size)
 {
-    char *start = buf_reserve(&log->out, text.size * ESCAPE_MAX + LINE_EXTRA);
+    memcpy(to, text, size);
+    return to + size;
+}
+
+void log_file_put(struct log_file *file, const struct log_entry *entry)
+{
+    size_t attrs_size = strlen(file->attrs);
+    rotate_when_due(file);
+    char *start = buf_reserve(&file->out, entry->text.size * ESCAPE_MAX + attrs_size + LINE_EXTRA);
     if (!start)
         return; // cannot be: it is flushed at FLUSH_AT
     char *to = put_text(start, "{\"log\":\"");
-    to = put_escaped(to, (const uint8_t *)text.data, text.size);
-    to = put_text(to, newline ? "\\n\",\"stream\":\"" : "\",\"stream\":\"");
-    to = put_text(to, stream->name);
-    to = put_text(to, "\",\"time\":\"");
-    to = put_text(to, time);
+    to = put_escaped(to, (const uint8_t *)entry->text.data, entry->text.size);
+    to = put_text(to, entry->newline ? "\\n\",\"stream\":\"" : "\",\"stream\":\"");
+    to = put_text(to, entry->stream == LOG_STDERR ? "stderr" : "stdout");
+    if (attrs_size) {
+        to = put_text(to, "\",\"attrs\":");
+        to = put_slice(to, file->attrs, attrs_size);
+        to = put_text(to, ",\"time\":\"");
+    } else {
+        to = put_text(to, "\",\"time\":\"");
+    }
+    to = put_text(to, entry->time);
     to = put_text(to, "\"}\n");
-    buf_commit(&log->out, (size_t)(to - start));
-    if (log->out.size >= FLUSH_AT)
-        flush(log);
-}
-
-static void hold(struct log_stream *stream, struct slice text)
-{
-    if (!stream->held)
-        stream->held = mem_alloc(PART_MAX);
-    memcpy(stream->held + stream->held_size, text.data, text.size);
-    stream->held_size += text.size;
-}
-
-// The whole text at hand, in one piece: a character may have been cut by the reads.
-static struct slice with_held(struct log_stream *stream, struct slice text)
-{
-    if (!stream->held_size)
-        return text;
-    if (text.size)
-        hold(stream, text);
-    struct slice whole = { stream->held, stream->held_size };
-    stream->held_size = 0;
-    return whole;
-}
-
-static void end_line(struct log_file *log, struct log_stream *stream, struct slice text, const char *now)
-{
-    const char *time = *stream->part_time ? stream->part_time : now;
-    put_entry(log, stream, with_held(stream, text), true, time);
-    stream->part_time[0] = '\0';
-}
-
-static void end_part(struct log_file *log, struct log_stream *stream, struct slice text, const char *now)
-{
-    if (!*stream->part_time)
-        memcpy(stream->part_time, now, CLOCK_TEXT_SIZE);
-    put_entry(log, stream, with_held(stream, text), false, stream->part_time);
-}
-
-void log_file_write(struct log_file *log, enum stdio_stream which, const void *data, size_t size, int64_t now_ns)
-{
-    struct log_stream *stream = &log->streams[which == STDIO_ERROR];
-    char now[CLOCK_TEXT_SIZE];
-    clock_format(now_ns, now);
-    struct slice rest = { data, size };
-    while (rest.size) {
-        size_t room = PART_MAX - stream->held_size;
-        size_t look = MIN_OF(rest.size, room);
-        const char *newline = memchr(rest.data, '\n', look);
-        struct slice text = { rest.data, newline ? (size_t)(newline - rest.data) : look };
-        if (newline)
-            end_line(log, stream, text, now);
-        else if (look == room)
-            end_part(log, stream, text, now);
-        else
-            hold(stream, text);
-        size_t used = text.size + (newline ? 1 : 0);
-        rest = (struct slice){ rest.data + used, rest.size - used };
-    }
-    flush(log);
-}
-
-void log_file_end(struct log_file *log, int64_t now_ns)
-{
-    char now[CLOCK_TEXT_SIZE];
-    clock_format(now_ns, now);
-    for (size_t i = 0; i < ARRAY_LEN(log->streams); i++) {
-        if (log->streams[i].held_size)
-            end_part(log, &log->streams[i], (struct slice){ NULL, 0 }, now);
-    }
-    flush(log);
+    buf_commit(&file->out, (size_t)(to - start));
+    if (file->out.size >= FLUSH_AT)
+        log_file_flush(file);
 }

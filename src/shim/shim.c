@@ -51,7 +51,7 @@ void shim_oom_check(struct shim *shim)
 void shim_init_ended(struct shim *shim)
 {
     if (shim->log)
-        log_file_end(shim->log, clock_wall_ns());
+        log_end(shim->log, clock_wall_ns());
     relay_set_stop(shim->relays); // what the container still sent is passed on
     shim->paused = false;
     shim_watch_housekeeping(shim);
@@ -244,7 +244,7 @@ static void shim_done(struct shim *shim)
     }
     unit_free(take_ptr(&shim->init));
     relay_set_free(shim->relays);
-    log_file_free(shim->log);
+    log_free(shim->log);
     if (shim->cgroup)
         cgroup_free(shim->cgroup);
     event_queue_done(&shim->events);

@@ -22,6 +22,7 @@
 #include "kernel/cgroup.h"
 #include "sandbox/document.h"
 #include "sandbox/sandbox.h"
+#include "shim/log.h"
 #include "shim/shim.h"
 #include "task/task.h"
 
@@ -96,12 +97,10 @@ struct outlet {
     struct loop_source *retry; // a terminal without an open slave is looked at again
 };
 
-struct log_file;
-
 struct stdio {
     struct loop *loop;
     char *copy; // SHIM_COPY_SIZE bytes, shared by all
-    struct log_file *log; // borrowed; NULL: output is not logged
+    struct log *log; // borrowed; NULL: output is not logged
     int64_t stall_ns;
     bool terminal, stdin_once;
     bool far; // a terminal is behind the wall: its bytes come through pipes like all others
@@ -139,20 +138,12 @@ void stdio_sweep(struct stdio *stdio); // frees clients that are gone
 bool stdio_drained(const struct stdio *stdio);
 void stdio_process_died(struct stdio *stdio);
 void stdio_abandon_output(struct stdio *stdio); // takes what is there and ends the outlets
-void stdio_reader_changed(struct stdio *stdio); // a client has caught up or left
+void stdio_reader_changed(struct stdio *stdio); // a client has caught up or left, or the log has room again
 
 bool stdio_input_open(const struct stdio *stdio);
 bool stdio_input_ready(const struct stdio *stdio); // takes input now
 void stdio_input(struct stdio *stdio, const void *data, size_t size); // only when ready; at most SHIM_COPY_SIZE
 void stdio_close_input(struct stdio *stdio); // after what is pending
-
-// ---- log (log_json_file.c) ------------------------------------------------------------------------------------------
-
-// Docker's json-file: one object a line; output lines longer than 16 KiB are split, all but the last part without "\n".
-int log_file_open(const char *path, struct log_file **out, struct err *err);
-void log_file_free(struct log_file *log);
-void log_file_write(struct log_file *log, enum stdio_stream stream, const void *data, size_t size, int64_t now_ns);
-void log_file_end(struct log_file *log, int64_t now_ns); // writes lines that never got their newline
 
 // ---- published ports (port_relay.c) ---------------------------------------------------------------------------------
 
@@ -265,7 +256,7 @@ struct shim {
     struct cgroup *cgroup;
     int64_t oom_seen;
     bool oom, paused, own_pid_namespace;
-    struct log_file *log;
+    struct log *log;
     struct relay_set *relays; // NULL before `create`
     int netns_fd; // -1: none was handed over
     bool leaving; // `delete` was answered

@@ -129,6 +129,8 @@ static bool is_held_back(const struct stdio *stdio)
 {
     if (stdio->process_dead)
         return false;
+    if (stdio->log && log_is_full(stdio->log))
+        return true;
     for (const struct client *client = stdio->clients; client; client = client->next) {
         if (!client->gone && client_pending(client) >= SHIM_READER_BUDGET)
             return true;
@@ -139,7 +141,7 @@ static bool is_held_back(const struct stdio *stdio)
 static void fan_out(struct stdio *stdio, enum stdio_stream stream, size_t size)
 {
     if (stdio->log)
-        log_file_write(stdio->log, stream, stdio->copy, size, clock_wall_ns());
+        log_write(stdio->log, stream == STDIO_ERROR ? LOG_STDERR : LOG_STDOUT, stdio->copy, size, clock_wall_ns());
     for (struct client *client = stdio->clients; client; client = client->next)
         client_write(client, stream, stdio->copy, size);
     if (is_held_back(stdio)) {

@@ -241,15 +241,18 @@ static int check_document(struct shim *shim, const struct task_document *documen
     return shim->wall ? shim->wall->check(shim, document, err) : -1;
 }
 
+static void log_has_room(void *context)
+{
+    struct shim *shim = context;
+    if (shim->init)
+        stdio_reader_changed(&shim->init->stdio);
+}
+
 static int open_log(struct shim *shim, const struct task_log *log, struct err *err)
 {
     if (str_empty(log->driver) || str_eq(log->driver, "none"))
         return 0;
-    if (!str_eq(log->driver, "json-file"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "log driver %s", log->driver);
-    if (str_empty(log->path) || log->path[0] != '/')
-        return err_set(err, ERR_INVALID_ARGUMENT, "log: no absolute path");
-    return log_file_open(log->path, &shim->log, err);
+    return log_new(log, shim->loop, log_has_room, shim, &shim->log, err) < 0 ? err_wrap(err, "failed to initialize logging driver") : 0;
 }
 
 static int open_cgroup(struct shim *shim, const char *path, struct err *err)
@@ -292,7 +295,7 @@ static void forget_task(struct shim *shim)
     if (shim->wall)
         shim->wall->forget(shim);
     unit_free(take_ptr(&shim->init));
-    log_file_free(take_ptr(&shim->log));
+    log_free(take_ptr(&shim->log));
     relay_set_free(take_ptr(&shim->relays));
     if (shim->cgroup)
         cgroup_free(take_ptr(&shim->cgroup));

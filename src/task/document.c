@@ -73,8 +73,20 @@ const struct json_table task_file_table = JSON_TABLE(struct task_file, file_fiel
 static const struct json_field log_fields[] = {
     JSON_FIELD("driver", JSON_TEXT, struct task_log, driver),
     JSON_FIELD("path", JSON_TEXT, struct task_log, path),
+    JSON_FIELD("max_size", JSON_INT, struct task_log, max_size, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("max_files", JSON_INT, struct task_log, max_files, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("compress", JSON_FLAG, struct task_log, compress, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("attrs", JSON_TEXT, struct task_log, attrs, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("address", JSON_TEXT, struct task_log, address, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("facility", JSON_INT, struct task_log, facility, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("format", JSON_TEXT, struct task_log, format, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("hostname", JSON_TEXT, struct task_log, hostname, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("tag", JSON_TEXT, struct task_log, tag, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("fields", JSON_TEXT_MAP, struct task_log, fields, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("non_blocking", JSON_FLAG, struct task_log, non_blocking, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("buffer_size", JSON_INT, struct task_log, buffer_size, .flags = JSON_OMIT_EMPTY),
 };
-static const struct json_table log_table = JSON_TABLE(struct task_log, log_fields);
+const struct json_table task_log_table = JSON_TABLE(struct task_log, log_fields);
 
 static const struct json_field stdio_fields[] = {
     JSON_FIELD("terminal", JSON_FLAG, struct task_stdio, terminal),
@@ -115,7 +127,7 @@ static const struct json_field document_fields[] = {
     JSON_FIELD("nics", JSON_LIST, struct task_document, nics, .sub = &task_nic_table),
     JSON_FIELD("ports", JSON_LIST, struct task_document, ports, .sub = &task_port_table),
     JSON_FIELD("files", JSON_LIST, struct task_document, files, .sub = &task_file_table),
-    JSON_FIELD("log", JSON_STRUCT, struct task_document, log, .sub = &log_table),
+    JSON_FIELD("log", JSON_STRUCT, struct task_document, log, .sub = &task_log_table),
     JSON_FIELD("stdio", JSON_STRUCT, struct task_document, stdio, .sub = &stdio_table),
     JSON_FIELD("stop_signal", JSON_TEXT, struct task_document, stop_signal),
     JSON_FIELD("init", JSON_FLAG, struct task_document, init),

@@ -76,9 +76,19 @@ struct task_file {
                           // writable as the root
     int64_t mode;
 };
+// The daemon has read the client's options: what stands here is settled.
 struct task_log {
-    char *driver; // "json-file" | "none"
-    char *path; // absolute host path of the json-file log
+    char *driver; // "none" "json-file" "local" "syslog" "journald"
+    char *path; // absolute host path of the file; "": none (syslog and journald: what keeps a copy for docker logs)
+    int64_t max_size, max_files; // bytes before it is rotated, 0: never; files altogether
+    bool compress;
+    char *attrs; // a JSON object for each line, "": none
+    char *address; // "tcp://1.2.3.4:514" "udp://[::1]:514" "unix:///path" "unixgram:///path"
+    int64_t facility;
+    char *format, *hostname, *tag; // syslog: "" "rfc3164" "rfc5424" "rfc5424micro"
+    struct kvs fields; // journald: of each line
+    bool non_blocking;
+    int64_t buffer_size; // bytes that may wait for a remote log; 0: 1 MiB
 };
 struct task_stdio {
     bool terminal, open_stdin, stdin_once;
@@ -111,7 +121,7 @@ struct task_document {
     bool init;
 };
 extern const struct json_table task_document_table;
-extern const struct json_table task_layer_table, task_mount_table, task_nic_table, task_port_table, task_file_table;
+extern const struct json_table task_log_table, task_layer_table, task_mount_table, task_nic_table, task_port_table, task_file_table;
 
 // What its resources mean to a control group, on either side of a wall; what is not owned by `from` is in the arena.
 struct cgroup_limits;

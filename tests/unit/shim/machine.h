@@ -117,7 +117,7 @@ static inline int machine_tear_down(void **state)
     }
     unit_free(shim->init);
     relay_set_free(shim->relays);
-    log_file_free(shim->log);
+    log_free(shim->log);
     if (shim->cgroup)
         cgroup_free(shim->cgroup);
     event_queue_done(&shim->events);

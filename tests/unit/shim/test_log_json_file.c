@@ -12,7 +12,8 @@
 
 struct fixture {
     char path[64];
-    struct log_file *log;
+    struct loop *loop;
+    struct log *log;
 };
 
 static int set_up(void **state)
@@ -20,7 +21,9 @@ static int set_up(void **state)
     struct fixture *fixture = mem_new(struct fixture);
     snprintf(fixture->path, sizeof(fixture->path), "/tmp/berth-test-log-%d", (int)getpid());
     unlink(fixture->path);
-    assert_int_equal(log_file_open(fixture->path, &fixture->log, NULL), 0);
+    const struct task_log wish = { .driver = (char *)"json-file", .path = fixture->path };
+    assert_int_equal(loop_new(&fixture->loop, NULL), 0);
+    assert_int_equal(log_new(&wish, fixture->loop, NULL, NULL, &fixture->log, NULL), 0);
     *state = fixture;
     return 0;
 }
@@ -28,7 +31,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
-    log_file_free(fixture->log);
+    log_free(fixture->log);
+    loop_free(fixture->loop);
     unlink(fixture->path);
     free(fixture);
     return 0;
@@ -36,7 +40,7 @@ static int tear_down(void **state)
 
 static void put(struct fixture *fixture, const char *text, size_t size)
 {
-    log_file_write(fixture->log, STDIO_OUT, text, size, NOW);
+    log_write(fixture->log, LOG_STDOUT, text, size, NOW);
 }
 
 static void expect(struct fixture *fixture, const char *text)
@@ -50,7 +54,7 @@ static void expect(struct fixture *fixture, const char *text)
 static void lines_as_docker_writes_them(void **state)
 {
     put(*state, "hello\nworld\n", 12);
-    log_file_write(((struct fixture *)*state)->log, STDIO_ERROR, "oops\n", 5, NOW);
+    log_write(((struct fixture *)*state)->log, LOG_STDERR, "oops\n", 5, NOW);
     expect(*state, "{\"log\":\"hello\\n\"" TAIL "{\"log\":\"world\\n\"" TAIL
                    "{\"log\":\"oops\\n\",\"stream\":\"stderr\",\"time\":\"2026-01-01T00:04:05.5Z\"}\n");
 }
@@ -76,9 +80,9 @@ static void an_unfinished_line_waits_for_the_end(void **state)
     struct fixture *fixture = *state;
     put(fixture, "no newline", 10);
     expect(fixture, "");
-    log_file_end(fixture->log, NOW);
+    log_end(fixture->log, NOW);
     expect(fixture, "{\"log\":\"no newline\"" TAIL);
-    log_file_end(fixture->log, NOW);
+    log_end(fixture->log, NOW);
     expect(fixture, "{\"log\":\"no newline\"" TAIL);
 }
 
@@ -98,7 +102,7 @@ static void long_lines_are_split(void **state)
     buf_addc(&line, '\n');
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         for (size_t at = 0; at < line.size; at += steps[i])
-            log_file_write(fixture->log, STDIO_OUT, line.data + at, MIN_OF(steps[i], line.size - at), NOW);
+            log_write(fixture->log, LOG_STDOUT, line.data + at, MIN_OF(steps[i], line.size - at), NOW);
         for (size_t part = 0; part < 3; part++) {
             buf_adds(&wanted, "{\"log\":\"");
             add_letters(&wanted, 'x', part < 2 ? 16384 : 100);
@@ -113,8 +117,8 @@ static void parts_share_a_time(void **state)
     struct fixture *fixture = *state;
     _cleanup_buf_ struct buf half = BUF_INIT(1 << 20), wanted = BUF_INIT(1 << 20);
     add_letters(&half, 'y', 16384);
-    log_file_write(fixture->log, STDIO_OUT, half.data, half.size, NOW);
-    log_file_write(fixture->log, STDIO_OUT, "\nz\n", 3, NOW + NS_PER_S); // exactly full, then only the newline
+    log_write(fixture->log, LOG_STDOUT, half.data, half.size, NOW);
+    log_write(fixture->log, LOG_STDOUT, "\nz\n", 3, NOW + NS_PER_S); // exactly full, then only the newline
     buf_addf(&wanted, "{\"log\":\"%s\"" TAIL "{\"log\":\"\\n\"" TAIL, half.data);
     buf_adds(&wanted, "{\"log\":\"z\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:04:06.5Z\"}\n");
     expect(fixture, buf_text(&wanted));

@@ -1,0 +1,425 @@
+// Log drivers and --log-opt: what may be said, in Docker's words, and what becomes of it for the shim. The table of drivers is the
+// index.
+#include <errno.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "engine_private.h"
+
+#define MIB(n) (INT64_C(n) << 20)
+#define FILES_MAX 1000 // of one log: a reader holds them all open
+#define BUFFER_MAX MIB(64) // of lines that wait for a remote log, in the shim's memory
+#define FACILITY_DAEMON 3
+
+// ---- which options --------------------------------------------------------------------------------------------------
+
+#define FILE_OPTIONS "max-size", "max-file", "compress"
+#define ATTRIBUTE_OPTIONS "labels", "env", "tag"
+
+static const struct driver {
+    const char *name;
+    const char *options[12];
+    bool readable, remote;
+} drivers[] = {
+    { "json-file", { FILE_OPTIONS, ATTRIBUTE_OPTIONS }, true, false },
+    { "local", { FILE_OPTIONS }, true, false },
+    { "none", { NULL }, false, false },
+    { "syslog", { ATTRIBUTE_OPTIONS, "syslog-address", "syslog-facility", "syslog-format" }, false, true },
+    { "journald", { ATTRIBUTE_OPTIONS }, false, true },
+};
+
+// Of every driver: how it waits, and the copy that docker logs reads where the driver's own log can't be.
+static const char *const common_options[] = { "mode", "max-buffer-size", "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress" };
+
+// Docker has these as well.
+static const char *const later_drivers[] = { "gelf", "fluentd", "awslogs", "splunk", "gcplogs", "etwlogs" };
+static const char *const later_options[] = { "labels-regex", "env-regex", "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
+                                             "syslog-tls-skip-verify" };
+
+const char *log_driver_of(const struct container *container)
+{
+    const char *type = container->config.host_config.log_config.type;
+    return str_empty(type) ? "json-file" : type;
+}
+
+static const struct driver *find_driver(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+        if (str_eq(drivers[i].name, str_empty(name) ? "json-file" : name))
+            return &drivers[i];
+    return NULL;
+}
+
+static bool is_one_of(const char *word, const char *const *list, size_t len)
+{
+    for (size_t i = 0; i < len && list[i]; i++)
+        if (str_eq(word, list[i]))
+            return true;
+    return false;
+}
+
+static int check_option(const struct driver *driver, const char *key, struct err *err)
+{
+    if (is_one_of(key, common_options, ARRAY_LEN(common_options)) || is_one_of(key, driver->options, ARRAY_LEN(driver->options)))
+        return 0;
+    if (is_one_of(key, later_options, ARRAY_LEN(later_options)))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: %s is not supported yet", key);
+    if (str_eq(driver->name, "local"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "unknown log opt '%.100s' for log driver local", key);
+    return err_set(err, ERR_INVALID_ARGUMENT, "unknown log opt '%.100s' for %s log driver", key, driver->name);
+}
+
+// ---- values ---------------------------------------------------------------------------------------------------------
+
+// "10k", "1.5 MB": `base` 1000 as files are measured, 1024 as memory is.
+static int read_size(const char *text, int64_t base, int64_t *out, struct err *err)
+{
+    static const char units[] = "bkmgtp";
+    char *end;
+    double value = strtod(text, &end);
+    end += *end == ' ';
+    int64_t factor = 1;
+    if (*end) {
+        const char *unit = strchr(units, *end | 0x20);
+        for (int64_t power = unit ? unit - units : 0; power > 0; power--)
+            factor *= base;
+        end += unit != NULL;
+        end += unit && *unit != 'b' && (*end | 0x20) == 'b';
+    }
+    value *= (double)factor;
+    if (*end || end == text || !(value >= 0) || value > 1e18)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid size: '%.100s'", text);
+    *out = (int64_t)value;
+    return 0;
+}
+
+static int read_count(const char *text, int64_t *out, struct err *err)
+{
+    if (!num_parse_i64(slice_of(text), out))
+        return err_set(err, ERR_INVALID_ARGUMENT, "strconv.Atoi: parsing \"%.100s\": invalid syntax", text);
+    if (*out < 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "max-file cannot be less than 1");
+    if (*out > FILES_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "max-file cannot be more than %d", FILES_MAX);
+    return 0;
+}
+
+static int read_flag(const char *text, bool *out, struct err *err)
+{
+    static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" }, *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
+    *out = is_one_of(text, yes, ARRAY_LEN(yes));
+    if (*out || is_one_of(text, no, ARRAY_LEN(no)))
+        return 0;
+    return err_set(err, ERR_INVALID_ARGUMENT, "strconv.ParseBool: parsing \"%.100s\": invalid syntax", text);
+}
+
+// `prefix` "cache-" for the copy. What stands in *out are the driver's defaults.
+static int read_rotation(const struct kvs *options, const char *prefix, struct task_log *out, struct err *err)
+{
+    char size_key[24], file_key[24], compress_key[24];
+    snprintf(size_key, sizeof(size_key), "%smax-size", prefix);
+    snprintf(file_key, sizeof(file_key), "%smax-file", prefix);
+    snprintf(compress_key, sizeof(compress_key), "%scompress", prefix);
+    const char *size = kvs_get(options, size_key), *files = kvs_get(options, file_key), *compress = kvs_get(options, compress_key);
+    if ((size && read_size(size, 1000, &out->max_size, err) < 0) || (files && read_count(files, &out->max_files, err) < 0) ||
+        (compress && read_flag(compress, &out->compress, err) < 0))
+        return -1;
+    if (size && out->max_size <= 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "max-size must be a positive number");
+    if (out->compress && (out->max_files < 2 || out->max_size <= 0)) {
+        if (compress)
+            return err_set(err, ERR_INVALID_ARGUMENT, "compress cannot be true when max-file is less than 2 or max-size is not set");
+        out->compress = false;
+    }
+    return 0;
+}
+
+static int read_mode(const struct kvs *options, struct task_log *out, struct err *err)
+{
+    const char *mode = kvs_get(options, "mode"), *size = kvs_get(options, "max-buffer-size");
+    out->non_blocking = str_eq(mode, "non-blocking");
+    if (!str_empty(mode) && !out->non_blocking && !str_eq(mode, "blocking"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "logger: logging mode not supported: %.100s", mode);
+    if (size && !out->non_blocking)
+        return err_set(err, ERR_INVALID_ARGUMENT, "logger: max-buffer-size option is only supported with 'mode=non-blocking'");
+    if (size && read_size(size, 1024, &out->buffer_size, err) < 0)
+        return err_wrap(err, "error parsing option max-buffer-size");
+    if (out->buffer_size > BUFFER_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "max-buffer-size: at most 64m");
+    return 0;
+}
+
+static int read_facility(const char *text, int64_t *out, struct err *err)
+{
+    static const char *const names[] = { "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "", "",
+                                         "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7" };
+    uint64_t number;
+    *out = FACILITY_DAEMON;
+    if (str_empty(text))
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq(text, names[i])) {
+            *out = (int64_t)i;
+            return 0;
+        }
+    if (!num_parse_u64(slice_of(text), 23, &number))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid syslog facility");
+    *out = (int64_t)number;
+    return 0;
+}
+
+// Checked at create; a host's name is looked up at the start.
+static int check_address(const char *text, struct err *err)
+{
+    struct stat st;
+    if (str_empty(text) || str_starts(text, "tcp://") || str_starts(text, "udp://"))
+        return 0;
+    if (str_starts(text, "tcp+tls://"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: a syslog-address of tcp+tls is not supported yet");
+    const char *path = str_starts(text, "unix://") ? text + 7 : str_starts(text, "unixgram://") ? text + 11 : NULL;
+    if (!path)
+        return err_set(err, ERR_INVALID_ARGUMENT, "syslog-address should be in form proto://address, got %.200s", text);
+    if (stat(path, &st) < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "stat %.200s: %s", path, errno == ENOENT ? "no such file or directory" : "cannot be reached");
+    return 0;
+}
+
+static int read_syslog(const struct kvs *options, struct task_log *out, struct err *err)
+{
+    static const char *const formats[] = { "rfc3164", "rfc5424", "rfc5424micro" };
+    out->address = (char *)kvs_get(options, "syslog-address");
+    out->format = (char *)kvs_get(options, "syslog-format");
+    if (!str_empty(out->format) && !is_one_of(out->format, formats, ARRAY_LEN(formats)))
+        return err_set(err, ERR_INVALID_ARGUMENT, "Invalid syslog format");
+    return check_address(out->address, err) < 0 ? -1 : read_facility(kvs_get(options, "syslog-facility"), &out->facility, err);
+}
+
+// ---- the tag --------------------------------------------------------------------------------------------------------
+
+// "{{.Name}}/{{.ID}}": the words that Docker's templates know, and no more of its language. `container` NULL: only a check.
+static int expand_tag(const char *text, struct container *container, struct arena *arena, char **out, struct err *err)
+{
+    static const char *const words[] = { "ID", "FullID", "Name", "ImageID", "ImageFullID", "ImageName", "DaemonName" };
+    _cleanup_buf_ struct buf tag = BUF_INIT(16384);
+    const char *image = container ? container->image_id + strlen("sha256:") : "";
+    const char *const values[] = { container ? arena_strndup(arena, container->id, 12) : "", container ? container->id : "",
+                                   container ? container_name(container, arena) : "", arena_strndup(arena, image, 12),
+                                   container ? container->image_id : "", container ? container->image_name : "", "docker" };
+    while (*text) {
+        const char *open = strstr(text, "{{"), *close = open ? strstr(open, "}}") : NULL;
+        buf_add(&tag, text, open ? (size_t)(open - text) : strlen(text));
+        if (!open)
+            break;
+        struct slice word = close ? slice_trim((struct slice){ open + 2, (size_t)(close - open - 2) }) : (struct slice){ open, 0 };
+        size_t i = 0;
+        while (i < ARRAY_LEN(words) && !(word.size && word.data[0] == '.' && slice_eq((struct slice){ word.data + 1, word.size - 1 }, words[i])))
+            i++;
+        if (i == ARRAY_LEN(words))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: tag: this template is not supported: %.100s", open);
+        buf_adds(&tag, values[i]);
+        text = close + 2;
+    }
+    *out = arena_strdup(arena, buf_text(&tag));
+    return buf_check(&tag, "tag", err);
+}
+
+// ---- all of a configuration -----------------------------------------------------------------------------------------
+
+// By value, what needs no look at the host or the container; *kept: there is a file.
+static int read_options(const struct driver *driver, const struct kvs *options, struct task_log *out, bool *kept, struct err *err)
+{
+    const char *disabled = kvs_get(options, "cache-disabled");
+    bool no_cache = false;
+    *out = (struct task_log){ .driver = (char *)driver->name, .max_files = 1 };
+    if (driver->remote || str_eq(driver->name, "local")) { // as Docker's local driver, which also keeps the copies
+        out->max_size = MIB(20);
+        out->max_files = 5;
+        out->compress = true;
+    }
+    if (disabled && read_flag(disabled, &no_cache, err) < 0)
+        return -1;
+    *kept = driver->readable || (driver->remote && !no_cache);
+    if (read_mode(options, out, err) < 0 || read_rotation(options, driver->remote ? "cache-" : "", out, err) < 0)
+        return -1;
+    return str_eq(driver->name, "syslog") ? read_syslog(options, out, err) : 0;
+}
+
+int log_check(const struct log_config *log, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    const struct driver *driver = find_driver(log->type);
+    struct task_log settled;
+    bool kept;
+    char *ignored;
+    if (!driver && is_one_of(log->type, later_drivers, ARRAY_LEN(later_drivers)))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Type: %s is not supported yet", log->type);
+    if (!driver)
+        return err_set(err, ERR_INVALID_ARGUMENT, "error looking up logging plugin %.100s: plugin \"%.100s\" not found", log->type, log->type);
+    if (str_eq(driver->name, "none"))
+        return 0;
+    for (size_t i = 0; i < log->config.len; i++)
+        if (check_option(driver, log->config.items[i].key, err) < 0)
+            return -1;
+    const char *tag = kvs_get(&log->config, "tag");
+    return read_options(driver, &log->config, &settled, &kept, err) < 0 ? -1 : expand_tag(tag ? tag : "", NULL, &arena, &ignored, err);
+}
+
+// ---- for one start --------------------------------------------------------------------------------------------------
+
+char *log_path(const struct container *container, struct arena *arena)
+{
+    struct task_log settled;
+    bool kept;
+    const struct driver *driver = find_driver(log_driver_of(container));
+    if (!driver || read_options(driver, &container->config.host_config.log_config.config, &settled, &kept, NULL) < 0 || !kept)
+        return NULL;
+    if (driver->remote)
+        return container_path(container, arena, "container-cached.log");
+    return container_path(container, arena, str_eq(driver->name, "local") ? "container.log" : arena_printf(arena, "%s-json.log", container->id));
+}
+
+// The labels and variables that are named, comma by comma, as attributes of each line; with the tag where one was asked for.
+static json_t *attributes(const struct container *container, const struct kvs *options)
+{
+    const struct oci_image_process *process = &container->config.process;
+    json_t *object = json_object();
+    struct slice labels = slice_of(kvs_get(options, "labels")), variables = slice_of(kvs_get(options, "env")), part;
+    while (slice_cut(&labels, ',', &part)) {
+        _cleanup_free_ char *key = mem_strndup(part.data, part.size);
+        const char *value = kvs_get(&process->labels, key);
+        if (value)
+            json_object_set_new(object, key, json_new_text(value));
+    }
+    while (slice_cut(&variables, ',', &part))
+        for (size_t i = 0; part.size && i < process->env.len; i++) {
+            const char *assignment = process->env.items[i];
+            _cleanup_free_ char *key = mem_strndup(part.data, part.size);
+            if (strncmp(assignment, key, part.size) == 0 && assignment[part.size] == '=')
+                json_object_set_new(object, key, json_new_text(assignment + part.size + 1));
+        }
+    return object;
+}
+
+// The journal's names: capital letters, digits and "_", which does not come first.
+static char *field_name(const char *key, struct arena *arena)
+{
+    char *name = arena_strdup(arena, key);
+    for (char *c = name; *c; c++) {
+        bool small = *c >= 'a' && *c <= 'z', good = (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
+        *c = (char)(small ? *c - 32 : good ? *c : '_');
+    }
+    return name + strspn(name, "_");
+}
+
+static void fill_journal(struct container *container, json_t *attrs, struct arena *arena, struct task_log *out)
+{
+    const struct kv own[] = { { (char *)"CONTAINER_ID", arena_strndup(arena, container->id, 12) }, { (char *)"CONTAINER_ID_FULL", container->id },
+                              { (char *)"CONTAINER_NAME", container_name(container, arena) }, { (char *)"CONTAINER_TAG", out->tag },
+                              { (char *)"IMAGE_NAME", container->image_name }, { (char *)"SYSLOG_IDENTIFIER", out->tag } };
+    const char *key;
+    json_t *value;
+    out->address = (char *)"unixgram:///run/systemd/journal/socket";
+    out->fields.items = arena_alloc(arena, (ARRAY_LEN(own) + json_object_size(attrs)) * sizeof(*out->fields.items));
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        out->fields.items[out->fields.len++] = own[i];
+    json_object_foreach (attrs, key, value)
+        out->fields.items[out->fields.len++] = (struct kv){ field_name(key, arena), arena_strdup(arena, json_string_value(value)) };
+}
+
+// The shim can't look names up: it gets a number. Without an address it is the host's own syslog.
+static int resolve(struct arena *arena, struct task_log *out, struct err *err)
+{
+    if (str_empty(out->address)) {
+        out->address = (char *)"unixgram:///dev/log";
+        return 0;
+    }
+    bool udp = str_starts(out->address, "udp://");
+    if (!udp && !str_starts(out->address, "tcp://"))
+        return 0;
+    char *host = arena_strdup(arena, out->address + strlen("tcp://")), *colon = strrchr(host, ':'), number[64], port[16];
+    if (colon && strchr(colon, ']'))
+        colon = NULL;
+    const char *service = colon ? colon + 1 : "514";
+    if (colon)
+        *colon = 0;
+    if (host[0] == '[' && host[strlen(host) - 1] == ']') {
+        host[strlen(host) - 1] = 0;
+        host++;
+    }
+    const struct addrinfo hints = { .ai_socktype = udp ? SOCK_DGRAM : SOCK_STREAM };
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(host, service, &hints, &found);
+    if (failed || getnameinfo(found->ai_addr, found->ai_addrlen, number, sizeof(number), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV)) {
+        if (found)
+            freeaddrinfo(found);
+        return err_set(err, ERR_INTERNAL, "failed to initialize logging driver: dial %.3s: lookup %.200s: %s", out->address, host,
+                       failed ? gai_strerror(failed) : "no address");
+    }
+    bool v6 = found->ai_family == AF_INET6;
+    freeaddrinfo(found);
+    out->address = arena_printf(arena, "%.3s://%s%s%s:%s", out->address, v6 ? "[" : "", number, v6 ? "]" : "", port);
+    return 0;
+}
+
+static int fill_remote(struct container *container, json_t *attrs, struct arena *arena, struct task_log *out, struct err *err)
+{
+    if (str_eq(out->driver, "journald")) {
+        fill_journal(container, attrs, arena, out);
+        return 0;
+    }
+    out->hostname = arena_alloc(arena, 256);
+    if (gethostname(out->hostname, 255) < 0)
+        out->hostname = (char *)"-";
+    return resolve(arena, out, err);
+}
+
+int log_fill(struct container *container, struct arena *arena, struct task_log *out, struct err *err)
+{
+    const struct kvs *options = &container->config.host_config.log_config.config;
+    const struct driver *driver = find_driver(log_driver_of(container));
+    const char *tag = kvs_get(options, "tag");
+    bool kept;
+    _cleanup_json_ json_t *attrs = attributes(container, options);
+    if (!driver)
+        return err_set(err, ERR_INTERNAL, "failed to initialize logging driver: %s", log_driver_of(container));
+    if (read_options(driver, options, out, &kept, err) < 0)
+        return err_wrap(err, "failed to initialize logging driver");
+    if (expand_tag(str_empty(tag) ? driver->remote ? "{{.ID}}" : "" : tag, container, arena, &out->tag, err) < 0)
+        return -1;
+    const char *path = log_path(container, arena);
+    out->path = (char *)(path ? path : "");
+    if (driver->remote)
+        return fill_remote(container, attrs, arena, out, err);
+    if (!str_empty(out->tag))
+        json_object_set_new(attrs, "tag", json_new_text(out->tag));
+    if (str_eq(driver->name, "json-file") && json_object_size(attrs) > 0) {
+        _cleanup_free_ char *text = json_dumps(attrs, JSON_COMPACT | JSON_SORT_KEYS);
+        out->attrs = arena_strdup(arena, text);
+    }
+    return 0;
+}
+
+// ---- the daemon's own -----------------------------------------------------------------------------------------------
+
+// What the client leaves open is the daemon's, and stands in the record, so that it is the same for ever. Single options are
+// filled in where the driver is the same.
+void log_settle(const struct engine_defaults *defaults, json_t *host)
+{
+    json_t *log = config_member(host, "LogConfig");
+    if (!json_is_object(log))
+        config_put(host, "LogConfig", log = json_object());
+    const char *type = json_string_value(config_member(log, "Type"));
+    if (!str_empty(type) && !str_eq(type, defaults->log_driver))
+        return;
+    config_put(log, "Type", json_string(defaults->log_driver));
+    json_t *options = config_member(log, "Config");
+    if (!json_is_object(options))
+        config_put(log, "Config", options = json_object());
+    for (size_t i = 0; i < defaults->log_opts.len; i++) {
+        const char *option = defaults->log_opts.items[i], *equals = strchr(option, '=');
+        _cleanup_free_ char *key = mem_strndup(option, (size_t)(equals - option));
+        if (!json_object_get(options, key))
+            json_object_set_new(options, key, json_new_text(equals + 1));
+    }
+}

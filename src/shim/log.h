@@ -1,0 +1,73 @@
+// The container's log. Output is cut into lines (at most 16 KiB a piece) once, here, and each goes to the sinks of the driver:
+//
+//     stdio --bytes--> log.c --entries--> log_json_file.c   a file, rotated; json-file, local, and the cache of the others
+//                                     \-> log_remote.c      syslog and journald: a queue before a socket
+//
+// A full disk loses lines, never the container. A remote log that takes nothing holds the output back (mode=blocking) for at most
+// LOG_STALL_NS, then its lines are dropped until it takes some again; with mode=non-blocking they are dropped at once when the
+// queue is full. All is bounded and nothing waits, but for the first connect and the last lines.
+#ifndef SHIM_LOG_H
+#define SHIM_LOG_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/loop.h"
+#include "base/slice.h"
+#include "task/task.h"
+
+enum log_stream_kind { LOG_STDOUT, LOG_STDERR, LOG_STREAM_LEN };
+
+#define LOG_PART_MAX (16u << 10) // of a line in one entry
+#define LOG_STALL_NS (10 * NS_PER_S)
+
+struct log_entry {
+    enum log_stream_kind stream;
+    struct slice text; // without its newline
+    bool newline; // false: more of the line follows, or it never ended
+    const char *time; // RFC 3339, of the line's first part
+    int64_t time_ns;
+};
+
+// ---- the whole (log.c) ----------------------------------------------------------------------------------------------
+
+struct log;
+typedef void log_room_fn(void *context);
+
+// What the task document says, for this container. `on_room(context)` tells that log_is_full() has become false. Fails where the
+// file can't be opened or the remote log not be reached.
+int log_new(const struct task_log *wish, struct loop *loop, log_room_fn *on_room, void *context, struct log **out, struct err *err);
+void log_free(struct log *log); // what is queued has a second to get out
+void log_write(struct log *log, enum log_stream_kind stream, const void *data, size_t size, int64_t now_ns);
+void log_end(struct log *log, int64_t now_ns); // writes lines that never got their newline
+bool log_is_full(const struct log *log); // the output is to be held back
+
+// ---- a file (log_json_file.c, log_rotate.c) -------------------------------------------------------------------------
+
+// Docker's json-file, byte for byte: {"log":"...\n","stream":"stdout","attrs":{...},"time":"..."} with Go's escapes.
+struct log_file;
+int log_file_open(const struct task_log *wish, struct loop *loop, struct log_file **out, struct err *err);
+void log_file_free(struct log_file *file);
+void log_file_put(struct log_file *file, const struct log_entry *entry);
+void log_file_flush(struct log_file *file);
+
+// Rotation: PATH becomes PATH.1, that PATH.2 and so on, with ".gz" behind it when compressed; compressing goes on in turns of the
+// loop, a piece at a time.
+struct log_rotation;
+struct log_rotation *log_rotation_new(const char *path, int64_t max_files, bool compress, struct loop *loop);
+void log_rotation_free(struct log_rotation *rotation); // finishes what it compresses
+// Returns a new descriptor in place of `fd`, which it closes; `fd` itself, still the old file, where that could not be done.
+int log_rotate(struct log_rotation *rotation, int fd);
+
+// ---- a socket (log_remote.c, log_format.c) --------------------------------------------------------------------------
+
+struct log_remote;
+int log_remote_open(const struct task_log *wish, struct loop *loop, log_room_fn *on_room, void *context, struct log_remote **out,
+                    struct err *err);
+void log_remote_free(struct log_remote *remote);
+void log_remote_put(struct log_remote *remote, const struct log_entry *entry);
+bool log_remote_is_full(const struct log_remote *remote);
+
+// One entry as the driver sends it, appended.
+void log_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+
+#endif

@@ -1,0 +1,91 @@
+// One line of output as syslog's formats and journald's protocol have it.
+#include <endian.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "shim/log.h"
+
+enum { SEVERITY_ERROR = 3, SEVERITY_INFO = 6 };
+
+static int severity(const struct log_entry *entry)
+{
+    return entry->stream == LOG_STDERR ? SEVERITY_ERROR : SEVERITY_INFO;
+}
+
+// ---- syslog ---------------------------------------------------------------------------------------------------------
+
+static void add_time(struct buf *out, const char *format, const struct log_entry *entry)
+{
+    char text[64];
+    time_t seconds = (time_t)(entry->time_ns / NS_PER_S);
+    struct tm parts;
+    gmtime_r(&seconds, &parts);
+    strftime(text, sizeof(text), format, &parts);
+    buf_adds(out, text);
+}
+
+// `format` "" is the C library's own, without a host's name; "rfc3164" has it.
+static void add_old_head(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    buf_addf(out, "<%d>", (int)wish->facility * 8 + severity(entry));
+    add_time(out, "%b %e %H:%M:%S", entry);
+    if (!str_empty(wish->format))
+        buf_addf(out, " %s", wish->hostname);
+    buf_addf(out, " %s[%d]: ", wish->tag, getpid());
+}
+
+static void add_new_head(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    buf_addf(out, "<%d>1 ", (int)wish->facility * 8 + severity(entry));
+    add_time(out, "%Y-%m-%dT%H:%M:%S", entry);
+    if (str_eq(wish->format, "rfc5424micro"))
+        buf_addf(out, ".%06d", (int)(entry->time_ns % NS_PER_S / 1000));
+    buf_addf(out, "Z %s %s %d %s - ", wish->hostname, wish->tag, getpid(), wish->tag);
+}
+
+static void format_syslog(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    if (str_empty(wish->format) || str_eq(wish->format, "rfc3164"))
+        add_old_head(wish, entry, out);
+    else
+        add_new_head(wish, entry, out);
+    buf_add(out, entry->text.data, entry->text.size);
+    buf_addc(out, '\n'); // ends a message on a stream, and does no harm in a datagram
+}
+
+// ---- journald -------------------------------------------------------------------------------------------------------
+
+// A value with a line break in it has its size in front: 64 bits, little-endian.
+static void add_field(struct buf *out, const char *key, struct slice value)
+{
+    buf_adds(out, key);
+    if (value.size && memchr(value.data, '\n', value.size)) {
+        uint64_t size = htole64(value.size);
+        buf_addc(out, '\n');
+        buf_add(out, &size, sizeof(size));
+    } else {
+        buf_addc(out, '=');
+    }
+    buf_add(out, value.data, value.size);
+    buf_addc(out, '\n');
+}
+
+static void format_journal(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    add_field(out, "MESSAGE", entry->text);
+    add_field(out, "PRIORITY", slice_of(entry->stream == LOG_STDERR ? "3" : "6"));
+    add_field(out, "SYSLOG_TIMESTAMP", slice_of(entry->time));
+    if (!entry->newline)
+        add_field(out, "CONTAINER_PARTIAL_MESSAGE", slice_of("true"));
+    for (size_t i = 0; i < wish->fields.len; i++)
+        add_field(out, wish->fields.items[i].key, slice_of(wish->fields.items[i].value));
+}
+
+void log_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    if (str_eq(wish->driver, "journald"))
+        format_journal(wish, entry, out);
+    else
+        format_syslog(wish, entry, out);
+}
