@@ -85,6 +85,7 @@ int progress_end(struct progress *progress, int result, struct err *err); // wha
 // The JSON body: invalid_argument for another type, none at all, or junk.
 int body_json(struct call *call, json_t **out, struct err *err);
 int body_check_type(const char *content_type, struct err *err); // "application/json", parameters allowed
+char *base64_text(const void *data, size_t size, struct arena *arena); // with padding
 int query_int(const struct call *call, const char *key, int64_t fallback, int64_t *out, struct err *err);
 int query_size(const struct call *call, const char *key, int64_t *out, struct err *err); // a terminal's h and w
 // "seconds[.fraction]" since 1970; absent and 0 give 0.
@@ -188,7 +189,7 @@ api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, han
 api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune, handle_build_prune,
     handle_system_usage, handle_container_stats, handle_container_top;
 api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
-    handle_container_commit;
+    handle_container_commit, handle_container_attach_ws, handle_container_checkpoint;
 api_handler handle_network_list, handle_network_inspect;
 api_handler handle_plugin_list, handle_plugin_missing, handle_options;
 

@@ -30,21 +30,6 @@ static uint32_t go_mode(uint32_t mode)
     return out;
 }
 
-static char *base64(const char *text, struct arena *arena)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    size_t size = strlen(text), used = 0;
-    char *out = arena_alloc(arena, (size + 2) / 3 * 4 + 1);
-    for (size_t i = 0; i < size; i += 3) {
-        uint32_t group = 0;
-        for (size_t k = 0; k < 3; k++)
-            group = group << 8 | (i + k < size ? (unsigned char)text[i + k] : 0);
-        for (size_t k = 0; k < 4; k++)
-            out[used++] = i + k <= size ? digits[group >> (18 - 6 * k) & 63] : '=';
-    }
-    return out;
-}
-
 static void set_path_header(struct httpd_request *request, const struct engine_path *path)
 {
     _cleanup_json_ json_t *object = json_object();
@@ -54,7 +39,7 @@ static void set_path_header(struct httpd_request *request, const struct engine_p
     json_object_set_new(object, "mtime", shape_time(path->mtime_ns));
     json_object_set_new(object, "linkTarget", json_new_text(path->link_target));
     _cleanup_free_ char *text = json_text(object);
-    httpd_set_header(request, PATH_STAT_HEADER, base64(text, httpd_arena(request)));
+    httpd_set_header(request, PATH_STAT_HEADER, base64_text(text, strlen(text), httpd_arena(request)));
 }
 
 static int asked_path(const struct call *call, const char **out, struct err *err)

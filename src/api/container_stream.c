@@ -51,7 +51,6 @@ int handle_container_attach(struct call *call, struct err *err)
         .error = httpd_query_flag(call->request, "stderr", false),
         .stream = httpd_query_flag(call->request, "stream", false),
         .logs = httpd_query_flag(call->request, "logs", false),
-        .framed_version = true,
         .detach_keys = httpd_query(call->request, "detachKeys"),
     };
     char id[65];

@@ -1,5 +1,6 @@
 // Reading what a request says: body, numbers, times, detach keys.
 #include <ctype.h>
+#include <gnutls/gnutls.h>
 #include <strings.h>
 
 #include "api_private.h"
@@ -29,6 +30,15 @@ int body_json(struct call *call, json_t **out, struct err *err)
     if (json_parse(text, size, out, &detail) < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "%s", detail.message);
     return 0;
+}
+
+char *base64_text(const void *data, size_t size, struct arena *arena)
+{
+    const gnutls_datum_t in = { (unsigned char *)data, (unsigned)size };
+    gnutls_datum_t out = { 0 };
+    char *text = gnutls_base64_encode2(&in, &out) == 0 ? arena_strndup(arena, (const char *)out.data, out.size) : arena_strdup(arena, "");
+    gnutls_free(out.data);
+    return text;
 }
 
 // ---- numbers --------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ static int sink_to_fd(void *context, const void *data, size_t size)
 static int replay(struct engine *engine, struct container *container, const struct engine_attach *attach, int fd,
                   struct err *err)
 {
-    const struct engine_logs logs = { .out = attach->out, .error = attach->error, .tail = -1 };
+    const struct engine_logs logs = { .out = attach->out, .error = attach->error, .raw = attach->raw, .tail = -1 };
     return engine_logs(engine, container->id, &logs, sink_to_fd, &fd, NULL, err);
 }
 
@@ -89,7 +89,7 @@ static int keep_pending(struct container *container, const struct engine_attach 
     pending->in = attach->in && container->config.open_stdin;
     pending->out = attach->out;
     pending->error = attach->error;
-    pending->framed = !container->config.tty;
+    pending->framed = !container->config.tty && !attach->raw;
     pending->detach_keys = mem_strdup(str_empty(attach->detach_keys) ? "ctrl-p,ctrl-q" : attach->detach_keys);
     pending->next = container->pending;
     container->pending = pending;
@@ -101,7 +101,7 @@ static int hand_over(struct container *container, struct task_client *client, co
 {
     const struct task_attach one = {
         .fd = 0, .in = attach->in && container->config.open_stdin, .out = attach->out, .error = attach->error,
-        .framed = !container->config.tty,
+        .framed = !container->config.tty && !attach->raw,
         .detach_keys = (char *)(str_empty(attach->detach_keys) ? "ctrl-p,ctrl-q" : attach->detach_keys),
     };
     const struct json_list list = { .items = (void *)&one, .len = 1 };

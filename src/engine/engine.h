@@ -130,7 +130,7 @@ void engine_wait_end(struct engine *engine, struct engine_waiter *waiter);
 
 struct engine_attach {
     bool in, out, error, stream, logs;
-    bool framed_version; // the client's API version frames (all do, when there is no terminal)
+    bool raw; // bytes as they come, though there is no terminal
     const char *detach_keys; // "" or NULL: ctrl-p,ctrl-q
 };
 // Three steps, because the client may go on as soon as its connection is hijacked, and its start must not overtake it:
@@ -144,6 +144,7 @@ void engine_attach_abandon(struct engine *engine, const char *id);
 
 struct engine_logs {
     bool out, error, follow, timestamps, details;
+    bool raw; // not framed
     int64_t since_ns, until_ns; // 0: unset
     int64_t tail; // lines, -1 all
 };

@@ -294,7 +294,7 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
     mutex_lock(&container->lock);
     bool live = container_is_live(container), any = false; // between two runs there is nothing to follow
     mutex_unlock(&container->lock);
-    struct log_reader reader = { .wanted = logs, .framed = !container->config.tty, .sink = sink, .context = context,
+    struct log_reader reader = { .wanted = logs, .framed = !container->config.tty && !logs->raw, .sink = sink, .context = context,
                                  .fd = -1, .pending = BUF_INIT(2 * LINE_MAX_BYTES) };
     // A container that never ran has no log yet, and as it does not run there is nothing to follow.
     int result = path ? read_log(&reader, path, &any, err) : 0;

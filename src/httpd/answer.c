@@ -296,20 +296,29 @@ static int leave_dummy(int fd, struct err *err)
     return placed < 0 ? err_errno(err, failed, "replace a descriptor") : 0;
 }
 
-int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err)
+static int hijack(struct httpd_request *request, const char *status, const char *content_type, const char *headers, struct err *err)
 {
-    bool upgrade = httpd_upgrade(request);
     if (request->answer != ANSWER_NONE || request->body_mode == HTTPD_BODY_STREAM)
         return err_set(err, ERR_INTERNAL, "this request cannot be hijacked");
     _cleanup_close_ int fd = fd_dup(request->fd, err);
     if (fd < 0)
         return -1;
     request->answer = ANSWER_HIJACKED;
-    int written = upgrade ? write_head(request, "101 UPGRADED", content_type, "Connection: Upgrade\r\nUpgrade: tcp\r\n")
-                          : write_head(request, "200 OK", content_type, "");
-    if (written < 0)
+    if (write_head(request, status, content_type, headers) < 0)
         return err_set(err, ERR_CANCELLED, "the client hung up");
     if (leave_dummy(request->fd, err) < 0)
         return -1;
     return take_fd(&fd);
+}
+
+int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err)
+{
+    return httpd_upgrade(request) ? hijack(request, "101 UPGRADED", content_type, "Connection: Upgrade\r\nUpgrade: tcp\r\n", err)
+                                  : hijack(request, "200 OK", content_type, "", err);
+}
+
+int httpd_hijack_websocket(struct httpd_request *request, const char *accept, struct err *err)
+{
+    _cleanup_free_ char *headers = mem_printf("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: %s\r\n", accept);
+    return hijack(request, "101 Switching Protocols", NULL, headers, err);
 }

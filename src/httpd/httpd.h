@@ -93,6 +93,9 @@ bool httpd_answered(const struct httpd_request *request); // the head went out
 // server does afterwards reaches it. It does not block (O_NONBLOCK). Not for requests with a streamed body.
 int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err);
 
+// The same for a client that asked for a websocket: "101 Switching Protocols" with `accept` as its key's answer.
+int httpd_hijack_websocket(struct httpd_request *request, const char *accept, struct err *err);
+
 // ---- routes ---------------------------------------------------------------------------------------------------------
 
 // Matches "/containers/{id}/json" against a path. {x} is one component, {x...} one or more, greedy. Values are copied to
