@@ -184,7 +184,7 @@ api_handler handle_container_list, handle_container_create, handle_container_ins
 api_handler handle_exec_create, handle_exec_start, handle_exec_resize, handle_exec_inspect;
 api_handler handle_image_list, handle_image_inspect, handle_image_history, handle_image_create, handle_image_load, handle_image_save,
     handle_image_delete, handle_image_tag, handle_image_pull;
-api_handler handle_image_push, handle_registry_auth, handle_registry_lookup;
+api_handler handle_image_search, handle_image_push, handle_registry_auth, handle_registry_lookup;
 api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, handle_volume_remove;
 api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune, handle_build_prune,
     handle_system_usage, handle_container_stats, handle_container_top;

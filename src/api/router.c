@@ -56,7 +56,7 @@ const struct route api_routes[] = {
     SERVED("GET", "/images/json", handle_image_list),
     SERVED("POST", "/images/create", handle_image_create, .body = HTTPD_BODY_STREAM),
     SERVED("POST", "/images/load", handle_image_load, .body = HTTPD_BODY_STREAM),
-    LATER("GET", "/images/search"),
+    SERVED("GET", "/images/search", handle_image_search),
     SERVED("GET", "/images/get", handle_image_save),
     SERVED("POST", "/images/prune", handle_image_prune, .since = 25),
     SERVED("GET", "/images/{name...}/json", handle_image_inspect),

@@ -37,7 +37,7 @@ struct distribution_options {
 // Once in a program, before its first thread.
 int distribution_setup(struct err *err);
 
-enum distribution_purpose { DISTRIBUTION_PULL, DISTRIBUTION_PUSH };
+enum distribution_purpose { DISTRIBUTION_PULL, DISTRIBUTION_PUSH, DISTRIBUTION_SEARCH };
 
 // Reads the certificates of all hosts that may be asked; no network yet. Everything is copied.
 int distribution_new(const struct image_ref *ref, enum distribution_purpose purpose, const struct distribution_login *login,
@@ -47,6 +47,11 @@ void distribution_free(struct distribution *distribution); // NULL is fine
 // Finds out how the registry is spoken to, and that it takes the login; the other calls do so by themselves. *token (malloc'ed,
 // NULL where there is none) is the identity token that the registry gave, if it was asked for one.
 int distribution_login(struct distribution *distribution, char **token, struct err *err);
+
+// Asks the index of Docker's first registry API ("<host>/v1/search?<query>"; of docker.io that is index.docker.io), which the old ones and
+// Docker Hub have. `query` is encoded; the answer, a JSON document, is added to `out`.
+#define DISTRIBUTION_SEARCH_MAX ((size_t)8 << 20)
+int distribution_search(struct distribution *distribution, const char *query, struct buf *out, struct err *err);
 
 // ---- manifests ------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 
 #define HUB_DOMAIN "docker.io"
 #define HUB_HOST "registry-1.docker.io"
+#define HUB_INDEX "index.docker.io"
 
 void endpoints_done(struct endpoints *endpoints)
 {
@@ -121,5 +122,5 @@ int endpoints_make(const struct image_ref *ref, enum distribution_purpose purpos
     for (size_t i = 0; hub && purpose == DISTRIBUTION_PULL && i < options->mirrors.len; i++)
         if (add_mirror(out, options->mirrors.items[i], &options->insecure, certs_dir, err) < 0)
             return -1;
-    return add_host(out, hub ? HUB_HOST : ref->domain, &options->insecure, certs_dir, err);
+    return add_host(out, !hub ? ref->domain : purpose == DISTRIBUTION_SEARCH ? HUB_INDEX : HUB_HOST, &options->insecure, certs_dir, err);
 }

@@ -357,6 +357,9 @@ int engine_registry_login(struct engine *engine, const char *server, const struc
 // What a reference names there, in the form of Docker's /distribution; a reference.
 int engine_registry_lookup(struct engine *engine, const char *reference, const struct engine_login *login, json_t **out,
                            const struct cancel *cancel, struct err *err);
+// [{"star_count","is_official","name","is_automated","description"}] of Docker Hub's index, or of the host that the term begins with.
+int engine_registry_search(struct engine *engine, const char *term, int64_t limit, const struct engine_login *login, json_t **out,
+                           const struct cancel *cancel, struct err *err);
 int engine_image_remove(struct engine *engine, const char *name, bool force, struct arena *arena, struct image_removed *out, struct err *err);
 int engine_image_tag(struct engine *engine, const char *name, const char *reference, struct err *err);
 

@@ -15,11 +15,11 @@ static int take_answer(struct worker *worker, json_t *object, struct err *err)
     return 0;
 }
 
-static int ask(struct engine *engine, const char *verb, const char *what, const struct engine_login *login,
+static int ask(struct engine *engine, const char *verb, const char *what, const char *more, const struct engine_login *login,
                struct question *question, const struct cancel *cancel, struct err *err)
 {
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
-    char *const argv[] = { (char *)"berth-image", (char *)verb, (char *)"--", (char *)what, NULL };
+    char *const argv[] = { (char *)"berth-image", (char *)verb, (char *)"--", (char *)what, (char *)more, NULL };
     int ends[2];
     worker.context = question;
     worker.line = take_answer;
@@ -51,7 +51,7 @@ int engine_registry_login(struct engine *engine, const char *server, const struc
     // It must be what a reference may begin with.
     if (image_ref_parse(arena_printf(arena, "%s/x", domain), true, arena, &ref, NULL) < 0 || !str_eq(ref.domain, domain))
         return err_set(err, ERR_INVALID_ARGUMENT, "%.200s is not a registry's address", server);
-    int result = ask(engine, "login", domain, login, &question, cancel, err);
+    int result = ask(engine, "login", domain, NULL, login, &question, cancel, err);
     if (result == 0)
         *token = arena_strdup(arena, json_get_text(question.answer, "token", ""));
     json_decref(question.answer);
@@ -66,7 +66,54 @@ int engine_registry_lookup(struct engine *engine, const char *reference, const s
     struct image_ref ref;
     if (image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;
-    int result = ask(engine, "lookup", reference, login, &question, cancel, err);
+    int result = ask(engine, "lookup", reference, NULL, login, &question, cancel, err);
+    if (result == 0)
+        *out = question.answer;
+    else
+        json_decref(question.answer);
+    return result;
+}
+
+// ---- search ---------------------------------------------------------------------------------------------------------
+
+// "host/term" is asked of that host, everything else of docker.io, where official images have a folder of their own.
+static const char *split_term(const char *term, char **domain, struct arena *arena)
+{
+    const char *slash = strchr(term, '/');
+    char *first = slash ? arena_strndup(arena, term, (size_t)(slash - term)) : NULL;
+    bool host = first && (strpbrk(first, ".:") || str_eq(first, "localhost"));
+    *domain = host ? server_domain(first, arena) : arena_strdup(arena, "docker.io");
+    const char *name = host ? slash + 1 : term;
+    return str_eq(*domain, "docker.io") && str_starts(name, "library/") ? name + strlen("library/") : name;
+}
+
+static char *encode(const char *text, struct arena *arena)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+    char *out = arena_alloc(arena, 3 * strlen(text) + 1), *at = out;
+    for (; *text; text++)
+        if (strchr(plain, *text))
+            *at++ = *text;
+        else
+            at += snprintf(at, 4, "%%%02X", (unsigned char)*text);
+    return out;
+}
+
+int engine_registry_search(struct engine *engine, const char *term, int64_t limit, const struct engine_login *login, json_t **out,
+                           const struct cancel *cancel, struct err *err)
+{
+    enum { TERM_MAX = 4096 };
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct question question = { .key = "search" };
+    struct image_ref ref;
+    char *domain;
+    if (strlen(term) > TERM_MAX || str_starts(term, "http://") || str_starts(term, "https://"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid repository name: repository name (%.200s) should not have a scheme", term);
+    const char *name = split_term(term, &domain, &arena);
+    if (image_ref_parse(arena_printf(&arena, "%s/x", domain), true, &arena, &ref, NULL) < 0 || !str_eq(ref.domain, domain))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid index name (%.200s)", domain);
+    char *query = arena_printf(&arena, "q=%s&n=%lld", encode(name, &arena), (long long)limit);
+    int result = ask(engine, "search", domain, query, login, &question, cancel, err);
     if (result == 0)
         *out = question.answer;
     else

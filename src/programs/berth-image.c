@@ -9,6 +9,7 @@
 //     berth-image fetch [--max-inflate-ratio N] [--platform P] REFERENCE
 //     berth-image login DOMAIN
 //     berth-image lookup REFERENCE
+//     berth-image search DOMAIN QUERY
 //     berth-image send REFERENCE
 //
 // Descriptor 3 is an empty staging folder, standard output the report (transfer/transfer.h); standard input is the archive, for
@@ -135,6 +136,20 @@ static int run_login(struct job *job, struct err *err)
     return result;
 }
 
+static int run_search(struct job *job, struct err *err)
+{
+    struct distribution *distribution = NULL;
+    int result = begin_question(job, err);
+    if (result == 0)
+        result = transfer_search_new(job->reference, &job->remote, &distribution, err);
+    if (result == 0)
+        result = transfer_jail_network(err);
+    if (result == 0)
+        result = transfer_search(distribution, job->folder, stdout, err);
+    distribution_free(distribution);
+    return result;
+}
+
 static int run_lookup(struct job *job, struct err *err)
 {
     struct fetch *fetch = NULL;
@@ -199,7 +214,7 @@ static const char usage_text[] =
     "      --registry-certs DIR          Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
     "\n"
     "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n"
-    "The daemon starts `berth-image load|import|commit|save|inflate|fetch|login|lookup|send`.\n";
+    "The daemon starts `berth-image load|import|commit|save|inflate|fetch|login|lookup|search|send`.\n";
 
 static int usage(void)
 {
@@ -288,6 +303,7 @@ static const struct verb {
     { "inflate", run_inflate, no_options, 0, false },
     { "fetch", run_fetch, fetch_options, 1, false },
     { "login", run_login, no_options, 1, false },
+    { "search", run_search, no_options, 2, false },
     { "lookup", run_lookup, no_options, 1, false },
     { "send", run_send, no_options, 1, false },
     { "pull", run_pull, pull_options, 2, true },

@@ -3,10 +3,47 @@
 #include "platform.h"
 #include "report.h"
 
-int transfer_login_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err)
+static int new_host(const char *domain, enum distribution_purpose purpose, const struct transfer_remote *remote, struct distribution **out,
+                    struct err *err)
 {
     const struct image_ref ref = { .domain = (char *)domain, .path = (char *)"", .familiar_name = (char *)domain };
-    return distribution_new(&ref, DISTRIBUTION_PULL, &remote->login, &remote->options, out, err);
+    return distribution_new(&ref, purpose, &remote->login, &remote->options, out, err);
+}
+
+int transfer_login_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err)
+{
+    return new_host(domain, DISTRIBUTION_PULL, remote, out, err);
+}
+
+int transfer_search_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err)
+{
+    return new_host(domain, DISTRIBUTION_SEARCH, remote, out, err);
+}
+
+// What the index says may be anything: only this is passed on.
+static json_t *search_result(const json_t *from)
+{
+    json_t *result = json_object();
+    json_object_set_new(result, "star_count", json_integer(json_get_int(from, "star_count", 0)));
+    json_object_set_new(result, "is_official", json_boolean(json_get_flag(from, "is_official", false)));
+    json_object_set_new(result, "name", json_new_text(json_get_text(from, "name", "")));
+    json_object_set_new(result, "is_automated", json_false()); // Docker Hub's word for it means nothing any more
+    json_object_set_new(result, "description", json_new_text(json_get_text(from, "description", "")));
+    return result;
+}
+
+int transfer_search(struct distribution *distribution, const char *query, FILE *report, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(DISTRIBUTION_SEARCH_MAX);
+    _cleanup_json_ json_t *answer = NULL, *results = json_array();
+    if (distribution_search(distribution, query, &text, err) < 0)
+        return -1;
+    if (json_parse(buf_text(&text), text.size, &answer, err) < 0)
+        return err_wrap(err, "the index's answer");
+    const json_t *list = json_object_get(answer, "results");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        json_array_append_new(results, search_result(json_array_get(list, i)));
+    return report_line(report, "search", json_incref(results), err);
 }
 
 int transfer_login(struct distribution *distribution, FILE *report, struct err *err)

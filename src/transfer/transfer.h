@@ -122,6 +122,9 @@ void transfer_push_free(struct push *push);
 // token, if the registry gives any; {"manifest":{"Descriptor":..., "Platforms":[...]}} in the form of Docker's API.
 int transfer_login_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err);
 int transfer_login(struct distribution *distribution, FILE *report, struct err *err);
+// {"search":[{"name", "description", "star_count", "is_official", "is_automated"}]}; `distribution` of transfer_search_new().
+int transfer_search_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err);
+int transfer_search(struct distribution *distribution, const char *query, FILE *report, struct err *err);
 int transfer_lookup(struct fetch *fetch, FILE *report, struct err *err);
 
 // By hand: an image into a folder with an OCI layout, made if missing; images that it has stay. No root needed.
