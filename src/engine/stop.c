@@ -361,8 +361,9 @@ static int take_name(struct container *container, const char *name, char **old, 
         if (str_eq(c->name, name))
             result = c == container ? err_set(err, ERR_INVALID_ARGUMENT, "Renaming a container with the same name as its current name")
                                     : err_set(err, ERR_CONFLICT,
-                                              "Conflict. The container name \"/%s\" is already in use by container \"%s\". You "
-                                              "have to remove (or rename) that container to be able to reuse that name.",
+                                              "Error when allocating new name: Conflict. The container name \"/%s\" is already "
+                                              "in use by container \"%s\". You have to remove (or rename) that container to be able "
+                                              "to reuse that name.",
                                               name, c->id);
     if (result == 0) {
         *old = container->name;
@@ -405,7 +406,8 @@ int engine_rename(struct engine *engine, const char *ref, const char *name, stru
         name++;
     if (str_empty(name) || !container_name_valid(name))
         return err_set(err, ERR_INVALID_ARGUMENT,
-                       "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name ? name : "");
+                       "Error when allocating new name: Invalid container name (/%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed",
+                       name ? name : "");
     if (container_begin(container, err) < 0)
         return -1;
     int result = rename_held(container, name, err);
