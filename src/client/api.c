@@ -128,9 +128,12 @@ int api_send(struct client *client, struct http_exchange *x, const char *method,
 {
     _cleanup_buf_ struct buf text = BUF_INIT(CLIENT_ANSWER_MAX);
     _cleanup_free_ char *target = versioned(client, path);
-    _cleanup_free_ char *all = mem_printf("%s%s", headers ? headers : "", body ? "Content-Type: application/json\r\n" : "");
+    _cleanup_free_ char *own = config_headers(client);
+    _cleanup_free_ char *all = mem_printf("%s%s%s", headers ? headers : "", own, body ? "Content-Type: application/json\r\n" : "");
     if (body)
         json_write(body, &text);
+    if (client->debug)
+        fprintf(stderr, "%s %s %s\n", method, target, buf_text(&text));
     if (http_exchange_send(x, method, target, all, (struct slice){ buf_text(&text), text.size }, err) < 0 ||
         (str_eq(method, "HEAD") ? http_exchange_receive_bare : http_exchange_receive)(x, err) < 0)
         return -1;

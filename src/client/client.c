@@ -136,7 +136,7 @@ static int take_globals(struct client *client, const struct flags *globals, stru
     if (!dir)
         dir = getenv("DOCKER_CONFIG");
     client->config_dir = str_empty(dir) ? arena_printf(&client->arena, "%s/.docker", home ? home : "") : dir;
-    client->debug = flag_on(globals, "debug");
+    client->debug = flag_on(globals, "debug") || str_eq(flag_text(globals, "log-level"), "debug");
     take_tls(client, globals);
     return take_host(client, globals, err);
 }
@@ -262,8 +262,19 @@ static int run_command(struct client *client, const struct command *command, con
     return code;
 }
 
+// "help ps" is "ps --help".
+static void turn_help(struct client *client, struct strv *words)
+{
+    if (words->len < 2 || !str_eq(words->items[0], "help"))
+        return;
+    for (size_t i = 1; i < words->len; i++)
+        words->items[i - 1] = words->items[i];
+    words->items[words->len - 1] = arena_strdup(&client->arena, "--help");
+}
+
 static int run_words(struct client *client, struct strv *words)
 {
+    turn_help(client, words);
     if (!words->len) {
         help_root(stdout);
         return 0;

@@ -103,6 +103,7 @@ int copy_body(struct http_exchange *x, int fd, struct err *err);
 
 json_t *client_config(struct client *client); // config.json, {} without one; borrowed
 const char *config_detach_keys(struct client *client);
+char *config_headers(struct client *client); // lines for every request, malloc'ed
 void config_proxies(struct client *client, json_t *environment);
 // "X-Registry-Auth: ...\r\n" for an image's registry, malloc'ed.
 char *image_auth_header(struct client *client, const char *image);

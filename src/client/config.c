@@ -30,6 +30,19 @@ const char *config_detach_keys(struct client *client)
     return json_get_text(client_config(client), "detachKeys", NULL);
 }
 
+char *config_headers(struct client *client)
+{
+    struct buf lines = BUF_INIT(65536);
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(client_config(client), "HttpHeaders"), key, value) {
+        const char *text = json_string_value(value);
+        if (text && !strpbrk(key, "\r\n: ") && !strpbrk(text, "\r\n") && strcasecmp(key, "User-Agent") != 0)
+            buf_addf(&lines, "%s: %s\r\n", key, text);
+    }
+    return buf_take(&lines);
+}
+
 // config.json's proxies for this daemon's containers, or those for all, as variables in both spellings.
 void config_proxies(struct client *client, json_t *environment)
 {

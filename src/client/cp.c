@@ -196,15 +196,24 @@ static int body_to_tar(struct http_exchange *x, char *const argv[], int out, str
     return result < 0 || copied < 0 ? -1 : 0;
 }
 
+// The header tells where a link leads inside; what it says itself stands in the archive.
+static int extract_link(struct http_exchange *x, const struct target *target, struct err *err)
+{
+    _cleanup_buf_ struct buf rename = BUF_INIT(65536);
+    buf_adds(&rename, "--transform=flags=r;s,^.*$,");
+    put_escaped(&rename, target->file, "\\&,");
+    buf_addc(&rename, ',');
+    char *const argv[] = { (char *)"tar", (char *)"-xf", (char *)"-", (char *)"-C", (char *)target->folder, (char *)buf_text(&rename), NULL };
+    return body_to_tar(x, argv, -1, err);
+}
+
 static int extract_file(struct call *call, struct http_exchange *x, const struct target *target, const struct entry *entry, struct err *err)
 {
     const char *path = arena_printf(&call->arena, "%s/%s", target->folder, target->file);
     char *const argv[] = { (char *)"tar", (char *)"-xOf", (char *)"-", NULL };
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { entry->mtime_ns / NS_PER_S, entry->mtime_ns % NS_PER_S } };
-    if (entry->link) {
-        unlink(path);
-        return symlink(entry->target, path) < 0 ? err_errno(err, errno, "make the link %s", path) : 0;
-    }
+    if (entry->link)
+        return extract_link(x, target, err);
     _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(err, errno, "create %s", path);
@@ -244,7 +253,7 @@ static int copy_out(struct call *call, const struct place *from, const char *to,
         if (entry.link)
             inside = *entry.target == '/' ? entry.target : arena_printf(&call->arena, "%s/%s", folder_of(call, inside), entry.target);
     }
-    put_archive(&path, from, inside);
+    put_archive(&path, from, str_eq(to, "-") && !flag_on(&call->flags, "follow-link") ? from->path : inside);
     if (api_open(call->client, &x, err) < 0)
         return -1;
     int result = api_send(call->client, &x, "GET", buf_text(&path), NULL, NULL, err);

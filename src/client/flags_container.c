@@ -1,6 +1,7 @@
 // The flags that make a container: of `run` and `create`. What needs more than its place in the body is read by run_options.c.
 #include "client/tables.h"
 
+#define NO_TRUST "signatures by Notary are not checked"
 #define WINDOWS "for Windows containers only"
 
 const struct flag container_flags[CONTAINER_FLAGS_LEN] = {
@@ -30,7 +31,7 @@ const struct flag container_flags[CONTAINER_FLAGS_LEN] = {
     FLAG("device-read-iops", 0, FLAG_LIST, NULL, "Most reads a second from a device, path:rate"),
     FLAG("device-write-bps", 0, FLAG_LIST, NULL, "Most bytes a second written to a device, path:rate"),
     FLAG("device-write-iops", 0, FLAG_LIST, NULL, "Most writes a second to a device, path:rate"),
-    FLAG("disable-content-trust", 0, FLAG_BOOL, NULL, "Take images without a signature by Notary", .fallback = "true", .refused = "signatures by Notary are not checked"),
+    FLAG("disable-content-trust", 0, FLAG_BOOL, NULL, "Do without signatures by Notary", .fallback = "true", .refused = NO_TRUST),
     FLAG("dns", 0, FLAG_LIST, "HostConfig.Dns", "A name server"),
     FLAG("dns-opt", 0, FLAG_LIST, "HostConfig.DnsOptions", "An option of the resolver"),
     FLAG("dns-option", 0, FLAG_LIST, "HostConfig.DnsOptions", "An option of the resolver"),

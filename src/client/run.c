@@ -357,8 +357,8 @@ int command_attach(struct call *call, struct err *err)
     session.stream = &stream;
     session.wait = &wait;
     int code = session_run(&session, &detached, err);
-    if (detached)
+    if (code >= 0 && detached)
         http_exchange_done(&wait);
     http_exchange_done(&stream);
-    return code;
+    return code >= 0 && detached ? err_set(err, ERR_CANCELLED, "read escape sequence") : code;
 }

@@ -1,5 +1,5 @@
 // The body of POST /containers/create: what the flags' table puts in its place, and here what needs a look: files of variables,
-// limits, devices, restart policies, security options. Ports, mounts and networks are in run_mounts.c and run_networks.c.
+// limits, devices, restart policies, security options. Ports and networks are in run_ports.c, mounts in run_mounts.c.
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

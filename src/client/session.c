@@ -308,11 +308,16 @@ int wait_end(struct client *client, struct http_exchange *x, struct err *err)
     return (int)(json_get_int(answer, "StatusCode", 0) & 255);
 }
 
-static int take_wait(struct loop_state *state, struct err *err)
+// A daemon that goes while we wait takes the exit code with it; the process's output still comes from elsewhere.
+static void take_wait(struct loop_state *state)
 {
+    struct err err;
     state->ended = true;
-    state->code = wait_end(state->session->client, state->session->wait, err);
-    return state->code;
+    state->code = wait_end(state->session->client, state->session->wait, &err);
+    if (state->code < 0) {
+        fprintf(stderr, "%s%s\n", str_starts(err.message, "Error waiting") ? "" : "error waiting for container: ", err.message);
+        state->code = EXIT_ENGINE;
+    }
 }
 
 // ---- the loop -------------------------------------------------------------------------------------------------------
@@ -347,8 +352,7 @@ static int turn(struct loop_state *state, bool *detached, struct err *err)
             return result;
     }
     if (fds[WAIT].revents || told) {
-        if (take_wait(state, err) < 0)
-            return -1;
+        take_wait(state);
         return output; // what is left of the output comes before the stream's end
     }
     return 1;
@@ -380,6 +384,6 @@ int session_run(struct session *session, bool *detached, struct err *err)
     if (result < 0)
         return -1;
     if (session->wait && !state.ended && !*detached)
-        return take_wait(&state, err) < 0 ? -1 : state.code;
+        take_wait(&state);
     return state.code;
 }

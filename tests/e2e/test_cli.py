@@ -340,6 +340,17 @@ def test_what_is_refused_is_named(berth, arguments, why):
     assert result.code in (1, 125) and result.out == '' and len(result.err.splitlines()) == 1 and why in result.err
 
 
+def test_help_of_a_command_both_ways(berth):
+    assert berth.ok('help', 'ps') == berth.ok('ps', '--help') == berth.ok('ps', '-q', '--help')
+    assert berth.ok('help', 'container', 'ls').startswith('Usage:  berth container ls')
+
+
+def test_debug_shows_the_requests_and_the_configuration_adds_headers(berth, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps({'HttpHeaders': {'X-Meta': 'a', 'Bad\r\nX': 'b', 'Also': 'bad\nX: y'}}))
+    result = berth('-D', '--config', str(tmp_path), 'ps', '-q')
+    assert result.code == 0 and re.search(r'^GET /v1\.\d+/containers/json', result.err, re.M)
+
+
 def test_no_daemon(berth, tmp_path):
     for host in (f'unix://{tmp_path}/none', 'tcp://127.0.0.1:1'):
         result = subprocess.run([BERTH, '-H', host, 'ps'], capture_output=True, text=True)

@@ -90,7 +90,7 @@ def test_detaching_and_coming_back(client, screen, name):
     again.send('\n')
     again.expect('# ')
     again.send('\x18d')
-    assert again.wait() == (0 if client.cli == BERTH else 1)  # docker calls it an error: "read escape sequence"
+    assert again.wait() == 1 and 'read escape sequence' in again.output
     assert client.inspect(name)['State']['Running']
     client.ok('rm', '-f', name)
 
@@ -252,6 +252,8 @@ def test_a_credential_helper(client, layers, tmp_path, monkeypatch):
 
 
 def test_contexts_of_docker_are_read(docker, tmp_path):
+    if docker.cli == BERTH:
+        pytest.skip('berth writes no contexts')
     environment = {'HOME': str(tmp_path), 'PATH': os.environ['PATH']}
 
     def run(program, *arguments, **more):
