@@ -210,7 +210,7 @@ def test_a_life(both):
 
 
 RUNS = [
-    ['bb', 'echo', 'hello'], ['bb', 'sh', '-c', 'echo a; echo b >&2; exit 3'], ['bb', '/nosuch'], ['bb', 'nosuch'], ['bb', '/etc/not-a-program'], ['bb', '/etc'], ['-e', 'A=1', '-e', 'HOME', 'bb', 'env'],
+    ['bb', 'echo', 'hello'], ['bb', 'sh', '-c', 'echo a; echo b >&2; exit 3'], ['bb', '/nosuch'], ['bb', 'nosuch'], ['bb', '/etc/not-a-program'], ['bb', '/etc'], ['-e', 'A=1', '-e', 'HOME', 'bb', 'sh', '-c', 'echo $A $HOME'],
     ['-w', '/tmp', '-u', '1000', 'bb', 'sh', '-c', 'pwd; id'], ['-h', 'abc', 'bb', 'hostname'], ['--entrypoint', '/bin/echo', 'bb', 'x'], ['--entrypoint=', 'bb', 'echo', 'y'], ['-m', '64m', 'bb', 'true'], ['--init', '--read-only', 'bb', 'touch', '/x'],
     ['--cap-drop', 'ALL', '--security-opt', 'no-new-privileges', 'bb', 'grep', 'CapEff', '/proc/self/status'], ['--tmpfs', '/t:size=1m', 'bb', 'sh', '-c', 'grep " /t " /proc/mounts | cut -c1-20'], ['--ulimit', 'nofile=100:200', 'bb', 'sh', '-c', 'ulimit -n'],
     ['--network', 'none', 'bb', 'true'], ['-a', 'stderr', 'bb', 'sh', '-c', 'echo a; echo b >&2'], ['--add-host', 'x=1.2.3.4', 'bb', 'grep', 'x', '/etc/hosts'], ['--sysctl', 'net.ipv4.ip_forward=1', 'bb', 'cat', '/proc/sys/net/ipv4/ip_forward'],
