@@ -225,7 +225,6 @@ def test_a_word_that_is_no_check(docker, api, name):
 # ---- the daemon's end -----------------------------------------------------------------------------------------------
 
 @pytest.mark.berth
-@pytest.mark.short_vm
 def test_the_next_daemon_goes_on(docker, crash, name):
     run(docker, name, 'date +%s%N >>/probes; test ! -e /bad')
     before = is_health(docker, name, 'healthy')

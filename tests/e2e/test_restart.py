@@ -27,7 +27,6 @@ def starts(docker, name, since):
 
 # ---- policies -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.short_vm
 def test_always(docker, name):
     began = f'{time.time():.9f}'
     docker.ok('run', '-d', '--name', name, '--restart', 'always', 'bb', 'sh', '-c', 'echo run; sleep 0.2; exit 0')
@@ -138,7 +137,6 @@ def test_restart_between_two_runs(docker, pausing):
 
 # ---- verbs ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.short_vm
 def test_a_kill_is_obeyed(docker, name):
     docker.ok('run', '-d', '--name', name, '--restart', 'always', 'bb', 'sleep', '100')
     docker.ok('kill', name)
@@ -206,7 +204,6 @@ def test_bad_policies(api, policy, message):
 # ---- the daemon's end -----------------------------------------------------------------------------------------------
 
 @pytest.mark.berth
-@pytest.mark.short_vm
 def test_what_ended_while_the_daemon_was_away(docker, crash, name):
     docker.ok('run', '-d', '--name', name + 'a', '--restart', 'always', 'bb', 'sh', '-c', 'echo run; sleep 1')
     docker.ok('run', '-d', '--name', name + 'f', '--restart', 'on-failure', 'bb', 'sh', '-c', 'sleep 1')

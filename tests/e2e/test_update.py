@@ -38,7 +38,6 @@ def test_memory_of_a_running_container(docker, name):
     assert inside(docker, name, 'memory/memory.limit_in_bytes', 'memory.max') == str(60 * MIB)
 
 
-@pytest.mark.short_vm
 def test_processors_of_a_running_container(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '1000')
     docker.ok('update', '--cpus', '0.5', name)
