@@ -90,7 +90,7 @@ static void *watcher_main(void *context)
 
 static int start_threads(struct engine *engine, struct err *err)
 {
-    if (loop_new(&engine->loop, err) < 0)
+    if (loop_new(&engine->loop, err) < 0 || watches_start(engine, err) < 0)
         return -1;
     int failed = pthread_create(&engine->watcher, NULL, watcher_main, engine);
     if (failed)
@@ -107,6 +107,8 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->program_dir = mem_strdup(options->program_dir);
     engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = -1;
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
+    engine->watch_fd = -1;
+    mutex_init(&engine->watch_lock, 0);
     mutex_init(&engine->disk_lock, 0);
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
@@ -190,7 +192,7 @@ void engine_close(struct engine *engine)
     image_store_close(engine->images);
     store_close(engine->store);
     events_done(engine);
-    const int fds[] = { engine->shim_memfd, engine->init_memfd, engine->tasks_fd, engine->containers_fd,
+    const int fds[] = { engine->watch_fd, engine->shim_memfd, engine->init_memfd, engine->tasks_fd, engine->containers_fd,
                         engine->state_fd, engine->root_fd, engine->state_lock, engine->root_lock };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fd_close(fds[i]);
@@ -202,6 +204,7 @@ void engine_close(struct engine *engine)
     free(engine->registry_certs);
     free(engine->inflate_ratio);
     machines_free(engine->machines);
+    mutex_done(&engine->watch_lock);
     mutex_done(&engine->disk_lock);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);

@@ -193,6 +193,10 @@ struct engine {
     char *inflate_ratio; // the workers' option, the last of theirs; NULL: they have their own bound
     struct arena defaults_arena; // of `defaults`; both set once
     struct engine_defaults defaults;
+    struct mutex watch_lock; // unranked: nothing is taken inside
+    int watch_fd; // inotify
+    struct loop_source *watch_source; // the watcher's
+    struct watch *watches GUARDED_BY(watch_lock);
     struct mutex settings_lock; // unranked: nothing is taken inside
     struct arena settings_arena GUARDED_BY(settings_lock);
     struct engine_settings settings GUARDED_BY(settings_lock);
@@ -243,6 +247,23 @@ int exec_run(struct container *container, const char *exec_id, int client_fd, co
 void exec_forget(struct container *container, const char *id, int64_t *exit_code) REQUIRES(container->lock);
 void container_forget_execs(struct container *container) REQUIRES(container->lock);
 void container_settle(struct container *container); // fills in what the create body leaves open
+
+// ---- followers (watch.c) --------------------------------------------------------------------------------------------
+
+struct watch {
+    struct watch *next;
+    struct engine *engine;
+    int wd;
+    int event_fd; // readable when something in the folder was written, made or moved there
+};
+int watches_start(struct engine *engine, struct err *err); // needs the loop, before it turns
+int watch_new(struct engine *engine, const char *folder, struct watch **out, struct err *err); // any thread
+void watch_free(struct watch *watch); // NULL is fine
+#define _cleanup_watch_ _cleanup_(watch_free_cleanup)
+static inline void watch_free_cleanup(struct watch **watch)
+{
+    watch_free(*watch);
+}
 
 // ---- what the operator says (defaults.c) ----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/inotify.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 #include "engine_private.h"
@@ -218,20 +218,18 @@ static int read_on(struct log_reader *reader, const char *path)
 static int follow(struct log_reader *reader, struct container *container, const char *path, const struct cancel *cancel,
                   struct err *err)
 {
-    _cleanup_close_ int notify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    _cleanup_watch_ struct watch *watch = NULL;
     _cleanup_free_ char *folder = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
     struct engine_waiter *waiter = NULL;
     int result = 0;
-    if (notify < 0 || inotify_add_watch(notify, folder, IN_MODIFY | IN_MOVED_TO | IN_CREATE) < 0)
-        return err_errno(err, errno, "watch %s", folder);
-    if (waiter_new(container, ENGINE_NOT_RUNNING, &waiter, err) < 0)
+    if (watch_new(container->engine, folder, &watch, err) < 0 || waiter_new(container, ENGINE_NOT_RUNNING, &waiter, err) < 0)
         return -1;
     for (;;) {
-        struct pollfd fds[] = { { notify, POLLIN, 0 },
+        struct pollfd fds[] = { { watch->event_fd, POLLIN, 0 },
                                 { waiter->event_fd, POLLIN, 0 },
                                 { cancel ? cancel->fd : -1, POLLRDHUP, 0 },
                                 { cancel ? cancel->event_fd : -1, POLLIN, 0 } };
-        char ignored[4096];
+        eventfd_t ignored;
         int timeout_ms = -1;
         if (reader->wanted->until_ns)
             timeout_ms = (int)MAX_OF(INT64_C(0), MIN_OF((reader->wanted->until_ns - clock_wall_ns()) / NS_PER_MS, INT64_C(3600000)));
@@ -244,8 +242,8 @@ static int follow(struct log_reader *reader, struct container *container, const 
             result = err_set(err, ERR_CANCELLED, "the client left");
             break;
         }
-        if (fds[0].revents && read(notify, ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
-            break;
+        if (fds[0].revents)
+            eventfd_read(watch->event_fd, &ignored);
         if (fds[1].revents) {
             read_on(reader, path);
             break;

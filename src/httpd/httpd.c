@@ -82,6 +82,20 @@ static enum MHD_Result on_head(struct httpd_request *request)
     return MHD_NO;
 }
 
+// Nobody reads any more. Most clients look at the answer when they have sent all; one that never ends is sent away.
+static enum MHD_Result on_dropped(struct httpd_request *request, size_t size)
+{
+    request->dropped += size;
+    if (request->dropped <= HTTPD_DROPPED_MAX)
+        return MHD_YES;
+    body_finish(request);
+    if (request->answer == ANSWER_STREAM)
+        httpd_stream_end(request);
+    if (request->answer == ANSWER_REPLY)
+        answer_raw(request);
+    return MHD_NO;
+}
+
 static enum MHD_Result on_piece(struct httpd_request *request, const char *data, size_t size)
 {
     struct err err = { 0 };
@@ -96,7 +110,7 @@ static enum MHD_Result on_piece(struct httpd_request *request, const char *data,
     if (!request->handler_runs && request->answer == ANSWER_NONE && body_start_handler(request, &err) < 0)
         answer_error(request, 500, err.message);
     body_feed(request, data, size);
-    return MHD_YES;
+    return request->body_write_fd < 0 ? on_dropped(request, size) : MHD_YES;
 }
 
 static void run_handler(struct httpd_request *request)

@@ -18,6 +18,7 @@
 #define HTTPD_IDLE_S 300u // a client that sends half a head, or nothing between two requests
 #define HTTPD_FIRST_BYTES_NS (10 * NS_PER_S)
 #define HTTPD_STOP_NS (5 * NS_PER_S)
+#define HTTPD_DROPPED_MAX ((size_t)256 << 20) // of a streamed body, behind its answer
 #ifdef __SANITIZE_ADDRESS__
 #define HTTPD_STACK_SIZE (1u << 20)
 #else
@@ -84,6 +85,7 @@ struct httpd_request {
     int body_read_fd, body_write_fd; // STREAM: the pipe
     pthread_t handler;
     bool handler_runs;
+    size_t dropped; // bytes of the body that came when its handler was done
 
     enum answer answer;
     struct kvs answer_headers;

@@ -218,6 +218,18 @@ static int setup_signals(void)
     return fd;
 }
 
+// Out of the file alone: asking every source of names would load them all, for a group that is made here or nowhere.
+static struct group *local_group(const char *name)
+{
+    FILE *file = fopen("/etc/group", "re");
+    struct group *entry = NULL;
+    while (file && (entry = fgetgrent(file)) && !str_eq(entry->gr_name, name))
+        ;
+    if (file)
+        fclose(file);
+    return entry;
+}
+
 static int listen_on_path(const char *path, const char *group, struct err *err)
 {
     const char *name = strrchr(path, '/') + 1;
@@ -228,7 +240,7 @@ static int listen_on_path(const char *path, const char *group, struct err *err)
     _cleanup_close_ int sock = folder < 0 ? -1 : fd_unix_listen_at(folder, name, err);
     if (sock < 0)
         return -1;
-    struct group *entry = getgrnam(group ? group : DEFAULT_GROUP);
+    struct group *entry = group ? getgrnam(group) : local_group(DEFAULT_GROUP);
     if (group && !entry)
         return err_set(err, ERR_NOT_FOUND, "--group %s: no such group", group);
     if (entry && (fchownat(folder, name, 0, entry->gr_gid, 0) < 0 || fchmodat(folder, name, 0660, 0) < 0))

@@ -85,7 +85,7 @@ def test_tail_since_and_until_over_files(docker, name):
 def test_follow_over_rotations(docker, name):
     with docker.popen('run', '--rm', '--name', name, '--log-opt', 'max-size=3k', '--log-opt', 'max-file=9', 'bb', 'sh', '-c',
                       'sleep 1; for i in $(seq 400); do echo $i; [ $((i % 20)) != 0 ] || sleep 0.05; done; sleep 1') as client:
-        wait_until(lambda: docker('logs', name).code == 0, 10)
+        wait_until(lambda: docker('inspect', '-f', '{{.State.Running}}', name).out == 'true\n', 10)
         assert docker.ok('logs', '-f', name).split() == [str(i) for i in range(1, 401)]
         client.communicate()
 

@@ -35,7 +35,9 @@ static inline void bench_open(struct bench *bench)
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
     workers_init(engine);
+    mutex_init(&engine->watch_lock, 0);
     assert_int_equal(loop_new(&engine->loop, &bench->err), 0);
+    assert_int_equal(watches_start(engine, &bench->err), 0);
 }
 
 static inline void bench_close(struct bench *bench)
@@ -45,6 +47,8 @@ static inline void bench_close(struct bench *bench)
         container_delist(engine->containers);
     workers_drop(engine);
     loop_free(engine->loop);
+    fd_close(engine->watch_fd);
+    mutex_done(&engine->watch_lock);
     events_done(engine);
     arena_done(&bench->arena);
     fd_close(engine->containers_fd);
