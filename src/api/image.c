@@ -1,6 +1,7 @@
 // Images: list, inspect, history, import, load, save, tag, remove.
 #include "api_private.h"
 
+#define FILTER_GONE_SINCE 25
 #define COUNTED_SINCE 51 // before it a list says -1 for an image's containers
 
 // ---- list -----------------------------------------------------------------------------------------------------------
@@ -26,6 +27,20 @@ static int image_boundary(struct call *call, const struct filters *filters, cons
     return 0;
 }
 
+// Before 1.25 one name stood beside the filters.
+static void add_old_filter(const struct call *call, struct filters *filters)
+{
+    const char *name = httpd_query(call->request, "filter");
+    if (call->version >= FILTER_GONE_SINCE || str_empty(name) || filters_get(filters, "reference"))
+        return;
+    struct filter *items = arena_alloc(call->arena, (filters->len + 1) * sizeof(*items));
+    for (size_t i = 0; i < filters->len; i++)
+        items[i] = filters->items[i];
+    items[filters->len].key = (char *)"reference";
+    strv_push_arena(&items[filters->len].values, call->arena, name);
+    *filters = (struct filters){ items, filters->len + 1 };
+}
+
 static int read_image_query(struct call *call, struct image_query *out, struct err *err)
 {
     struct filters *filters = &out->filters;
@@ -36,6 +51,7 @@ static int read_image_query(struct call *call, struct image_query *out, struct e
         image_boundary(call, filters, "since", &out->since_ns, err) < 0 ||
         filters_flag(filters, "dangling", &out->dangling, err) < 0)
         return -1;
+    add_old_filter(call, filters);
     const struct strv *until = filters_get(filters, "until");
     if (until && until_parse(until->items[0], &until_ns, err) < 0)
         return -1;

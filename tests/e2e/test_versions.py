@@ -105,6 +105,16 @@ def test_rows_of_images(api, docker, name):
         docker.ok('rmi', untagged)
 
 
+def test_a_name_beside_the_filters_before_1_25(api, docker):
+    docker.ok('tag', 'bb', 'other:1')
+    try:
+        for minor, shown in ((24, [['other:1']]), (25, None)):
+            tags = [row['RepoTags'] for row in api.get(f'/v1.{minor}/images/json?filter=other').json if 'other:1' in row['RepoTags']]
+            assert tags == shown if shown else len(tags[0]) > 1
+    finally:
+        docker.ok('rmi', 'other:1')
+
+
 def test_auto_remove_is_the_clients_before_1_25(api, docker, name):
     api.post(f'/v1.24/containers/create?name={name}', {'Image': 'bb', 'Cmd': ['true'], 'HostConfig': {'AutoRemove': True}})
     docker.ok('start', name)
