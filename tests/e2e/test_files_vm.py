@@ -78,3 +78,15 @@ def test_a_client_that_leaves_a_booted_machine(docker, api, name):
     assert client.recv(100).startswith(b'HTTP/1.1 200')
     client.close()
     docker.ok('rm', '-f', name)
+
+
+def test_a_daemon_that_dies_meanwhile(docker, api, engine, name):
+    """The next one takes the machine away that was booted for a copy."""
+    engine.restarted = True
+    docker.ok('create', '--name', name, '--network', 'none', 'bb', 'echo', 'runs')
+    client = api.raw(f'GET /containers/{name}/archive?path=/bin HTTP/1.1\r\nHost: x\r\n\r\n'.encode(), seconds=60)
+    assert client.recv(100).startswith(b'HTTP/1.1 200')
+    engine.kill9()
+    engine.start()
+    engines.wait_until(lambda: not any(thing.startswith('process') for thing in engine.footprint_of_containers()), 10, 'the machine is gone')
+    assert docker.inspect(name)['State']['Status'] == 'created' and docker.ok('start', '-a', name) == 'runs'
