@@ -105,6 +105,7 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->data_root = mem_strdup(options->data_root);
     engine->exec_root = mem_strdup(options->exec_root);
     engine->program_dir = mem_strdup(options->program_dir);
+    engine->image_program = mem_printf("%s/berth-image", options->program_dir);
     engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = -1;
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
     engine->watch_fd = -1;
@@ -199,6 +200,7 @@ void engine_close(struct engine *engine)
     free(engine->data_root);
     free(engine->exec_root);
     free(engine->program_dir);
+    free(engine->image_program);
     arena_done(&engine->defaults_arena);
     settings_done(engine);
     free(engine->registry_certs);

@@ -190,6 +190,7 @@ struct engine {
     struct subscriber *subscribers GUARDED_BY(bus_lock);
 
     char *registry_certs; // NULL: the usual place
+    char *image_program; // berth-image
     char *inflate_ratio; // the workers' option, the last of theirs; NULL: they have their own bound
     struct arena defaults_arena; // of `defaults`; both set once
     struct engine_defaults defaults;

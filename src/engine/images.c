@@ -1,59 +1,12 @@
 // Images as verbs: the worker reads the foreign bytes, the daemon takes over what it staged in one transaction.
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
-
 #include "worker.h"
-
-#define REPORT_LINE_MAX (8u << 20)
 
 struct image_store *engine_images(struct engine *engine)
 {
     return engine->images;
 }
 
-// ---- the worker -----------------------------------------------------------------------------------------------------
-
-void worker_done(struct worker *worker)
-{
-    process_done(&worker->process);
-    fd_close(worker->report_fd);
-    fd_close(worker->words_fd);
-    if (worker->staging)
-        image_staging_remove(worker->engine->images, worker->staging);
-    free(worker->staging);
-}
-
-// Registries may be behind a proxy, which the daemon was told of as everybody is.
-static void worker_environment(struct strv *out)
-{
-    static const char *const passed[] = { "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy" };
-    strv_add(out, "LC_ALL=C.UTF-8");
-    for (size_t i = 0; i < ARRAY_LEN(passed); i++)
-        if (getenv(passed[i]))
-            strv_addf(out, "%s=%s", passed[i], getenv(passed[i]));
-}
-
-static int spawn_worker(struct worker *worker, char *const argv[], int input_fd, struct err *err)
-{
-    int pipe_fds[2];
-    _cleanup_close_ int staging = image_staging_new(worker->engine->images, &worker->staging, err);
-    if (staging < 0 || fd_pipe(pipe_fds, err) < 0)
-        return -1;
-    _cleanup_close_ int write_end = pipe_fds[1];
-    worker->report_fd = pipe_fds[0];
-    const struct process_io io = { input_fd, write_end, STDERR_FILENO, &staging, 1 };
-    _cleanup_strv_ struct strv environment = { 0 };
-    worker_environment(&environment);
-    _cleanup_free_ char *path = mem_printf("%s/berth-image", worker->engine->program_dir);
-    return process_spawn(path, -1, argv, environment.items, &io, &worker->process, err);
-}
-
-void worker_tell(const struct worker *worker, json_t *object)
-{
-    worker->progress(worker->context, object);
-    json_decref(object);
-}
+// ---- what is told of them -------------------------------------------------------------------------------------------
 
 static int tell_imported(struct worker *worker, const struct image_staged *staged, const char *id, struct arena *arena,
                          struct err *err)
@@ -62,9 +15,9 @@ static int tell_imported(struct worker *worker, const struct image_staged *stage
     for (size_t i = 0; i < staged->references.len; i++) {
         if (image_ref_parse(staged->references.items[i], true, arena, &ref, err) < 0)
             return -1;
-        event_image(worker->engine, id, "tag", ref.familiar);
+        event_image(worker->owner, id, "tag", ref.familiar);
     }
-    event_image(worker->engine, id, "import", id);
+    event_image(worker->owner, id, "import", id);
     worker_tell(worker, json_pack("{s:s}", "status", id));
     return 0;
 }
@@ -73,7 +26,7 @@ static int tell_loaded(struct worker *worker, const struct image_staged *staged,
                        struct err *err)
 {
     struct image_ref ref;
-    event_image(worker->engine, id, "load", id);
+    event_image(worker->owner, id, "load", id);
     for (size_t i = 0; i < staged->references.len; i++) {
         if (image_ref_parse(staged->references.items[i], true, arena, &ref, err) < 0)
             return -1;
@@ -81,68 +34,6 @@ static int tell_loaded(struct worker *worker, const struct image_staged *staged,
     }
     if (staged->references.len == 0)
         worker_tell(worker, json_pack("{s:o}", "stream", json_sprintf("Loaded image ID: %s\n", id)));
-    return 0;
-}
-
-static int take_image(struct worker *worker, json_t *form, struct err *err)
-{
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct image_staged staged;
-    char *id;
-    if (json_decode(&image_staged_table, form, &staged, &arena, NULL, err) < 0 || (worker->ready && worker->ready(worker, &staged, err) < 0) ||
-        image_commit_staged(worker->engine->images, worker->staging, &staged, &arena, &id, err) < 0)
-        return -1;
-    worker->image_len++;
-    return worker->told(worker, &staged, id, &arena, err);
-}
-
-static int handle_line(struct worker *worker, const char *line, size_t size, struct err *err)
-{
-    _cleanup_json_ json_t *object = NULL;
-    json_t *part;
-    if (json_parse(line, size, &object, err) < 0)
-        return err_wrap(err, "the image worker's report");
-    if ((part = json_object_get(object, "error")))
-        return err_set(err, err_class_parse(json_get_text(part, "class", "internal")), "%s",
-                       json_get_text(part, "message", "the image worker failed"));
-    if ((part = json_object_get(object, "image")))
-        return take_image(worker, part, err);
-    return worker->line ? worker->line(worker, object, err) : 0;
-}
-
-static int read_report(struct worker *worker, const struct cancel *cancel, struct err *err)
-{
-    _cleanup_buf_ struct buf pending = BUF_INIT(REPORT_LINE_MAX);
-    for (;;) {
-        if (cancel_wait(cancel, worker->report_fd, -1, err) < 0)
-            return -1;
-        char *room = buf_reserve(&pending, 65536);
-        if (!room)
-            return err_set(err, ERR_INTERNAL, "the image worker's report has a line above %u bytes", REPORT_LINE_MAX);
-        ssize_t n = read(worker->report_fd, room, 65536);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? err_errno(err, errno, "read the image worker's report") : 0;
-        buf_commit(&pending, (size_t)n);
-        char *newline;
-        while ((newline = memchr(pending.data, '\n', pending.size))) {
-            size_t size = (size_t)(newline - pending.data);
-            if (handle_line(worker, pending.data, size, err) < 0)
-                return -1;
-            buf_consume(&pending, size + 1);
-        }
-    }
-}
-
-int worker_run(struct worker *worker, char *const argv[], int input_fd, const struct cancel *cancel, struct err *err)
-{
-    int status;
-    if (spawn_worker(worker, argv, input_fd, err) < 0 || (worker->started && worker->started(worker, err) < 0) || read_report(worker, cancel, err) < 0 ||
-        process_wait(&worker->process, &status, err) < 0)
-        return -1;
-    if (process_exit_code(status) != 0)
-        return err_set(err, ERR_INTERNAL, "the image worker ended with exit code %d", process_exit_code(status));
     return 0;
 }
 
@@ -193,6 +84,26 @@ int engine_import(struct engine *engine, int input_fd, const char *reference, co
         strv_push_arena(&argv, &arena, changes->items[i]);
     }
     return worker_run(&worker, argv.items, input_fd, cancel, err);
+}
+
+static void tell_saved(struct engine *engine, const struct strv *names)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    for (size_t i = 0; i < names->len; i++)
+        if (image_get(engine->images, names->items[i], &arena, &image, NULL) == 0)
+            event_image(engine, image.id, "save", image.id);
+}
+
+int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
+                struct err *err)
+{
+    int result = worker_save(engine->images, engine->image_program, names, sink, context, cancel, err);
+    if (result == 0)
+        tell_saved(engine, names);
+    else if (err->class == ERR_INTERNAL)
+        log_warn("%s", err->message); // the client may only see that the end is missing
+    return result;
 }
 
 static bool image_in_use(void *context, const char *image_id, char by[13], bool *running)

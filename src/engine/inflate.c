@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "layer/layer.h"
+#include "worker/worker.h"
 
 // By tee(2): the bytes stay in the pipe.
 static int peek(int input_fd, char start[LAYER_MAGIC_SIZE], size_t *size, struct err *err)
@@ -21,7 +22,7 @@ static int peek(int input_fd, char start[LAYER_MAGIC_SIZE], size_t *size, struct
 
 static int spawn(struct inflate *inflate, int input_fd, struct err *err)
 {
-    char *const argv[] = { (char *)"berth-image", (char *)"inflate", NULL };
+    char *const argv[] = { (char *)"berth-image", (char *)WORKER_MODE, (char *)"inflate", NULL };
     char *const envp[] = { (char *)"LC_ALL=C.UTF-8", NULL };
     int ends[2];
     _cleanup_close_ int staging = image_staging_new(inflate->engine->images, &inflate->staging, err);
@@ -30,8 +31,7 @@ static int spawn(struct inflate *inflate, int input_fd, struct err *err)
     inflate->fd = ends[0];
     _cleanup_close_ int write_end = ends[1];
     const struct process_io io = { input_fd, write_end, STDERR_FILENO, &staging, 1 };
-    _cleanup_free_ char *path = mem_printf("%s/berth-image", inflate->engine->program_dir);
-    return process_spawn(path, -1, argv, envp, &io, &inflate->process, err);
+    return process_spawn(inflate->engine->image_program, -1, argv, envp, &io, &inflate->process, err);
 }
 
 int inflate_start(struct inflate *inflate, int input_fd, const struct cancel *cancel, struct err *err)

@@ -70,40 +70,11 @@ static int say(void *context, json_t *object)
 
 // ---- what the worker says -------------------------------------------------------------------------------------------
 
-static int answer_diff_ids(struct worker *worker, json_t *diff_ids, struct err *err)
-{
-    _cleanup_json_ json_t *answer = json_pack("{s:[]}", "have");
-    size_t i;
-    json_t *diff_id;
-    json_array_foreach(diff_ids, i, diff_id) {
-        int64_t size = -1;
-        const char *text = json_string_value(diff_id);
-        if (text && oci_digest_valid(text) && image_layer_size(worker->engine->images, text, &size, err) < 0)
-            return -1;
-        worker->known_len += size >= 0;
-        json_array_append_new(json_object_get(answer, "have"), json_integer(size));
-    }
-    _cleanup_free_ char *text = json_text(answer), *line = mem_printf("%s\n", text);
-    return fd_write_full(worker->words_fd, line, strlen(line), err);
-}
-
-json_t *worker_progress(const json_t *part)
-{
-    const char *status = json_get_text(part, "status", "");
-    int64_t current = json_get_int(part, "current", 0), total = json_get_int(part, "total", 0);
-    json_t *line = json_pack("{s:s, s:s}", "status", status, "id", json_get_text(part, "id", ""));
-    if (total > 0)
-        json_object_set_new(line, "progressDetail", json_pack("{s:I, s:I}", "current", (json_int_t)current, "total", (json_int_t)total));
-    else if (!str_starts(status, "Pulling from "))
-        json_object_set_new(line, "progressDetail", json_object());
-    return line;
-}
-
 static int pass_on(struct worker *worker, json_t *object, struct err *err)
 {
     json_t *part = json_object_get(object, "progress");
     if (json_object_get(object, "diff_ids"))
-        return answer_diff_ids(worker, json_object_get(object, "diff_ids"), err);
+        return worker_answer_layers(worker, json_object_get(object, "diff_ids"), err);
     if (part)
         worker_tell(worker, worker_progress(part));
     return 0;
@@ -117,7 +88,7 @@ static int tell_pulled(struct worker *worker, const struct image_staged *staged,
         image_ref_parse(staged->references.items[staged->references.len - 1], true, arena, &digest, err) < 0)
         return -1;
     worker_tell(worker, json_pack("{s:o}", "status", json_sprintf("Digest: %s", digest.digest ? digest.digest : "")));
-    event_reference(worker->engine, id, "pull", ref.familiar);
+    event_reference(worker->owner, id, "pull", ref.familiar);
     return 0;
 }
 
@@ -163,7 +134,12 @@ static int run(struct pull *pull, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     bool again = false;
+    const struct cancel cancel = { .fd = -1, .event_fd = pull->stop_fd };
     const char *before = image_behind(pull->engine, pull->reference, &arena);
+    // berth-image by hand may be fetching the same.
+    _cleanup_close_ int turn = image_pull_turn(pull->engine->images, pull->reference, &cancel, err);
+    if (turn < 0)
+        return -1;
     int result = run_once(pull, &again, err);
     // A layer that was there when the worker asked can go with another image before the commit.
     if (result < 0 && again && layer_went(err))
@@ -214,21 +190,15 @@ char *worker_words(struct engine *engine, const struct engine_login *login)
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct engine_settings settings;
     settings_get(engine, &arena, &settings);
-    _cleanup_json_ json_t *object = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:[], s:[], s:I, s:I, s:I}", "username", login->username, "password",
-                                              login->password, "identity_token", login->identity_token, "registry_token",
-                                              login->registry_token, "certs_dir", engine->registry_certs, "insecure", "mirrors", "downloads", (json_int_t)settings.downloads, "uploads",
-                                              (json_int_t)settings.uploads, "attempts", (json_int_t)settings.attempts);
-    for (size_t i = 0; i < settings.insecure_registries.len; i++)
-        json_array_append_new(json_object_get(object, "insecure"), json_string(settings.insecure_registries.items[i]));
-    for (size_t i = 0; i < settings.registry_mirrors.len; i++)
-        json_array_append_new(json_object_get(object, "mirrors"), json_string(settings.registry_mirrors.items[i]));
-    _cleanup_free_ char *text = json_text(object);
-    return mem_printf("%s\n", text);
+    const struct worker_remote remote = { login->username, login->password, login->identity_token, login->registry_token,
+                                          engine->registry_certs, &settings.insecure_registries, &settings.registry_mirrors,
+                                          settings.downloads, settings.uploads, settings.attempts };
+    return worker_remote_words(&remote);
 }
 
 int worker_write_words(const struct worker *worker, const struct engine_login *login, struct err *err)
 {
-    char *words = worker_words(worker->engine, login);
+    char *words = worker_words(worker->owner, login);
     int result = check_words(words, err);
     if (result == 0)
         result = fd_write_full(worker->words_fd, words, strlen(words), err);

@@ -332,11 +332,11 @@ int image_commit_staged(struct image_store *images, const char *staging, const s
     if (open_staging(&commit, staging, err) < 0 || read_config(&commit, err) < 0 || check_references(&commit, err) < 0 ||
         check_manifest(&commit, err) < 0 || check_layers(&commit, err) < 0 || check_history(&commit, err) < 0 || prepare_layers(&commit, err) < 0)
         return -1;
-    mutex_lock(&images->lock);
+    image_lock(images);
     int result = take_over(&commit, err);
     if (result < 0)
         undo_files(&commit);
-    mutex_unlock(&images->lock);
+    image_unlock(images);
     if (result == 0)
         *id = arena_strdup(arena, staged->config_digest);
     return result;

@@ -47,13 +47,14 @@ static int write_probe(const struct image_store *images, const char *name, struc
 // Asked of the data root itself: what the kernel mounts depends on the file system below.
 static int probe(struct image_store *images, struct err *err)
 {
-    char random[17];
-    random_hex(random, 16);
-    _cleanup_free_ char *name = mem_printf("probe-%s", random);
+    _cleanup_free_ char *name = NULL;
+    _cleanup_close_ int staging = image_staging_new(images, &name, err);
+    if (staging < 0)
+        return -1;
     _cleanup_free_ char *path = mem_printf("%s/staging/%s/" LAYER_IMAGE_NAME, images->root_path, name);
     int mount = write_probe(images, name, err) < 0 ? -1 : erofs_mount(path, &images->erofs_way, err);
     fd_close(mount);
-    file_remove_tree(images->staging_fd, name, NULL);
+    image_staging_remove(images, name);
     return mount < 0 ? -1 : 0;
 }
 

@@ -70,17 +70,24 @@ static int write_image(const struct image_store *images, const char *folder, int
     return layer_erofs_from_folder(source, fd, &options, &size, err);
 }
 
+static int open_held(struct image_store *images, const char *name, struct err *err)
+{
+    image_lock(images);
+    _cleanup_close_ int fd = openat(images->staging_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int held = fd < 0 ? err_errno(err, errno, "%s", name) : image_hold(fd, err);
+    image_unlock(images);
+    return held < 0 ? -1 : take_fd(&fd);
+}
+
 // In the staging folder, which a start empties, and synced before it gets its name: a crash, also of the power, leaves no half
 // image among the layers.
-static int make(const struct image_store *images, const char *folder, const char *name, struct err *err)
+static int make(struct image_store *images, const char *folder, const char *name, struct err *err)
 {
     char random[17];
     random_hex(random, 16);
     _cleanup_free_ char *made = mem_printf("erofs-%s", random);
-    _cleanup_close_ int fd = openat(images->staging_fd, made, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(err, errno, "%s", made);
-    int done = write_image(images, folder, fd, err);
+    _cleanup_close_ int fd = open_held(images, made, err);
+    int done = fd < 0 ? -1 : write_image(images, folder, fd, err);
     if (done == 0 && (fsync(fd) < 0 || renameat(images->staging_fd, made, images->layers_fd, name) < 0))
         done = err_errno(err, errno, "%s", name);
     if (done < 0)

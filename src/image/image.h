@@ -10,11 +10,14 @@
 //     <root>/layers/<chain hex>.erofs  beside an unpacked layer: the same as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
 //
+// Several processes may have one data root open, one of them with a state folder (the daemon, which sees to that).
+//
 // Thread-safe: records live in the store; files are made complete before a record names them, and removed after. A layer
 // whose diff another chain has already shares that one's folder. No function may be called inside a store transaction.
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
 
+#include "base/cancel.h"
 #include "kernel/mount.h"
 #include "spec/spec.h"
 #include "store/store.h"
@@ -23,7 +26,8 @@ struct image_store;
 
 struct image_store_config {
     int root_fd; // the data root
-    int state_fd; // the state folder, where layers are mounted below layers/
+    int state_fd; // the state folder, where layers are mounted below layers/; -1: a visitor, beside a daemon or without one. It sweeps
+                  // nothing, and mounts layers where nobody else sees them
     const char *driver; // of new layers: "erofs", "overlay" or Docker's "overlay2"; NULL: erofs where the kernel mounts it
 };
 // The descriptors are only needed during the call; `store` is borrowed for the image store's life. Sweeps staging, layers, mounts
@@ -31,6 +35,9 @@ struct image_store_config {
 // reason when it can't do the one that was asked for.
 int image_store_open(struct store *store, const struct image_store_config *config, struct image_store **out, struct err *err);
 void image_store_close(struct image_store *images);
+// Removes what no record names and nobody works on: layers, blobs, staging folders of the dead; forgets images whose files are not whole.
+// What the daemon does when it starts.
+int image_store_collect(struct image_store *images, struct err *err);
 
 // ---- references -----------------------------------------------------------------------------------------------------
 
@@ -127,6 +134,10 @@ void image_staging_remove(struct image_store *images, const char *name);
 // layers than there are, a reference is none, or a layer is neither staged nor known.
 int image_commit_staged(struct image_store *images, const char *staging, const struct image_staged *staged,
                         struct arena *arena, char **id, struct err *err);
+
+// One at a time, of all processes that have this root open, pulls what `key` says: the others wait, and find its layers. A descriptor that
+// is closed when the pull is over. cancelled: as `cancel` says.
+int image_pull_turn(struct image_store *images, const char *key, const struct cancel *cancel, struct err *err);
 
 // ---- for pushing ----------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
-// What the files of this room share. Writers (commit, tag, remove, collect) hold `lock` from their first query to their
-// last rename, so between them the records and the folders do not move; readers only take the store's own lock.
+// What the files of this room share. Writers (commit, tag, remove, collect) hold image_lock() from their first query to their
+// last rename, so between them the records and the folders do not move; readers only take the store's own lock. Other processes may have
+// the same data root open: what one thread does under a lock here, no other process does meanwhile.
 #ifndef IMAGE_IMAGE_PRIVATE_H
 #define IMAGE_IMAGE_PRIVATE_H
 
@@ -10,16 +11,25 @@
 
 #define CONFIG_SIZE_MAX (8u << 20) // bytes of an image's configuration
 
+// Between threads, and by a file of the data root between processes.
+struct image_lock {
+    struct mutex mutex;
+    int fd;
+};
+
 struct image_store {
     struct store *store; // borrowed
     char *root_path;
     int layers_fd, blobs_fd, staging_fd;
     const struct image_driver *driver; // of new layers
-    int mounts_fd; // <state>/layers
+    int mounts_fd; // <state>/layers; of a visitor the daemon's, or -1
+    bool visitor; // mounts nothing where others see it
     char *mounts_path;
     enum erofs_way erofs_way; // EROFS_ANY: this kernel mounts none
-    struct mutex mount_lock; // unranked, innermost: a layer is mounted, or moved away and unmounted, with it
-    struct mutex lock; // unranked: taken before every engine lock that image_in_use_fn takes
+    struct image_lock mount_lock; // unranked, innermost: a layer is mounted, or moved away and unmounted, with it
+    struct image_lock lock; // unranked: taken before every engine lock that image_in_use_fn takes
+    struct mutex holds_lock; // unranked, innermost
+    struct staging_hold *holds GUARDED_BY(holds_lock); // staging folders that are ours
     struct mutex erofs_lock; // unranked: nothing is taken or waited for inside it but `erofs_made`
     struct cond erofs_made;
     struct erofs_making *making GUARDED_BY(erofs_lock); // layers whose EROFS image is being made, by whom
@@ -27,6 +37,18 @@ struct image_store {
 
 extern const char *const image_migrations[];
 extern const size_t image_migration_len;
+
+// ---- lock.c ---------------------------------------------------------------------------------------------------------
+
+int image_locks_open(struct image_store *images, int root_fd, struct err *err);
+void image_locks_close(struct image_store *images);
+void image_lock(struct image_store *images) ACQUIRES(&images->lock.mutex);
+void image_unlock(struct image_store *images) RELEASES(&images->lock.mutex);
+void image_mounts_lock(struct image_store *images) ACQUIRES(&images->mount_lock.mutex);
+void image_mounts_unlock(struct image_store *images) RELEASES(&images->mount_lock.mutex);
+// Says that an entry of the staging folder is in use, as long as `fd` (readable) is open in this process: no sweep removes it.
+int image_hold(int fd, struct err *err);
+bool image_is_held(const struct image_store *images, const char *name); // by whomever
 
 // ---- digest.c -------------------------------------------------------------------------------------------------------
 

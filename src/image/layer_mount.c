@@ -29,11 +29,17 @@ static bool is_mounted(int fd)
            fstatfs(fd, &system) == 0 && (unsigned long)system.f_type == EROFS_SUPER_MAGIC_V1;
 }
 
-static int attach(struct image_store *images, const char *folder, struct err *err)
+// Seen by nobody, gone with its descriptor.
+static int mount_detached(struct image_store *images, const char *folder, struct err *err)
 {
     _cleanup_free_ char *path = mem_printf("%s/layers/%s/" LAYER_IMAGE_NAME, images->root_path, folder);
     enum erofs_way way = images->erofs_way;
-    _cleanup_close_ int mount = erofs_mount(path, &way, err);
+    return erofs_mount(path, &way, err);
+}
+
+static int attach(struct image_store *images, const char *folder, struct err *err)
+{
+    _cleanup_close_ int mount = mount_detached(images, folder, err);
     if (mount < 0)
         return -1;
     if (mkdirat(images->mounts_fd, folder, 0700) < 0 && errno != EEXIST)
@@ -44,7 +50,9 @@ static int attach(struct image_store *images, const char *folder, struct err *er
 
 int image_mount_layer(struct image_store *images, const char *folder, struct err *err)
 {
-    mutex_lock(&images->mount_lock);
+    if (images->visitor)
+        return mount_detached(images, folder, err);
+    image_mounts_lock(images);
     int fd = open_point(images, folder);
     if (fd < 0 || !is_mounted(fd)) {
         fd_close(fd);
@@ -54,13 +62,15 @@ int image_mount_layer(struct image_store *images, const char *folder, struct err
             err_set(err, ERR_INTERNAL, "mount: it is not where it was put");
         }
     }
-    mutex_unlock(&images->mount_lock);
+    image_mounts_unlock(images);
     return fd;
 }
 
 // Detached: who stacks it, or has a file of it open, goes on.
 void image_unmount_layer(struct image_store *images, const char *folder)
 {
+    if (images->mounts_fd < 0)
+        return;
     _cleanup_free_ char *path = mem_printf("%s/%s", images->mounts_path, folder);
     while (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
         ;
@@ -70,7 +80,7 @@ void image_unmount_layer(struct image_store *images, const char *folder)
 void image_sweep_mounts(struct image_store *images, const struct strv *keep)
 {
     _cleanup_strv_ struct strv names = { 0 };
-    if (file_list_names(images->mounts_fd, ".", &names, NULL) < 0)
+    if (images->mounts_fd < 0 || file_list_names(images->mounts_fd, ".", &names, NULL) < 0)
         return; // what can't be seen now is there at the next start
     for (size_t i = 0; i < names.len; i++)
         if (!strv_has(keep, names.items[i]))
@@ -80,7 +90,7 @@ void image_sweep_mounts(struct image_store *images, const struct strv *keep)
 void image_unmount_all(struct image_store *images)
 {
     const struct strv none = { 0 };
-    mutex_lock(&images->mount_lock);
+    image_mounts_lock(images);
     image_sweep_mounts(images, &none);
-    mutex_unlock(&images->mount_lock);
+    image_mounts_unlock(images);
 }

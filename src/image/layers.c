@@ -118,11 +118,11 @@ int image_trash_layer(struct image_store *images, const char *folder, char **tra
     random_hex(random, 16);
     _cleanup_free_ char *name = mem_printf("trash-%s", random);
     // Nobody mounts it between the two.
-    mutex_lock(&images->mount_lock);
+    image_mounts_lock(images);
     int done = renameat(images->layers_fd, folder, images->staging_fd, name);
     int number = errno;
     image_unmount_layer(images, folder);
-    mutex_unlock(&images->mount_lock);
+    image_mounts_unlock(images);
     if (done < 0)
         return err_errno(err, number, "layer %s", folder);
     image_erofs_remove(images, folder);

@@ -182,11 +182,11 @@ int image_tag(struct image_store *images, const char *name, const char *referenc
     if (str_eq(ref.familiar_name, "sha256"))
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "refusing to create an ambiguous tag using digest algorithm as name");
-    mutex_lock(&images->lock);
+    image_lock(images);
     int result = image_resolve(images, name, &arena, &id, &from, err);
     if (result == 0)
         result = put_tag(images, &ref, id, err);
-    mutex_unlock(&images->lock);
+    image_unlock(images);
     return result;
 }
 
@@ -259,12 +259,12 @@ int image_record_push(struct image_store *images, const struct image_manifest *m
     char *name = arena_printf(&arena, "%s@%s", manifest->repository, manifest->digest), *id;
     if (image_ref_parse(name, false, &arena, &ref, err) < 0)
         return -1;
-    mutex_lock(&images->lock);
+    image_lock(images);
     // It may have gone meanwhile: then there is nothing to record.
     int result = find_one(images, "SELECT id FROM images WHERE id = ?", manifest->image_id, &arena, &id, err);
     if (result == 0 && id)
         result = put_push(images, &ref, manifest, err);
-    mutex_unlock(&images->lock);
+    image_unlock(images);
     return result;
 }
 

@@ -212,9 +212,9 @@ int image_remove(struct image_store *images, const char *name, bool force, image
     _cleanup_leftovers_ struct image_leftovers left = { 0 };
     struct removal removal = { .name = name, .force = force };
     struct image_removed removed = { 0 };
-    mutex_lock(&images->lock);
+    image_lock(images);
     int result = remove_locked(images, &removal, in_use, context, arena, &removed, &left, err);
-    mutex_unlock(&images->lock);
+    image_unlock(images);
     if (result < 0)
         return -1;
     // Large trees take their time: nobody waits for the lock meanwhile.
@@ -253,9 +253,9 @@ int image_collect(struct image_store *images, image_in_use_fn *in_use, void *con
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     _cleanup_leftovers_ struct image_leftovers left = { 0 };
-    mutex_lock(&images->lock);
+    image_lock(images);
     int result = collect_locked(images, in_use, context, &arena, &left, err);
-    mutex_unlock(&images->lock);
+    image_unlock(images);
     if (result == 0)
         image_leftovers_remove(images, &left);
     return result;

@@ -1,4 +1,4 @@
-// At start: what a crash left behind goes. Folders, mounts and blobs that no record names are removed; an image whose files are not
+// At start, and when somebody asks for it: what a crash left behind goes. Folders, mounts and blobs that no record names are removed; an image whose files are not
 // whole is forgotten, because it could neither run nor be told from a good one.
 #include <fcntl.h>
 
@@ -11,6 +11,18 @@ static void keep_images(struct strv *keep, struct arena *arena)
         _cleanup_free_ char *name = image_erofs_name(keep->items[i]);
         strv_push_arena(keep, arena, name);
     }
+}
+
+// Of staging folders those that nobody holds.
+static int remove_abandoned(const struct image_store *images, struct err *err)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    if (file_list_names(images->staging_fd, ".", &names, err) < 0)
+        return -1;
+    for (size_t i = 0; i < names.len; i++)
+        if (!image_is_held(images, names.items[i]))
+            file_remove_tree(images->staging_fd, names.items[i], NULL);
+    return 0;
 }
 
 // Removes every entry that is not in `keep`. One that can't be removed is not worth refusing to start: it is tried again at
@@ -98,7 +110,7 @@ static int sweep_records(struct image_store *images, struct arena *arena, struct
 int image_sweep(struct image_store *images, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct strv folders = { 0 }, blobs = { 0 }, none = { 0 };
+    struct strv folders = { 0 }, blobs = { 0 };
     if (store_begin(images->store, err) < 0)
         return -1;
     if (sweep_records(images, &arena, &folders, &blobs, err) < 0) {
@@ -107,7 +119,7 @@ int image_sweep(struct image_store *images, struct err *err)
     }
     image_sweep_mounts(images, &folders);
     keep_images(&folders, &arena);
-    if (store_commit(images->store, err) < 0 || remove_others(images->staging_fd, &none, err) < 0 ||
+    if (store_commit(images->store, err) < 0 || remove_abandoned(images, err) < 0 ||
         remove_others(images->layers_fd, &folders, err) < 0)
         return -1;
     return remove_others(images->blobs_fd, &blobs, err);

@@ -1,24 +1,20 @@
-// The image worker: the only program that touches bytes from registries and archives. The daemon starts it per
-// transfer:
+// The image worker, the only program that touches bytes from registries and archives; and the same store by hand (imagetool/imagetool.h).
 //
-//     berth-image load [--max-inflate-ratio N]
-//     berth-image import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]...
-//     berth-image commit [--reference R] [--change C]...
-//     berth-image save
-//     berth-image inflate
-//     berth-image fetch [--max-inflate-ratio N] [--platform P] REFERENCE
-//     berth-image login DOMAIN
-//     berth-image lookup REFERENCE
-//     berth-image search DOMAIN QUERY
-//     berth-image send REFERENCE
+// Whoever keeps a store starts a worker per transfer:
+//
+//     berth-image --worker load [--max-inflate-ratio N]
+//     berth-image --worker import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]...
+//     berth-image --worker commit [--reference R] [--change C]...
+//     berth-image --worker save
+//     berth-image --worker inflate
+//     berth-image --worker fetch [--max-inflate-ratio N] [--platform P] REFERENCE
+//     berth-image --worker login DOMAIN
+//     berth-image --worker lookup REFERENCE
+//     berth-image --worker search DOMAIN QUERY
+//     berth-image --worker send REFERENCE
 //
 // Descriptor 3 is an empty staging folder, standard output the report (transfer/transfer.h); standard input is the archive, for
 // save the order, for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
-//
-// By hand:
-//
-//     berth-image pull [options] REFERENCE FOLDER
-//     berth-image push [options] FOLDER REFERENCE
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -27,7 +23,9 @@
 #include <sys/wait.h>
 
 #include "base/num.h"
+#include "imagetool/imagetool.h"
 #include "transfer/transfer.h"
+#include "worker/worker.h"
 
 #define STAGING_FD 3
 
@@ -35,7 +33,11 @@ struct job {
     int (*run)(struct job *job, struct err *err);
     struct transfer_import import;
     struct transfer_remote remote;
-    const char *platform, *reference, *folder;
+    struct imagetool tool;
+    imagetool_verb *tool_verb; // instead of `run`
+    char **words;
+    size_t word_len;
+    const char *platform, *reference;
     uint64_t inflate_ratio;
     bool by_hand; // errors are for people
     struct arena arena;
@@ -145,7 +147,7 @@ static int run_search(struct job *job, struct err *err)
     if (result == 0)
         result = transfer_jail_network(err);
     if (result == 0)
-        result = transfer_search(distribution, job->folder, stdout, err);
+        result = transfer_search(distribution, job->words[1], stdout, err);
     distribution_free(distribution);
     return result;
 }
@@ -191,30 +193,68 @@ static int find_login(struct job *job, struct err *err)
 
 static int run_push(struct job *job, struct err *err)
 {
-    return find_login(job, err) < 0 ? -1 : transfer_push_layout(job->folder, job->reference, &job->remote, stdout, err);
+    job->reference = job->words[1];
+    return find_login(job, err) < 0 ? -1 : transfer_push_layout(job->words[0], job->reference, &job->remote, stdout, err);
+}
+
+static int run_tool(struct job *job, imagetool_verb *verb, struct err *err)
+{
+    job->tool.platform = job->platform;
+    job->tool.message = job->import.message;
+    job->tool.changes = job->import.changes;
+    job->tool.remote = job->remote.options;
+    return verb(&job->tool, job->words, job->word_len, err);
 }
 
 static int run_pull(struct job *job, struct err *err)
 {
+    job->reference = job->words[0];
+    if (job->word_len == 1)
+        return run_tool(job, imagetool_pull, err);
     if (find_login(job, err) < 0)
         return -1;
-    return transfer_pull_layout(job->reference, job->platform, &job->remote, job->folder, stdout, err);
+    return transfer_pull_layout(job->reference, job->platform, &job->remote, job->words[1], stdout, err);
 }
 
 // ---- the command line -----------------------------------------------------------------------------------------------
 
 static const char usage_text[] =
-    "Usage: berth-image pull [OPTIONS] REFERENCE FOLDER    an image into an OCI layout\n"
-    "       berth-image push [OPTIONS] FOLDER REFERENCE    and back\n"
+    "Usage: berth-image [OPTIONS] VERB ...\n"
     "\n"
-    "      --platform OS/ARCH[/VARIANT]  pull: of an image for several (default: this machine's)\n"
+    "Images of a data root, the daemon's (also while it runs) or one of its own:\n"
+    "\n"
+    "  load                       An archive of docker save, podman save, or of an OCI layout, from standard input\n"
+    "  save IMAGE...              As docker save: to standard output\n"
+    "  import FILE|- [REFERENCE]  A plain tar of a root becomes an image\n"
+    "  pull REFERENCE             From its registry\n"
+    "  ls                         What is there\n"
+    "  inspect IMAGE...           What is known of it, as JSON\n"
+    "  rm IMAGE...                Takes the name away; with the last one the image, if no container uses it\n"
+    "  unpack IMAGE FOLDER        Its root as a tree of files, in an empty folder\n"
+    "  mount IMAGE FOLDER         The same read-only, without a copy; umount FOLDER ends it\n"
+    "  gc                         Removes what no image has and nobody works on\n"
+    "\n"
+    "OCI layouts, without a data root, for any user:\n"
+    "\n"
+    "  pull REFERENCE FOLDER      An image into an OCI layout\n"
+    "  push FOLDER REFERENCE      And back\n"
+    "\n"
+    "      --root DIR             The data root (default " IMAGETOOL_ROOT ")\n"
+    "  -s, --storage-driver NAME  load, import, pull: how layers are kept (default: as berthd chooses)\n"
+    "  -f, --file FILE            load, save: instead of the standard streams\n"
+    "      --force                rm: although it has several names\n"
+    "  -q, --quiet                ls: IDs alone; load, import, pull: the ID alone\n"
+    "  -c, --change INSTRUCTION   import: a Dockerfile's; may be repeated\n"
+    "  -m, --message TEXT         import: for the history\n"
+    "      --platform OS/ARCH[/VARIANT]\n"
+    "                             import, pull: which one (default: this machine's)\n"
+    "      --max-inflate-ratio N  load, import, pull: as berthd --help says\n"
     "      --insecure-registry HOST[:PORT]|NETWORK\n"
-    "                                    May be spoken to without a good certificate, or by plain http; may be repeated\n"
-    "      --registry-mirror URL         pull: asked before docker.io; may be repeated\n"
-    "      --registry-certs DIR          Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
+    "                             May be spoken to without a good certificate, or by plain http; may be repeated\n"
+    "      --registry-mirror URL  pull: asked before docker.io; may be repeated\n"
+    "      --registry-certs DIR   Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
     "\n"
-    "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n"
-    "The daemon starts `berth-image load|import|commit|save|inflate|fetch|login|lookup|search|send`.\n";
+    "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n";
 
 static int usage(void)
 {
@@ -222,7 +262,7 @@ static int usage(void)
     return -1;
 }
 
-enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_HELP };
+enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_ROOT, OPT_FORCE, OPT_HELP };
 
 static int set_option(struct job *job, int option, char *value)
 {
@@ -240,6 +280,21 @@ static int set_option(struct job *job, int option, char *value)
     case 'c':
         strv_add(&job->import.changes, value);
         return 0;
+    case 's':
+        job->tool.driver = value;
+        return 0;
+    case 'f':
+        job->tool.file = value;
+        return 0;
+    case 'q':
+        job->tool.quiet = true;
+        return 0;
+    case OPT_ROOT:
+        job->tool.root = value;
+        return 0;
+    case OPT_FORCE:
+        job->tool.force = true;
+        return 0;
     case OPT_INSECURE:
         strv_push_arena(&remote->insecure, &job->arena, value);
         return 0;
@@ -250,6 +305,7 @@ static int set_option(struct job *job, int option, char *value)
         remote->certs_dir = value;
         return 0;
     case OPT_RATIO:
+        job->tool.inflate_ratio = value;
         return num_parse_u64(slice_of(value), UINT32_MAX, &job->inflate_ratio) ? 0 : usage();
     case OPT_HELP:
         fputs(usage_text, stdout);
@@ -259,76 +315,138 @@ static int set_option(struct job *job, int option, char *value)
     }
 }
 
-static int parse_options(int argc, char **argv, const struct option *options, struct job *job)
-{
-    for (int option; (option = getopt_long(argc, argv, "r:m:p:c:", options, NULL)) != -1;)
-        if (set_option(job, option, optarg) < 0)
-            return -1;
-    return 0;
-}
-
-static const struct option import_options[] = {
-    { "reference", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
-    { "platform", required_argument, NULL, 'p' },  { "change", required_argument, NULL, 'c' },
-    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
-    { NULL, 0, NULL, 0 },
-};
-static const struct option load_options[] = { { "max-inflate-ratio", required_argument, NULL, OPT_RATIO }, { NULL, 0, NULL, 0 } };
-static const struct option fetch_options[] = {
+static const struct option options[] = {
+    { "reference", required_argument, NULL, 'r' }, // a worker's
+    { "message", required_argument, NULL, 'm' },
     { "platform", required_argument, NULL, 'p' },
-    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
-    { NULL, 0, NULL, 0 },
-};
-static const struct option pull_options[] = { // push takes all but the first two
-    { "platform", required_argument, NULL, 'p' },
-    { "registry-mirror", required_argument, NULL, OPT_MIRROR },
+    { "change", required_argument, NULL, 'c' },
+    { "storage-driver", required_argument, NULL, 's' },
+    { "file", required_argument, NULL, 'f' },
+    { "quiet", no_argument, NULL, 'q' },
+    { "root", required_argument, NULL, OPT_ROOT },
+    { "force", no_argument, NULL, OPT_FORCE },
     { "insecure-registry", required_argument, NULL, OPT_INSECURE },
+    { "registry-mirror", required_argument, NULL, OPT_MIRROR },
     { "registry-certs", required_argument, NULL, OPT_CERTS },
+    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
     { "help", no_argument, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 },
 };
-static const struct option no_options[] = { { "help", no_argument, NULL, OPT_HELP }, { NULL, 0, NULL, 0 } };
 
-static const struct verb {
+struct verb {
     const char *name;
-    int (*run)(struct job *job, struct err *err);
-    const struct option *options;
-    int arguments;
-    bool by_hand;
-} verbs[] = {
-    { "load", run_load, load_options, 0, false },
-    { "import", run_import, import_options, 0, false },
-    { "commit", run_commit, import_options, 0, false },
-    { "save", run_save, no_options, 0, false },
-    { "inflate", run_inflate, no_options, 0, false },
-    { "fetch", run_fetch, fetch_options, 1, false },
-    { "login", run_login, no_options, 1, false },
-    { "search", run_search, no_options, 2, false },
-    { "lookup", run_lookup, no_options, 1, false },
-    { "send", run_send, no_options, 1, false },
-    { "pull", run_pull, pull_options, 2, true },
-    { "push", run_push, &pull_options[2], 2, true },
+    int (*run)(struct job *job, struct err *err); // or the next
+    imagetool_verb *tool;
+    size_t word_min, word_max;
+    const char *options; // letters, and I M C: those of registries; R: the ratio
 };
+
+#define MANY 1000
+
+static const struct verb worker_verbs[] = {
+    { "load", run_load, NULL, 0, 0, "R" },
+    { "import", run_import, NULL, 0, 0, "Rrmpc" },
+    { "commit", run_commit, NULL, 0, 0, "rc" },
+    { "save", run_save, NULL, 0, 0, "" },
+    { "inflate", run_inflate, NULL, 0, 0, "" },
+    { "fetch", run_fetch, NULL, 1, 1, "Rp" },
+    { "login", run_login, NULL, 1, 1, "" },
+    { "lookup", run_lookup, NULL, 1, 1, "" },
+    { "search", run_search, NULL, 2, 2, "" },
+    { "send", run_send, NULL, 1, 1, "" },
+    { NULL, NULL, NULL, 0, 0, NULL },
+};
+
+static const struct verb hand_verbs[] = {
+    { "load", NULL, imagetool_load, 0, 0, "RsfqD" },
+    { "save", NULL, imagetool_save, 1, MANY, "fD" },
+    { "import", NULL, imagetool_import, 1, 2, "RsqmpcD" },
+    { "pull", run_pull, NULL, 1, 2, "RsqpIMCD" },
+    { "push", run_push, NULL, 2, 2, "IC" },
+    { "ls", NULL, imagetool_ls, 0, 0, "qD" },
+    { "inspect", NULL, imagetool_inspect, 1, MANY, "D" },
+    { "rm", NULL, imagetool_rm, 1, MANY, "FD" },
+    { "unpack", NULL, imagetool_unpack, 2, 2, "D" },
+    { "mount", NULL, imagetool_mount, 2, 2, "D" },
+    { "gc", NULL, imagetool_gc, 0, 0, "D" },
+    { NULL, NULL, NULL, 0, 0, NULL },
+};
+
+static char letter_of(int option)
+{
+    switch (option) {
+    case OPT_INSECURE:
+        return 'I';
+    case OPT_MIRROR:
+        return 'M';
+    case OPT_CERTS:
+        return 'C';
+    case OPT_RATIO:
+        return 'R';
+    case OPT_ROOT:
+        return 'D';
+    case OPT_FORCE:
+        return 'F';
+    default:
+        return (char)option;
+    }
+}
+
+static const struct verb *find_verb(const struct verb *verbs, const char *name)
+{
+    for (; verbs->name; verbs++)
+        if (str_eq(name, verbs->name))
+            return verbs;
+    return NULL;
+}
+
+#define USED_MAX 64
+
+// Options may stand before the verb and after it; an option that the verb does not have is refused by name.
+static int parse_options(int argc, char **argv, struct job *job, char used[USED_MAX])
+{
+    size_t len = 0;
+    for (int option; (option = getopt_long(argc, argv, "r:m:p:c:s:f:q", options, NULL)) != -1;) {
+        if (set_option(job, option, optarg) < 0)
+            return -1;
+        if (len + 1 < USED_MAX && !memchr(used, letter_of(option), len))
+            used[len++] = letter_of(option);
+    }
+    return 0;
+}
+
+static int check_used(const struct verb *verb, const char *used)
+{
+    for (; *used; used++) {
+        if (strchr(verb->options, *used))
+            continue;
+        for (const struct option *option = options; option->name; option++)
+            if (letter_of(option->val) == *used)
+                fprintf(stderr, "berth-image: %s has no option --%s\n", verb->name, option->name);
+        return -1;
+    }
+    return 0;
+}
 
 static int parse_arguments(int argc, char **argv, struct job *job)
 {
-    const struct verb *verb = NULL;
-    for (size_t i = 0; i < ARRAY_LEN(verbs) && argc > 1; i++)
-        if (str_eq(argv[1], verbs[i].name))
-            verb = &verbs[i];
-    if (!verb)
-        return argc > 1 && str_eq(argv[1], "--help") ? set_option(job, OPT_HELP, NULL) : usage();
-    if (parse_options(argc - 1, argv + 1, verb->options, job) < 0)
+    char used[USED_MAX] = "";
+    job->by_hand = argc < 2 || !str_eq(argv[1], WORKER_MODE);
+    argc -= !job->by_hand;
+    argv += !job->by_hand;
+    if (parse_options(argc, argv, job, used) < 0)
         return -1;
-    char **words = argv + 1 + optind;
-    if (argc - 1 - optind != verb->arguments)
+    if (optind >= argc)
+        return usage();
+    const struct verb *verb = find_verb(job->by_hand ? hand_verbs : worker_verbs, argv[optind]);
+    job->words = argv + optind + 1;
+    job->word_len = (size_t)(argc - optind - 1);
+    if (!verb || job->word_len < verb->word_min || job->word_len > verb->word_max)
         return usage();
     job->run = verb->run;
-    job->by_hand = verb->by_hand;
-    bool folder_first = verb->run == run_push;
-    job->reference = verb->arguments > folder_first ? words[folder_first] : NULL;
-    job->folder = verb->arguments > 1 ? words[!folder_first] : NULL;
-    return 0;
+    job->tool_verb = verb->tool;
+    job->reference = job->word_len ? job->words[0] : NULL;
+    return check_used(verb, used);
 }
 
 int main(int argc, char **argv)
@@ -339,7 +457,7 @@ int main(int argc, char **argv)
         return 2;
     signal(SIGPIPE, SIG_IGN); // a daemon that is gone is a write error
     setvbuf(stdout, NULL, job.by_hand ? _IOLBF : _IOFBF, BUFSIZ);
-    int done = job.run(&job, &err);
+    int done = job.run ? job.run(&job, &err) : run_tool(&job, job.tool_verb, &err);
     if (done < 0 && job.by_hand)
         fprintf(stderr, "berth-image: %s\n", err.message);
     else if (done < 0)

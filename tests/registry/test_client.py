@@ -209,7 +209,7 @@ def test_proxy(other, tmp_path):
 
 
 def test_usage():
-    for arguments in ((), ('pull',), ('pull', 'x'), ('push', 'x'), ('nosuch',), ('pull', '--nosuch', 'x', 'y')):
+    for arguments in ((), ('pull',), ('push', 'x'), ('pull', 'x', 'y', 'z'), ('nosuch',), ('pull', '--nosuch', 'x', 'y')):
         done = subprocess.run([CLIENT, *arguments], capture_output=True, text=True)
         assert done.returncode == 2 and 'Usage: berth-image' in done.stderr, (arguments, done)
     assert 'Digest' not in run('pull', 'UPPER/case', '/nonexistent/x', ok=False)

@@ -6,12 +6,17 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "worker.h"
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "json/json.h"
+#include "worker/worker.h"
 
 enum { MESSAGE_LINES_MAX = 90, MESSAGE_FDS_MAX = 180, NAMES_MAX = 1000 };
 
 struct saving {
-    struct engine *engine;
+    struct image_store *images;
+    const char *program;
     struct arena *arena;
     struct strv seen; // blobs that are ordered already
     json_t *manifests, *entries; // of index.json and manifest.json
@@ -38,7 +43,7 @@ static void saving_done(struct saving *saving)
     fd_close(saving->output_fd);
     fd_close(saving->report_fd);
     if (saving->staging)
-        image_staging_remove(saving->engine->images, saving->staging);
+        image_staging_remove(saving->images, saving->staging);
     free(saving->staging);
     json_decref(saving->manifests);
     json_decref(saving->entries);
@@ -119,7 +124,7 @@ static int order_config(struct saving *saving, const struct image *image, struct
     char *name = blob_name(saving, image->id, &fresh);
     if (!fresh)
         return 0;
-    int fd = image_config_open(saving->engine->images, image, err);
+    int fd = image_config_open(saving->images, image, err);
     return fd < 0 ? -1 : order(saving, "file", name, fd, -1, err);
 }
 
@@ -139,7 +144,7 @@ static int save_image(struct saving *saving, const struct image *image, const st
     _cleanup_(image_tars_done) struct image_tars tars = { 0 };
     char digest[OCI_DIGEST_SIZE];
     bool fresh;
-    if (image_tars_open(saving->engine->images, image, saving->arena, &tars, err) < 0)
+    if (image_tars_open(saving->images, image, saving->arena, &tars, err) < 0)
         return -1;
     char *text = image_tars_manifest(image, &tars, saving->arena, digest), *name = blob_name(saving, digest, &fresh);
     json_t *layers = json_array(), *names = tags->len ? json_array() : json_null();
@@ -192,7 +197,7 @@ static int want(struct saving *saving, const char *name, const struct image *all
                 add_tag(add_wanted(list, len, &all[i]), saving->arena, all[i].tags.items[t]);
     if (*len > before)
         return 0;
-    if (image_get(saving->engine->images, name, saving->arena, &image, err) < 0)
+    if (image_get(saving->images, name, saving->arena, &image, err) < 0)
         return -1;
     struct wanted *found = add_wanted(list, len, &image);
     if (is_ref && ref.tag && strv_has(&image.tags, ref.familiar))
@@ -204,7 +209,7 @@ static int order_all(struct saving *saving, const struct strv *names, struct err
 {
     struct image *all;
     size_t all_len, len = 0;
-    if (image_list(saving->engine->images, saving->arena, &all, &all_len, err) < 0)
+    if (image_list(saving->images, saving->arena, &all, &all_len, err) < 0)
         return -1;
     struct wanted *list = arena_alloc(saving->arena, (all_len + names->len + 1) * sizeof(*list));
     for (size_t i = 0; i < names->len; i++)
@@ -228,9 +233,9 @@ static int order_all(struct saving *saving, const struct strv *names, struct err
 static int start_worker(struct saving *saving, struct err *err)
 {
     int order_fds[2], output_fds[2], report_fds[2];
-    char *const argv[] = { (char *)"berth-image", (char *)"save", NULL };
+    char *const argv[] = { (char *)"berth-image", (char *)WORKER_MODE, (char *)"save", NULL };
     char *const envp[] = { (char *)"LC_ALL=C.UTF-8", NULL };
-    _cleanup_close_ int staging = image_staging_new(saving->engine->images, &saving->staging, err);
+    _cleanup_close_ int staging = image_staging_new(saving->images, &saving->staging, err);
     if (staging < 0 || fd_socketpair(SOCK_SEQPACKET, order_fds, err) < 0)
         return -1;
     saving->order_fd = order_fds[0];
@@ -246,11 +251,10 @@ static int start_worker(struct saving *saving, struct err *err)
     if (order(saving, "output", NULL, output_fds[1], -1, err) < 0)
         return -1;
     const struct process_io io = { order_end, report_end, STDERR_FILENO, &staging, 1 };
-    _cleanup_free_ char *path = mem_printf("%s/berth-image", saving->engine->program_dir);
-    return process_spawn(path, -1, argv, envp, &io, &saving->process, err);
+    return process_spawn(saving->program, -1, argv, envp, &io, &saving->process, err);
 }
 
-int pipe_relay(int fd, engine_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
+int pipe_relay(int fd, worker_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
 {
     for (;;) {
         int size;
@@ -279,20 +283,12 @@ static int end_worker(struct saving *saving, struct err *err)
     return err_set(err, ERR_INTERNAL, "save: %s", error ? json_get_text(error, "message", "") : "the image worker failed");
 }
 
-static void tell_saved(struct engine *engine, const struct strv *names, struct arena *arena)
-{
-    struct image image;
-    for (size_t i = 0; i < names->len; i++)
-        if (image_get(engine->images, names->items[i], arena, &image, NULL) == 0)
-            event_image(engine, image.id, "save", image.id);
-}
-
-int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
-                struct err *err)
+int worker_save(struct image_store *images, const char *program, const struct strv *names, worker_pipe_fn *sink, void *context,
+                const struct cancel *cancel, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    _cleanup_(saving_done) struct saving saving = { .engine = engine, .arena = &arena, .process = PROCESS_NONE, .order_fd = -1,
-                                                    .output_fd = -1, .report_fd = -1, .lines = BUF_INIT(32 << 10),
+    _cleanup_(saving_done) struct saving saving = { .images = images, .program = program, .arena = &arena,
+                                                    .process = PROCESS_NONE, .order_fd = -1, .output_fd = -1, .report_fd = -1, .lines = BUF_INIT(32 << 10),
                                                     .manifests = json_array(), .entries = json_array() };
     if (names->len == 0 || names->len > NAMES_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "save: 1 to %d images are named in a request", NAMES_MAX);
@@ -302,10 +298,5 @@ int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn 
     fd_close(take_fd(&saving.order_fd));
     if (pipe_relay(saving.output_fd, sink, context, cancel, err) < 0)
         return -1;
-    if (end_worker(&saving, err) < 0) {
-        log_warn("%s", err->message); // the client only sees that the end is missing
-        return -1;
-    }
-    tell_saved(engine, names, &arena);
-    return 0;
+    return end_worker(&saving, err);
 }

@@ -1,0 +1,251 @@
+"""berth-image by hand on a data root: one of its own, and a running daemon's; several at once; killed at any moment."""
+import hashlib
+import json
+import os
+import random
+import subprocess
+import threading
+
+import pytest
+
+import engines
+import images
+import registries
+from images import docker_archive, entry, folder, tar
+
+pytestmark = pytest.mark.berth
+TOOL = os.path.join(engines.BIN, 'berth-image')
+
+
+@pytest.fixture(scope='module')
+def layers():
+    return [images.busybox_root(),
+            tar([folder('etc'), entry('etc/motd', data=b'second layer\n'), entry('etc/.wh.not-a-program')])]
+
+
+class Tool:
+    def __init__(self, root):
+        self.root = root
+
+    def __call__(self, *words, **options):
+        options.setdefault('timeout', 120)
+        return subprocess.run([TOOL, '--root', self.root, *words], capture_output=True, check=False, **options)
+
+    def ok(self, *words, **options):
+        done = self(*words, **options)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def refuses(self, *words, text, code=1, **options):
+        done = self(*words, **options)
+        assert done.returncode == code and text in done.stderr.decode(), done
+        assert code == 2 or len(done.stderr.splitlines()) == 1, done
+
+    def files(self):
+        return {name: sorted(os.listdir(os.path.join(self.root, name))) for name in ('staging', 'layers', 'blobs/sha256')}
+
+
+EMPTY = {'staging': [], 'layers': [], 'blobs/sha256': []}
+
+
+@pytest.fixture(params=['erofs', 'overlay'])
+def tool(request, tmp_path):
+    own = Tool(str(tmp_path / 'root'))
+    own.driver = request.param
+    return own
+
+
+def sums(place):
+    """Names, modes, owners, times, contents."""
+    found = {}
+    for at, folders, names in os.walk(place):
+        for name in folders + names:
+            path = os.path.join(at, name)
+            info = os.lstat(path)
+            content = os.readlink(path) if os.path.islink(path) else hashlib.sha256(open(path, 'rb').read()).hexdigest() \
+                if os.path.isfile(path) else ''
+            found[os.path.relpath(path, place)] = (info.st_mode, info.st_uid, info.st_gid, int(info.st_mtime), content)
+    return found
+
+
+# ---- a root of its own ----------------------------------------------------------------------------------------------
+
+def test_load_and_look(tool, layers, tmp_path):
+    archive, image = docker_archive('app:1', layers)
+    assert tool.ok('load', '-s', tool.driver, input=archive).decode() == image + '\n'
+    rows = tool.ok('ls').decode().splitlines()
+    assert len(rows) == 2 and rows[1].split()[:3] == ['app', '1', image[7:19]]
+    assert tool.ok('ls', '-q').decode().split() == [image]
+    [found] = json.loads(tool.ok('inspect', 'app:1'))
+    assert found['Id'] == image and found['RepoTags'] == ['app:1']
+    assert [layer['DiffID'] for layer in found['Layers']] == ['sha256:' + images.digest(layer) for layer in layers]
+    assert found['Configuration'] == json.loads(images.config(layers))
+    file = tmp_path / 'archive.tar'
+    file.write_bytes(archive)
+    assert tool.ok('load', '-q', '--file', str(file)).decode() == image + '\n'
+    tool.refuses('inspect', 'nothing', text='No such image: nothing:latest')
+    assert tool.ok('rm', 'app:1').decode().splitlines()[:2] == ['Untagged: app:1', 'Deleted: ' + image]
+    assert tool.files() == EMPTY
+
+
+def test_unpack_and_mount_are_the_same(tool, layers, tmp_path):
+    archive, _ = docker_archive('app:1', layers)
+    tool.ok('load', '-s', tool.driver, input=archive)
+    place, point = tmp_path / 'tree', tmp_path / 'mount'
+    point.mkdir()
+    tool.ok('unpack', 'app:1', str(place))
+    tool.ok('mount', 'app:1', str(point))
+    try:
+        tree = sums(place)
+        assert tree == sums(point)
+        assert tree['etc/motd'][4] == images.digest(b'second layer\n') and 'etc/not-a-program' not in tree
+        with pytest.raises(OSError):
+            (point / 'new').write_text('x')
+        tool.ok('rm', 'app:1')
+        assert tool.files() == EMPTY
+        assert sums(point) == (tree if tool.driver == 'erofs' else {})  # a layer that is a file goes with its last user
+    finally:
+        subprocess.run(['umount', str(point)], check=True)
+    tool.refuses('unpack', 'app:1', str(tmp_path / 'other'), text='No such image')
+    tool.ok('load', input=archive)
+    tool.refuses('unpack', 'app:1', str(place), text='not empty')
+
+
+def test_one_layer_alone(tool, layers, tmp_path):
+    tool.ok('import', '-s', tool.driver, '-', 'one:1', input=layers[0])
+    tool.ok('unpack', 'one:1', str(tmp_path / 'tree'))
+    point = tmp_path / 'mount'
+    point.mkdir()
+    tool.ok('mount', 'one:1', str(point))
+    tree = sums(point)
+    subprocess.run(['umount', str(point)], check=True)
+    assert tree == sums(tmp_path / 'tree') and 'bin/busybox' in tree
+
+
+def test_import_with_changes(tool, layers):
+    image = tool.ok('import', '-s', tool.driver, '-c', 'CMD ["sh"]', '-c', 'ENV A=b', '-m', 'by hand', '--platform', 'linux/arm64', '-',
+                    'made:1', input=layers[0]).decode().strip()
+    [found] = json.loads(tool.ok('inspect', image))
+    config = found['Configuration']['config']
+    assert config['Cmd'] == ['sh'] and config['Env'] == ['A=b']
+    assert found['Configuration']['architecture'] == 'arm64' and found['Configuration']['comment'] == 'by hand'
+    tool.refuses('import', '-c', 'FROM x', '-', input=layers[0], text='FROM is not a valid change command')
+
+
+def test_saved_and_loaded_it_is_the_same(tool, layers, tmp_path):
+    archive, image = docker_archive('app:1', layers)
+    tool.ok('load', '-s', tool.driver, input=archive)
+    file = tmp_path / 'saved.tar'
+    if tool.driver == 'overlay':
+        tool.refuses('save', '--file', str(file), 'app:1', text='exact tar is not known')
+        assert not file.exists() and not os.path.exists(f'{file}.part')
+        return
+    tool.ok('save', '--file', str(file), 'app:1')
+    assert tool.ok('save', 'app:1') == file.read_bytes()
+    other = Tool(str(tmp_path / 'other'))
+    assert other.ok('load', '-q', '--file', str(file)).decode().strip() == image
+
+
+@pytest.mark.parametrize('words, text', [
+    ([], 'Usage: berth-image'), (['fly'], 'Usage: berth-image'), (['inspect'], 'Usage: berth-image'),
+    (['ls', '--force'], 'ls has no option --force'), (['rm', '-q', 'x'], 'rm has no option --quiet'),
+    (['push', '--root', 'x', 'a', 'b'], 'push has no option --root')])
+def test_wrong_usage(tmp_path, words, text):
+    done = subprocess.run([TOOL, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and text in done.stderr, done
+
+
+def test_only_root_has_a_data_root(tmp_path):
+    done = subprocess.run(['setpriv', '--reuid', '12345', '--clear-groups', TOOL, '--root', str(tmp_path / 'x'), 'ls'],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and 'must be run by root' in done.stderr
+
+
+# ---- several at once ------------------------------------------------------------------------------------------------
+
+def test_many_at_once(tool, layers):
+    """Loads, removals and collections of one root in many processes: what is there at the end is whole."""
+    archives = [docker_archive(f'app{i}:1', [layers[0], tar([entry(f'file{i}', data=b'x' * 5000)])])[0] for i in range(4)]
+    failures = []
+
+    def work(number):
+        for turn in range(4):
+            done = tool('load', '-q', '-s', tool.driver, input=archives[(number + turn) % 4])
+            if done.returncode != 0:
+                failures.append(done)
+            for words in (['gc'], ['ls'], ['rm', f'app{number}:1']):
+                done = tool(*words)
+                if done.returncode != 0 and b'No such image' not in done.stderr:
+                    failures.append(done)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
+    for archive in archives:
+        tool.ok('load', '-s', tool.driver, input=archive)
+    tool.ok('rm', *[f'app{i}:1' for i in range(4)])
+    assert tool.files() == EMPTY
+
+
+@pytest.mark.long
+def test_killed_at_any_moment(tool, layers):
+    """load, gc and rm: the store opens clean, nothing is half there, the next try succeeds."""
+    archive, image = docker_archive('app:1', layers)
+    verbs = [['load', '-s', tool.driver], ['gc'], ['rm', 'app:1']]
+    for _ in range(int(os.environ.get('BERTH_E2E_TOOL_KILLS', '20'))):
+        for words in verbs:
+            begun = subprocess.Popen([TOOL, '--root', tool.root, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL)
+            killer = threading.Timer(random.uniform(0, 0.15), begun.kill)
+            killer.start()
+            try:
+                begun.communicate(archive if words[0] == 'load' else b'')
+            except BrokenPipeError:
+                pass
+            killer.cancel()
+            tool.ok('gc')
+            found = tool.ok('ls', '-q').decode().split()
+            assert found in ([], [image])
+            assert len(tool.files()['blobs/sha256']) == len(found) and len(tool.files()['layers']) == 2 * len(found)
+            engines.settle(lambda: tool.files()['staging'])
+        assert tool.ok('load', '-q', '-s', tool.driver, input=archive).decode().strip() == image
+
+
+def test_many_pull_it_once(tool, layers):
+    registry = registries.Registry()
+    try:
+        _, image, blobs = registry.add_image('app', '1', layers)
+        running = [subprocess.Popen([TOOL, '--root', tool.root, 'pull', '-q', '-s', tool.driver, f'{registry.address}/app:1'],
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(5)]
+        for pull in running:
+            out, why = pull.communicate(timeout=120)
+            assert pull.returncode == 0 and out.strip() == image, why
+        assert [registry.count('GET', '/blobs/' + blob) for blob in blobs] == [1] * len(blobs)
+    finally:
+        registry.close()
+
+
+# ---- beside a daemon ------------------------------------------------------------------------------------------------
+
+def test_beside_a_daemon(docker, engine, layers, tmp_path):
+    tool = Tool(engine.data)
+    archive, image = docker_archive('hand:1', [*layers, tar([entry('hand', data=b'h')])])
+    try:
+        tool.ok('load', input=archive)
+        assert docker.ok('run', '--name', 'user', 'hand:1', 'cat', '/etc/motd') == 'second layer'
+        assert docker.ok('image', 'inspect', '-f', '{{.Id}}', 'hand:1') == image
+        tool.refuses('rm', 'hand:1', text='is using its referenced image')
+        tool.refuses('rm', '--force', image, text='image is being used by running container')
+        tool.ok('gc')
+        assert docker.ok('start', '-a', 'user') == 'second layer'
+        docker.ok('rm', 'user')
+        tool.ok('rm', 'hand:1')
+        assert docker('image', 'inspect', 'hand:1').code == 1
+        assert not [thing for thing in engine.mounts() if 'deleted' in thing]
+        tool.ok('load', input=archive)  # the same chains anew
+        assert docker.ok('run', '--rm', 'hand:1', 'cat', '/etc/motd') == 'second layer'
+    finally:
+        docker('rm', '-f', 'user')
+        docker('rmi', '-f', 'hand:1')
