@@ -65,6 +65,12 @@ static int open_recipe(struct image_store *images, const char *folder, struct er
     return open_file(images, name, err);
 }
 
+static int open_content(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err)
+{
+    _cleanup_free_ char *name = mem_printf("%s/" LAYER_IMAGE_NAME, folder);
+    return open_file(images, name, err);
+}
+
 const struct image_driver image_driver_erofs = {
     .word = "erofs",
     .name = "erofs",
@@ -74,4 +80,5 @@ const struct image_driver image_driver_erofs = {
     .path = path_of,
     .open_image = open_image,
     .open_recipe = open_recipe,
+    .open_content = open_content,
 };

@@ -6,6 +6,7 @@
 
 #include "image_private.h"
 #include "kernel/path.h"
+#include "layer/layer.h"
 
 static int set_opaque(int layer_fd, const char *folder, struct err *err)
 {
@@ -45,10 +46,35 @@ static char *path_of(const struct image_store *images, const char *folder, struc
     return arena_printf(arena, "%s/layers/%s", images->root_path, folder);
 }
 
+static int open_kept(const struct image_store *images, const char *folder, struct err *err)
+{
+    _cleanup_free_ char *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, folder);
+    int fd = openat(images->layers_fd, kept, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "it was unpacked by an older version, so its exact tar is not known");
+    return fd < 0 ? err_errno(err, errno, "%s", kept) : fd;
+}
+
 static int open_recipe(struct image_store *images, const char *folder, struct err *err)
 {
-    return err_set(err, ERR_NOT_IMPLEMENTED, "it was unpacked (storage driver overlay2), so its exact tar is not known;"
-                   " layers loaded with --storage-driver erofs have it");
+    _cleanup_close_ int kept = open_kept(images, folder, err);
+    if (kept < 0)
+        return -1;
+    int fd = openat(kept, LAYER_RECIPE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, LAYER_RECIPE_NAME) : fd;
+}
+
+// One file without a name, gone with its last descriptor: whoever reads the recipe is jailed and can open no file of the layer.
+static int open_content(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err)
+{
+    _cleanup_close_ int kept = open_kept(images, folder, err);
+    _cleanup_close_ int tree = kept < 0 ? -1 : open_folder(images, folder, err);
+    if (tree < 0)
+        return -1;
+    _cleanup_close_ int content = openat(images->staging_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (content < 0)
+        return err_errno(err, errno, "content");
+    return layer_content(tree, kept, tar_size, content, err) < 0 ? -1 : take_fd(&content);
 }
 
 const struct image_driver image_driver_overlay = {
@@ -60,4 +86,5 @@ const struct image_driver image_driver_overlay = {
     .path = path_of,
     .open_image = image_guest_open,
     .open_recipe = open_recipe,
+    .open_content = open_content,
 };

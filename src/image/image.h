@@ -7,6 +7,7 @@
 //     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
 //     <root>/layers/<chain hex>/     "erofs": layer/layer.h's image and recipe, mounted at <state>/layers/<chain hex>
 //                                    "overlay": the unpacked diff, whiteouts as overlayfs wants them
+//     <root>/layers/<chain hex>.tar/  beside an unpacked layer: what gives its exact tar back (layer/layer.h)
 //     <root>/layers/<chain hex>.erofs  beside an unpacked layer: the same as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
 //
@@ -108,7 +109,8 @@ extern const struct json_table image_manifest_table;
 
 // The worker writes into a folder of ours and ends with a list of images in this form:
 //   staging/blobs/<hex>              the config
-//   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made
+//   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made,
+//                                    and <diff hex>.tar/ beside it
 // and per unpacked layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
 struct image_staged_layer {
     char *diff_id; // "sha256:<hex>"
@@ -147,7 +149,7 @@ int image_manifests(struct image_store *images, const char *id, struct arena *ar
 // What a push has made: the manifest, and "repository@digest" as one of the image's references.
 int image_record_push(struct image_store *images, const struct image_manifest *manifest, struct err *err);
 // What gives the exact tar of the image's layer number `index` back (layer_recipe_open()): two readable descriptors. 1; 0 when there
-// is none: the layer lies unpacked, and its tar's order, headers and padding are in no folder.
+// is none: an older version has unpacked it.
 int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err);
 
 // ---- the graph driver -----------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ int image_layer_paths(struct image_store *images, const struct image *image, str
 int image_erofs_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_layers *out,
                      struct err *err);
 // The exact tars of an image's layers, bottom first, as what layer_recipe_open() takes; one that is there twice is there twice.
-// not_implemented: a layer of a driver that does not keep them. Caller closes with image_tars_done().
+// not_implemented: a layer that an older version has unpacked. Caller closes with image_tars_done().
 struct image_tar {
     const char *diff_id; // the image's
     uint64_t size; // of the tar

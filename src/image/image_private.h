@@ -98,8 +98,9 @@ struct image_driver {
     char *(*path)(const struct image_store *images, const char *folder, struct arena *arena);
     // The layer as an EROFS image for guests: a readable descriptor, and its path (arena).
     int (*open_image)(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
-    // The recipe of its exact tar, over that image; not_implemented: it is not known.
+    // The recipe of its exact tar, and what that lies over; not_implemented: it is not known.
     int (*open_recipe)(struct image_store *images, const char *folder, struct err *err);
+    int (*open_content)(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err);
 };
 extern const struct image_driver image_driver_overlay, image_driver_erofs;
 
@@ -126,6 +127,8 @@ int image_find_place(struct image_store *images, const struct image *image, size
 int image_publish_layer(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err);
 // Takes a folder out of the layers at once; what it was is in *trash (a name in staging, malloc'ed) to be removed later.
 int image_trash_layer(struct image_store *images, const char *folder, char **trash, struct err *err);
+
+void image_kept_remove(struct image_store *images, const char *folder); // what an unpacked layer keeps of its tar; missing is fine
 
 // ---- guest_image.c: unpacked layers as images for guests --------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "image_private.h"
+#include "layer/layer.h"
 
 // ---- opening --------------------------------------------------------------------------------------------------------
 
@@ -126,12 +127,31 @@ int image_trash_layer(struct image_store *images, const char *folder, char **tra
     if (done < 0)
         return err_errno(err, number, "layer %s", folder);
     image_erofs_remove(images, folder);
+    image_kept_remove(images, folder);
     *trash = take_ptr(&name);
+    return 0;
+}
+
+void image_kept_remove(struct image_store *images, const char *folder)
+{
+    _cleanup_free_ char *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, folder);
+    file_remove_tree(images->layers_fd, kept, NULL);
+}
+
+// What a layer's folder keeps of its tar comes first: a layer that is in its place is there with all that belongs to it.
+static int publish_kept(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err)
+{
+    _cleanup_free_ char *kept_from = mem_printf("%s" LAYER_KEPT_SUFFIX, from), *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, folder);
+    image_kept_remove(images, folder);
+    if (renameat2(staging_fd, kept_from, images->layers_fd, kept, RENAME_NOREPLACE) < 0 && errno != ENOENT)
+        return err_errno(err, errno, "layer %s", kept);
     return 0;
 }
 
 int image_publish_layer(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err)
 {
+    if (publish_kept(images, staging_fd, from, folder, err) < 0)
+        return -1;
     if (renameat2(staging_fd, from, images->layers_fd, folder, RENAME_NOREPLACE) == 0)
         return 0;
     if (errno != EEXIST)

@@ -3,13 +3,15 @@
 #include <fcntl.h>
 
 #include "image_private.h"
+#include "layer/layer.h"
 
-// An unpacked layer's EROFS image stays as long as the layer: both have a folder's name in front.
+// An unpacked layer's EROFS image, and what it keeps of its tar, stay as long as the layer: they have a folder's name in front.
 static void keep_images(struct strv *keep, struct arena *arena)
 {
     for (size_t i = 0, len = keep->len; i < len; i++) {
         _cleanup_free_ char *name = image_erofs_name(keep->items[i]);
         strv_push_arena(keep, arena, name);
+        strv_push_arena(keep, arena, arena_printf(arena, "%s" LAYER_KEPT_SUFFIX, keep->items[i]));
     }
 }
 

@@ -8,17 +8,16 @@
 static int open_tar(struct image_store *images, const struct image *image, size_t index, struct arena *arena, struct image_tar *out,
                     struct err *err)
 {
-    char *path;
     struct image_place place = { .arena = arena };
     if (image_find_place(images, image, index, &place, err) < 0)
         return -1;
     const struct image_driver *driver = image_driver_by_word(place.driver);
     out->diff_id = index < image->config.rootfs.diff_ids.len ? image->config.rootfs.diff_ids.items[index] : "";
     out->recipe_fd = driver->open_recipe(images, place.folder, err);
-    if (out->recipe_fd >= 0)
-        out->image_fd = driver->open_image(images, place.folder, arena, &path, err);
     struct layer_recipe_info info;
-    if (out->image_fd < 0 || layer_recipe_read_info(out->recipe_fd, &info, err) < 0)
+    if (out->recipe_fd >= 0 && layer_recipe_read_info(out->recipe_fd, &info, err) == 0)
+        out->image_fd = driver->open_content(images, place.folder, info.tar_size, err);
+    if (out->image_fd < 0)
         return err_wrap(err, "layer %.19s", out->diff_id);
     out->size = info.tar_size;
     return 0;

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "base/slice.h"
 #include "base/strv.h"
 
 // Reads compressed or plain bytes; 0 is the end, -1 an error with *err filled.
@@ -41,7 +42,14 @@ struct layer_result {
 // folder x becomes opaque instead. trusted.*, user.overlay.* and foreign security.* attributes are dropped.
 //
 // invalid_argument: not a tar, damaged, or refused; resource_exhausted: a bound (entries, opaque folders, `bound`) or the disk.
-int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, struct layer_result *out, struct err *err);
+//
+// `keep` (NULL: nothing) is where what gives the exact tar back goes: two empty files, and an empty folder for what later entries of the
+// same tar replace, on the target's file system.
+struct layer_keep {
+    int recipe_fd, table_fd, lost_fd; // readable and writable; borrowed
+};
+int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, const struct layer_keep *keep,
+                 struct layer_result *out, struct err *err);
 void layer_result_done(struct layer_result *result);
 
 // ---- the same as one EROFS image, and back --------------------------------------------------------------------------
@@ -76,6 +84,20 @@ int layer_erofs_write(layer_read_fn *read, void *context, int image_fd, int reci
 // that is seen). Uses no other library: the daemon may call it.
 int layer_erofs_from_folder(int folder_fd, int image_fd, const struct layer_erofs_options *options, uint64_t *image_size,
                             struct err *err);
+
+// What stands beside an unpacked layer, in a folder of its own: a recipe, and these two. layer_content() writes to the end of `to_fd` the
+// content over which that recipe gives the tar back, `size_max` bytes at most. Uses no other library: the daemon may call it. internal: it
+// is damaged.
+#define LAYER_KEPT_SUFFIX ".tar" // of that folder's name, behind the layer's
+#define LAYER_TABLE_NAME "table"
+#define LAYER_LOST_NAME "lost"
+int layer_content(int folder_fd, int keep_fd, uint64_t size_max, int to_fd, struct err *err);
+struct layer_row {
+    char place;
+    uint64_t inode, offset, size;
+    const char *path;
+};
+int layer_row_next(struct slice *rest, struct layer_row *out, struct err *err); // 1, 0 at the table's end
 
 // A layer in this form is a folder with these two files.
 #define LAYER_IMAGE_NAME "image.erofs"

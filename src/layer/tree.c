@@ -11,7 +11,7 @@
 
 void tree_init(struct tree *tree, int root_fd)
 {
-    *tree = (struct tree){ .root_fd = root_fd, .parent_fd = -1, .folder_paths = BUF_INIT(TREE_FOLDER_TEXT_MAX) };
+    *tree = (struct tree){ .root_fd = root_fd, .parent_fd = -1, .lost_fd = -1, .folder_paths = BUF_INIT(TREE_FOLDER_TEXT_MAX) };
 }
 
 static void forget_parent(struct tree *tree)
@@ -80,8 +80,22 @@ int tree_parent(struct tree *tree, const char *path, const char **name, struct e
     return tree->parent_fd = fd;
 }
 
+// Files with content, and folders that may have some.
+static bool is_lost(const struct tree *tree, int parent_fd, const char *name)
+{
+    struct stat st;
+    return tree->lost_fd >= 0 && fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
+}
+
 int tree_clear(struct tree *tree, int parent_fd, const char *name, struct err *err)
 {
+    if (is_lost(tree, parent_fd, name)) {
+        char number[16];
+        snprintf(number, sizeof(number), "%u", tree->lost_len++);
+        tree->parent_stale = true;
+        return renameat(parent_fd, name, tree->lost_fd, number) < 0 ? err_errno(err, errno, "replace") : 0;
+    }
+    tree->lost_len += tree->lost_fd >= 0; // a link: names may lead elsewhere now
     if (unlinkat(parent_fd, name, 0) < 0 && errno != ENOENT) {
         if (errno != EISDIR)
             return err_errno(err, errno, "replace");

@@ -30,6 +30,8 @@ struct tree {
     size_t folder_len, folder_capacity;
     struct strv opaque;
     size_t opaque_text;
+    int lost_fd; // where what is replaced goes; -1: nowhere
+    unsigned lost_len;
 };
 
 void tree_init(struct tree *tree, int root_fd);

@@ -7,6 +7,7 @@
 
 #include "layer/layer.h"
 #include "base/fd.h"
+#include "keep.h"
 #include "tar.h"
 #include "tree.h"
 
@@ -57,14 +58,14 @@ static int set_attributes_at(struct tree *tree, const char *path, struct archive
 
 // ---- entries --------------------------------------------------------------------------------------------------------
 
-static int copy_data(struct tar *tar, int fd, int64_t size, struct err *err)
+static int copy_data(struct tar *tar, struct keep *keep, int fd, int64_t size, struct err *err)
 {
     const void *data;
     size_t len;
     int64_t end = 0, offset;
     int more;
     while ((more = tar_data(tar, &data, &len, &offset, err)) > 0) {
-        if (fd_write_at(fd, data, len, offset, err) < 0)
+        if (fd_write_at(fd, data, len, offset, err) < 0 || keep_data(keep, tar_position(tar), (uint64_t)offset, len, err) < 0)
             return -1;
         end = MAX_OF(end, offset + (int64_t)len);
     }
@@ -75,7 +76,7 @@ static int copy_data(struct tar *tar, int fd, int64_t size, struct err *err)
     return 0;
 }
 
-static int unpack_file(struct tar *tar, struct tree *tree, const char *path, struct archive_entry *entry,
+static int unpack_file(struct tar *tar, struct tree *tree, struct keep *keep, const char *path, struct archive_entry *entry,
                        struct layer_result *out, struct err *err)
 {
     const struct timespec times[2] = { tar_entry_time(entry), tar_entry_time(entry) };
@@ -83,7 +84,7 @@ static int unpack_file(struct tar *tar, struct tree *tree, const char *path, str
     if (size < 0 || __builtin_add_overflow(out->size, size, &out->size))
         return err_set(err, ERR_INVALID_ARGUMENT, "size is out of range");
     _cleanup_close_ int fd = tree_new_file(tree, path, err);
-    if (fd < 0 || copy_data(tar, fd, size, err) < 0 || set_attributes(fd, entry, true, err) < 0)
+    if (fd < 0 || keep_file(keep, path, fd, err) < 0 || copy_data(tar, keep, fd, size, err) < 0 || set_attributes(fd, entry, true, err) < 0)
         return -1;
     return futimens(fd, times) == 0 ? 0 : err_errno(err, errno, "set time");
 }
@@ -114,7 +115,7 @@ static int unpack_node(struct tree *tree, const char *path, struct archive_entry
     return tree_node(tree, path, type | 0600, device, err) < 0 ? -1 : set_attributes_at(tree, path, entry, err);
 }
 
-static int unpack_entry(struct tar *tar, struct tree *tree, const char *raw, struct archive_entry *entry,
+static int unpack_entry(struct tar *tar, struct tree *tree, struct keep *keep, const char *raw, struct archive_entry *entry,
                         struct layer_result *out, struct err *err)
 {
     char path[PATH_MAX];
@@ -131,7 +132,7 @@ static int unpack_entry(struct tar *tar, struct tree *tree, const char *raw, str
         return tree_hardlink(tree, path, archive_entry_hardlink(entry), err);
     switch (archive_entry_filetype(entry)) {
     case AE_IFREG:
-        return unpack_file(tar, tree, path, entry, out, err);
+        return unpack_file(tar, tree, keep, path, entry, out, err);
     case AE_IFDIR:
         return unpack_folder(tree, path, entry, err);
     case AE_IFLNK:
@@ -145,34 +146,41 @@ static int unpack_entry(struct tar *tar, struct tree *tree, const char *raw, str
     }
 }
 
-static int unpack_entries(struct tar *tar, struct tree *tree, struct layer_result *out, struct err *err)
+static int unpack_entries(struct tar *tar, struct tree *tree, struct keep *keep, struct layer_result *out, struct err *err)
 {
     struct archive_entry *entry;
     const char *name;
     int more;
     while ((more = tar_next(tar, &entry, &name, err)) > 0)
-        if (unpack_entry(tar, tree, name, entry, out, err) < 0)
+        if (unpack_entry(tar, tree, keep, name, entry, out, err) < 0)
             return tar->failed ? -1 : err_wrap(err, "layer entry %.256s", name);
     return more;
 }
 
-int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, struct layer_result *out, struct err *err)
+int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, const struct layer_keep *where,
+                 struct layer_result *out, struct err *err)
 {
     struct tar tar;
     struct tree tree;
+    struct keep keep;
     struct layer_result result = { 0 };
     tree_init(&tree, target_fd);
-    int done = tar_open(&tar, read, context, bound, NULL, NULL, err);
+    keep_init(&keep, where, target_fd);
+    tree.lost_fd = where ? where->lost_fd : -1;
+    int done = tar_open(&tar, read, context, bound, where ? recipe_add : NULL, keep.recipe, err);
     if (done == 0)
-        done = unpack_entries(&tar, &tree, &result, err);
+        done = unpack_entries(&tar, &tree, &keep, &result, err);
     if (done == 0)
         done = tar_drain(&tar, result.diff_id, err);
     if (done == 0)
         done = tree_finish(&tree, &result.opaque, err);
     if (done == 0)
+        done = keep_end(&keep, result.diff_id, tree.lost_len > 0, err);
+    if (done == 0)
         *out = result;
     else
         layer_result_done(&result);
+    keep_done(&keep);
     tree_done(&tree);
     tar_done(&tar);
     return done;

@@ -173,6 +173,6 @@ int push_layer(void *context, size_t index, struct err *err)
         return there < 0 ? -1 : 0;
     if (layer->recipe_fd < 0)
         return err_set(err, ERR_NOT_IMPLEMENTED,
-                       "layer %.19s: the registry lacks it, and its tar can't be made again from unpacked files", layer->diff_id);
+                       "layer %.19s: the registry lacks it, and an older version has unpacked it without what gives its tar back", layer->diff_id);
     return send_layer(push, layer, err) < 0 ? err_wrap(err, "layer %.19s", layer->diff_id) : 0;
 }

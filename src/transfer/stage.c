@@ -80,8 +80,10 @@ static int check_utf8(const struct strv *names, struct err *err)
 
 static void unpacked_drop(struct stage *stage, struct unpacked *unpacked)
 {
+    _cleanup_free_ char *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, unpacked->name);
     layer_result_done(&unpacked->result);
     file_remove_tree(stage->layers_fd, unpacked->name, NULL);
+    file_remove_tree(stage->layers_fd, kept, NULL);
 }
 
 static struct stage_layer *grow(struct stage *stage) REQUIRES(&stage->lock)
@@ -98,7 +100,10 @@ static int new_layer(struct stage *stage, struct unpacked *unpacked, size_t *ind
     const char *diff_id = unpacked->result.diff_id;
     if (stage->len >= STAGE_LAYERS_TOTAL)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d layers", STAGE_LAYERS_TOTAL);
-    if (renameat(stage->layers_fd, unpacked->name, stage->layers_fd, diff_id + strlen("sha256:")) < 0)
+    _cleanup_free_ char *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, unpacked->name);
+    _cleanup_free_ char *kept_to = mem_printf("%s" LAYER_KEPT_SUFFIX, diff_id + strlen("sha256:"));
+    if (renameat(stage->layers_fd, unpacked->name, stage->layers_fd, diff_id + strlen("sha256:")) < 0 ||
+        (!stage->erofs && renameat(stage->layers_fd, kept, stage->layers_fd, kept_to) < 0))
         return err_errno(err, errno, "layer %s", diff_id);
     struct stage_layer *layer = grow(stage);
     *layer = (struct stage_layer){ .size = unpacked->result.size, .opaque = unpacked->result.opaque };
@@ -144,14 +149,30 @@ static int write_image(struct stage *stage, struct source *source, int folder, s
     return 0;
 }
 
+static int unpack_keeping(struct stage *stage, struct source *source, int folder, int kept, struct layer_result *out, struct err *err)
+{
+    _cleanup_close_ int recipe = new_file(kept, LAYER_RECIPE_NAME, err);
+    _cleanup_close_ int table = recipe < 0 ? -1 : new_file(kept, LAYER_TABLE_NAME, err);
+    _cleanup_close_ int lost = table < 0 ? -1 : make_folder(kept, LAYER_LOST_NAME, err);
+    const struct layer_keep keep = { recipe, table, lost };
+    return lost < 0 ? -1 : layer_unpack(source_read, source, &stage->bound, folder, &keep, out, err);
+}
+
+// The folder, and beside it what gives the tar back.
+static int unpack_folder(struct stage *stage, const char *name, struct source *source, int folder, struct layer_result *out,
+                         struct err *err)
+{
+    _cleanup_free_ char *kept_name = mem_printf("%s" LAYER_KEPT_SUFFIX, name);
+    _cleanup_close_ int kept = make_folder(stage->layers_fd, kept_name, err);
+    return kept < 0 ? -1 : unpack_keeping(stage, source, folder, kept, out, err);
+}
+
 static int unpack_into(struct stage *stage, const char *name, struct source *source, struct layer_result *out, struct err *err)
 {
     _cleanup_close_ int folder = make_folder(stage->layers_fd, name, err);
     if (folder < 0)
         return -1;
-    if (stage->erofs)
-        return write_image(stage, source, folder, out, err);
-    return layer_unpack(source_read, source, &stage->bound, folder, out, err);
+    return stage->erofs ? write_image(stage, source, folder, out, err) : unpack_folder(stage, name, source, folder, out, err);
 }
 
 static int unpack(struct stage *stage, struct source *source, struct unpacked *out, struct err *err)

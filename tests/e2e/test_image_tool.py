@@ -136,14 +136,13 @@ def test_saved_and_loaded_it_is_the_same(tool, layers, tmp_path):
     archive, image = docker_archive('app:1', layers)
     tool.ok('load', '-s', tool.driver, input=archive)
     file = tmp_path / 'saved.tar'
-    if tool.driver == 'overlay':
-        tool.refuses('save', '--file', str(file), 'app:1', text='exact tar is not known')
-        assert not file.exists() and not os.path.exists(f'{file}.part')
-        return
+    tool.refuses('save', '--file', str(file), 'app:1', 'nothing', text='No such image: nothing')
+    assert not file.exists() and not os.path.exists(f'{file}.part')
     tool.ok('save', '--file', str(file), 'app:1')
     assert tool.ok('save', 'app:1') == file.read_bytes()
     other = Tool(str(tmp_path / 'other'))
     assert other.ok('load', '-q', '--file', str(file)).decode().strip() == image
+    assert tool.files()['staging'] == []
 
 
 @pytest.mark.parametrize('words, text', [
@@ -208,7 +207,7 @@ def test_killed_at_any_moment(tool, layers):
             tool.ok('gc')
             found = tool.ok('ls', '-q').decode().split()
             assert found in ([], [image])
-            assert len(tool.files()['blobs/sha256']) == len(found) and len(tool.files()['layers']) == 2 * len(found)
+            assert len(tool.files()['blobs/sha256']) == len(found) and len([name for name in tool.files()['layers'] if not name.endswith('.tar')]) == 2 * len(found)
             engines.settle(lambda: tool.files()['staging'])
         assert tool.ok('load', '-q', '-s', tool.driver, input=archive).decode().strip() == image
 

@@ -462,7 +462,7 @@ def test_killed_in_the_middle(docker, own_engine, registry, layers):
         found = ids(client)
         assert found in ({image}, set())
         assert len(os.listdir(os.path.join(own_engine.data, 'blobs/sha256'))) == len(found)
-        assert len(os.listdir(os.path.join(own_engine.data, 'layers'))) == 2 * len(found)
+        assert len([name for name in os.listdir(os.path.join(own_engine.data, 'layers')) if '.' not in name]) == 2 * len(found)
         client.ok('pull', name)
         assert client.ok('run', '--rm', name, 'cat', '/etc/motd') == 'second layer'
         client.ok('rmi', name)

@@ -34,7 +34,7 @@ static int unpack(struct input input, struct tree_text *text, struct err *err)
     if (!mkdtemp(path))
         abort();
     int layer = file_open_dir(AT_FDCWD, path, NULL);
-    int done = layer_unpack(input_read, &input, NULL, layer, &result, err);
+    int done = layer_unpack(input_read, &input, NULL, layer, NULL, &result, err);
     if (done == 0) {
         for (size_t i = 0; i < result.opaque.len; i++) {
             int fd = openat(layer, result.opaque.items[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);

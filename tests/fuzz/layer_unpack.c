@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int outer = file_open_dir(AT_FDCWD, path, NULL);
     mkdirat(outer, "layer", 0755);
     int layer = file_open_dir(outer, "layer", NULL);
-    if (layer_unpack(input_read, &input, NULL, layer, &result, NULL) == 0)
+    if (layer_unpack(input_read, &input, NULL, layer, NULL, &result, NULL) == 0)
         layer_result_done(&result);
     check_beside(outer);
     fd_close(layer);

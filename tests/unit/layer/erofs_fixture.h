@@ -88,15 +88,43 @@ static inline void assert_same_copy(const struct scratch *scratch, const struct 
     image_close(&image);
 }
 
+// What an unpacked layer keeps of its tar gives the tar back.
+static inline void assert_kept(int layer_fd, int kept_fd, const struct layer_keep *keep, const char *diff_id)
+{
+    struct layer_recipe *recipe;
+    struct layer_recipe_info info;
+    struct err err = { 0 };
+    char data[4096], digest[72];
+    ssize_t got;
+    int content = openat(kept_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    struct layer_digest *hash = layer_digest_new();
+    if (layer_recipe_read_info(keep->recipe_fd, &info, &err) < 0 || layer_content(layer_fd, kept_fd, info.tar_size, content, &err) < 0 ||
+        layer_recipe_open(keep->recipe_fd, content, &recipe, &err) < 0)
+        fail_msg("%s", err.message);
+    while ((got = layer_recipe_read(recipe, data, sizeof(data), &err)) > 0)
+        layer_digest_add(hash, data, (size_t)got);
+    if (got < 0)
+        fail_msg("%s", err.message);
+    layer_digest_end(hash, digest);
+    assert_string_equal(digest, diff_id);
+    layer_recipe_free(recipe);
+    close(content);
+}
+
 // The same tar unpacked, as text; opaque folders marked as the daemon does.
 static inline int unpacked_text(const void *data, size_t size, struct tree_text *text, struct err *err)
 {
-    struct scratch scratch;
+    struct scratch scratch, kept;
     struct layer_result result;
     struct memory memory = { .data = data, .size = size };
     scratch_open_fast(&scratch);
-    int done = layer_unpack(memory_read, &memory, NULL, scratch.fd, &result, err);
+    scratch_open_fast(&kept);
+    assert_int_equal(mkdirat(kept.fd, LAYER_LOST_NAME, 0700), 0);
+    struct layer_keep keep = { new_file(&kept, LAYER_RECIPE_NAME), new_file(&kept, LAYER_TABLE_NAME),
+                               openat(kept.fd, LAYER_LOST_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+    int done = layer_unpack(memory_read, &memory, NULL, scratch.fd, &keep, &result, err);
     if (done == 0) {
+        assert_kept(scratch.fd, kept.fd, &keep, result.diff_id);
         for (size_t i = 0; i < result.opaque.len; i++) {
             int fd = openat(scratch.fd, result.opaque.items[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
             assert_int_equal(fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0), 0);
@@ -106,6 +134,10 @@ static inline int unpacked_text(const void *data, size_t size, struct tree_text 
         layer_result_done(&result);
         assert_same_copy(&scratch, text, size / 512 % 2);
     }
+    close(keep.recipe_fd);
+    close(keep.table_fd);
+    close(keep.lost_fd);
+    scratch_close(&kept);
     scratch_close(&scratch);
     return done;
 }

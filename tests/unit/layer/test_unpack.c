@@ -15,7 +15,7 @@
 static int unpack(struct scratch *scratch, const struct buf *tar, struct layer_result *out, struct err *err)
 {
     struct memory memory = { .data = tar->data, .size = tar->size, .step = 1000 };
-    return layer_unpack(memory_read, &memory, NULL, scratch->fd, out, err);
+    return layer_unpack(memory_read, &memory, NULL, scratch->fd, NULL, out, err);
 }
 
 static struct stat stat_of(const struct scratch *scratch, const char *path)
@@ -387,7 +387,7 @@ static void test_damaged(void **state)
         struct err err;
         struct memory memory = { .data = tar.data, .size = size };
         scratch_open(&scratch);
-        if (layer_unpack(memory_read, &memory, NULL, scratch.fd, &out, &err) == 0)
+        if (layer_unpack(memory_read, &memory, NULL, scratch.fd, NULL, &out, &err) == 0)
             fail_msg("a tar cut at %zu was taken", size);
         assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
         scratch_close(&scratch);
@@ -399,7 +399,7 @@ static void test_damaged(void **state)
         struct err err;
         struct memory memory = { .data = garbage[i], .size = strlen(garbage[i]) };
         scratch_open(&scratch);
-        assert_int_equal(layer_unpack(memory_read, &memory, NULL, scratch.fd, &out, &err), -1);
+        assert_int_equal(layer_unpack(memory_read, &memory, NULL, scratch.fd, NULL, &out, &err), -1);
         assert_non_null(strstr(err.message, "not a valid tar archive"));
         scratch_close(&scratch);
     }
@@ -416,7 +416,7 @@ static void test_reader_error_comes_through(void **state)
     struct layer_result out;
     struct err err;
     scratch_open(&scratch);
-    assert_int_equal(layer_unpack(broken_read, NULL, NULL, scratch.fd, &out, &err), -1);
+    assert_int_equal(layer_unpack(broken_read, NULL, NULL, scratch.fd, NULL, &out, &err), -1);
     assert_int_equal(err.class, ERR_UNAVAILABLE);
     assert_string_equal(err.message, "the line is dead");
     scratch_close(&scratch);
