@@ -12,7 +12,6 @@ import pytest
 import engines
 import images
 from test_pull import clean, registry  # noqa: F401  fixtures
-from test_push import unpacked
 
 pytestmark = pytest.mark.skipif(os.environ.get('BERTH_E2E_ISOLATION') == 'vm', reason='a microVM is not committed yet')
 
@@ -40,8 +39,6 @@ def commit(api, container, **query):
 
 def layer_of(docker, image):
     """The topmost layer's tar, as `save` gives it."""
-    if unpacked(docker):
-        pytest.skip('layers that lie in folders are not saved')
     saved = subprocess.run(docker.command('save', image), capture_output=True, env=docker.environment()).stdout
     with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
         last = json.load(archive.extractfile('manifest.json'))[0]['Layers'][-1]
@@ -172,8 +169,6 @@ def test_bad_wishes(docker, api, name):
 
 
 def test_a_committed_image_is_saved_and_loaded(docker, done, image):
-    if unpacked(docker):
-        pytest.skip('layers that lie in folders are not saved')
     identity = docker.ok('commit', done, image)
     saved = subprocess.run(docker.command('save', image), capture_output=True, env=docker.environment()).stdout
     docker.ok('rmi', image)
@@ -201,8 +196,6 @@ def test_a_committed_image_runs_behind_the_other_wall(docker, name, image):
 @pytest.mark.berth
 @pytest.mark.usefixtures('clean')
 def test_a_committed_image_is_pushed_and_pulled(docker, registry, done):
-    if unpacked(docker):
-        pytest.skip('layers that lie in folders are not pushed')
     name = f'{registry.address}/made:1'
     identity = docker.ok('commit', done, name)
     docker.ok('push', name)
