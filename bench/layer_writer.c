@@ -50,7 +50,7 @@ static int write_tar(char **argv, struct err *err)
 static int unpack(char **argv, struct err *err)
 {
     struct layer_result result;
-    if (layer_unpack(input, NULL, NULL, file_open_dir(AT_FDCWD, argv[2], err), &result, err) < 0)
+    if (layer_unpack(input, NULL, NULL, file_open_dir(AT_FDCWD, argv[2], err), NULL, &result, err) < 0)
         return -1;
     printf("%s\n", result.diff_id);
     return 0;

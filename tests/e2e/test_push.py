@@ -2,13 +2,16 @@
 import gzip
 import json
 import os
+import random
 import subprocess
 import time
 
 import pytest
 
+import engines
 import images
 import registries
+from conftest import Docker
 from images import entry, folder, tar
 from test_pull import clean, ids, layers, real, registry  # noqa: F401  fixtures
 
@@ -156,3 +159,32 @@ def test_a_pull_and_a_push_are_told_by_their_reference(docker, registry, layers,
     told = docker.ok('events', '--since', began, '--until', f'{time.time():.9f}', '--filter', 'type=image', '--format',
                      '{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}').splitlines()
     assert [line for line in told if line.startswith('pu')] == [f'pull {name}:1 {name}', f'push {name}:2 {name}']
+
+
+@pytest.mark.berth
+@pytest.mark.long
+def test_killed_in_the_middle(docker, registry, layers):
+    """kill -9 of the daemon at random moments of a push: the store opens clean, the image is as it was, and a second try succeeds."""
+    engine = engines.Berth()
+    engine.start()
+    try:
+        client = Docker(engine, docker.cli, docker.folder)
+        archive, image = images.docker_archive('loaded:1', layers)
+        client.ok('load', input=archive)
+        for number in range(int(os.environ.get('BERTH_E2E_PUSH_KILLS', '20'))):
+            name = f'{registry.address}/app{number}:1'
+            client.ok('tag', 'loaded:1', name)
+            pushing = client.popen('push', name)
+            time.sleep(random.uniform(0, 0.6))
+            engine.kill9()
+            pushing.communicate()
+            engine.start()
+            assert os.listdir(os.path.join(engine.data, 'staging')) == []
+            assert client.inspect('loaded:1')['Id'] == image
+            client.ok('push', name)
+            manifest = json.loads(registry.manifests[f'app{number}', '1'][1])
+            assert [gzip.decompress(registry.blobs[layer['digest']]) for layer in manifest['layers']] == layers
+        assert client.ok('run', '--rm', 'loaded:1', 'cat', '/etc/motd') == 'second layer'
+    finally:
+        assert engine.stop_all().returncode == 0
+        engine.remove_folder()
