@@ -16,6 +16,14 @@
 
 // ---- network ----------------------------------------------------------------------------------------------------
 
+static int attach_bridge(struct container *container, const struct port_plan *plan, struct net_endpoint *endpoint, int *tap_fd,
+                         struct err *err)
+{
+    struct net *net = container->engine->net;
+    const struct net_wish wish = { .container_id = container->id, .ports = plan->ports, .port_len = plan->len };
+    return tap_fd ? net_attach_tap(net, &wish, endpoint, tap_fd, err) : net_attach(net, &wish, endpoint, err);
+}
+
 static int setup_network(struct container *container, struct err *err)
 {
     struct engine *engine = container->engine;
@@ -36,8 +44,7 @@ static int setup_network(struct container *container, struct err *err)
     else if (net_bridge_up(engine->net, err) < 0 || ports_bind(container, &plan, err) < 0)
         result = -1;
     else
-        result = guest ? net_attach_tap(engine->net, container->id, plan.ports, plan.len, &endpoint, &tap_fd, err)
-                       : net_attach(engine->net, container->id, plan.ports, plan.len, &endpoint, err);
+        result = attach_bridge(container, &plan, &endpoint, guest ? &tap_fd : NULL, err);
     if (bridge)
         netns_fd = endpoint.netns_fd;
 

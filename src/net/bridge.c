@@ -8,18 +8,35 @@
 // ---- the subnet -----------------------------------------------------------------------------------------------------
 
 // Docker's default pools, in its order: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 cut into /20.
-enum { POOL_16_LEN = 15, POOL_20_LEN = 16, POOL_LEN = POOL_16_LEN + POOL_20_LEN };
+enum { POOL_16_LEN = 15, POOL_20_LEN = 16, POOL_LEN = POOL_16_LEN + POOL_20_LEN, CANDIDATES_MAX = 1024 };
 
 static struct subnet pool_at(uint32_t i)
 {
     if (i < POOL_16_LEN)
-        return (struct subnet){ (172u << 24 | (17 + i) << 16) + 1, 16 };
-    return (struct subnet){ (192u << 24 | 168u << 16 | (i - POOL_16_LEN) << 12) + 1, 20 };
+        return (struct subnet){ .gateway = (172u << 24 | (17 + i) << 16) + 1, .prefix = 16 };
+    return (struct subnet){ .gateway = (192u << 24 | 168u << 16 | (i - POOL_16_LEN) << 12) + 1, .prefix = 20 };
+}
+
+// The next candidates of the configured pools, or of Docker's.
+static size_t list_candidates(const struct net *net, struct subnet *out)
+{
+    size_t len = 0;
+    for (uint32_t i = 0; net->pool_len == 0 && i < POOL_LEN; i++)
+        out[len++] = pool_at(i);
+    for (size_t i = 0; i < net->pool_len; i++) {
+        uint32_t base;
+        int prefix, size = net->pools[i].size;
+        if (network_parse(net->pools[i].base, &base, &prefix, NULL) < 0)
+            continue;
+        for (uint64_t k = 0; k < UINT64_C(1) << (size - prefix) && len < CANDIDATES_MAX; k++)
+            out[len++] = (struct subnet){ .gateway = base + (uint32_t)(k << (32 - size)) + 1, .prefix = size };
+    }
+    return len;
 }
 
 struct overlap {
-    struct subnet candidates[POOL_LEN];
-    bool taken[POOL_LEN];
+    struct subnet candidates[CANDIDATES_MAX];
+    bool taken[CANDIDATES_MAX];
     size_t len;
 };
 
@@ -28,21 +45,30 @@ static void on_route(void *context, uint32_t destination, int prefix)
 {
     struct overlap *overlap = context;
     for (size_t i = 0; prefix > 1 && i < overlap->len; i++) {
-        const struct subnet wider = { destination, MIN_OF(prefix, overlap->candidates[i].prefix) };
-        overlap->taken[i] |= subnet_contains(&wider, overlap->candidates[i].gateway);
+        const struct subnet route = { .gateway = destination, .prefix = prefix };
+        overlap->taken[i] |= subnets_overlap(&route, &overlap->candidates[i]);
     }
 }
 
-int bridge_choose_subnet(struct net *net, struct subnet *out, struct err *err)
+// Networks that have no bridge now, after the host started anew, have no route either.
+static bool overlaps_network(const struct net *net, const struct subnet *subnet) REQUIRES(net->lock)
 {
-    struct overlap overlap = { .len = POOL_LEN };
-    for (uint32_t i = 0; i < POOL_LEN; i++)
-        overlap.candidates[i] = pool_at(i);
-    if (link_each_route(&net->link, on_route, &overlap, err) < 0)
+    for (size_t i = 0; i < net->networks.len; i++)
+        if (subnets_overlap(subnet, &net->networks.items[i].subnet))
+            return true;
+    return false;
+}
+
+int bridge_choose_subnet(struct net *net, const struct subnet *spared, struct subnet *out, struct err *err)
+{
+    _cleanup_free_ struct overlap *overlap = mem_new(struct overlap);
+    overlap->len = list_candidates(net, overlap->candidates);
+    if (link_each_route(&net->link, on_route, overlap, err) < 0)
         return -1;
-    for (size_t i = 0; i < POOL_LEN; i++)
-        if (!overlap.taken[i]) {
-            *out = overlap.candidates[i];
+    for (size_t i = 0; i < overlap->len; i++)
+        if (!overlap->taken[i] && !overlaps_network(net, &overlap->candidates[i]) &&
+            !(spared && spared->gateway && subnets_overlap(spared, &overlap->candidates[i]))) {
+            *out = overlap->candidates[i];
             return 0;
         }
     return err_set(err, ERR_RESOURCE_EXHAUSTED, "could not find an available, non-overlapping IPv4 address pool among the "
@@ -51,8 +77,10 @@ int bridge_choose_subnet(struct net *net, struct subnet *out, struct err *err)
 
 static int overlaps_route(struct net *net, const struct subnet *subnet, struct err *err) REQUIRES(net->lock)
 {
-    struct overlap overlap = { .candidates = { *subnet }, .len = 1 };
-    return link_each_route(&net->link, on_route, &overlap, err) < 0 ? -1 : overlap.taken[0];
+    _cleanup_free_ struct overlap *overlap = mem_new(struct overlap);
+    overlap->candidates[0] = *subnet;
+    overlap->len = 1;
+    return link_each_route(&net->link, on_route, overlap, err) < 0 ? -1 : overlap->taken[0] || overlaps_network(net, subnet);
 }
 
 static int record_subnet(struct net *net, const struct subnet *subnet, struct err *err) REQUIRES(net->lock)
@@ -76,14 +104,14 @@ static int wanted_subnet(struct net *net, bool have_bridge, int endpoints, struc
     if (net->bip.gateway || (have_bridge && net->subnet_recorded) || endpoints > 0)
         return 0;
     int overlaps = out->gateway ? overlaps_route(net, out, err) : 1;
-    return overlaps > 0 ? bridge_choose_subnet(net, out, err) : overlaps;
+    return overlaps > 0 ? bridge_choose_subnet(net, NULL, out, err) : overlaps;
 }
 
 // 1: the subnet is another one than the bridge and the table were made for.
 static int settle_subnet(struct net *net, bool have_bridge, struct err *err) REQUIRES(net->lock)
 {
     struct subnet wanted;
-    int endpoints = record_endpoint_count(net->store, err);
+    int endpoints = record_endpoint_count(net->store, "", err);
     if (endpoints < 0 || wanted_subnet(net, have_bridge, endpoints, &wanted, err) < 0)
         return -1;
     bool same = wanted.gateway == net->subnet.gateway && wanted.prefix == net->subnet.prefix;
@@ -96,41 +124,92 @@ static int settle_subnet(struct net *net, bool have_bridge, struct err *err) REQ
 
 // ---- the link -------------------------------------------------------------------------------------------------------
 
-static int make_link(struct net *net, const char *alias, struct link_info *out, struct err *err) REQUIRES(net->lock)
+static int make_link(struct net *net, const struct bridge *bridge, const char *alias, struct link_info *out, struct err *err)
+    REQUIRES(net->lock)
 {
     unsigned char mac[6];
-    address_mac(net->subnet.gateway, mac);
-    if (link_add_bridge(&net->link, net->bridge, mac, err) < 0 || link_find(&net->link, net->bridge, out, err) < 0)
+    address_mac(bridge->subnet.gateway, mac);
+    if (link_add_bridge(&net->link, bridge->link, mac, bridge->mtu, err) < 0 ||
+        link_find(&net->link, bridge->link, out, err) < 0)
         return -1;
     return link_set_alias(&net->link, out->index, alias, err);
 }
 
-// 1: it was made anew. An empty alias is ours too: made, but not yet named when somebody killed us.
-static int ensure_link(struct net *net, struct err *err) REQUIRES(net->lock)
+// 1: there is one, and it is ours.
+static int look_for_link(struct net *net, const char *name, const char *alias, struct link_info *out, struct err *err)
+    REQUIRES(net->lock)
+{
+    struct err missing = { 0 };
+    if (link_find(&net->link, name, out, &missing) < 0) {
+        if (missing.class != ERR_NOT_FOUND && err)
+            *err = missing;
+        return missing.class == ERR_NOT_FOUND ? 0 : -1;
+    }
+    if (!str_empty(out->alias) && !str_eq(out->alias, alias))
+        return err_set(err, ERR_CONFLICT, "link %s is somebody else's (%s)", name, out->alias);
+    return 1;
+}
+
+static void bridge_alias(const struct net *net, const struct bridge *bridge, char out[ALIAS_SIZE])
+{
+    snprintf(out, ALIAS_SIZE, "berth %s %s%sbridge", net->id, bridge->id, bridge->id[0] ? " " : "");
+}
+
+static int complete_link(struct net *net, struct bridge *bridge, const struct link_info *link, struct err *err)
+    REQUIRES(net->lock)
+{
+    bridge->index = link->index;
+    if (link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
+        return -1;
+    return link->up ? 0 : link_set_up(&net->link, link->index, err);
+}
+
+int bridge_ensure_link(struct net *net, struct bridge *bridge, struct err *err)
 {
     struct link_info link;
-    struct err missing = { 0 };
     char alias[ALIAS_SIZE];
-    snprintf(alias, sizeof(alias), "berth %s bridge", net->id);
-    bool have = link_find(&net->link, net->bridge, &link, &missing) == 0;
-    if (!have && missing.class != ERR_NOT_FOUND) {
-        if (err)
-            *err = missing;
+    bridge_alias(net, bridge, alias);
+    int have = look_for_link(net, bridge->link, alias, &link, err);
+    if (have < 0 || (!have && make_link(net, bridge, alias, &link, err) < 0) || complete_link(net, bridge, &link, err) < 0)
         return -1;
-    }
-    if (have && !str_empty(link.alias) && !str_eq(link.alias, alias))
-        return err_set(err, ERR_CONFLICT, "link %s is somebody else's (%s)", net->bridge, link.alias);
-    int changed = settle_subnet(net, have, err);
+    return !have;
+}
+
+static void describe_default(const struct net *net, struct bridge *out) REQUIRES(net->lock)
+{
+    *out = (struct bridge){ .subnet = net->subnet, .index = net->bridge_index };
+    snprintf(out->link, sizeof(out->link), "%s", net->bridge);
+}
+
+// The default one's subnet is settled when it is about to be used: 1 when the link was made anew.
+static int ensure_default(struct net *net, struct err *err) REQUIRES(net->lock)
+{
+    struct bridge bridge = { .id = "" };
+    struct link_info link;
+    char alias[ALIAS_SIZE];
+    bridge_alias(net, &bridge, alias);
+    int have = look_for_link(net, net->bridge, alias, &link, err);
+    int changed = have < 0 ? -1 : settle_subnet(net, have, err);
     if (changed < 0 || (changed && have && link_delete(&net->link, link.index, err) < 0))
         return -1;
-    have = have && !changed;
-    if (!have && make_link(net, alias, &link, err) < 0)
-        return -1;
-    if (link_add_address(&net->link, link.index, net->subnet.gateway, net->subnet.prefix, err) < 0 ||
-        (!link.up && link_set_up(&net->link, link.index, err) < 0))
-        return -1;
-    net->bridge_index = link.index;
-    return !have;
+    describe_default(net, &bridge);
+    int made = bridge_ensure_link(net, &bridge, err);
+    net->bridge_index = bridge.index;
+    return made;
+}
+
+bool bridge_find(struct net *net, const char *id, struct bridge *out)
+{
+    if (str_empty(id)) {
+        describe_default(net, out);
+        return true;
+    }
+    for (size_t i = 0; i < net->networks.len; i++)
+        if (str_eq(net->networks.items[i].id, id)) {
+            *out = net->networks.items[i];
+            return true;
+        }
+    return false;
 }
 
 // ---- table, forwarding, other firewalls -----------------------------------------------------------------------------
@@ -138,8 +217,13 @@ static int ensure_link(struct net *net, struct err *err) REQUIRES(net->lock)
 int bridge_make_table(struct net *net, struct err *err)
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
-    if (record_ports(net->store, NULL, &ports, err) < 0 ||
-        nft_make_table(net->table, net->bridge, &net->subnet, &ports, err) < 0)
+    _cleanup_free_ struct bridge *bridges = mem_alloc((net->networks.len + 1) * sizeof(*bridges));
+    size_t len = 0;
+    if (net->subnet.gateway)
+        describe_default(net, &bridges[len++]);
+    for (size_t i = 0; i < net->networks.len; i++)
+        bridges[len++] = net->networks.items[i];
+    if (record_ports(net->store, NULL, &ports, err) < 0 || nft_make_table(net->table, bridges, len, &ports, err) < 0)
         return -1;
     net->table_made = true;
     return 0;
@@ -168,24 +252,44 @@ static int ensure_forwarding(struct net *net, struct err *err)
     return file_put(AT_FDCWD, net->ip_forward_file, "1", err);
 }
 
+// What iptables knows our links by: all begin alike, but the bridges that a client has named.
+static void link_pattern(const struct net *net, char out[IFNAMSIZ])
+{
+    snprintf(out, IFNAMSIZ, "b%.4s+", net->id);
+}
+
 static int ask_others(struct net *net, struct err *err) REQUIRES(net->lock)
 {
-    char comment[32];
+    char comment[32], pattern[IFNAMSIZ];
     const char *tool = NULL;
     snprintf(comment, sizeof(comment), "berth %s", net->id);
+    link_pattern(net, pattern);
     free(take_ptr(&net->foreign_line));
-    foreign_admit(net->bridge, comment, &net->foreign_line, &tool);
+    foreign_admit(pattern, comment, &net->foreign_line, &tool);
+    for (size_t i = 0; i < net->networks.len && tool; i++)
+        if (strncmp(net->networks.items[i].link, pattern, 5) != 0) {
+            free(take_ptr(&net->foreign_line));
+            foreign_admit(net->networks.items[i].link, comment, &net->foreign_line, &tool);
+        }
     net->foreign_checked = true;
     return tool ? record_set(net->store, SETTING_DOCKER_USER, tool, err) : 0;
 }
 
+int bridge_ensure_rules(struct net *net, bool anew, struct err *err)
+{
+    if (ensure_table(net, anew, err) < 0 || ensure_forwarding(net, err) < 0)
+        return -1;
+    return anew || !net->foreign_checked ? ask_others(net, err) : 0;
+}
+
 static int bring_up(struct net *net, struct err *err) REQUIRES(net->lock)
 {
-    int made = ensure_link(net, err);
-    if (made < 0 || (made && endpoint_rejoin(net, err) < 0) || ensure_table(net, made, err) < 0 ||
-        ensure_forwarding(net, err) < 0)
+    struct bridge bridge;
+    int made = ensure_default(net, err);
+    describe_default(net, &bridge);
+    if (made < 0 || (made && endpoint_rejoin(net, &bridge, err) < 0))
         return -1;
-    return made || !net->foreign_checked ? ask_others(net, err) : 0;
+    return bridge_ensure_rules(net, made, err);
 }
 
 int net_bridge_up(struct net *net, struct err *err)
@@ -198,18 +302,7 @@ int net_bridge_up(struct net *net, struct err *err)
 
 void net_bridge_info(const struct net *net, struct net_bridge_info *out)
 {
-    struct net *locked = (struct net *)net; // the lock is the one thing that changes
-    char network[INET_ADDRSTRLEN];
-    mutex_lock(&locked->lock);
-    const struct subnet subnet = locked->subnet;
-    mutex_unlock(&locked->lock);
-    *out = (struct net_bridge_info){ .prefix = subnet.prefix };
-    snprintf(out->name, sizeof(out->name), "%s", net->bridge);
-    if (!subnet.gateway)
-        return;
-    address_text(subnet.gateway, out->gateway);
-    address_text(subnet.gateway & subnet_mask(subnet.prefix), network);
-    snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, subnet.prefix);
+    net_network_info((struct net *)net, "", out); // the lock is the one thing that changes
 }
 
 char *net_foreign_drop(struct net *net)
@@ -253,6 +346,8 @@ static int remove_links(struct net *net, bool *other_daemon, struct err *err) RE
         result = link_delete(&net->link, left.items[i], err);
     *other_daemon = left.other_daemon;
     net->bridge_index = 0;
+    for (size_t i = 0; i < net->networks.len; i++)
+        net->networks.items[i].index = 0;
     free(left.items);
     return result;
 }
@@ -269,15 +364,20 @@ static int restore_forwarding(struct net *net, bool other_daemon, struct err *er
     return record_set(net->store, SETTING_IP_FORWARD, NULL, err);
 }
 
-static int withdraw(struct net *net, struct err *err)
+static int withdraw(struct net *net, struct err *err) REQUIRES(net->lock)
 {
     _cleanup_free_ char *tool = NULL;
-    char comment[32];
+    char comment[32], pattern[IFNAMSIZ];
     int result = record_setting(net->store, SETTING_DOCKER_USER, &tool, err);
     if (result < 0 || !tool)
         return result;
     snprintf(comment, sizeof(comment), "berth %s", net->id);
-    foreign_withdraw(tool, net->bridge, comment);
+    link_pattern(net, pattern);
+    foreign_withdraw(tool, pattern, comment);
+    foreign_withdraw(tool, net->bridge, comment); // of an older version
+    for (size_t i = 0; i < net->networks.len; i++)
+        if (strncmp(net->networks.items[i].link, pattern, 5) != 0)
+            foreign_withdraw(tool, net->networks.items[i].link, comment);
     return record_set(net->store, SETTING_DOCKER_USER, NULL, err);
 }
 

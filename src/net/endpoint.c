@@ -1,5 +1,6 @@
 // A container's place in the network. The order of attach is: record (address, link number, ports), namespace with its
 // veth, port forwards. Whatever a crash leaves of that hangs on the record, and goes with net_detach().
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,15 +11,21 @@
 
 struct attach {
     struct net *net;
-    const char *container_id;
-    struct subnet subnet;
-    uint32_t address;
-    int64_t link_index;
+    const struct net_wish *wish;
+    struct bridge bridge;
+    struct record_endpoint endpoint;
 };
 
 static void link_name(const struct net *net, int64_t link_index, char out[IFNAMSIZ])
 {
     snprintf(out, IFNAMSIZ, "b%.4s%lld", net->id, (long long)link_index);
+}
+
+static int settle_port(struct net *net, const struct bridge *bridge, int index, struct err *err) REQUIRES(net->lock)
+{
+    if (bridge->flags & BRIDGE_ISOLATED && link_isolate_port(&net->link, index, err) < 0)
+        return -1;
+    return link_set_hairpin(&net->link, index, err);
 }
 
 // ---- making ---------------------------------------------------------------------------------------------------------
@@ -29,44 +36,51 @@ static int make_pair(const struct attach *attach, int netns_fd, struct err *err)
 {
     struct net *net = attach->net;
     struct link_info near;
-    unsigned char mac[6];
     char name[IFNAMSIZ], alias[ALIAS_SIZE];
 
-    if (!net->bridge_index)
-        return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", net->bridge);
-    address_mac(attach->address, mac);
-    link_name(net, attach->link_index, name);
-    snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->container_id);
-    if (link_add_veth(&net->link, name, net->bridge_index, netns_fd, mac, err) < 0 ||
-        link_find(&net->link, name, &near, err) < 0 || link_set_alias(&net->link, near.index, alias, err) < 0)
+    if (!attach->bridge.index)
+        return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", attach->bridge.link);
+    link_name(net, attach->endpoint.link_index, name);
+    snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->wish->container_id);
+    const struct link_pair pair = { .name = name, .far = attach->endpoint.interface, .master = attach->bridge.index,
+                                    .netns_fd = netns_fd, .mtu = attach->bridge.mtu, .mac = attach->endpoint.mac };
+    if (link_add_veth(&net->link, &pair, err) < 0 || link_find(&net->link, name, &near, err) < 0 ||
+        link_set_alias(&net->link, near.index, alias, err) < 0)
         return -1;
-    return link_set_hairpin(&net->link, near.index, err);
+    return settle_port(net, &attach->bridge, near.index, err);
 }
 
-// The bridge has no IPv6: without this eth0 would draw a link-local address and spend its first seconds announcing it.
-static int quiet_ipv6(struct err *err)
+// The bridge has no IPv6: without this the interface would draw a link-local address and spend its first seconds announcing it.
+static int quiet_ipv6(const char *interface, struct err *err)
 {
     struct err failed = { 0 };
-    if (file_put(AT_FDCWD, "/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1", &failed) == 0 || failed.number == ENOENT)
+    _cleanup_free_ char *path = mem_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", interface);
+    if (file_put(AT_FDCWD, path, "1", &failed) == 0 || failed.number == ENOENT)
         return 0;
     if (err)
         *err = failed;
     return -1;
 }
 
-static int configure_eth0(const struct attach *attach, struct err *err)
+static bool has_gateway(const struct bridge *bridge)
+{
+    return !(bridge->flags & BRIDGE_INTERNAL);
+}
+
+static int configure_interface(const struct attach *attach, struct err *err)
 {
     struct link_socket inside;
-    int index = (int)if_nametoindex("eth0");
+    const struct subnet *subnet = &attach->bridge.subnet;
+    int index = (int)if_nametoindex(attach->endpoint.interface);
     if (index == 0)
-        return err_errno(err, errno, "eth0");
+        return err_errno(err, errno, "%s", attach->endpoint.interface);
     if (link_open(&inside, err) < 0)
         return -1;
-    int result = link_add_address(&inside, index, attach->address, attach->subnet.prefix, err);
+    int result = link_add_address(&inside, index, attach->endpoint.address, subnet->prefix, err);
     if (result == 0)
         result = link_set_up(&inside, index, err);
-    if (result == 0)
-        result = link_add_default_route(&inside, index, attach->subnet.gateway, err);
+    if (result == 0 && has_gateway(&attach->bridge) && !attach->wish->no_gateway)
+        result = link_add_default_route(&inside, index, subnet->gateway, err);
     link_close(&inside);
     return result;
 }
@@ -77,7 +91,7 @@ static int fill_namespace(void *context, int netns_fd, struct err *err)
     mutex_lock(&attach->net->lock);
     int result = make_pair(attach, netns_fd, err);
     mutex_unlock(&attach->net->lock);
-    return result < 0 || quiet_ipv6(err) < 0 ? -1 : configure_eth0(attach, err);
+    return result < 0 || quiet_ipv6(attach->endpoint.interface, err) < 0 ? -1 : configure_interface(attach, err);
 }
 
 // A table that is gone since net_bridge_up() comes back with all forwards, these included. A client that was sending before
@@ -98,101 +112,123 @@ static int forward_ports(struct net *net, const char *container_id, struct err *
     return result;
 }
 
-static void describe(const struct attach *attach, struct net_endpoint *out)
+static void describe(const struct bridge *bridge, const struct record_endpoint *from, struct net_endpoint *out)
 {
-    unsigned char mac[6];
-    *out = (struct net_endpoint){ .prefix = attach->subnet.prefix, .netns_fd = -1 };
-    address_mac(attach->address, mac);
-    snprintf(out->endpoint_id, sizeof(out->endpoint_id), "%s", attach->container_id);
-    snprintf(out->mac, sizeof(out->mac), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-    address_text(attach->address, out->address);
-    address_text(attach->subnet.gateway, out->gateway);
+    *out = (struct net_endpoint){ .prefix = bridge->subnet.prefix, .netns_fd = -1 };
+    snprintf(out->endpoint_id, sizeof(out->endpoint_id), "%s", from->endpoint_id);
+    snprintf(out->interface, sizeof(out->interface), "%s", from->interface);
+    mac_text(from->mac, out->mac);
+    address_text(from->address, out->address);
+    if (has_gateway(bridge))
+        address_text(bridge->subnet.gateway, out->gateway);
 }
 
 // In the namespace of the calling thread, which is the room's.
 static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) REQUIRES(attach->net->lock)
 {
     struct net *net = attach->net;
+    struct link_info near;
     char name[IFNAMSIZ], alias[ALIAS_SIZE];
-    if (!net->bridge_index)
-        return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", net->bridge);
-    link_name(net, attach->link_index, name);
-    snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->container_id);
+    if (!attach->bridge.index)
+        return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", attach->bridge.link);
+    link_name(net, attach->endpoint.link_index, name);
+    snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->wish->container_id);
     _cleanup_close_ int fd = tap_open(name, err);
-    if (fd < 0 || tap_quiet_ipv6(name, err) < 0 || tap_join(&net->link, name, alias, net->bridge_index, err) < 0)
+    if (fd < 0 || tap_quiet_ipv6(name, err) < 0 || tap_join(&net->link, name, alias, attach->bridge.index, err) < 0 ||
+        link_find(&net->link, name, &near, err) < 0 || settle_port(net, &attach->bridge, near.index, err) < 0)
         return -1;
     *tap_fd = take_fd(&fd);
     return 0;
 }
 
-static int make_record(struct attach *attach, const struct net_port *ports, size_t port_len, struct err *err)
+static int read_wish(const struct net_wish *wish, struct record_endpoint *out, struct err *err)
+{
+    struct in_addr in;
+    *out = (struct record_endpoint){ 0 };
+    if (!str_empty(wish->address) && inet_pton(AF_INET, wish->address, &in) != 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid IPv4 address: %s", wish->address);
+    out->address = str_empty(wish->address) ? 0 : ntohl(in.s_addr);
+    if (!str_empty(wish->mac) && !mac_parse(wish->mac, out->mac))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid MAC address: %s", wish->mac);
+    snprintf(out->network_id, sizeof(out->network_id), "%s", wish->network_id ? wish->network_id : "");
+    snprintf(out->container_id, sizeof(out->container_id), "%s", wish->container_id);
+    snprintf(out->endpoint_id, sizeof(out->endpoint_id), "%s",
+             str_empty(wish->endpoint_id) ? wish->container_id : wish->endpoint_id);
+    snprintf(out->interface, sizeof(out->interface), "%s", str_empty(wish->interface) ? "eth0" : wish->interface);
+    return 0;
+}
+
+// The subnet can't change from here on: there is an endpoint in it.
+static int make_record(struct attach *attach, struct err *err)
 {
     struct net *net = attach->net;
-    mutex_lock(&net->lock); // the subnet can't change from here on: there is an endpoint in it
-    attach->subnet = net->subnet;
-    int result = record_endpoint_add(net->store, &attach->subnet, attach->container_id, ports, port_len, &attach->address,
-                                     &attach->link_index, err);
+    const struct net_wish *wish = attach->wish;
+    if (read_wish(wish, &attach->endpoint, err) < 0)
+        return -1;
+    mutex_lock(&net->lock);
+    int result = bridge_find(net, wish->network_id, &attach->bridge)
+                     ? record_endpoint_add(net->store, &attach->bridge, &attach->endpoint, !str_empty(wish->mac), wish->ports,
+                                           wish->port_len, err)
+                     : err_set(err, ERR_NOT_FOUND, "network %s not found", wish->network_id);
     mutex_unlock(&net->lock);
     return result;
 }
 
-static int connect_container(struct attach *attach, size_t port_len, int *netns_fd, struct err *err)
+static int connect_container(struct attach *attach, int *netns_fd, struct err *err)
 {
+    const struct net_wish *wish = attach->wish;
     _cleanup_close_ int fd = -1;
-    int result = 0;
-    if (namespace_make(fill_namespace, attach, &fd, err) < 0)
+    int result = wish->netns_fd ? namespace_visit(*wish->netns_fd, fill_namespace, attach, err)
+                                : namespace_make(fill_namespace, attach, &fd, err);
+    if (result < 0)
         return -1;
     mutex_lock(&attach->net->lock);
-    if (port_len)
-        result = forward_ports(attach->net, attach->container_id, err);
+    if (wish->port_len)
+        result = forward_ports(attach->net, wish->container_id, err);
     mutex_unlock(&attach->net->lock);
     if (result == 0)
         *netns_fd = take_fd(&fd);
     return result;
 }
 
-int net_attach(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
-               struct net_endpoint *out, struct err *err)
-{
-    struct attach attach = { .net = net, .container_id = container_id };
-    int netns_fd = -1;
-    // A record of a run that was cut off goes first.
-    if (net_detach(net, container_id, err) < 0 || make_record(&attach, ports, port_len, err) < 0)
-        return err_wrap(err, "attach to %s", net->bridge);
-    if (connect_container(&attach, port_len, &netns_fd, err) < 0) {
-        net_detach(net, container_id, NULL);
-        return err_wrap(err, "attach to %s", net->bridge);
-    }
-    describe(&attach, out);
-    out->netns_fd = netns_fd;
-    return 0;
-}
-
-static int connect_guest(struct attach *attach, size_t port_len, int *tap_fd, struct err *err)
+static int connect_guest(struct attach *attach, int *tap_fd, struct err *err)
 {
     _cleanup_close_ int fd = -1;
     mutex_lock(&attach->net->lock);
     int result = make_tap(attach, &fd, err);
-    if (result == 0 && port_len)
-        result = forward_ports(attach->net, attach->container_id, err);
+    if (result == 0 && attach->wish->port_len)
+        result = forward_ports(attach->net, attach->wish->container_id, err);
     mutex_unlock(&attach->net->lock);
     if (result == 0)
         *tap_fd = take_fd(&fd);
     return result;
 }
 
-int net_attach_tap(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
-                   struct net_endpoint *out, int *tap_fd, struct err *err)
+// A record of a run that was cut off goes first.
+static int attach_to(struct net *net, const struct net_wish *wish, struct net_endpoint *out, int *tap_fd, struct err *err)
 {
-    struct attach attach = { .net = net, .container_id = container_id };
-    if (net_detach(net, container_id, err) < 0 || make_record(&attach, ports, port_len, err) < 0)
-        return err_wrap(err, "attach to %s", net->bridge);
-    if (connect_guest(&attach, port_len, tap_fd, err) < 0) {
-        net_detach(net, container_id, NULL);
-        return err_wrap(err, "attach to %s", net->bridge);
+    struct attach attach = { .net = net, .wish = wish };
+    int netns_fd = -1;
+    if (net_disconnect(net, wish->network_id, wish->container_id, err) < 0 || make_record(&attach, err) < 0)
+        return -1;
+    int result = tap_fd ? connect_guest(&attach, tap_fd, err) : connect_container(&attach, &netns_fd, err);
+    if (result < 0) {
+        net_disconnect(net, wish->network_id, wish->container_id, NULL);
+        return -1;
     }
-    describe(&attach, out);
+    describe(&attach.bridge, &attach.endpoint, out);
+    out->netns_fd = netns_fd;
     return 0;
+}
+
+int net_attach(struct net *net, const struct net_wish *wish, struct net_endpoint *out, struct err *err)
+{
+    return attach_to(net, wish, out, NULL, err);
+}
+
+int net_attach_tap(struct net *net, const struct net_wish *wish, struct net_endpoint *out, int *tap_fd, struct err *err)
+{
+    return attach_to(net, wish, out, tap_fd, err);
 }
 
 int net_none(int *netns_fd, struct err *err)
@@ -200,28 +236,92 @@ int net_none(int *netns_fd, struct err *err)
     return namespace_make(NULL, NULL, netns_fd, err);
 }
 
-static int rejoin(struct net *net, const char *container_id, struct err *err) REQUIRES(net->lock)
+static int rejoin(struct net *net, const struct bridge *bridge, const struct record_endpoint *endpoint, struct err *err)
+    REQUIRES(net->lock)
 {
     struct link_info near;
     char name[IFNAMSIZ];
-    int64_t link_index;
-    if (record_endpoint_find(net->store, container_id, &link_index, err) < 0)
-        return -1;
-    link_name(net, link_index, name);
+    link_name(net, endpoint->link_index, name);
     if (link_find(&net->link, name, &near, NULL) < 0)
         return 0; // its container is gone and its record goes with the next sweep
-    if (link_set_master(&net->link, near.index, net->bridge_index, err) < 0)
+    if (link_set_master(&net->link, near.index, bridge->index, err) < 0)
         return -1;
-    return link_set_hairpin(&net->link, near.index, err);
+    return settle_port(net, bridge, near.index, err);
 }
 
-int endpoint_rejoin(struct net *net, struct err *err)
+int endpoint_rejoin(struct net *net, const struct bridge *bridge, struct err *err)
 {
-    _cleanup_strv_ struct strv ids = { 0 };
-    int result = record_endpoint_ids(net->store, &ids, err);
-    for (size_t i = 0; i < ids.len && result >= 0; i++)
-        result = rejoin(net, ids.items[i], err);
+    _cleanup_record_endpoints_ struct record_endpoints endpoints = { 0 };
+    int result = record_endpoints(net->store, bridge->id, NULL, &endpoints, err);
+    for (size_t i = 0; i < endpoints.len && result >= 0; i++)
+        result = rejoin(net, bridge, &endpoints.items[i], err);
     return result < 0 ? -1 : 0;
+}
+
+// ---- what a running container's endpoints are, and change to ---------------------------------------------------------
+
+int net_endpoints(struct net *net, const char *container_id, net_endpoint_fn *fn, void *context, struct err *err)
+{
+    _cleanup_record_endpoints_ struct record_endpoints endpoints = { 0 };
+    if (record_endpoints(net->store, NULL, container_id, &endpoints, err) < 0)
+        return -1;
+    for (size_t i = 0; i < endpoints.len; i++) {
+        struct bridge bridge;
+        struct net_endpoint endpoint;
+        mutex_lock(&net->lock);
+        bool found = bridge_find(net, endpoints.items[i].network_id, &bridge);
+        mutex_unlock(&net->lock);
+        if (!found)
+            continue;
+        describe(&bridge, &endpoints.items[i], &endpoint);
+        fn(context, endpoints.items[i].network_id, &endpoint);
+    }
+    return 0;
+}
+
+static int take_elements(struct net *net, const char *container_id, struct err *err) REQUIRES(net->lock)
+{
+    _cleanup_record_ports_ struct record_ports ports = { 0 };
+    if (record_ports(net->store, container_id, &ports, err) < 0 ||
+        nft_remove_elements(&net->nft, net->table, &ports, err) < 0)
+        return -1;
+    if (ports.len)
+        conntrack_forget_target(&net->nft, ports.items[0].target);
+    return 0;
+}
+
+static int move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err) REQUIRES(net->lock)
+{
+    if (take_elements(net, container_id, err) < 0 || record_move_ports(net->store, container_id, network_id, err) < 0)
+        return -1;
+    return forward_ports(net, container_id, err);
+}
+
+int net_move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err)
+{
+    mutex_lock(&net->lock);
+    int result = move_ports(net, container_id, network_id, err);
+    mutex_unlock(&net->lock);
+    return result;
+}
+
+static int change_gateway(void *context, int netns_fd, struct err *err)
+{
+    const char *gateway = context;
+    struct link_socket inside;
+    struct in_addr in;
+    if (link_open(&inside, err) < 0)
+        return -1;
+    int result = link_clear_default_route(&inside, err);
+    if (result == 0 && !str_empty(gateway) && inet_pton(AF_INET, gateway, &in) == 1)
+        result = link_add_default_route(&inside, 0, ntohl(in.s_addr), err);
+    link_close(&inside);
+    return result;
+}
+
+int net_set_gateway(int netns_fd, const char *gateway, struct err *err)
+{
+    return namespace_visit(netns_fd, change_gateway, (void *)gateway, err);
 }
 
 // ---- ending ---------------------------------------------------------------------------------------------------------
@@ -239,18 +339,19 @@ static void silence(struct net *net, int64_t link_index) REQUIRES(net->lock)
 
 static int detach(struct net *net, const char *container_id, struct err *err) REQUIRES(net->lock)
 {
-    _cleanup_record_ports_ struct record_ports ports = { 0 };
-    int64_t link_index;
-    int found = record_endpoint_find(net->store, container_id, &link_index, err);
-    if (found <= 0)
-        return found;
-    if (record_ports(net->store, container_id, &ports, err) < 0 ||
-        nft_remove_elements(&net->nft, net->table, &ports, err) < 0)
+    _cleanup_record_endpoints_ struct record_endpoints endpoints = { 0 };
+    if (record_endpoints(net->store, NULL, container_id, &endpoints, err) < 0)
         return -1;
-    silence(net, link_index);
-    if (ports.len)
-        conntrack_forget_target(&net->nft, ports.items[0].target);
-    return record_endpoint_remove(net->store, container_id, err);
+    if (endpoints.len == 0)
+        return record_ports_remove(net->store, container_id, err);
+    if (take_elements(net, container_id, err) < 0)
+        return -1;
+    for (size_t i = 0; i < endpoints.len; i++) {
+        silence(net, endpoints.items[i].link_index);
+        if (record_endpoint_remove(net->store, &endpoints.items[i], err) < 0)
+            return -1;
+    }
+    return record_ports_remove(net->store, container_id, err);
 }
 
 int net_detach(struct net *net, const char *container_id, struct err *err)
@@ -258,13 +359,49 @@ int net_detach(struct net *net, const char *container_id, struct err *err)
     mutex_lock(&net->lock);
     int result = detach(net, container_id, err);
     mutex_unlock(&net->lock);
-    return result < 0 ? err_wrap(err, "detach from %s", net->bridge) : 0;
+    return result < 0 ? err_wrap(err, "detach from the network") : 0;
+}
+
+static bool forwards_to(struct net *net, const struct record_endpoint *endpoint) REQUIRES(net->lock)
+{
+    _cleanup_record_ports_ struct record_ports ports = { 0 };
+    record_ports(net->store, endpoint->container_id, &ports, NULL);
+    return ports.len && ports.items[0].target == endpoint->address;
+}
+
+static int disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err) REQUIRES(net->lock)
+{
+    _cleanup_record_endpoints_ struct record_endpoints endpoints = { 0 };
+    struct link_info near;
+    char name[IFNAMSIZ], alias[ALIAS_SIZE];
+    if (record_endpoints(net->store, network_id ? network_id : "", container_id, &endpoints, err) < 0)
+        return -1;
+    if (endpoints.len == 0)
+        return 0;
+    const struct record_endpoint *endpoint = &endpoints.items[0];
+    if (forwards_to(net, endpoint) && move_ports(net, container_id, NULL, err) < 0)
+        return -1;
+    link_name(net, endpoint->link_index, name);
+    snprintf(alias, sizeof(alias), "berth %s %s", net->id, container_id);
+    // A stranger's link of that name stays untouched.
+    if (link_find(&net->link, name, &near, NULL) == 0 && str_eq(near.alias, alias) &&
+        link_delete(&net->link, near.index, err) < 0)
+        return -1;
+    return record_endpoint_remove(net->store, endpoint, err);
+}
+
+int net_disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err)
+{
+    mutex_lock(&net->lock);
+    int result = disconnect(net, network_id, container_id, err);
+    mutex_unlock(&net->lock);
+    return result;
 }
 
 int net_sweep(struct net *net, bool (*alive)(void *context, const char *container_id), void *context, struct err *err)
 {
     _cleanup_strv_ struct strv ids = { 0 };
-    int result = record_endpoint_ids(net->store, &ids, err);
+    int result = record_container_ids(net->store, &ids, err);
     for (size_t i = 0; i < ids.len && result >= 0; i++)
         if (!alive(context, ids.items[i]))
             result = net_detach(net, ids.items[i], err);
@@ -273,17 +410,23 @@ int net_sweep(struct net *net, bool (*alive)(void *context, const char *containe
 
 // ---- counters -------------------------------------------------------------------------------------------------------
 
+struct counting {
+    const char *interface;
+    struct net_counters *out;
+};
+
 static int read_counters(void *context, int netns_fd, struct err *err)
 {
+    const struct counting *counting = context;
     struct link_socket inside;
     if (link_open(&inside, err) < 0)
         return -1;
-    int result = link_counters(&inside, "eth0", context, err);
+    int result = link_counters(&inside, counting->interface, counting->out, err);
     link_close(&inside);
     return result;
 }
 
-int net_counters(int netns_fd, struct net_counters *out, struct err *err)
+int net_counters(int netns_fd, const char *interface, struct net_counters *out, struct err *err)
 {
-    return namespace_visit(netns_fd, read_counters, out, err);
+    return namespace_visit(netns_fd, read_counters, &(struct counting){ interface, out }, err);
 }

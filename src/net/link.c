@@ -186,27 +186,32 @@ static void set_mac(struct rtnl_link *link, const unsigned char mac[6])
     rtnl_link_set_addr(link, address);
 }
 
-int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], struct err *err)
+int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], int mtu, struct err *err)
 {
     _cleanup_link_ struct rtnl_link *link = rtnl_link_alloc();
     rtnl_link_set_type(link, "bridge");
     rtnl_link_set_name(link, name);
+    if (mtu)
+        rtnl_link_set_mtu(link, (unsigned)mtu);
     set_mac(link, mac); // an address of its own: one borrowed from a port would change with the ports
     int result = rtnl_link_add(socket->sock, link, NLM_F_CREATE | NLM_F_EXCL);
     return result < 0 ? failed(socket, result, err, "make the bridge") : 0;
 }
 
-int link_add_veth(struct link_socket *socket, const char *name, int master, int netns_fd, const unsigned char mac[6],
-                  struct err *err)
+int link_add_veth(struct link_socket *socket, const struct link_pair *pair, struct err *err)
 {
     struct rtnl_link *link = rtnl_link_veth_alloc();
     struct rtnl_link *peer = rtnl_link_veth_get_peer(link);
-    rtnl_link_set_name(link, name);
-    rtnl_link_set_master(link, master);
+    rtnl_link_set_name(link, pair->name);
+    rtnl_link_set_master(link, pair->master);
     rtnl_link_set_flags(link, IFF_UP);
-    rtnl_link_set_name(peer, "eth0");
-    rtnl_link_set_ns_fd(peer, netns_fd);
-    set_mac(peer, mac);
+    rtnl_link_set_name(peer, pair->far);
+    rtnl_link_set_ns_fd(peer, pair->netns_fd);
+    if (pair->mtu) {
+        rtnl_link_set_mtu(link, (unsigned)pair->mtu);
+        rtnl_link_set_mtu(peer, (unsigned)pair->mtu);
+    }
+    set_mac(peer, pair->mac);
     rtnl_link_put(peer); // the reference that get_peer took
     int result = rtnl_link_add(socket->sock, link, NLM_F_CREATE | NLM_F_EXCL);
     rtnl_link_veth_release(link);
@@ -266,6 +271,11 @@ int link_set_hairpin(struct link_socket *socket, int index, struct err *err)
     return set_port(socket, index, IFLA_BRPORT_MODE, 1, "set hairpin mode", err);
 }
 
+int link_isolate_port(struct link_socket *socket, int index, struct err *err)
+{
+    return set_port(socket, index, IFLA_BRPORT_ISOLATED, 1, "isolate a bridge port", err);
+}
+
 int link_block_port(struct link_socket *socket, int index, struct err *err)
 {
     return set_port(socket, index, IFLA_BRPORT_STATE, BR_STATE_DISABLED, "block a bridge port", err);
@@ -316,4 +326,31 @@ int link_add_default_route(struct link_socket *socket, int index, uint32_t gatew
     int result = rtnl_route_add(socket->sock, route, NLM_F_EXCL);
     rtnl_route_put(route);
     return result < 0 ? failed(socket, result, err, "add the default route") : 0;
+}
+
+static int remove_route(struct link_socket *socket, struct rtnl_route *route)
+{
+    socket->number = 0;
+    return rtnl_route_delete(socket->sock, route, 0);
+}
+
+// One at a time, by what identifies it to the kernel: it takes the first that fits.
+int link_clear_default_route(struct link_socket *socket, struct err *err)
+{
+    enum { ROUTES_MAX = 64 };
+    for (int i = 0; i < ROUTES_MAX; i++) {
+        uint32_t any = 0;
+        _cleanup_nl_addr_ struct nl_addr *destination = nl_addr_build(AF_INET, &any, sizeof(any));
+        struct rtnl_route *route = rtnl_route_alloc();
+        nl_addr_set_prefixlen(destination, 0);
+        rtnl_route_set_family(route, AF_INET);
+        rtnl_route_set_scope(route, RT_SCOPE_NOWHERE);
+        rtnl_route_set_dst(route, destination);
+        int result = remove_route(socket, route);
+        rtnl_route_put(route);
+        if (result < 0)
+            return socket->number == ESRCH || result == -NLE_OBJ_NOTFOUND ? 0
+                                                                          : failed(socket, result, err, "remove the default route");
+    }
+    return 0;
 }

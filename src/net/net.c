@@ -5,6 +5,7 @@
 #include "net_private.h"
 
 enum { LOCK_RANK = 8 }; // just below the store's
+enum { POOL_SIZE_MIN = 8, POOL_SIZE_MAX = 30 };
 
 static void name_objects(struct net *net, const char *daemon_id)
 {
@@ -25,7 +26,24 @@ static int load_subnet(struct net *net, struct err *err) REQUIRES(net->lock)
         return subnet_parse(recorded, &net->subnet, err);
     net->subnet = net->bip;
     if (!net->bip.gateway)
-        bridge_choose_subnet(net, &net->subnet, NULL);
+        bridge_choose_subnet(net, NULL, &net->subnet, NULL);
+    return 0;
+}
+
+static int take_pools(struct net *net, const struct net_config *config, struct err *err)
+{
+    net->pools = mem_alloc((config->pool_len + 1) * sizeof(*net->pools));
+    net->pool_len = config->pool_len;
+    for (size_t i = 0; i < config->pool_len; i++) {
+        uint32_t base;
+        int prefix;
+        net->pools[i] = config->pools[i];
+        if (network_parse(config->pools[i].base, &base, &prefix, NULL) < 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid base pool \"%s\"", config->pools[i].base);
+        if (config->pools[i].size < prefix || config->pools[i].size > POOL_SIZE_MAX || config->pools[i].size < POOL_SIZE_MIN)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid pool size %d for the base %s", config->pools[i].size,
+                           config->pools[i].base);
+    }
     return 0;
 }
 
@@ -34,10 +52,14 @@ static int prepare(struct net *net, const struct net_config *config, struct err 
     if (strlen(config->daemon_id) != 8 || !hex_valid(slice_of(config->daemon_id)))
         return err_set(err, ERR_INVALID_ARGUMENT, "daemon id \"%s\": 8 hex digits expected", config->daemon_id);
     name_objects(net, config->daemon_id);
-    if ((config->bip && subnet_parse(config->bip, &net->bip, err) < 0) || record_migrate(net->store, err) < 0)
+    if (take_pools(net, config, err) < 0 || (config->bip && subnet_parse(config->bip, &net->bip, err) < 0) ||
+        record_migrate(net->store, err) < 0)
         return -1;
     mutex_lock(&net->lock);
-    int result = link_open(&net->link, err) < 0 || nft_open(&net->nft, err) < 0 ? -1 : load_subnet(net, err);
+    int result = link_open(&net->link, err) < 0 || nft_open(&net->nft, err) < 0 ||
+                         record_bridges(net->store, &net->networks, err) < 0
+                     ? -1
+                     : load_subnet(net, err);
     mutex_unlock(&net->lock);
     return result;
 }
@@ -64,8 +86,10 @@ void net_close(struct net *net)
     link_close(&net->link);
     nft_close(&net->nft);
     free(net->foreign_line);
+    free(net->networks.items);
     mutex_unlock(&net->lock);
     mutex_done(&net->lock);
     free(net->ip_forward_file);
+    free(net->pools);
     free(net);
 }

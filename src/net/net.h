@@ -1,18 +1,19 @@
-// Links, bridges, addresses, firewall, published ports. First floor: one default bridge per daemon, with NAT and
-// published TCP and UDP ports, and `none`.
+// Links, bridges, addresses, firewall, published ports. A network is a bridge with a subnet: the daemon's default one, with the
+// id "", and those that clients make. And `none`.
 //
 // Every host-global object carries the daemon id: links `b<4 hex>...` (full name in ifalias), nftables table
-// `berth_<id>`. nft -f makes the structure once (table, chains, maps, masquerade), per container only map elements are
-// added and removed, by netlink. Links and addresses by libnl-route. A container's network namespace is a descriptor
+// `berth_<id>`. nft -f makes the structure once (table, chains, maps, sets of bridges) and again when a network comes or goes, per
+// container only map elements are added and removed, by netlink. Links and addresses by libnl-route. A container's network namespace is a descriptor
 // and never a mount; it is dropped, never unlinked device by device: the kernel removes the veth pair by itself.
 //
-// Records (the subnet, addresses and ports in use) live in the store, so that a daemon that starts again gives none
+// Records (networks, addresses and ports in use) live in the store, so that a daemon that starts again gives none
 // away twice. Thread-safe: any thread may call anything, none of them ever changes its own network namespace. The room
 // works in the namespace of the thread that calls net_open(), and all its callers must be in that one. Calls hold no
 // lock of the caller's and take only the store's (the room's own lock has rank 8).
 #ifndef NET_NET_H
 #define NET_NET_H
 
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include "base/strv.h"
@@ -20,9 +21,17 @@
 
 struct net;
 
+// Where subnets without a wish come from: `base` cut into pieces of the prefix `size`.
+struct net_pool {
+    char base[INET_ADDRSTRLEN + 4]; // "10.10.0.0/16"
+    int size;
+};
+
 struct net_config {
     const char *daemon_id; // 8 hex
     const char *bip; // "172.17.0.1/16", NULL: the first of Docker's pools that no route of the host overlaps
+    const struct net_pool *pools; // instead of Docker's; read while opening
+    size_t pool_len;
     const char *ip_forward_file; // NULL: /proc/sys/net/ipv4/ip_forward
 };
 
@@ -48,6 +57,29 @@ struct net_bridge_info {
 };
 void net_bridge_info(const struct net *net, struct net_bridge_info *out);
 
+// ---- networks of clients --------------------------------------------------------------------------------------------
+
+struct net_network {
+    const char *id; // 64 hex
+    const char *link; // the bridge's name; NULL or "": one of ours
+    const char *subnet, *gateway, *ip_range; // "10.1.0.0/16", "10.1.0.1", "10.1.5.0/24"; NULL or "": chosen; the whole subnet
+    const struct strv *reserved; // addresses that nobody gets without asking
+    bool internal; // nothing of it goes out, nothing comes in
+    bool isolated; // its containers don't reach each other
+    bool no_masquerade; // its addresses are seen outside
+    int64_t mtu; // 0: 1500
+};
+// Makes the record, the bridge and its rules. permission_denied: the subnet overlaps that of another network of ours;
+// conflict: the name of the link is taken; resource_exhausted: every pool overlaps. On failure nothing stays.
+int net_network_create(struct net *net, const struct net_network *wanted, struct net_bridge_info *out, struct err *err);
+// After its last container was detached: else conflict. Missing is fine.
+int net_network_remove(struct net *net, const char *id, struct err *err);
+// What net_bridge_up() is for the default one, for any ("" is that one). not_found.
+int net_network_up(struct net *net, const char *id, struct err *err);
+bool net_network_info(struct net *net, const char *id, struct net_bridge_info *out); // false: there is none
+
+// ---- ports ----------------------------------------------------------------------------------------------------------
+
 // One published port. The caller names what is wanted; host_port 0 asks for a free one from the ephemeral range.
 struct net_port {
     int proto; // IPPROTO_TCP or IPPROTO_UDP
@@ -62,45 +94,68 @@ struct net_port {
 // errno is kept in the error. `endpoint_name` stands there as it is given: Docker's form is "NAME (ENDPOINT ID)".
 int net_port_bind(struct net *net, const char *endpoint_name, struct net_port *port, struct err *err);
 
+// ---- endpoints ------------------------------------------------------------------------------------------------------
+
+// What a container wants on a network.
+struct net_wish {
+    const char *container_id;
+    const char *network_id; // NULL or "": the default bridge
+    const char *endpoint_id; // NULL or "": the container's id
+    const char *address, *mac; // NULL or "": chosen
+    const char *interface; // NULL or "": "eth0"
+    bool no_gateway; // no default route this way
+    const int *netns_fd; // where to: a namespace that is there already, borrowed; NULL: a new one with lo up
+    const struct net_port *ports; // forwarded to this endpoint
+    size_t port_len;
+};
 struct net_endpoint {
-    char endpoint_id[65]; // 64 hex; the container's own id, so that it is the same after a restart of the daemon
+    char endpoint_id[65]; // 64 hex
+    char interface[IFNAMSIZ];
     char mac[18]; // "02:42:ac:11:00:02"
     char address[INET_ADDRSTRLEN];
-    char gateway[INET_ADDRSTRLEN];
+    char gateway[INET_ADDRSTRLEN]; // "" where the network has none (internal)
     int prefix;
-    int netns_fd; // owned by the caller from here on
+    int netns_fd; // of the new namespace, owned by the caller from here on; -1
 };
-// After net_bridge_up(). Makes a namespace for `container_id`, with lo up, a veth pair whose far end is eth0 there
-// (address, default route), the near end on the bridge, and the DNAT elements for `ports` (those on loopback addresses
-// and IPv6 are the shim's relay alone). The address is the lowest free one. A container that is attached already is
+// After net_network_up(). Makes a veth pair whose far end is the interface in the container's namespace (address, default route),
+// the near end on the bridge, and the DNAT elements for `ports` (those on loopback addresses and IPv6 are the shim's relay
+// alone). The address is the lowest free one, or the one that is asked for: permission_denied "Address already in use",
+// invalid_argument outside of the subnet. A container that is attached there already is
 // detached first. resource_exhausted: no address left, or the bridge is full (1,023 ports). On failure nothing stays.
-int net_attach(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
-               struct net_endpoint *out, struct err *err);
+int net_attach(struct net *net, const struct net_wish *wish, struct net_endpoint *out, struct err *err);
 // The same for a guest: a tap (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR) on the bridge instead of the veth pair and the namespace, and
 // the address is for the guest to take. The tap goes with the last descriptor of it; netns_fd is -1.
-int net_attach_tap(struct net *net, const char *container_id, const struct net_port *ports, size_t port_len,
-                   struct net_endpoint *out, int *tap_fd, struct err *err);
+int net_attach_tap(struct net *net, const struct net_wish *wish, struct net_endpoint *out, int *tap_fd, struct err *err);
+// Takes a container off one network while it goes on: the interface in its namespace is gone afterwards. Missing is fine.
+int net_disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err);
+// Forwards the container's ports to its endpoint on that network from now on; NULL: to none.
+int net_move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err);
+// The namespace's one default route goes by this gateway, or there is none (NULL or "").
+int net_set_gateway(int netns_fd, const char *gateway, struct err *err);
+// A container's endpoints as they were recorded, for a daemon that starts again: `fn` gets each.
+typedef void net_endpoint_fn(void *context, const char *network_id, const struct net_endpoint *endpoint);
+int net_endpoints(struct net *net, const char *container_id, net_endpoint_fn *fn, void *context, struct err *err);
 // A namespace with only lo, for --network none.
 int net_none(int *netns_fd, struct err *err);
-// Removes the DNAT elements, shuts the bridge port and frees the address. The veth itself goes with the last reference
+// Off all networks: removes the DNAT elements, shuts the bridge ports and frees the addresses. The veth itself goes with the last reference
 // to the namespace, a tap with its last descriptor, and nothing waits for that; whoever still holds one has no network from
 // here on. Missing is fine.
 int net_detach(struct net *net, const char *container_id, struct err *err);
 // At start: forgets endpoints whose container `alive` does not know.
 int net_sweep(struct net *net, bool (*alive)(void *context, const char *container_id), void *context, struct err *err);
 
-// Counters of a container's eth0, read inside its namespace (by a thread of its own). not_found without an eth0.
+// Counters of a container's interface, read inside its namespace (by a thread of its own). not_found without such an interface.
 struct net_counters {
     int64_t rx_bytes, rx_packets, rx_errors, rx_dropped, tx_bytes, tx_packets, tx_errors, tx_dropped;
 };
-int net_counters(int netns_fd, struct net_counters *out, struct err *err);
+int net_counters(int netns_fd, const char *interface, struct net_counters *out, struct err *err);
 
 // A line for `docker info` when a foreign firewall drops forwarded packets and cannot be overruled; NULL when fine
 // (malloc'ed).
 char *net_foreign_drop(struct net *net);
 
-// --stop-all: table, bridge, what is left of veths, our DOCKER-USER rules, ip_forward back (unless another daemon's
-// bridge still needs it), all endpoint records. The chosen subnet stays recorded.
+// --stop-all: table, bridges, what is left of veths, our DOCKER-USER rules, ip_forward back (unless another daemon's
+// bridge still needs it), all endpoint records. Networks and their subnets stay recorded.
 int net_teardown(struct net *net, struct err *err);
 
 #endif

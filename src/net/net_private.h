@@ -8,20 +8,27 @@
 #include "base/mutex.h"
 #include "net/net.h"
 
-enum { ALIAS_SIZE = 128, MAC_TEXT_SIZE = 18 };
+enum { ALIAS_SIZE = 192, MAC_TEXT_SIZE = 18 };
 
 // ---- subnets (address.c) --------------------------------------------------------------------------------------------
 
 struct subnet {
     uint32_t gateway; // the bridge's own address; 0: no subnet chosen
     int prefix;
+    uint32_t range_first; // where addresses are chosen from
+    int range_prefix; // 0: anywhere in the subnet
 };
 uint32_t subnet_mask(int prefix);
 bool subnet_contains(const struct subnet *subnet, uint32_t address);
+bool subnets_overlap(const struct subnet *a, const struct subnet *b);
 int subnet_parse(const char *text, struct subnet *out, struct err *err); // "172.17.0.1/16"
+// "10.1.0.0/16": a network's own address and a prefix.
+int network_parse(const char *text, uint32_t *address, int *prefix, struct err *err);
 void address_text(uint32_t address, char out[INET_ADDRSTRLEN]);
 void address_mac(uint32_t address, unsigned char out[6]); // 02:42 and the address: unique within the bridge
-// The lowest address that is neither taken (sorted ascending), network, broadcast nor gateway.
+bool mac_parse(const char *text, unsigned char out[6]); // "02:42:ac:11:00:02"
+void mac_text(const unsigned char mac[6], char out[MAC_TEXT_SIZE]);
+// The lowest address of the range that is neither taken (sorted ascending), network, broadcast nor gateway.
 int address_lowest_free(const struct subnet *subnet, const uint32_t *taken, size_t len, uint32_t *out, struct err *err);
 
 // ---- rtnetlink (link.c) ---------------------------------------------------------------------------------------------
@@ -43,16 +50,24 @@ struct link_info {
 };
 int link_find(struct link_socket *socket, const char *name, struct link_info *out, struct err *err); // not_found
 int link_counters(struct link_socket *socket, const char *name, struct net_counters *out, struct err *err);
-int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], struct err *err);
-// A veth pair, made in one request: `name` here, a port of bridge `master`, up; eth0 with `mac` in `netns_fd`, down.
-int link_add_veth(struct link_socket *socket, const char *name, int master, int netns_fd, const unsigned char mac[6],
-                  struct err *err);
+int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], int mtu,
+                    struct err *err); // mtu 0: the kernel's
+// A veth pair, made in one request: `name` here, a port of bridge `master`, up; `far` with `mac` in `netns_fd`, down.
+struct link_pair {
+    const char *name, *far;
+    int master, netns_fd, mtu;
+    const unsigned char *mac;
+};
+int link_add_veth(struct link_socket *socket, const struct link_pair *pair, struct err *err);
 int link_set_alias(struct link_socket *socket, int index, const char *alias, struct err *err);
 int link_set_master(struct link_socket *socket, int index, int master, struct err *err);
 int link_set_up(struct link_socket *socket, int index, struct err *err);
 int link_add_address(struct link_socket *socket, int index, uint32_t address, int prefix, struct err *err); // again is fine
 int link_add_default_route(struct link_socket *socket, int index, uint32_t gateway, struct err *err);
+// Takes away the default routes that there are.
+int link_clear_default_route(struct link_socket *socket, struct err *err);
 int link_set_hairpin(struct link_socket *socket, int index, struct err *err);
+int link_isolate_port(struct link_socket *socket, int index, struct err *err); // no way to other isolated ports
 int link_block_port(struct link_socket *socket, int index, struct err *err);
 int link_delete(struct link_socket *socket, int index, struct err *err); // missing is fine
 
@@ -76,7 +91,21 @@ int tap_open(const char *name, struct err *err); // a new one in the caller's na
 int tap_quiet_ipv6(const char *name, struct err *err);
 int tap_join(struct link_socket *socket, const char *name, const char *alias, int bridge, struct err *err); // and up
 
-// ---- records (record.c) ---------------------------------------------------------------------------------------------
+// ---- bridges (network.c) --------------------------------------------------------------------------------------------
+
+enum bridge_flag { BRIDGE_INTERNAL = 1, BRIDGE_ISOLATED = 2, BRIDGE_NO_MASQUERADE = 4 };
+
+// What a network is on the host.
+struct bridge {
+    char id[65]; // "": the default one
+    char link[IFNAMSIZ];
+    struct subnet subnet;
+    unsigned flags;
+    int mtu; // 0: the kernel's
+    int index; // of the link; 0: not seen yet
+};
+
+// ---- records (record.c, record_network.c) ---------------------------------------------------------------------------
 
 struct record_port {
     char container_id[65];
@@ -93,16 +122,40 @@ void record_ports_done(struct record_ports *ports);
 int record_migrate(struct store *store, struct err *err);
 int record_setting(struct store *store, const char *key, char **out, struct err *err); // malloc'ed, NULL when unset
 int record_set(struct store *store, const char *key, const char *value, struct err *err); // NULL removes
-int record_endpoint_count(struct store *store, struct err *err);
-// Gives `container_id` an address and a link number (never given twice) in one transaction, with its ports; conflict when
-// it has one already.
-int record_endpoint_add(struct store *store, const struct subnet *subnet, const char *container_id,
-                        const struct net_port *ports, size_t port_len, uint32_t *address, int64_t *link_index,
-                        struct err *err);
-int record_endpoint_find(struct store *store, const char *container_id, int64_t *link_index, struct err *err); // 1 found
-int record_endpoint_remove(struct store *store, const char *container_id, struct err *err);
-int record_endpoint_ids(struct store *store, struct strv *out, struct err *err);
+int record_endpoint_count(struct store *store, const char *network_id, struct err *err);
+
+struct record_endpoint {
+    char network_id[65], container_id[65], endpoint_id[65], interface[IFNAMSIZ];
+    uint32_t address; // 0: to be chosen
+    int64_t link_index;
+    unsigned char mac[6];
+};
+struct record_endpoints {
+    struct record_endpoint *items;
+    size_t len;
+};
+void record_endpoints_done(struct record_endpoints *endpoints);
+#define _cleanup_record_endpoints_ _cleanup_(record_endpoints_done)
+// Gives `endpoint` its address and link number (never given twice) in one transaction, with its ports; conflict when the
+// container has one on that network already, permission_denied when the address is somebody's.
+int record_endpoint_add(struct store *store, const struct bridge *bridge, struct record_endpoint *endpoint, bool with_mac,
+                        const struct net_port *ports, size_t port_len, struct err *err);
+// Those of one container (NULL: all) on one network (NULL: all).
+int record_endpoints(struct store *store, const char *network_id, const char *container_id, struct record_endpoints *out,
+                     struct err *err);
+int record_endpoint_remove(struct store *store, const struct record_endpoint *endpoint, struct err *err); // its ports stay
+int record_ports_remove(struct store *store, const char *container_id, struct err *err);
+int record_move_ports(struct store *store, const char *container_id, const char *network_id, struct err *err); // NULL: to none
+int record_container_ids(struct store *store, struct strv *out, struct err *err); // each once
 int record_clear(struct store *store, struct err *err); // all endpoints
+
+struct record_bridges {
+    struct bridge *items; // malloc'ed
+    size_t len;
+};
+int record_bridges(struct store *store, struct record_bridges *out, struct err *err); // of clients' networks
+int record_bridge_add(struct store *store, const struct bridge *bridge, const struct strv *reserved, struct err *err);
+int record_bridge_remove(struct store *store, const char *id, struct err *err);
 // Ports of one container, or of all (NULL).
 int record_ports(struct store *store, const char *container_id, struct record_ports *out, struct err *err);
 // Does a container of ours hold this port on an address that collides with `host_address`?
@@ -137,7 +190,7 @@ int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, 
 
 size_t nft_rule_count(void); // of a whole table
 // The whole table in one transaction, old one replaced, elements of `ports` included.
-int nft_make_table(const char *table, const char *bridge, const struct subnet *subnet, const struct record_ports *ports,
+int nft_make_table(const char *table, const struct bridge *bridges, size_t bridge_len, const struct record_ports *ports,
                    struct err *err);
 
 // Whether kernel DNAT serves this port: IPv4 and not a loopback address. *address is 0 for "every address".
@@ -156,6 +209,7 @@ void conntrack_forget_ports(struct nft_socket *nft, const struct record_ports *p
 // Looks for a foreign forward chain that drops, and overrules it in DOCKER-USER where that chain exists. *line is a sentence
 // for the user when something still drops (malloc'ed) or NULL; *tool names the iptables whose DOCKER-USER has our two
 // rules now, or NULL.
+// `bridge` as iptables takes it: a name, or its beginning and a plus sign.
 void foreign_admit(const char *bridge, const char *comment, char **line, const char **tool);
 void foreign_withdraw(const char *tool, const char *bridge, const char *comment);
 
@@ -172,6 +226,8 @@ struct net {
     char table[NFT_TABLE_SIZE];
     char *ip_forward_file;
     struct subnet bip; // what the configuration asks for; gateway 0: nothing
+    struct net_pool *pools; // where subnets come from
+    size_t pool_len;
     // Guards what follows, and with the sockets every request on the host's side. Inside it only the store's lock is taken.
     struct mutex lock;
     struct subnet subnet GUARDED_BY(lock); // gateway 0: none could be chosen
@@ -179,15 +235,22 @@ struct net {
     struct link_socket link GUARDED_BY(lock);
     struct nft_socket nft GUARDED_BY(lock);
     int bridge_index GUARDED_BY(lock); // 0: not seen yet
+    struct record_bridges networks GUARDED_BY(lock); // of clients
     bool table_made GUARDED_BY(lock); // by this process
     bool foreign_checked GUARDED_BY(lock);
     char *foreign_line GUARDED_BY(lock);
 };
 
-// A subnet of Docker's pools that no route of the host overlaps.
-int bridge_choose_subnet(struct net *net, struct subnet *out, struct err *err) REQUIRES(net->lock);
+// A subnet of the pools that no route of the host and no network of ours overlaps, nor `spared` (NULL: none).
+int bridge_choose_subnet(struct net *net, const struct subnet *spared, struct subnet *out, struct err *err) REQUIRES(net->lock);
 int bridge_make_table(struct net *net, struct err *err) REQUIRES(net->lock);
+// Table, forwarding, and the word with other firewalls; `anew`: a bridge was just made.
+int bridge_ensure_rules(struct net *net, bool anew, struct err *err) REQUIRES(net->lock);
+// The default one or a client's, as it is now; false: there is none.
+bool bridge_find(struct net *net, const char *id, struct bridge *out) REQUIRES(net->lock);
+// Link, address, up. 1: it was made anew. An empty alias is ours too: made, but not yet named when somebody killed us.
+int bridge_ensure_link(struct net *net, struct bridge *bridge, struct err *err) REQUIRES(net->lock);
 // Puts the near ends of all attached containers on the bridge (endpoint.c).
-int endpoint_rejoin(struct net *net, struct err *err) REQUIRES(net->lock);
+int endpoint_rejoin(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock);
 
 #endif

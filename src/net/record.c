@@ -14,6 +14,16 @@ static const char *const migrations[] = {
     " host_port INTEGER NOT NULL, target_port INTEGER NOT NULL)",
     "CREATE INDEX net_port_container ON net_port(container_id)",
     "CREATE INDEX net_port_host ON net_port(host_port)",
+    "CREATE TABLE net_network(id TEXT PRIMARY KEY, link TEXT NOT NULL UNIQUE, gateway INTEGER NOT NULL, prefix INTEGER NOT NULL,"
+    " range_first INTEGER NOT NULL, range_prefix INTEGER NOT NULL, flags INTEGER NOT NULL, mtu INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE net_reserved(network_id TEXT NOT NULL, address INTEGER NOT NULL, PRIMARY KEY(network_id, address)) WITHOUT ROWID;"
+    "CREATE TABLE net_place(link_index INTEGER PRIMARY KEY AUTOINCREMENT, network_id TEXT NOT NULL, container_id TEXT NOT NULL,"
+    " endpoint_id TEXT NOT NULL, address INTEGER NOT NULL, mac TEXT NOT NULL, interface TEXT NOT NULL,"
+    " UNIQUE(network_id, container_id), UNIQUE(network_id, address));"
+    "INSERT INTO net_place SELECT link_index, '', container_id, container_id, address, '', 'eth0' FROM net_endpoint;"
+    "DROP TABLE net_endpoint;"
+    "ALTER TABLE net_place RENAME TO net_endpoint;"
+    "ALTER TABLE net_port ADD COLUMN network_id TEXT DEFAULT ''",
 };
 
 int record_migrate(struct store *store, struct err *err)
@@ -65,22 +75,47 @@ static int on_number(void *context, const struct store_row *row, struct err *err
     return 0;
 }
 
-int record_endpoint_count(struct store *store, struct err *err)
+int record_endpoint_count(struct store *store, const char *network_id, struct err *err)
 {
     int64_t count = 0;
-    if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint", "") < 0)
+    if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ?", "t", network_id) < 0)
         return -1;
     return (int)count;
 }
 
-int record_endpoint_find(struct store *store, const char *container_id, int64_t *link_index, struct err *err)
+void record_endpoints_done(struct record_endpoints *endpoints)
 {
-    int64_t found = 0;
-    if (store_query(store, err, on_number, &found, "SELECT link_index FROM net_endpoint WHERE container_id = ?", "t",
-                    container_id) < 0)
-        return -1;
-    *link_index = found;
-    return found > 0;
+    free(endpoints->items);
+    *endpoints = (struct record_endpoints){ 0 };
+}
+
+// The table of an older version had no addresses of cards: those were made of the IP address.
+static int on_endpoint(void *context, const struct store_row *row, struct err *err)
+{
+    struct record_endpoints *list = context;
+    list->items = mem_grow(list->items, (list->len + 1) * sizeof(*list->items));
+    struct record_endpoint *endpoint = &list->items[list->len++];
+    *endpoint = (struct record_endpoint){ .link_index = store_int(row, 0), .address = (uint32_t)store_int(row, 4) };
+    snprintf(endpoint->network_id, sizeof(endpoint->network_id), "%s", store_text(row, 1));
+    snprintf(endpoint->container_id, sizeof(endpoint->container_id), "%s", store_text(row, 2));
+    snprintf(endpoint->endpoint_id, sizeof(endpoint->endpoint_id), "%s", store_text(row, 3));
+    snprintf(endpoint->interface, sizeof(endpoint->interface), "%s", store_text(row, 6));
+    if (!mac_parse(store_text(row, 5), endpoint->mac))
+        address_mac(endpoint->address, endpoint->mac);
+    return 0;
+}
+
+int record_endpoints(struct store *store, const char *network_id, const char *container_id, struct record_endpoints *out,
+                     struct err *err)
+{
+    *out = (struct record_endpoints){ 0 };
+    int result = store_query(store, err, on_endpoint, out,
+                             "SELECT link_index, network_id, container_id, endpoint_id, address, mac, interface FROM net_endpoint"
+                             " WHERE (?1 IS NULL OR network_id = ?1) AND (?2 IS NULL OR container_id = ?2) ORDER BY link_index",
+                             "tt", network_id, container_id);
+    if (result < 0)
+        record_endpoints_done(out);
+    return result;
 }
 
 struct addresses {
@@ -99,52 +134,97 @@ static int on_address(void *context, const struct store_row *row, struct err *er
     return 0;
 }
 
-static int pick_address(struct store *store, const struct subnet *subnet, uint32_t *out, struct err *err)
+static int pick_address(struct store *store, const struct bridge *bridge, uint32_t *out, struct err *err)
 {
     struct addresses taken = { 0 };
-    int result = store_query(store, err, on_address, &taken, "SELECT address FROM net_endpoint ORDER BY address", "");
+    int result = store_query(store, err, on_address, &taken,
+                             "SELECT address FROM net_endpoint WHERE network_id = ?1 UNION"
+                             " SELECT address FROM net_reserved WHERE network_id = ?1 ORDER BY 1", "t", bridge->id);
     if (result >= 0)
-        result = address_lowest_free(subnet, taken.items, taken.len, out, err);
+        result = address_lowest_free(&bridge->subnet, taken.items, taken.len, out, err);
     free(taken.items);
     return result;
 }
 
-static int insert_ports(struct store *store, const char *container_id, const struct net_port *ports, size_t len,
+// One that somebody asked for. A reserved one may be had this way.
+static int check_address(struct store *store, const struct bridge *bridge, uint32_t address, struct err *err)
+{
+    int64_t count = 0;
+    uint32_t host = address & ~subnet_mask(bridge->subnet.prefix);
+    char text[INET_ADDRSTRLEN];
+    address_text(address, text);
+    if (!subnet_contains(&bridge->subnet, address) || host == 0 || host == ~subnet_mask(bridge->subnet.prefix))
+        return err_set(err, ERR_INVALID_ARGUMENT, "no configured subnet or ip-range contain the IP address %s", text);
+    if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address = ?", "ti",
+                    bridge->id, (int64_t)address) < 0)
+        return -1;
+    return count > 0 || address == bridge->subnet.gateway ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
+}
+
+static int insert_ports(struct store *store, const struct record_endpoint *endpoint, const struct net_port *ports, size_t len,
                         struct err *err)
 {
     for (size_t i = 0; i < len; i++)
         if (store_exec(store, err,
-                       "INSERT INTO net_port(container_id, proto, host_address, host_port, target_port)"
-                       " VALUES(?, ?, ?, ?, ?)", "titii", container_id, (int64_t)ports[i].proto, ports[i].host_address,
-                       (int64_t)ports[i].host_port, (int64_t)ports[i].target_port) < 0)
+                       "INSERT INTO net_port(container_id, proto, host_address, host_port, target_port, network_id)"
+                       " VALUES(?, ?, ?, ?, ?, ?)", "titiit", endpoint->container_id, (int64_t)ports[i].proto,
+                       ports[i].host_address, (int64_t)ports[i].host_port, (int64_t)ports[i].target_port,
+                       endpoint->network_id) < 0)
             return -1;
     return 0;
 }
 
-int record_endpoint_add(struct store *store, const struct subnet *subnet, const char *container_id,
-                        const struct net_port *ports, size_t port_len, uint32_t *address, int64_t *link_index,
-                        struct err *err)
+static int insert_endpoint(struct store *store, struct record_endpoint *endpoint, struct err *err)
+{
+    char mac[MAC_TEXT_SIZE];
+    mac_text(endpoint->mac, mac);
+    if (store_exec(store, err,
+                   "INSERT INTO net_endpoint(network_id, container_id, endpoint_id, address, mac, interface) VALUES(?, ?, ?, ?, ?, ?)",
+                   "tttitt", endpoint->network_id, endpoint->container_id, endpoint->endpoint_id, (int64_t)endpoint->address, mac,
+                   endpoint->interface) < 0)
+        return -1;
+    return store_query(store, err, on_number, &endpoint->link_index,
+                       "SELECT link_index FROM net_endpoint WHERE network_id = ? AND container_id = ?", "tt", endpoint->network_id,
+                       endpoint->container_id);
+}
+
+int record_endpoint_add(struct store *store, const struct bridge *bridge, struct record_endpoint *endpoint, bool with_mac,
+                        const struct net_port *ports, size_t port_len, struct err *err)
 {
     if (store_begin(store, err) < 0)
         return -1;
-    int result = pick_address(store, subnet, address, err);
+    int result = endpoint->address ? check_address(store, bridge, endpoint->address, err)
+                                   : pick_address(store, bridge, &endpoint->address, err);
+    if (result >= 0 && !with_mac)
+        address_mac(endpoint->address, endpoint->mac);
     if (result >= 0)
-        result = store_exec(store, err, "INSERT INTO net_endpoint(container_id, address) VALUES(?, ?)", "ti", container_id,
-                            (int64_t)*address);
+        result = insert_endpoint(store, endpoint, err);
     if (result >= 0)
-        result = insert_ports(store, container_id, ports, port_len, err);
-    if (result >= 0)
-        result = record_endpoint_find(store, container_id, link_index, err);
+        result = insert_ports(store, endpoint, ports, port_len, err);
     return finish(store, result < 0 ? -1 : 0, err);
 }
 
-int record_endpoint_remove(struct store *store, const char *container_id, struct err *err)
+int record_endpoint_remove(struct store *store, const struct record_endpoint *endpoint, struct err *err)
+{
+    if (store_begin(store, err) < 0)
+        return -1;
+    int result = store_exec(store, err, "DELETE FROM net_endpoint WHERE link_index = ?", "i", endpoint->link_index);
+    return finish(store, result < 0 ? -1 : 0, err);
+}
+
+int record_ports_remove(struct store *store, const char *container_id, struct err *err)
 {
     if (store_begin(store, err) < 0)
         return -1;
     int result = store_exec(store, err, "DELETE FROM net_port WHERE container_id = ?", "t", container_id);
-    if (result >= 0)
-        result = store_exec(store, err, "DELETE FROM net_endpoint WHERE container_id = ?", "t", container_id);
+    return finish(store, result < 0 ? -1 : 0, err);
+}
+
+int record_move_ports(struct store *store, const char *container_id, const char *network_id, struct err *err)
+{
+    if (store_begin(store, err) < 0)
+        return -1;
+    int result = store_exec(store, err, "UPDATE net_port SET network_id = ? WHERE container_id = ?", "tt", network_id, container_id);
     return finish(store, result < 0 ? -1 : 0, err);
 }
 
@@ -154,9 +234,10 @@ static int on_id(void *context, const struct store_row *row, struct err *err)
     return 0;
 }
 
-int record_endpoint_ids(struct store *store, struct strv *out, struct err *err)
+int record_container_ids(struct store *store, struct strv *out, struct err *err)
 {
-    return store_query(store, err, on_id, out, "SELECT container_id FROM net_endpoint", "");
+    return store_query(store, err, on_id, out,
+                       "SELECT container_id FROM net_endpoint UNION SELECT container_id FROM net_port", "");
 }
 
 int record_clear(struct store *store, struct err *err)
@@ -196,7 +277,7 @@ int record_ports(struct store *store, const char *container_id, struct record_po
     *out = (struct record_ports){ 0 };
     int result = store_query(store, err, on_port, out,
                              "SELECT p.container_id, e.address, p.proto, p.host_address, p.host_port, p.target_port"
-                             " FROM net_port p JOIN net_endpoint e ON e.container_id = p.container_id"
+                             " FROM net_port p JOIN net_endpoint e ON e.container_id = p.container_id AND e.network_id = p.network_id"
                              " WHERE ?1 IS NULL OR p.container_id = ?1", "t", container_id);
     if (result < 0)
         record_ports_done(out);

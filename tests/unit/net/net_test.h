@@ -104,7 +104,7 @@ static inline void make_outside(struct world *world)
     OK(link_open(&sock, err));
     OK(link_find(&sock, "lo", &link, err));
     OK(link_set_up(&sock, link.index, err));
-    OK(link_add_veth(&sock, "up0", 0, world->outside, mac, err));
+    OK(link_add_veth(&sock, &(struct link_pair){ .name = "up0", .far = "eth0", .netns_fd = world->outside, .mac = mac }, err));
     OK(link_find(&sock, "up0", &link, err));
     OK(link_add_address(&sock, link.index, ntohl(address.s_addr), 24, err));
     OK(namespace_visit(world->outside, outside_config, NULL, err));

@@ -34,13 +34,13 @@ static void test_lowest_free(void **state)
         size_t len;
         uint32_t expected; // 0: none left
     } cases[] = {
-        { { 0x0a000001, 24 }, { 0 }, 0, 0x0a000002 },
-        { { 0x0a000001, 24 }, { 0x0a000002, 0x0a000003 }, 2, 0x0a000004 },
-        { { 0x0a000001, 24 }, { 0x0a000002, 0x0a000004 }, 2, 0x0a000003 },
-        { { 0x0a000003, 24 }, { 0x0a000001, 0x0a000002 }, 2, 0x0a000004 }, // the gateway stands in the way
-        { { 0x0a000001, 24 }, { 0x09000002, 0x0b000002 }, 2, 0x0a000002 }, // of another subnet
-        { { 0x0a000001, 30 }, { 0 }, 0, 0x0a000002 },
-        { { 0x0a000001, 30 }, { 0x0a000002 }, 1, 0 },
+        { { .gateway = 0x0a000001, .prefix = 24 }, { 0 }, 0, 0x0a000002 },
+        { { .gateway = 0x0a000001, .prefix = 24 }, { 0x0a000002, 0x0a000003 }, 2, 0x0a000004 },
+        { { .gateway = 0x0a000001, .prefix = 24 }, { 0x0a000002, 0x0a000004 }, 2, 0x0a000003 },
+        { { .gateway = 0x0a000003, .prefix = 24 }, { 0x0a000001, 0x0a000002 }, 2, 0x0a000004 }, // the gateway stands in the way
+        { { .gateway = 0x0a000001, .prefix = 24 }, { 0x09000002, 0x0b000002 }, 2, 0x0a000002 }, // of another subnet
+        { { .gateway = 0x0a000001, .prefix = 30 }, { 0 }, 0, 0x0a000002 },
+        { { .gateway = 0x0a000001, .prefix = 30 }, { 0x0a000002 }, 1, 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         uint32_t found = 0;

@@ -19,7 +19,7 @@ static char first_byte(const char *path)
 static struct net_endpoint attach(struct net *net, const char *id)
 {
     struct net_endpoint endpoint = { .netns_fd = -1 };
-    OK(net_attach(net, id, NULL, 0, &endpoint, err));
+    OK(net_attach(net, &(struct net_wish){ .container_id = id }, &endpoint, err));
     return endpoint;
 }
 
@@ -62,7 +62,7 @@ static void test_nothing_before_up(void **state)
     assert_false(has_link(info.name));
     assert_null(strstr(rules, "berth"));
     assert_int_equal(first_byte(IP_FORWARD), '0');
-    assert_int_equal(net_attach(world->net, id_of('a'), NULL, 0, &endpoint, &failure), -1);
+    assert_int_equal(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a') }, &endpoint, &failure), -1);
     assert_int_equal(failure.class, ERR_UNAVAILABLE);
     OK(net_detach(world->net, id_of('a'), err));
 }
@@ -105,7 +105,7 @@ static void test_restart(void **state)
     int asked = 0;
 
     OK(net_bridge_up(world->net, err));
-    OK(net_attach(world->net, id_of('a'), &port, 1, &a, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a'), .ports = &port, .port_len = 1 }, &a, err));
     assert_string_equal(attach_address(world->net, id_of('c')), "172.17.0.3");
     net_close(world->net);
     world->net = open_net(world->store, DAEMON_ID, NULL);
@@ -229,7 +229,7 @@ static void test_port_conflicts(void **state)
     };
 
     OK(net_bridge_up(world->net, err));
-    OK(net_attach(world->net, id_of('a'), ports, ARRAY_LEN(ports), &endpoint, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a'), .ports = ports, .port_len = ARRAY_LEN(ports) }, &endpoint, err));
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct net_port port = { .proto = cases[i].proto, .host_port = cases[i].port, .target_port = 80, .listener_fd = -1 };
         snprintf(port.host_address, sizeof(port.host_address), "%s", cases[i].address);
@@ -272,7 +272,7 @@ static void test_many_ports(void **state)
         snprintf(ports[i].host_address, sizeof(ports[i].host_address), "%s", i % 2 ? HOST : "0.0.0.0");
     }
     OK(net_bridge_up(world->net, err));
-    OK(net_attach(world->net, id_of('a'), ports, LEN, &endpoint, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a'), .ports = ports, .port_len = LEN }, &endpoint, err));
     _cleanup_free_ char *rules = ruleset();
     assert_non_null(strstr(rules, "tcp . 20000 : 172.17.0.2 . 80"));
     assert_non_null(strstr(rules, HOST " . tcp . 20599 : 172.17.0.2 . 80"));
@@ -296,7 +296,7 @@ static void test_repair(void **state)
 
     next.host_port = 8081;
     OK(net_bridge_up(world->net, err));
-    OK(net_attach(world->net, id_of('a'), &port, 1, &a, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a'), .ports = &port, .port_len = 1 }, &a, err));
     nft("delete table ip berth_" DAEMON_ID);
     OK(net_bridge_up(world->net, err));
     _cleanup_free_ char *repaired = ruleset();
@@ -306,7 +306,7 @@ static void test_repair(void **state)
     _cleanup_free_ char *filled = ruleset();
     assert_non_null(strstr(filled, "masquerade"));
     nft("flush ruleset"); // after net_bridge_up, before net_attach
-    OK(net_attach(world->net, id_of('b'), &next, 1, &b, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('b'), .ports = &next, .port_len = 1 }, &b, err));
     _cleanup_free_ char *both = ruleset();
     assert_non_null(strstr(both, "tcp . 8080 : 172.17.0.2 . 80"));
     assert_non_null(strstr(both, "tcp . 8081 : 172.17.0.3 . 80"));
@@ -314,7 +314,7 @@ static void test_repair(void **state)
     OK(net_detach(world->net, id_of('b'), err));
     fd_close(b.netns_fd);
     nft("add element ip berth_" DAEMON_ID " publish_any { tcp . 8081 : 10.1.1.1 . 1 }");
-    OK(net_attach(world->net, id_of('b'), &next, 1, &b, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('b'), .ports = &next, .port_len = 1 }, &b, err));
     _cleanup_free_ char *replaced = ruleset();
     assert_null(strstr(replaced, "10.1.1.1"));
 
@@ -362,13 +362,13 @@ static void test_teardown(void **state)
     nft(DOCKER_TABLE);
     _cleanup_free_ char *before = ruleset();
     OK(net_bridge_up(world->net, err));
-    OK(net_attach(world->net, id_of('a'), &port, 1, &a, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a'), .ports = &port, .port_len = 1 }, &a, err));
     assert_int_equal(our_links(), 2);
     char *list[] = { (char *)"iptables-nft", (char *)"-S", (char *)"DOCKER-USER", NULL };
     _cleanup_buf_ struct buf during = BUF_INIT(65536);
     OK(process_run(list, NULL, &during, err));
-    assert_non_null(strstr(buf_text(&during), "-i b0bad0 -m comment --comment \"berth " DAEMON_ID "\" -j ACCEPT"));
-    assert_non_null(strstr(buf_text(&during), "-o b0bad0 -m comment --comment \"berth " DAEMON_ID "\" -j ACCEPT"));
+    assert_non_null(strstr(buf_text(&during), "-i b0bad+ -m comment --comment \"berth " DAEMON_ID "\" -j ACCEPT"));
+    assert_non_null(strstr(buf_text(&during), "-o b0bad+ -m comment --comment \"berth " DAEMON_ID "\" -j ACCEPT"));
     // Its namespace is still held, its daemon was restarted.
     net_close(world->net);
     world->net = open_net(world->store, DAEMON_ID, NULL);
@@ -435,11 +435,11 @@ static void test_full_bridge(void **state)
         buf_addf(&script, "link add p%d master b0bad0 type veth peer name q%d\nlink set q%d master b0bad0\n", i, i, i);
     OK(net_bridge_up(world->net, err));
     OK(process_run(argv, buf_text(&script), &output, err));
-    OK(net_attach(world->net, id_of('a'), NULL, 0, &a, err)); // the 1,023rd
-    assert_int_equal(net_attach(world->net, id_of('b'), NULL, 0, &b, &test_err), -1);
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a') }, &a, err)); // the 1,023rd
+    assert_int_equal(net_attach(world->net, &(struct net_wish){ .container_id = id_of('b') }, &b, &test_err), -1);
     assert_int_equal(test_err.class, ERR_RESOURCE_EXHAUSTED);
     assert_non_null(strstr(test_err.message, "a Linux bridge takes 1,023 ports"));
-    assert_int_equal(record_endpoint_count(world->store, NULL), 1);
+    assert_int_equal(record_endpoint_count(world->store, "", NULL), 1);
     fd_close(a.netns_fd);
 }
 
@@ -462,7 +462,7 @@ static void test_cycles(void **state)
     size_t descriptors = open_descriptors();
     for (int i = 0; i < CYCLES; i++) {
         struct net_endpoint endpoint;
-        OK(net_attach(world->net, id_of('a'), &port, 1, &endpoint, err));
+        OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('a'), .ports = &port, .port_len = 1 }, &endpoint, err));
         assert_string_equal(endpoint.address, "172.17.0.2");
         fd_close(endpoint.netns_fd);
         OK(net_detach(world->net, id_of('a'), err));
@@ -496,7 +496,7 @@ static void *work(void *argument)
         char id[65];
         snprintf(id, sizeof(id), "%032d%032d", worker->number, i);
         worker->failed = net_bridge_up(worker->net, &worker->err) < 0 ||
-                         net_attach(worker->net, id, NULL, 0, &endpoint, &worker->err) < 0;
+                         net_attach(worker->net, &(struct net_wish){ .container_id = id }, &endpoint, &worker->err) < 0;
         if (worker->failed)
             break;
         snprintf(worker->addresses[i], INET_ADDRSTRLEN, "%s", endpoint.address);

@@ -21,7 +21,7 @@ static struct guest plug(struct world *world, char digit, const struct net_port 
     struct guest guest = { .tap = -1 };
     unsigned mac[6];
     OK(net_bridge_up(world->net, err));
-    OK(net_attach_tap(world->net, id_of(digit), ports, len, &guest.endpoint, &guest.tap, err));
+    OK(net_attach_tap(world->net, &(struct net_wish){ .container_id = id_of(digit), .ports = ports, .port_len = len }, &guest.endpoint, &guest.tap, err));
     assert_int_equal(sscanf(guest.endpoint.mac, "%x:%x:%x:%x:%x:%x", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5]), 6);
     for (size_t i = 0; i < 6; i++)
         guest.mac[i] = (unsigned char)mac[i];
@@ -127,7 +127,7 @@ static void test_place(void **state)
     assert_int_equal(request.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_PERSIST), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
     // A container beside it gets the next address, and it the first free one again.
     struct net_endpoint beside = { .netns_fd = -1 };
-    OK(net_attach(world->net, id_of('b'), NULL, 0, &beside, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('b') }, &beside, err));
     assert_string_equal(beside.address, "172.17.0.3");
     fd_close(beside.netns_fd);
     fd_close(guest.tap);
@@ -233,12 +233,12 @@ static void test_failures_leave_nothing(void **state)
     struct link_info link;
     int tap = -1;
     struct err failure = { 0 };
-    assert_int_equal(net_attach_tap(world->net, id_of('a'), NULL, 0, &endpoint, &tap, &failure), -1);
+    assert_int_equal(net_attach_tap(world->net, &(struct net_wish){ .container_id = id_of('a') }, &endpoint, &tap, &failure), -1);
     assert_int_equal(failure.class, ERR_UNAVAILABLE);
     OK(net_bridge_up(world->net, err));
     _cleanup_close_ int stranger = tap_open("b0bad2", &failure); // the second endpoint's name
     assert_true(stranger >= 0);
-    assert_int_equal(net_attach_tap(world->net, id_of('a'), NULL, 0, &endpoint, &tap, &failure), -1);
+    assert_int_equal(net_attach_tap(world->net, &(struct net_wish){ .container_id = id_of('a') }, &endpoint, &tap, &failure), -1);
     assert_int_equal(failure.number, EBUSY);
     assert_int_equal(tap, -1);
     assert_true(find_link("b0bad2", &link) && str_empty(link.alias));

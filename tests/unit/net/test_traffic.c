@@ -7,7 +7,7 @@ static struct net_endpoint attach(struct world *world, char digit, const struct 
 {
     struct net_endpoint endpoint = { .netns_fd = -1 };
     OK(net_bridge_up(world->net, err));
-    OK(net_attach(world->net, id_of(digit), ports, len, &endpoint, err));
+    OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of(digit), .ports = ports, .port_len = len }, &endpoint, err));
     return endpoint;
 }
 
@@ -179,13 +179,13 @@ static void test_counters(void **state)
     struct err failure = { 0 };
     char seen[INET_ADDRSTRLEN];
 
-    OK(net_counters(a.netns_fd, &before, err));
+    OK(net_counters(a.netns_fd, "eth0", &before, err));
     assert_true(talk(a.netns_fd, OUTSIDE, 9000, server, WAIT_MS, seen));
-    OK(net_counters(a.netns_fd, &after, err));
+    OK(net_counters(a.netns_fd, "eth0", &after, err));
     assert_true(after.tx_packets >= before.tx_packets + 4 && after.rx_packets >= before.rx_packets + 3);
     assert_true(after.tx_bytes > before.tx_bytes && after.rx_bytes > before.rx_bytes);
     OK(net_none(&none, err));
-    assert_int_equal(net_counters(none, &after, &failure), -1);
+    assert_int_equal(net_counters(none, "eth0", &after, &failure), -1);
     assert_int_equal(failure.class, ERR_NOT_FOUND);
     close_all((int[]){ server, none, a.netns_fd }, 3);
 }

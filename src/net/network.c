@@ -1,0 +1,198 @@
+// Clients' networks: bridges that come and go.
+//
+// A network's record is the truth; its link and its elements of the table are made when it is created, and found again or made
+// anew when a container needs it (after the host started anew, or a stranger took them away).
+#include <arpa/inet.h>
+#include <stdio.h>
+
+#include "net_private.h"
+
+enum { PREFIX_MAX = 30, MTU_MIN = 68, MTU_MAX = 65535 };
+
+// ---- what is wanted -------------------------------------------------------------------------------------------------
+
+static int check_overlap(struct net *net, const struct subnet *subnet, struct err *err) REQUIRES(net->lock)
+{
+    bool taken = net->subnet_recorded && subnets_overlap(subnet, &net->subnet);
+    for (size_t i = 0; i < net->networks.len && !taken; i++)
+        taken = subnets_overlap(subnet, &net->networks.items[i].subnet);
+    return taken ? err_set(err, ERR_PERMISSION_DENIED, "invalid pool request: Pool overlaps with other one on this address space")
+                 : 0;
+}
+
+static int read_gateway(const char *text, struct subnet *out, struct err *err)
+{
+    struct in_addr in;
+    if (str_empty(text)) {
+        uint32_t first = out->range_prefix ? MAX_OF(out->range_first, out->gateway) : out->gateway;
+        out->gateway = first & ~subnet_mask(out->prefix) ? first : first + 1;
+        return 0;
+    }
+    if (inet_pton(AF_INET, text, &in) != 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid gateway %s: invalid address", text);
+    out->gateway = ntohl(in.s_addr);
+    return 0;
+}
+
+static int read_subnet(const struct net_network *wanted, struct subnet *out, struct err *err)
+{
+    *out = (struct subnet){ 0 };
+    if (network_parse(wanted->subnet, &out->gateway, &out->prefix, err) < 0)
+        return -1;
+    if (out->prefix == 0 || out->prefix > PREFIX_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid subnet %s: a bridge needs a prefix from 1 to %d", wanted->subnet,
+                       PREFIX_MAX);
+    if (!str_empty(wanted->ip_range) && network_parse(wanted->ip_range, &out->range_first, &out->range_prefix, err) < 0)
+        return -1;
+    const struct subnet subnet = *out;
+    if (out->range_prefix && (out->range_prefix < out->prefix || !subnet_contains(&subnet, out->range_first)))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid ip-range %s: parent subnet %s doesn't contain ip-range", wanted->ip_range,
+                       wanted->subnet);
+    if (read_gateway(wanted->gateway, out, err) < 0)
+        return -1;
+    return subnet_contains(&subnet, out->gateway) ? 0
+                                                  : err_set(err, ERR_INVALID_ARGUMENT,
+                                                            "invalid gateway %s: parent subnet %s doesn't contain this address",
+                                                            wanted->gateway, wanted->subnet);
+}
+
+static int settle(struct net *net, const struct net_network *wanted, struct bridge *out, struct err *err) REQUIRES(net->lock)
+{
+    *out = (struct bridge){ .mtu = (int)wanted->mtu,
+                            .flags = (wanted->internal ? BRIDGE_INTERNAL : 0) | (wanted->isolated ? BRIDGE_ISOLATED : 0) |
+                                     (wanted->no_masquerade ? BRIDGE_NO_MASQUERADE : 0) };
+    snprintf(out->id, sizeof(out->id), "%s", wanted->id);
+    if (wanted->mtu && (wanted->mtu < MTU_MIN || wanted->mtu > MTU_MAX))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
+    if (str_empty(wanted->link))
+        snprintf(out->link, sizeof(out->link), "b%.4s-%.9s", net->id, wanted->id);
+    else if (strlen(wanted->link) >= IFNAMSIZ || strpbrk(wanted->link, "/ \t\n\"") || wanted->link[0] == '.')
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid bridge name: %s", wanted->link);
+    else
+        snprintf(out->link, sizeof(out->link), "%s", wanted->link);
+    // The default bridge keeps the one that it would most likely get.
+    if (str_empty(wanted->subnet))
+        return bridge_choose_subnet(net, &net->subnet, &out->subnet, err);
+    return read_subnet(wanted, &out->subnet, err) < 0 ? -1 : check_overlap(net, &out->subnet, err);
+}
+
+// ---- making and removing --------------------------------------------------------------------------------------------
+
+static struct bridge *listed(struct net *net, const char *id) REQUIRES(net->lock)
+{
+    for (size_t i = 0; i < net->networks.len; i++)
+        if (str_eq(net->networks.items[i].id, id))
+            return &net->networks.items[i];
+    return NULL;
+}
+
+static void enlist(struct net *net, const struct bridge *bridge) REQUIRES(net->lock)
+{
+    struct record_bridges *list = &net->networks;
+    list->items = mem_grow(list->items, (list->len + 1) * sizeof(*list->items));
+    list->items[list->len++] = *bridge;
+}
+
+static void delist(struct net *net, const char *id) REQUIRES(net->lock)
+{
+    struct bridge *found = listed(net, id);
+    if (found)
+        *found = net->networks.items[--net->networks.len];
+}
+
+static int remove_network(struct net *net, const char *id, struct err *err) REQUIRES(net->lock)
+{
+    struct bridge bridge;
+    struct link_info link;
+    char alias[ALIAS_SIZE];
+    if (!bridge_find(net, id, &bridge))
+        return 0;
+    int endpoints = record_endpoint_count(net->store, id, err);
+    if (endpoints != 0)
+        return endpoints < 0 ? -1 : err_set(err, ERR_CONFLICT, "containers are attached to it");
+    snprintf(alias, sizeof(alias), "berth %s %s bridge", net->id, id);
+    if (link_find(&net->link, bridge.link, &link, NULL) == 0 && str_eq(link.alias, alias) &&
+        link_delete(&net->link, link.index, err) < 0)
+        return -1;
+    delist(net, id);
+    if (record_bridge_remove(net->store, id, err) < 0)
+        return -1;
+    return net->table_made ? bridge_make_table(net, err) : 0;
+}
+
+// A stranger's link of that name stays untouched, and is found before anything is recorded.
+static int create_network(struct net *net, const struct net_network *wanted, struct err *err) REQUIRES(net->lock)
+{
+    struct bridge bridge;
+    struct link_info link;
+    if (settle(net, wanted, &bridge, err) < 0)
+        return -1;
+    if (link_find(&net->link, bridge.link, &link, NULL) == 0)
+        return err_set(err, ERR_CONFLICT, "there is a link %s already", bridge.link);
+    if (record_bridge_add(net->store, &bridge, wanted->reserved, err) < 0)
+        return -1;
+    enlist(net, &bridge);
+    if (bridge_ensure_link(net, listed(net, wanted->id), err) < 0 || bridge_ensure_rules(net, true, err) < 0) {
+        remove_network(net, wanted->id, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+int net_network_create(struct net *net, const struct net_network *wanted, struct net_bridge_info *out, struct err *err)
+{
+    mutex_lock(&net->lock);
+    int result = create_network(net, wanted, err);
+    mutex_unlock(&net->lock);
+    if (result == 0)
+        net_network_info(net, wanted->id, out);
+    return result;
+}
+
+int net_network_remove(struct net *net, const char *id, struct err *err)
+{
+    mutex_lock(&net->lock);
+    int result = remove_network(net, id, err);
+    mutex_unlock(&net->lock);
+    return result;
+}
+
+static int bring_up(struct net *net, const char *id, struct err *err) REQUIRES(net->lock)
+{
+    struct bridge *bridge = listed(net, id);
+    if (!bridge)
+        return err_set(err, ERR_NOT_FOUND, "network %s not found", id);
+    int made = bridge_ensure_link(net, bridge, err);
+    if (made < 0 || (made && endpoint_rejoin(net, bridge, err) < 0))
+        return -1;
+    return bridge_ensure_rules(net, made, err);
+}
+
+int net_network_up(struct net *net, const char *id, struct err *err)
+{
+    if (str_empty(id))
+        return net_bridge_up(net, err);
+    mutex_lock(&net->lock);
+    int result = bring_up(net, id, err);
+    mutex_unlock(&net->lock);
+    return result;
+}
+
+bool net_network_info(struct net *net, const char *id, struct net_bridge_info *out)
+{
+    struct bridge bridge;
+    char network[INET_ADDRSTRLEN];
+    mutex_lock(&net->lock);
+    bool found = bridge_find(net, id, &bridge);
+    mutex_unlock(&net->lock);
+    if (!found)
+        return false;
+    *out = (struct net_bridge_info){ .prefix = bridge.subnet.prefix };
+    snprintf(out->name, sizeof(out->name), "%s", bridge.link);
+    if (!bridge.subnet.gateway)
+        return true;
+    address_text(bridge.subnet.gateway, out->gateway);
+    address_text(bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix), network);
+    snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, bridge.subnet.prefix);
+    return true;
+}
