@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-kvm check-full bench bench-client bench-vm bench-layer bench-image bench-pull install clean
+.PHONY: help all guest deps run stop check check-kvm check-full bench bench-client bench-vm bench-layer bench-image bench-pull bench-registry install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ deps: ## install the packages that building, running and testing need (root)
 	@tools/deps build run check
 
 # What follows is Python, which a bare machine lacks: it can't install itself.
-guest check check-kvm check-full bench bench-client bench-vm bench-image bench-pull: /usr/bin/python3
+guest check check-kvm check-full bench bench-client bench-vm bench-image bench-pull bench-registry: /usr/bin/python3
 /usr/bin/python3:
 	@tools/deps build run check
 
@@ -59,6 +59,9 @@ bench-image: ## docker load here with both storage drivers, and on Debian 12's a
 
 bench-pull: ## docker pull and push here and on Debian 12's and sid's dockerd, from a registry on loopback (root)
 	@bench/pull
+
+bench-registry: ## berth-registry beside Debian's docker-registry: blobs and manifests fetched, a blob pushed
+	@bench/registry
 
 install: all ## install the programs below $(DESTDIR)$(PREFIX), and the microVMs' kernel if `make guest` made it
 	@tools/install "$(DESTDIR)$(PREFIX)"
