@@ -52,11 +52,17 @@ static const char usage[] =
     "      --tls-cert FILE       Serve TLS with this certificate, its chain behind it (PEM)\n"
     "      --tls-client-ca FILE  Only clients with a certificate that these have signed\n"
     "      --tls-key FILE        The certificate's key\n"
+    "      --token               Let clients log in by bearer tokens, which the registry issues to the users of --htpasswd\n"
+    "      --token-issuer NAME   The issuer that must have made tokens signed by --token-keys\n"
+    "      --token-keys FILE     Take the bearer tokens of another issuer, signed by these keys or certificates (PEM)\n"
+    "      --token-realm URL     Where clients get tokens (with --token: this registry's /token)\n"
+    "      --token-service NAME  For whom tokens must be (default berth-registry)\n"
     "  -v, --version             The version\n";
 
 enum {
     OPT_COLLECT = 256, OPT_COLLECT_EVERY, OPT_GRACE, OPT_HELP, OPT_HTPASSWD, OPT_LISTEN, OPT_LOG_FORMAT, OPT_READ_ONLY,
-    OPT_REALM, OPT_ROOT, OPT_TLS_CERT, OPT_TLS_CLIENT_CA, OPT_TLS_KEY,
+    OPT_REALM, OPT_ROOT, OPT_TLS_CERT, OPT_TLS_CLIENT_CA, OPT_TLS_KEY, OPT_TOKEN, OPT_TOKEN_ISSUER, OPT_TOKEN_KEYS,
+    OPT_TOKEN_REALM, OPT_TOKEN_SERVICE,
 };
 
 static const struct option long_options[] = {
@@ -74,6 +80,11 @@ static const struct option long_options[] = {
     { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
     { "tls-client-ca", required_argument, NULL, OPT_TLS_CLIENT_CA },
     { "tls-key", required_argument, NULL, OPT_TLS_KEY },
+    { "token", no_argument, NULL, OPT_TOKEN },
+    { "token-issuer", required_argument, NULL, OPT_TOKEN_ISSUER },
+    { "token-keys", required_argument, NULL, OPT_TOKEN_KEYS },
+    { "token-realm", required_argument, NULL, OPT_TOKEN_REALM },
+    { "token-service", required_argument, NULL, OPT_TOKEN_SERVICE },
     { "version", no_argument, NULL, 'v' },
     { NULL, 0, NULL, 0 },
 };
@@ -97,6 +108,14 @@ static int64_t seconds(const char *option, const char *value)
     if (!num_parse_u64(slice_of(value), SECONDS_MAX, &number))
         fail("%s %s: not a number of seconds", option, value);
     return (int64_t)number;
+}
+
+// What will stand between quotes in a header.
+static const char *header_text(const char *option, const char *value)
+{
+    if (strpbrk(value, "\"\\\r\n"))
+        fail("%s %s: no quotes, backslashes or line breaks", option, value);
+    return value;
 }
 
 static void set_option(struct options *options, int option, const char *value)
@@ -128,9 +147,7 @@ static void set_option(struct options *options, int option, const char *value)
         options->registry.read_only = true;
         break;
     case OPT_REALM:
-        if (strpbrk(value, "\"\\\r\n"))
-            fail("--realm %s: no quotes, backslashes or line breaks", value);
-        options->registry.realm = value;
+        options->registry.realm = header_text("--realm", value);
         break;
     case OPT_ROOT:
         options->registry.root = value;
@@ -143,6 +160,21 @@ static void set_option(struct options *options, int option, const char *value)
         break;
     case OPT_TLS_KEY:
         options->tls.key = value;
+        break;
+    case OPT_TOKEN:
+        options->registry.token = true;
+        break;
+    case OPT_TOKEN_ISSUER:
+        options->registry.token_issuer = value;
+        break;
+    case OPT_TOKEN_KEYS:
+        options->registry.token_keys = value;
+        break;
+    case OPT_TOKEN_REALM:
+        options->registry.token_realm = header_text("--token-realm", value);
+        break;
+    case OPT_TOKEN_SERVICE:
+        options->registry.token_service = header_text("--token-service", value);
         break;
     case 'l':
         if (!log_level_parse(value, &options->level))
@@ -159,6 +191,16 @@ static void set_option(struct options *options, int option, const char *value)
     }
 }
 
+static void check_tokens(const struct registry_options *options)
+{
+    if (options->token && (!options->htpasswd || options->token_keys || options->token_issuer))
+        fail("--token needs --htpasswd, and neither --token-keys nor --token-issuer: the registry is the issuer");
+    if (options->token_keys && !options->token_realm)
+        fail("--token-keys needs --token-realm: where clients get their tokens");
+    if (!options->token && !options->token_keys && (options->token_issuer || options->token_realm || options->token_service))
+        fail("--token-issuer, --token-realm, --token-service: for --token-keys or --token");
+}
+
 static struct options parse_options(int argc, char *argv[])
 {
     struct options options = { .registry = { .root = DEFAULT_ROOT }, .collect_every_s = 3600, .grace_s = 86400, .level = LOG_INFO };
@@ -169,6 +211,8 @@ static struct options parse_options(int argc, char *argv[])
         fail("unexpected argument: %s", argv[optind]);
     if (!options.tls.cert != !options.tls.key || (options.tls.client_ca && !options.tls.cert))
         fail("--tls-cert, --tls-key: one needs the other, and --tls-client-ca needs both");
+    check_tokens(&options.registry);
+    options.registry.is_tls = options.tls.cert;
     if (options.listen_len == 0)
         options.listen[options.listen_len++] = DEFAULT_LISTEN;
     return options;

@@ -85,7 +85,8 @@ static void trust(struct registry *registry, const char *print)
 
 // ---- the question ---------------------------------------------------------------------------------------------------
 
-static int check(struct call *call, const char *header, struct err *err)
+// 1: the login is right, and *user is its name.
+static int check(struct call *call, const char *header, char **user, struct err *err)
 {
     _cleanup_buf_ struct buf file = BUF_INIT(HTPASSWD_MAX);
     char print[DIGEST_SIZE], *login = decode(call, header);
@@ -95,22 +96,21 @@ static int check(struct call *call, const char *header, struct err *err)
         return err_wrap(err, "htpasswd");
     struct slice text = { buf_text(&file), file.size };
     fingerprint(header, text, print);
+    char *colon = strchr(login, ':');
+    *user = arena_strndup(call->arena, login, (size_t)(colon - login));
     if (is_trusted(call->registry, print))
         return 1;
-    char *colon = strchr(login, ':');
-    const char *hash = find_hash(call->arena, text, (struct slice){ login, (size_t)(colon - login) });
+    const char *hash = find_hash(call->arena, text, slice_of(*user));
     if (!hash || !hash_fits(colon + 1, hash))
         return 0;
     trust(call->registry, print);
     return 1;
 }
 
-bool auth_allows(struct call *call)
+bool auth_basic(struct call *call, char **user)
 {
     struct err err = { 0 };
-    if (!call->registry->htpasswd)
-        return true;
-    int right = check(call, httpd_header(call->request, "Authorization"), &err);
+    int right = check(call, httpd_header(call->request, "Authorization"), user, &err);
     if (right < 0) {
         call_failed(call, &err);
     } else if (!right) {
@@ -118,4 +118,17 @@ bool auth_allows(struct call *call)
         call_refuse(call, UNAUTHORIZED, "log in first");
     }
     return right > 0;
+}
+
+bool auth_allows(struct call *call, const struct auth_wish *wish)
+{
+    char *user;
+    if (call->registry->issues || call->registry->token_keys)
+        return bearer_allows(call, wish);
+    return !call->registry->htpasswd || auth_basic(call, &user);
+}
+
+bool auth_may(struct call *call, const struct auth_wish *wish)
+{
+    return !(call->registry->issues || call->registry->token_keys) || bearer_may(call, wish);
 }

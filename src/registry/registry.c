@@ -42,7 +42,7 @@ int registry_open(const struct registry_options *options, struct registry **out,
     mutex_init(&registry->files, 0);
     mutex_init(&registry->upload_lock, 0);
     mutex_init(&registry->auth_lock, 0);
-    if (open_all(registry, options, err) < 0) {
+    if (open_all(registry, options, err) < 0 || bearer_open(registry, options, err) < 0) {
         registry_close(registry);
         return -1;
     }
@@ -56,6 +56,7 @@ void registry_close(struct registry *registry)
         return;
     uploads_free(registry);
     auth_free(registry);
+    bearer_close(registry);
     store_close(registry->store);
     fd_close(registry->lock_fd);
     fd_close(registry->root_fd);
@@ -104,6 +105,7 @@ static const struct route routes[] = {
     READS("/v2/{name...}/blobs/{digest}", handle_blob_get),
     WRITES("DELETE", "/v2/{name...}/blobs/{digest}", handle_blob_delete),
     READS("/metrics", handle_metrics),
+    READS("/token", handle_token),
 };
 
 static const struct route *find_route(struct httpd_request *request, char *values[HTTPD_ROUTE_VALUES], bool *known_path)
@@ -137,6 +139,16 @@ static bool refused(struct call *call, const struct route *route, bool known_pat
     return true;
 }
 
+// Whoever asks for a token shows who he is there.
+static struct auth_wish wish_of(const struct call *call, const struct route *route)
+{
+    if (route && route->handler == handle_catalog)
+        return (struct auth_wish){ "registry", "catalog", "*" };
+    if (!route || !call->repository || !name_valid(call->repository))
+        return (struct auth_wish){ "", "", "" };
+    return (struct auth_wish){ "repository", call->repository, !route->writes ? "pull" : str_eq(route->method, "DELETE") ? "delete" : "push" };
+}
+
 static const struct route *begin(struct registry *registry, struct httpd_request *request, struct call *call)
 {
     char *values[HTTPD_ROUTE_VALUES] = { NULL };
@@ -144,11 +156,12 @@ static const struct route *begin(struct registry *registry, struct httpd_request
     *call = (struct call){ .registry = registry, .request = request, .arena = httpd_arena(request),
                            .head = str_eq(httpd_method(request), "HEAD") };
     httpd_set_header(request, "Docker-Distribution-Api-Version", "registry/2.0");
-    if (!auth_allows(call))
-        return NULL;
     const struct route *route = find_route(request, values, &known_path);
     call->repository = values[0];
     call->reference = values[1];
+    const struct auth_wish wish = wish_of(call, route);
+    if (!(route && route->handler == handle_token) && !auth_allows(call, &wish))
+        return NULL;
     return refused(call, route, known_path) ? NULL : route;
 }
 

@@ -25,6 +25,12 @@ struct registry_options {
     const char *root; // made when it is missing
     const char *htpasswd; // file of "name:hash" lines, the hash as crypt(3) knows it (bcrypt); NULL: everybody may do all
     const char *realm; // what a client that must log in is told, NULL: "Berth registry"
+    bool token; // bearer tokens, which the registry issues itself to the users of `htpasswd`, at GET /token
+    bool is_tls; // how clients reach it: what the realm of its tokens begins with
+    const char *token_keys; // bearer tokens of another issuer: PEM file of the keys or certificates that sign them; NULL: none
+    const char *token_issuer; // the name that those must have, NULL: any
+    const char *token_service; // for whom tokens must be, NULL: "berth-registry"
+    const char *token_realm; // where clients get them; NULL, for its own: by the name that the client called it by
     bool read_only; // pulls alone; what would write is refused
 };
 

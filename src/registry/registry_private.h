@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "json/json.h"
 #include "registry/registry.h"
+#include "registry/token.h"
 #include "store/store.h"
 
 #define DIGEST_SIZE (sizeof("sha512:") + 128) // the longest, with its NUL
@@ -31,6 +32,10 @@ struct registry {
     int lock_fd;
     struct store *store;
     char *htpasswd, *realm;
+    bool issues, is_tls; // tokens; and how clients reach us
+    uint8_t token_secret[TOKEN_SECRET_SIZE];
+    struct token_keys *token_keys; // of another issuer
+    char *token_realm, *token_service, *token_issuer;
     bool read_only;
     struct metrics metrics;
 
@@ -64,6 +69,7 @@ enum code { // the specification's error codes
     BLOB_UNKNOWN,
     BLOB_UPLOAD_INVALID,
     BLOB_UPLOAD_UNKNOWN,
+    DENIED,
     DIGEST_INVALID,
     MANIFEST_BLOB_UNKNOWN,
     MANIFEST_INVALID,
@@ -161,9 +167,24 @@ struct manifest {
 int manifest_read(const char *text, size_t size, const char *content_type, struct arena *arena, struct manifest *out,
                   struct err *err);
 
-// auth.c: whether the caller may go on; answered when not.
-bool auth_allows(struct call *call);
+// What a request wants to do, in the words of a token's scope: "pull" of the "repository" "a/b". An action "" is what everybody may who
+// is let in at all.
+struct auth_wish {
+    const char *type, *name, *action;
+};
+
+// auth.c
+bool auth_allows(struct call *call, const struct auth_wish *wish); // whether the caller may go on; answered when not
+bool auth_may(struct call *call, const struct auth_wish *wish); // the same of one who was let in, without an answer
+bool auth_basic(struct call *call, char **user); // by the htpasswd file; answered when not
 void auth_free(struct registry *registry);
+
+// bearer.c: the same by tokens
+int bearer_open(struct registry *registry, const struct registry_options *options, struct err *err);
+void bearer_close(struct registry *registry);
+bool bearer_allows(struct call *call, const struct auth_wish *wish);
+bool bearer_may(struct call *call, const struct auth_wish *wish);
+void handle_token(struct call *call);
 
 // metrics.c
 void metrics_count(struct registry *registry, int status);

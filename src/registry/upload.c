@@ -267,12 +267,14 @@ static void finish(struct call *call, struct upload *upload, const char *digest)
 
 // ---- the handlers ---------------------------------------------------------------------------------------------------
 
-// 1: the blob is in this repository now; 0: the other has none, or the request names none.
+// 1: the blob is in this repository now; 0: the other has none, or the request names none. Where tokens say who may see what, knowing a
+// digest is not enough: it takes a repository from which the caller may pull.
 static int mount(struct call *call, const char *digest, const char *from, struct err *err)
 {
     struct registry *registry = call->registry;
     char *found = NULL;
-    if (!digest || !digest_valid(digest))
+    const struct auth_wish wish = { "repository", from ? from : "", "pull" };
+    if (!digest || !digest_valid(digest) || !auth_may(call, &wish))
         return 0;
     mutex_lock(&registry->files);
     int result = record_text(call, &found, err, from ? "SELECT digest FROM repository_blobs WHERE digest = ? AND repository = ?"
