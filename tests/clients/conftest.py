@@ -17,6 +17,7 @@ import images  # noqa: E402
 
 PLUGINS = os.path.join(ROOT, 'build/peers/plugins-sid/usr/libexec/docker/cli-plugins')
 IMAGE = 'bb:latest'
+no_networks = pytest.mark.xfail(strict=True, reason='networks of clients are not served yet')
 
 
 @pytest.fixture(scope='session')
@@ -27,7 +28,7 @@ def engine():
         yield engine
         result = engine.stop_all()
         assert result.returncode == 0, result.stderr
-        left = engine.footprint()
+        left = engines.settle(engine.footprint)
         assert not left, 'left on the host after --stop-all:\n' + '\n'.join(left)
     finally:
         if engine.process and engine.process.poll() is None:

@@ -7,7 +7,9 @@ import urllib.request
 import pytest
 
 import engines
+from conftest import no_networks
 
+pytestmark = no_networks
 PROJECT = """
 services:
   web:

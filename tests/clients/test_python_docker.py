@@ -6,6 +6,8 @@ import threading
 import docker
 import pytest
 
+from conftest import no_networks
+
 
 @pytest.fixture
 def client(engine, image):
@@ -137,6 +139,7 @@ def test_volumes(client, image):
     volume.remove()
 
 
+@no_networks
 def test_networks(client, image):
     network = client.networks.create('own', driver='bridge', labels={'test': 'networks'})
     server = client.containers.run(image, 'nc -lk -p 80 -e echo hello', detach=True, name='server', network='own')
