@@ -200,7 +200,7 @@ def run_meson_tests(folder, suite, seconds, log, tally, word='', environment=Non
     names = meson_tests(folder, suite, word)
     if not names:
         return
-    code = run(['meson', 'test', '-C', folder, '--no-rebuild', '--num-processes', '2', '--suite', suite, *names], seconds, log,
+    code = run(['meson', 'test', '-C', folder, '--no-rebuild', '--num-processes', '3', '--suite', suite, *names], seconds, log,
                environment)
     if code is None:
         tally.failed.append(f'{log}: stopped at its deadline')

@@ -31,7 +31,11 @@ char *mem_strdup(const char *s)
 
 char *mem_strndup(const char *s, size_t len)
 {
-    return or_die(strndup(s ? s : "", len));
+    size_t size = s ? strnlen(s, len) : 0;
+    char *copy = mem_alloc(size + 1); // zeroed
+    if (size)
+        memcpy(copy, s, size);
+    return copy;
 }
 
 char *mem_printf(const char *fmt, ...)

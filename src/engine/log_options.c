@@ -204,7 +204,7 @@ static int expand_tag(const char *text, struct container *container, struct aren
     _cleanup_buf_ struct buf tag = BUF_INIT(16384);
     const char *image = container ? container->image_id + strlen("sha256:") : "";
     const char *const values[] = { container ? arena_strndup(arena, container->id, 12) : "", container ? container->id : "",
-                                   container ? container_name(container, arena) : "", arena_strndup(arena, image, 12),
+                                   container ? container_name(container, arena) : "", arena_printf(arena, "%.12s", image),
                                    container ? container->image_id : "", container ? container->image_name : "", "docker" };
     while (*text) {
         const char *open = strstr(text, "{{"), *close = open ? strstr(open, "}}") : NULL;

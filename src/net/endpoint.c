@@ -47,7 +47,7 @@ static int make_pair(const struct attach *attach, int netns_fd, struct err *err)
     if (link_add_veth(&net->link, &pair, err) < 0 || link_find(&net->link, name, &near, err) < 0 ||
         link_set_alias(&net->link, near.index, alias, err) < 0)
         return -1;
-    return settle_port(net, &attach->bridge, near.index, err);
+    return settle_port(attach->net, &attach->bridge, near.index, err);
 }
 
 // The bridge has no IPv6: without this the interface would draw a link-local address and spend its first seconds announcing it.
@@ -135,7 +135,7 @@ static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) R
     snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->wish->container_id);
     _cleanup_close_ int fd = tap_open(name, err);
     if (fd < 0 || tap_quiet_ipv6(name, err) < 0 || tap_join(&net->link, name, alias, attach->bridge.index, err) < 0 ||
-        link_find(&net->link, name, &near, err) < 0 || settle_port(net, &attach->bridge, near.index, err) < 0)
+        link_find(&net->link, name, &near, err) < 0 || settle_port(attach->net, &attach->bridge, near.index, err) < 0)
         return -1;
     *tap_fd = take_fd(&fd);
     return 0;

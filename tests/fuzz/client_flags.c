@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             json_decref(body);
     }
     buf_done(&query);
+    json_decref(client.config);
     arena_done(&call.arena);
     return 0;
 }

@@ -247,7 +247,8 @@ static void test_refused(void **state)
         assert_int_equal(net_network_create(world->net, &bad[i], &info, &test_err), -1);
         assert_false(net_network_info(world->net, id_a(), &info));
     }
-    assert_null(strstr(ruleset(), "berth"));
+    _cleanup_free_ char *rules = ruleset();
+    assert_null(strstr(rules, "berth"));
 }
 
 int main(void)
