@@ -109,9 +109,9 @@ def stage(name, budget, function):
 
 def stages(table, tally):
     """Runs (name, budget in seconds, function) in order; a stage that breaks is a failure, the next goes on. One with a fourth
-    member, BESIDE, runs beside those that follow: what waits most of its time leaves room for what computes."""
+    member, BESIDE, runs beside those that follow (two such at once): what waits most of its time leaves room for what computes."""
     began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
         running = []
         for name, budget, function, *how in table:
             if how:
