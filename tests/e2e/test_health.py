@@ -33,7 +33,6 @@ def start(docker, api, name, test, retries):
 
 # ---- the three states -----------------------------------------------------------------------------------------------
 
-@pytest.mark.short_vm
 def test_from_starting_to_healthy_to_unhealthy(docker, api, name):
     began = f'{time.time():.9f}'
     start(docker, api, name, 'echo probed; test -e /good || { echo bad >&2; exit 3; }', 2)

@@ -39,7 +39,6 @@ def test_the_default(docker, name):
     assert docker.ok('logs', name) == 'hello'
 
 
-@pytest.mark.short_vm
 def test_rotation(docker, name):
     ran(docker, name, 'json-file', {'max-size': '10k', 'max-file': '3'}, 'seq', '-w', '1000')
     files = log_files(docker, name)

@@ -155,7 +155,6 @@ def test_kill_with_a_signal(docker, name, signal):
     assert docker.ok('wait', name) == '33'
 
 
-@pytest.mark.short_vm
 def test_kill_is_9(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     docker.ok('kill', name)
