@@ -193,7 +193,7 @@ def test_killed_at_any_moment(tool, layers):
     """load, gc and rm: the store opens clean, nothing is half there, the next try succeeds."""
     archive, image = docker_archive('app:1', layers)
     verbs = [['load', '-s', tool.driver], ['gc'], ['rm', 'app:1']]
-    for _ in range(int(os.environ.get('BERTH_E2E_TOOL_KILLS', '20'))):
+    for _ in range(int(os.environ.get('BERTH_E2E_TOOL_KILLS', '8'))):
         for words in verbs:
             begun = subprocess.Popen([TOOL, '--root', tool.root, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL)

@@ -310,9 +310,12 @@ def test_load_of_a_broken_archive(docker, what):
     assert docker('image', 'inspect', 'broken:1').code == 1
 
 
+in_the_full_run = pytest.mark.skipif(not os.environ.get('BERTH_E2E_LONG'), reason='half a minute of computing: make check-full does it')
+
+
 @pytest.mark.berth
-@pytest.mark.parametrize('verb,form', [('load', bombs.GZIP), ('import', bombs.ZSTD),
-                                       pytest.param('import', bombs.BZIP2, marks=pytest.mark.long)])
+@pytest.mark.parametrize('verb,form', [('load', bombs.GZIP), pytest.param('import', bombs.ZSTD, marks=in_the_full_run),
+                                       pytest.param('import', bombs.BZIP2, marks=[pytest.mark.long, in_the_full_run])])
 def test_a_bomb(docker, engine, verb, form):
     """Some kilobytes of 10 GiB: a tar of one file; an archive by gzip whose layer is by gzip. Nothing is left, in one line."""
     before = engine_files(engine)
