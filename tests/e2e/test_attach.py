@@ -21,7 +21,6 @@ def test_attach_to_what_does_not_run(docker, name):
     assert docker('attach', 'nosuch').code == 1
 
 
-@pytest.mark.short_vm
 def test_attach_gives_stdin(docker, name):
     docker.ok('run', '-d', '-i', '--name', name, 'bb', 'sh', '-c', 'read line; echo got $line; exit 2')
     # stdin stays open: its end would end this attach before the answer.

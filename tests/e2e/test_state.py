@@ -44,7 +44,6 @@ def test_ps_columns(docker, name):
     assert row == 'bb|"sleep 100"|x=y|running|bridge'
 
 
-@pytest.mark.short_vm
 def test_sizes(docker, name):
     docker.ok('run', '--name', name, 'bb', 'sh', '-c', 'head -c 3000000 /dev/urandom >/tmp/file; ln /tmp/file /tmp/again; ln -s / /tmp/all')
     it = json.loads(docker.ok('inspect', '-s', name))[0]
