@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 import engines
+import images
+import registries
 from conftest import Docker
 
 pytestmark = pytest.mark.berth
@@ -134,6 +136,20 @@ def test_a_log_driver_for_all(own):
     assert docker.inspect('con')['HostConfig']['LogConfig'] == {'Type': 'none', 'Config': {}}
     assert docker.ok('info', '--format', '{{.LoggingDriver}}') == 'none'
     assert docker.ok('run', '--rm', '--log-driver', 'json-file', 'bb', 'echo', 'said') == 'said'
+
+
+@pytest.mark.parametrize('way', ['flag', 'file'])
+def test_a_mirror_stands_in_for_docker_hub(own, way):
+    registry = registries.Registry()
+    try:
+        _, image, _ = registry.add_image('library/mirrored', 'latest', [images.busybox_root()])
+        mirror = f'http://{registry.address}'
+        docker = own('--registry-mirror', mirror) if way == 'flag' else own(config={'registry-mirrors': [mirror]})
+        assert 'Downloaded newer image for mirrored:latest' in docker.ok('pull', 'mirrored')
+        assert docker.inspect('mirrored')['Id'] == image
+        assert docker.ok('run', '--rm', 'mirrored', 'echo', 'from the mirror') == 'from the mirror'
+    finally:
+        registry.close()
 
 
 # ---- SIGHUP ---------------------------------------------------------------------------------------------------------

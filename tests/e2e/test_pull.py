@@ -1,4 +1,5 @@
 """docker pull: from a real registry and from ones that misbehave. What a registry can't give leaves nothing behind, and the next try succeeds."""
+import contextlib
 import base64
 import io
 import json
@@ -173,18 +174,26 @@ def test_when_all_have_left_it_ends(docker, engine, registry, layers):
     assert image not in ids(docker)
 
 
-@pytest.fixture
-def real(tmp_path):
-    """berth-registry, and where it serves."""
+@contextlib.contextmanager
+def berth_registry(folder, *options):
+    """Where it serves."""
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         address = f'127.0.0.1:{sock.getsockname()[1]}'
-    process = subprocess.Popen([os.path.join(engines.ROOT, 'build/bin/berth-registry'), '--root', str(tmp_path / 'root'), '--listen',
-                                address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    engines.wait_until(lambda: reaches(address), 10, 'the registry serves')
-    yield address
-    process.terminate()
-    process.wait()
+    process = subprocess.Popen([os.path.join(engines.ROOT, 'build/bin/berth-registry'), '--root', str(folder / 'root'), '--listen',
+                                address, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        engines.wait_until(lambda: reaches(address), 10, 'the registry serves')
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def real(tmp_path):
+    with berth_registry(tmp_path) as address:
+        yield address
 
 
 def reaches(address):

@@ -13,7 +13,7 @@ import images
 import registries
 from conftest import Docker
 from images import entry, folder, tar
-from test_pull import clean, ids, layers, real, registry  # noqa: F401  fixtures
+from test_pull import berth_registry, clean, ids, layers, real, registry  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.usefixtures('clean')
 
@@ -132,6 +132,27 @@ def test_login(docker, layers, kind, tmp_path):
             assert any('repository:copy:pull,push' in scope or 'repository:copy:push,pull' in scope for scope in registry.scopes)
     finally:
         registry.close()
+
+
+def test_tokens_that_berth_registry_issues(docker, layers, tmp_path):
+    salted = subprocess.run(['perl', '-e', 'print crypt("secret", q($2b$05$abcdefghijklmnopqrstuu))'], capture_output=True, text=True, check=True).stdout
+    (tmp_path / 'users').write_text(f'anna:{salted}\n')
+    config = ['--config', str(tmp_path / 'docker')]
+    docker.ok('load', input=images.docker_archive('tokens:1', layers)[0])
+    with berth_registry(tmp_path, '--htpasswd', str(tmp_path / 'users'), '--token') as address:
+        login = [*config, 'login', '-u', 'anna', '--password-stdin', address]
+        app, copy = f'{address}/team/app:1', f'{address}/other/copy:1'
+        for name in (app, copy):
+            docker.ok('tag', 'tokens:1', name)
+        assert docker(*config, 'push', app).code == 1
+        assert docker(*login, input='wrong').code == 1
+        docker.ok(*login, input='secret')
+        docker.ok(*config, 'push', app)
+        assert 'Mounted from team/app' in docker.ok(*config, 'push', copy)
+        docker.ok('rmi', app, copy, 'tokens:1')
+        assert docker('pull', app).code == 1  # without the configuration that has the login
+        docker.ok(*config, 'pull', copy)
+        docker.ok('rmi', copy)
 
 
 @pytest.mark.berth
