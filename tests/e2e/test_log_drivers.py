@@ -362,6 +362,6 @@ def test_the_log_goes_on_without_the_daemon(docker, crash, name):
     result = run(docker, name, 'json-file', {'max-size': '2k', 'max-file': '9'}, 'sh', '-c', 'for i in $(seq 100); do echo $i; sleep 0.02; done')
     assert result.code == 0
     crash.down()
-    time.sleep(2.5)
+    time.sleep(2.5 * SLOWER)
     crash.up()
     assert docker.ok('logs', name).split() == [str(i) for i in range(1, 101)]

