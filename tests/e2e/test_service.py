@@ -216,8 +216,9 @@ def test_metrics(ended, busybox, tmp_path):
     assert after['process_resident_memory_bytes', None] > 1 << 20 and after['process_open_fds', None] > 5
     labels = f'{{id="{identity}",image="bb",name="counted"}}'
     assert after['berth_container_cpu_seconds_total', labels] > 0.01
-    most = 512 << 20 if docker.vm else 64 << 20  # a machine has its own kernel and what runs it beside the 64 MiB
-    assert 0 < after['berth_container_memory_usage_bytes', labels] < most and after['berth_container_memory_limit_bytes', labels] == 64 << 20
+    usage, limit = (after[f'berth_container_memory_{what}_bytes', labels] for what in ('usage', 'limit'))
+    # Around a machine is a wider limit, as docker stats has it: its kernel and what runs it have a share beside the container's 64 MiB.
+    assert 0 < usage < limit and (limit > 64 << 20 if docker.vm else limit == 64 << 20)
     assert after['berth_container_processes', labels] >= 1 and ('berth_container_network_received_bytes_total', labels) in after
     docker.ok('rm', '-f', 'counted')
     assert not [key for key in scrape(port) if key[0].startswith('berth_container_')]
