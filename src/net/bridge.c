@@ -1,9 +1,15 @@
 // The default bridge and all that comes once per daemon: its subnet, the table, forwarding, the word with other firewalls.
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include "base/clock.h"
+#include "base/fd.h"
 #include "base/file.h"
 #include "net_private.h"
+
+#define CHOICE_WAIT_NS (2 * NS_PER_S)
 
 // ---- the subnet -----------------------------------------------------------------------------------------------------
 
@@ -181,6 +187,15 @@ static void describe_default(const struct net *net, struct bridge *out) REQUIRES
     snprintf(out->link, sizeof(out->link), "%s", net->bridge);
 }
 
+int bridge_choice_begin(void)
+{
+    int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    int64_t deadline = clock_mono_ns() + CHOICE_WAIT_NS;
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && clock_mono_ns() < deadline)
+        usleep(5000);
+    return fd;
+}
+
 // The default one's subnet is settled when it is about to be used: 1 when the link was made anew.
 static int ensure_default(struct net *net, struct err *err) REQUIRES(net->lock)
 {
@@ -189,6 +204,7 @@ static int ensure_default(struct net *net, struct err *err) REQUIRES(net->lock)
     char alias[ALIAS_SIZE];
     bridge_alias(net, &bridge, alias);
     int have = look_for_link(net, net->bridge, alias, &link, err);
+    _cleanup_close_ _unused_ int choice = have ? -1 : bridge_choice_begin();
     int changed = have < 0 ? -1 : settle_subnet(net, have, err);
     if (changed < 0 || (changed && have && link_delete(&net->link, link.index, err) < 0))
         return -1;

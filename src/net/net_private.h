@@ -243,6 +243,9 @@ struct net {
 
 // A subnet of the pools that no route of the host and no network of ours overlaps, nor `spared` (NULL: none).
 int bridge_choose_subnet(struct net *net, const struct subnet *spared, struct subnet *out, struct err *err) REQUIRES(net->lock);
+// From choosing a subnet until its route is there: a daemon beside us that chose meanwhile would choose the same. The lock is on the network
+// namespace itself; whoever else holds it (anybody in the namespace can) is waited for two seconds at most. Ends with the descriptor.
+int bridge_choice_begin(void);
 int bridge_make_table(struct net *net, struct err *err) REQUIRES(net->lock);
 // Table, forwarding, and the word with other firewalls; `anew`: a bridge was just made.
 int bridge_ensure_rules(struct net *net, bool anew, struct err *err) REQUIRES(net->lock);

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
+#include "base/fd.h"
 #include "net_private.h"
 
 enum { PREFIX_MAX = 30, MTU_MIN = 68, MTU_MAX = 65535 };
@@ -125,6 +126,7 @@ static int create_network(struct net *net, const struct net_network *wanted, str
 {
     struct bridge bridge;
     struct link_info link;
+    _cleanup_close_ _unused_ int choice = bridge_choice_begin();
     if (settle(net, wanted, &bridge, err) < 0)
         return -1;
     if (link_find(&net->link, bridge.link, &link, NULL) == 0)

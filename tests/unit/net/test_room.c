@@ -155,6 +155,47 @@ static void test_two_daemons(void **state)
     store_close(store);
 }
 
+struct one_of_two {
+    struct net *net;
+    pthread_barrier_t *both;
+    struct err err;
+};
+
+static void *bring_up(void *argument)
+{
+    struct one_of_two *one = argument;
+    pthread_barrier_wait(one->both);
+    return net_bridge_up(one->net, &one->err) < 0 ? one->err.message : NULL;
+}
+
+// What each sees of the other is its route: neither may look before the other's is there, or not yet chosen.
+static void test_two_daemons_at_once(void **state)
+{
+    struct world *world = *state;
+    for (int round = 0; round < 20; round++) {
+        struct store *store = open_store(world, "b");
+        struct net *other = open_net(store, OTHER_ID, NULL);
+        struct net_bridge_info a, b;
+        pthread_barrier_t both;
+        struct one_of_two sides[] = { { .net = world->net, .both = &both }, { .net = other, .both = &both } };
+        pthread_t thread;
+        void *failed;
+        pthread_barrier_init(&both, NULL, 2);
+        assert_int_equal(pthread_create(&thread, NULL, bring_up, &sides[1]), 0);
+        assert_null(bring_up(&sides[0]));
+        pthread_join(thread, &failed);
+        assert_null(failed);
+        pthread_barrier_destroy(&both);
+        net_bridge_info(world->net, &a);
+        net_bridge_info(other, &b);
+        assert_string_not_equal(a.subnet, b.subnet);
+        OK(net_teardown(world->net, err));
+        OK(net_teardown(other, err));
+        net_close(other);
+        store_close(store);
+    }
+}
+
 static void test_pools(void **state)
 {
     struct world *world = *state;
@@ -536,6 +577,7 @@ int main(void)
         WORLD_TEST(test_addresses),
         WORLD_TEST(test_restart),
         WORLD_TEST(test_two_daemons),
+        WORLD_TEST(test_two_daemons_at_once),
         WORLD_TEST(test_pools),
         WORLD_TEST(test_bip),
         WORLD_TEST(test_port_conflicts),
