@@ -153,7 +153,8 @@ void later_queue(struct container *container, struct pool *pool, job_fn *fn, int
 {
     struct engine *engine = container->engine;
     struct job *job = job_new(container, pool, fn);
-    job->due_ns = clock_mono_ns() + delay_ns;
+    const int64_t now_ns = clock_mono_ns();
+    job->due_ns = now_ns + MIN_OF(delay_ns, INT64_MAX - now_ns); // a health check's times may be as long as the type allows
     mutex_lock(&engine->later_lock);
     struct job *before = take_later(engine, container, fn), **at = &engine->later;
     while (*at && (*at)->due_ns <= job->due_ns)

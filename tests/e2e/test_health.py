@@ -241,3 +241,22 @@ def test_a_probe_of_the_daemon_before_is_ended(docker, crash, name):
     docker.ok('exec', name, 'touch', '/go')
     crash()
     is_health(docker, name, 'healthy')
+
+
+# ---- times as long as the type allows -------------------------------------------------------------------------------
+
+def begin(docker, api, name, test, **times):
+    check = {'Test': ['CMD-SHELL', test], **times}
+    assert api.post(f'/containers/create?name={name}', {'Image': 'bb', 'Cmd': ['sleep', '1000'], 'Healthcheck': check}).status == 201
+    docker.ok('start', name)
+
+
+def test_an_interval_without_end_means_no_probe(docker, api, name):
+    begin(docker, api, name, 'true', Interval=2 ** 63 - 1)
+    time.sleep(2)
+    assert health(docker, name)['Log'] == [] and health(docker, name)['Status'] == 'starting'
+
+
+def test_a_timeout_without_end_ends_no_probe(docker, api, name):
+    begin(docker, api, name, 'sleep 1', Interval=300_000_000, Timeout=2 ** 63 - 1)
+    assert is_health(docker, name, 'healthy')['Log'][0]['ExitCode'] == 0
