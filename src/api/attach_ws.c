@@ -1,5 +1,8 @@
 // Attaching by a websocket (RFC 6455): the shim is given one end of a socket pair and knows nothing of frames; this thread carries bytes
 // between the other end and the client. What the container writes goes out as binary messages, unframed otherwise, as dockerd does it.
+//
+// What a container does not read yet is kept, a chunk at most, and nothing more is read from the client meanwhile: its output goes on. What a
+// client does not read holds this thread, until the shim gives such a reader up.
 #include <endian.h>
 #include <errno.h>
 #include <gnutls/crypto.h>
@@ -27,6 +30,8 @@ struct websocket {
     uint64_t left, position; // of its content
     uint8_t mask[4], control[CONTROL_MAX];
     char *chunk; // CHUNK
+    struct buf pending; // for the container: of one chunk at most
+    bool ended; // the client says no more, or hears no more
 };
 
 // ---- the handshake --------------------------------------------------------------------------------------------------
@@ -109,17 +114,16 @@ static int end_message(struct websocket *socket)
     return socket->opcode == OP_CLOSE ? -1 : 0;
 }
 
-static int take_content(struct websocket *socket, char *data, size_t size)
+static void take_content(struct websocket *socket, char *data, size_t size)
 {
     for (size_t i = 0; i < size; i++)
         data[i] = (char)((uint8_t)data[i] ^ socket->mask[(socket->position + i) & 3]);
     if (socket->opcode >= OP_CLOSE)
         memcpy(socket->control + socket->position, data, size);
-    else if (fd_write_full(socket->container_fd, data, size, NULL) < 0)
-        return -1;
+    else
+        buf_add(&socket->pending, data, size);
     socket->position += size;
     socket->left -= size;
-    return 0;
 }
 
 static int take_bytes(struct websocket *socket, char *data, size_t size)
@@ -134,8 +138,8 @@ static int take_bytes(struct websocket *socket, char *data, size_t size)
                 return -1;
         }
         size_t part = socket->inside ? (size_t)MIN_OF(socket->left, (uint64_t)size) : 0;
-        if (part > 0 && take_content(socket, data, part) < 0)
-            return -1;
+        if (part > 0)
+            take_content(socket, data, part);
         data += part;
         size -= part;
         if (socket->inside && socket->left == 0 && end_message(socket) < 0)
@@ -152,25 +156,58 @@ static ssize_t read_some(const struct websocket *socket, int fd)
     return got < 0 && (errno == EAGAIN || errno == EINTR) ? -1 : got <= 0 ? 0 : got;
 }
 
-// -1: one of the two has ended.
-static int carry(struct websocket *socket, const struct pollfd fds[2])
+static void from_client(struct websocket *socket)
 {
-    ssize_t got = fds[0].revents ? read_some(socket, socket->client_fd) : -1;
+    ssize_t got = read_some(socket, socket->client_fd);
     if (got == 0 || (got > 0 && take_bytes(socket, socket->chunk, (size_t)got) < 0))
-        return -1;
-    got = fds[1].revents ? read_some(socket, socket->container_fd) : -1;
-    if (got == 0)
-        send_frame(socket, OP_CLOSE, NULL, 0);
-    return got == 0 || (got > 0 && send_frame(socket, OP_BINARY, socket->chunk, (size_t)got) < 0) ? -1 : 0;
+        socket->ended = true;
 }
 
+// -1: the container's side has ended.
+static int to_container(struct websocket *socket)
+{
+    ssize_t sent = send(socket->container_fd, socket->pending.data, socket->pending.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    buf_consume(&socket->pending, (size_t)sent);
+    return 0;
+}
+
+// -1: the container's side has ended.
+static int from_container(struct websocket *socket)
+{
+    ssize_t got = read_some(socket, socket->container_fd);
+    if (got == 0)
+        send_frame(socket, OP_CLOSE, NULL, 0);
+    else if (got > 0 && send_frame(socket, OP_BINARY, socket->chunk, (size_t)got) < 0)
+        socket->ended = true;
+    return got == 0 ? -1 : 0;
+}
+
+static int carry(struct websocket *socket, short client, short container)
+{
+    if (client)
+        from_client(socket);
+    if (socket->pending.size > 0 && to_container(socket) < 0)
+        return -1;
+    if (socket->ended)
+        return container & (POLLHUP | POLLERR) ? -1 : 0;
+    return container & ~POLLOUT ? from_container(socket) : 0;
+}
+
+// Of a client that has ended what it sent before is still carried.
 static void relay(struct websocket *socket)
 {
-    struct pollfd fds[3] = { { socket->client_fd, POLLIN, 0 }, { socket->container_fd, POLLIN, 0 }, { socket->cancel->event_fd, POLLIN, 0 } };
-    do {
-        if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+    struct pollfd fds[3] = { { .events = POLLIN }, { .fd = socket->container_fd }, { socket->cancel->event_fd, POLLIN, 0 } };
+    while (!socket->ended || socket->pending.size > 0) {
+        fds[0].fd = socket->ended || socket->pending.size > 0 ? -1 : socket->client_fd;
+        fds[1].events = (short)((socket->ended ? 0 : POLLIN) | (socket->pending.size > 0 ? POLLOUT : 0));
+        int ready = poll(fds, ARRAY_LEN(fds), -1);
+        if (ready < 0 && errno == EINTR)
+            continue;
+        if (ready < 0 || fds[2].revents || carry(socket, fds[0].revents, fds[1].revents) < 0)
             return;
-    } while (!fds[2].revents && carry(socket, fds) == 0);
+    }
 }
 
 static int attach(struct call *call, const char *id, const struct engine_attach *wanted, const char *answer, struct err *err)
@@ -189,8 +226,10 @@ static int attach(struct call *call, const char *id, const struct engine_attach 
     if (engine_attach(call->engine, id, wanted, take_fd(&theirs), err) < 0)
         return -1;
     _cleanup_free_ char *chunk = mem_alloc(CHUNK);
-    struct websocket socket = { .client_fd = client, .container_fd = ours, .cancel = httpd_cancel(call->request), .chunk = chunk };
+    struct websocket socket = { .client_fd = client, .container_fd = ours, .cancel = httpd_cancel(call->request), .chunk = chunk,
+                                .pending = BUF_INIT(CHUNK) };
     relay(&socket);
+    buf_done(&socket.pending);
     return 0;
 }
 

@@ -91,6 +91,33 @@ def test_the_end_of_the_container_ends_it(docker, api, name):
     assert b'out\n' in out and b'error\n' in out and out.count(b'\0') == 100000
 
 
+def test_a_container_that_does_not_read_holds_no_output(docker, api, name):
+    docker.ok('run', '-d', '-i', '--name', name, 'bb', 'sh', '-c', 'echo up; while sleep 0.2; do echo tick; done')
+    engines.is_up(docker, name)
+    client = WebSocket(api, f'/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1')
+    client.socket.settimeout(2)
+    try:
+        for _ in range(400):
+            client.send(b'x' * 60000)
+        raise AssertionError('24 MB are somewhere')
+    except TimeoutError:
+        pass
+    client.socket.settimeout(10)
+    for _ in range(15):
+        client.until(b'tick')
+
+
+def test_what_was_sent_before_the_close_arrives(docker, api, name):
+    docker.ok('run', '-d', '-i', '--name', name, 'bb', 'sh', '-c', 'echo up; sleep 2; head -c 200000 | wc -c; sleep 1000')
+    engines.is_up(docker, name)
+    client = WebSocket(api, f'/containers/{name}/attach/ws?stream=1&stdin=1')
+    for _ in range(4):
+        client.send(b'x' * 50000)
+    client.send(struct.pack('>H', 1000), opcode=8)
+    client.socket.close()
+    engines.wait_until(lambda: '200000' in docker.ok('logs', name), 20, 'all of it was read')
+
+
 def test_pings_and_the_clients_close(docker, api, name):
     docker.ok('run', '-d', '-i', '--name', name, 'bb', 'sleep', '1000')
     client = WebSocket(api, f'/containers/{name}/attach/ws?stream=1&stdin=1&stdout=1')
