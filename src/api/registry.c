@@ -32,16 +32,14 @@ struct engine_login registry_login(const json_t *auth)
                                   json_get_text(auth, "identitytoken", NULL), json_get_text(auth, "registrytoken", NULL) };
 }
 
-// fromImage has the name, tag a tag or a digest; a tag in the name gives way to it.
-static int pull_reference(struct call *call, char **out, struct err *err)
+// fromImage has the name, tag a tag or a digest; a tag in the name gives way to it. Without any it is all tags that are meant.
+static int pull_reference(struct call *call, char **out, bool *all, struct err *err)
 {
     const char *name = httpd_query(call->request, "fromImage"), *tag = httpd_query(call->request, "tag");
     struct image_ref ref;
     if (image_ref_parse(name, false, call->arena, &ref, err) < 0)
         return -1;
-    if (str_empty(tag) && !ref.tag && !ref.digest)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "pulling all tags of a repository is not supported yet: name one, as %s:latest",
-                       ref.familiar_name);
+    *all = str_empty(tag) && !ref.tag && !ref.digest;
     *out = str_empty(tag) ? arena_strdup(call->arena, name)
                           : arena_printf(call->arena, "%s/%s%s%s", ref.domain, ref.path, strchr(tag, ':') ? "@" : ":", tag);
     return 0;
@@ -53,10 +51,11 @@ int handle_image_pull(struct call *call, struct err *err)
     _cleanup_json_ json_t *auth = registry_auth(call, httpd_header(call->request, "X-Registry-Auth"));
     struct engine_login login = registry_login(auth);
     char *reference = NULL;
-    if (pull_reference(call, &reference, err) < 0)
+    bool all = false;
+    if (pull_reference(call, &reference, &all, err) < 0)
         return -1;
-    int result = engine_pull(call->engine, reference, httpd_query(call->request, "platform"), &login, progress_write, &progress,
-                             httpd_cancel(call->request), err);
+    int result = (all ? engine_pull_all : engine_pull)(call->engine, reference, httpd_query(call->request, "platform"), &login,
+                                                       progress_write, &progress, httpd_cancel(call->request), err);
     return progress_end(&progress, result, err);
 }
 

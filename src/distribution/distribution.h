@@ -71,6 +71,9 @@ int distribution_manifest_get(struct distribution *distribution, const char *ref
                               struct err *err);
 int distribution_manifest_put(struct distribution *distribution, const char *reference, const struct distribution_manifest *manifest,
                               struct err *err);
+// All tags of the repository, in the registry's order, added to `out` (its own strings). resource_exhausted: there are more.
+#define DISTRIBUTION_TAGS_MAX 20000
+int distribution_tags(struct distribution *distribution, struct strv *out, struct err *err);
 bool distribution_is_index(const char *media_type);
 bool distribution_is_manifest(const char *media_type);
 

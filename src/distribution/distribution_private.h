@@ -87,7 +87,7 @@ struct exchange {
     long status; // 0: none came
     int curl_code;
     struct buf text; // also the body of an error
-    char *location, *content_type_said, *digest, *content_range, *challenge, *range_said; // malloc'ed, NULL where absent
+    char *location, *content_type_said, *digest, *content_range, *challenge, *range_said, *link; // malloc'ed, NULL where absent
     int64_t retry_after_s, length; // -1: not said
     struct err sink_err; // class other than NONE: the sink ended it
     struct err failure; // of the transfer itself
@@ -110,6 +110,9 @@ int distribution_connect(struct distribution *distribution, struct err *err);
 const struct endpoint *distribution_endpoint(struct distribution *distribution);
 // The next endpoint after one that has not what was asked for; false: there is none.
 bool distribution_next_endpoint(struct distribution *distribution);
+
+// Who has no login, or one that is refused: Docker's clients would ask for another on seeing "unauthorized".
+int distribution_deny(const struct distribution *distribution, struct err *err);
 
 // ---- auth.c ---------------------------------------------------------------------------------------------------------
 

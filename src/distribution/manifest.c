@@ -96,8 +96,7 @@ static int fetch(struct distribution *distribution, const char *reference, struc
     return result;
 }
 
-// Who has no login, or one that is refused: Docker's clients would ask for another on seeing "unauthorized".
-static int deny(const struct distribution *distribution, struct err *err)
+int distribution_deny(const struct distribution *distribution, struct err *err)
 {
     if (!err || err->class != ERR_UNAUTHENTICATED)
         return -1;
@@ -115,7 +114,7 @@ int distribution_manifest_get(struct distribution *distribution, const char *ref
         if (fetch(distribution, reference, out, err) == 0)
             return 0;
     } while (distribution_next_endpoint(distribution));
-    return deny(distribution, err);
+    return distribution_deny(distribution, err);
 }
 
 int distribution_manifest_put(struct distribution *distribution, const char *reference, const struct distribution_manifest *manifest,

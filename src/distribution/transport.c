@@ -21,7 +21,7 @@
 static void forget_headers(struct exchange *exchange)
 {
     char **texts[] = { &exchange->location, &exchange->content_type_said, &exchange->digest, &exchange->content_range,
-                       &exchange->challenge, &exchange->range_said };
+                       &exchange->challenge, &exchange->range_said, &exchange->link };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(take_ptr(texts[i]));
     exchange->retry_after_s = exchange->length = -1;
@@ -67,7 +67,7 @@ static void keep_header(struct exchange *exchange, struct slice name, struct sli
         char **place;
     } known[] = { { "location", &exchange->location },        { "content-type", &exchange->content_type_said },
                   { "docker-content-digest", &exchange->digest }, { "content-range", &exchange->content_range },
-                  { "range", &exchange->range_said } };
+                  { "range", &exchange->range_said },          { "link", &exchange->link } };
     char word[32];
     if (name.size >= sizeof(word))
         return;

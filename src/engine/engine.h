@@ -346,6 +346,9 @@ struct engine_login {
 // fetches and all hear of it; it goes on as long as one of them is there. Each line is Docker's: {"status","progressDetail","id"}.
 int engine_pull(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login,
                 engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err);
+// All tags of a repository, one after the other, until one fails.
+int engine_pull_all(struct engine *engine, const char *repository, const char *platform, const struct engine_login *login,
+                    engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err);
 // Sends an image to the registry that its name says; tag NULL or "": all tags of that name. Sends only what the registry lacks.
 // not_implemented: that is a layer whose tar the store can't give.
 int engine_push(struct engine *engine, const char *name, const char *tag, const struct engine_login *login, engine_progress_fn *progress,
@@ -357,6 +360,9 @@ int engine_registry_login(struct engine *engine, const char *server, const struc
 // What a reference names there, in the form of Docker's /distribution; a reference.
 int engine_registry_lookup(struct engine *engine, const char *reference, const struct engine_login *login, json_t **out,
                            const struct cancel *cancel, struct err *err);
+// The tags of a repository, an array; a reference.
+int engine_registry_tags(struct engine *engine, const char *repository, const struct engine_login *login, json_t **out,
+                         const struct cancel *cancel, struct err *err);
 // [{"star_count","is_official","name","is_automated","description"}] of Docker Hub's index, or of the host that the term begins with.
 int engine_registry_search(struct engine *engine, const char *term, int64_t limit, const struct engine_login *login, json_t **out,
                            const struct cancel *cancel, struct err *err);

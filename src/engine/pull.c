@@ -23,7 +23,7 @@ struct pull {
     struct follower *followers;
     size_t follower_len;
     json_t *lines; // array of what was said
-    bool ended;
+    bool ended, newer; // newer: the reference names another image than before
     int result;
     struct err err;
     int stop_fd; // an eventfd: nobody follows any more
@@ -130,7 +130,7 @@ static bool layer_went(const struct err *err)
     return err->class == ERR_INVALID_ARGUMENT && strstr(err->message, " is missing");
 }
 
-static int run(struct pull *pull, struct err *err)
+static int run(struct pull *pull, bool *newer, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     bool again = false;
@@ -144,14 +144,9 @@ static int run(struct pull *pull, struct err *err)
     // A layer that was there when the worker asked can go with another image before the commit.
     if (result < 0 && again && layer_went(err))
         result = run_once(pull, &again, err);
-    struct image_ref ref;
-    if (result < 0 || image_ref_parse(pull->reference, true, &arena, &ref, err) < 0)
+    if (result < 0)
         return -1;
-    const char *after = image_behind(pull->engine, pull->reference, &arena);
-    json_t *line = json_pack("{s:o}", "status", json_sprintf("Status: %s for %s", str_eq(before, after) ? "Image is up to date"
-                                                             : "Downloaded newer image", ref.familiar));
-    say(pull, line);
-    json_decref(line);
+    *newer = !str_eq(before, image_behind(pull->engine, pull->reference, &arena));
     return 0;
 }
 
@@ -160,8 +155,10 @@ static void *pull_thread(void *context)
     struct pull *pull = context;
     struct engine *engine = pull->engine;
     struct err err = { 0 };
-    int result = run(pull, &err);
+    bool newer = false;
+    int result = run(pull, &newer, &err);
     mutex_lock(&engine->pull_lock);
+    pull->newer = newer;
     pull->result = result;
     pull->err = err;
     pull->ended = true;
@@ -281,7 +278,7 @@ static json_t *next_line(struct pull *pull, size_t *at, bool *ended)
     return line;
 }
 
-static int follow(struct pull *pull, const struct follower *self, engine_progress_fn *progress, void *context,
+static int follow(struct pull *pull, const struct follower *self, engine_progress_fn *progress, void *context, bool *newer,
                   const struct cancel *cancel, struct err *err)
 {
     eventfd_t count;
@@ -303,20 +300,17 @@ static int follow(struct pull *pull, const struct follower *self, engine_progres
     }
     mutex_lock(&pull->engine->pull_lock);
     int result = pull->result;
+    *newer = pull->newer;
     if (result < 0)
         *err = pull->err;
     mutex_unlock(&pull->engine->pull_lock);
     return result;
 }
 
-int engine_pull(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login,
-                engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err)
+static int pull_one(struct engine *engine, const struct image_ref *ref, const char *platform, const struct engine_login *login,
+                    engine_progress_fn *progress, void *context, bool *newer, const struct cancel *cancel, struct err *err)
 {
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct image_ref ref;
-    if (image_ref_parse(reference, true, &arena, &ref, err) < 0)
-        return -1;
-    char *name = arena_printf(&arena, "%s/%s%s%s", ref.domain, ref.path, ref.digest ? "@" : ":", ref.digest ? ref.digest : ref.tag);
+    _cleanup_free_ char *name = mem_printf("%s/%s%s%s", ref->domain, ref->path, ref->digest ? "@" : ":", ref->digest ? ref->digest : ref->tag);
     char *words = worker_words(engine, login);
     char *key = mem_printf("%s %s %s", name, platform ? platform : "", words);
     struct follower self = { .event_fd = eventfd(0, EFD_CLOEXEC) };
@@ -325,13 +319,55 @@ int engine_pull(struct engine *engine, const char *reference, const char *platfo
         err_errno(err, errno, "pull");
     else if (check_words(words, err) == 0)
         pull = join(engine, key, name, platform, words, &self, err);
-    int result = pull ? follow(pull, &self, progress, context, cancel, err) : -1;
+    int result = pull ? follow(pull, &self, progress, context, newer, cancel, err) : -1;
     if (pull)
         leave(pull, &self);
     fd_close(self.event_fd);
     wipe(words);
     wipe(key);
     return result;
+}
+
+static int tell_status(engine_progress_fn *progress, void *context, bool newer, const char *name)
+{
+    _cleanup_json_ json_t *line = json_pack("{s:o}", "status", json_sprintf("Status: %s for %s", newer ? "Downloaded newer image"
+                                                                            : "Image is up to date", name));
+    progress(context, line);
+    return 0;
+}
+
+int engine_pull(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login,
+                engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image_ref ref;
+    bool newer = false;
+    if (image_ref_parse(reference, true, &arena, &ref, err) < 0 ||
+        pull_one(engine, &ref, platform, login, progress, context, &newer, cancel, err) < 0)
+        return -1;
+    return tell_status(progress, context, newer, ref.familiar);
+}
+
+int engine_pull_all(struct engine *engine, const char *repository, const char *platform, const struct engine_login *login,
+                    engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_json_ json_t *tags = NULL;
+    struct image_ref ref;
+    json_t *tag;
+    size_t i;
+    bool newer = false;
+    if (image_ref_parse(repository, false, &arena, &ref, err) < 0 ||
+        engine_registry_tags(engine, repository, login, &tags, cancel, err) < 0)
+        return -1;
+    json_array_foreach(tags, i, tag) {
+        bool one = false;
+        ref.tag = (char *)json_string_value(tag);
+        if (pull_one(engine, &ref, platform, login, progress, context, &one, cancel, err) < 0)
+            return -1;
+        newer |= one;
+    }
+    return tell_status(progress, context, newer, ref.familiar_name);
 }
 
 void pulls_end(struct engine *engine)

@@ -58,20 +58,32 @@ int engine_registry_login(struct engine *engine, const char *server, const struc
     return result;
 }
 
-int engine_registry_lookup(struct engine *engine, const char *reference, const struct engine_login *login, json_t **out,
-                           const struct cancel *cancel, struct err *err)
+static int ask_repository(struct engine *engine, const char *verb, const char *key, const char *reference, const struct engine_login *login,
+                          json_t **out, const struct cancel *cancel, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct question question = { .key = "manifest" };
+    struct question question = { .key = key };
     struct image_ref ref;
     if (image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;
-    int result = ask(engine, "lookup", reference, NULL, login, &question, cancel, err);
+    int result = ask(engine, verb, reference, NULL, login, &question, cancel, err);
     if (result == 0)
         *out = question.answer;
     else
         json_decref(question.answer);
     return result;
+}
+
+int engine_registry_lookup(struct engine *engine, const char *reference, const struct engine_login *login, json_t **out,
+                           const struct cancel *cancel, struct err *err)
+{
+    return ask_repository(engine, "lookup", "manifest", reference, login, out, cancel, err);
+}
+
+int engine_registry_tags(struct engine *engine, const char *repository, const struct engine_login *login, json_t **out,
+                         const struct cancel *cancel, struct err *err)
+{
+    return ask_repository(engine, "tags", "tags", repository, login, out, cancel, err);
 }
 
 // ---- search ---------------------------------------------------------------------------------------------------------

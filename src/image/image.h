@@ -52,6 +52,7 @@ struct image_ref {
 // invalid_argument with Docker's text ("invalid reference format", "invalid reference format: repository name (library/Foo)
 // must be lowercase"). A missing tag becomes latest when `default_tag`. Digests are sha256 only; with a tag and a digest
 // the digest counts.
+bool image_tag_valid(const char *text); // a tag alone
 int image_ref_parse(const char *text, bool default_tag, struct arena *arena, struct image_ref *out, struct err *err);
 
 // ---- records --------------------------------------------------------------------------------------------------------

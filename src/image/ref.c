@@ -138,8 +138,9 @@ static bool path_valid(struct slice path)
     return true;
 }
 
-static bool tag_valid(struct slice tag)
+bool image_tag_valid(const char *text)
 {
+    const struct slice tag = slice_of(text);
     if (tag.size == 0 || tag.size > TAG_SIZE_MAX || tag.data[0] == '.' || tag.data[0] == '-')
         return false;
     for (size_t i = 0; i < tag.size; i++)
@@ -231,7 +232,7 @@ int image_ref_parse(const char *text, bool default_tag, struct arena *arena, str
                        (int)name.size, name.data);
     split_rest(rest, &ref);
     if (!domain_valid(slice_of(ref.domain)) || !path_valid(slice_of(ref.path)) ||
-        (ref.tag && !tag_valid(slice_of(ref.tag))))
+        (ref.tag && !image_tag_valid(ref.tag)))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid reference format");
     if (strlen(ref.path) > PATH_SIZE_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "repository name must not be more than %d characters", PATH_SIZE_MAX);

@@ -10,6 +10,7 @@
 //     berth-image --worker fetch [--max-inflate-ratio N] [--platform P] REFERENCE
 //     berth-image --worker login DOMAIN
 //     berth-image --worker lookup REFERENCE
+//     berth-image --worker tags REPOSITORY
 //     berth-image --worker search DOMAIN QUERY
 //     berth-image --worker send REFERENCE
 //
@@ -152,7 +153,7 @@ static int run_search(struct job *job, struct err *err)
     return result;
 }
 
-static int run_lookup(struct job *job, struct err *err)
+static int ask_repository(struct job *job, int (*question)(struct fetch *, FILE *, struct err *), struct err *err)
 {
     struct fetch *fetch = NULL;
     int result = begin_question(job, err);
@@ -161,9 +162,19 @@ static int run_lookup(struct job *job, struct err *err)
     if (result == 0)
         result = transfer_jail_network(err);
     if (result == 0)
-        result = transfer_lookup(fetch, stdout, err);
+        result = question(fetch, stdout, err);
     transfer_fetch_free(fetch);
     return result;
+}
+
+static int run_lookup(struct job *job, struct err *err)
+{
+    return ask_repository(job, transfer_lookup, err);
+}
+
+static int run_tags(struct job *job, struct err *err)
+{
+    return ask_repository(job, transfer_tags, err);
 }
 
 static int run_send(struct job *job, struct err *err)
@@ -352,6 +363,7 @@ static const struct verb worker_verbs[] = {
     { "fetch", run_fetch, NULL, 1, 1, "Rp" },
     { "login", run_login, NULL, 1, 1, "" },
     { "lookup", run_lookup, NULL, 1, 1, "" },
+    { "tags", run_tags, NULL, 1, 1, "" },
     { "search", run_search, NULL, 2, 2, "" },
     { "send", run_send, NULL, 1, 1, "" },
     { NULL, NULL, NULL, 0, 0, NULL },

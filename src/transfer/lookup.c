@@ -54,6 +54,19 @@ int transfer_login(struct distribution *distribution, FILE *report, struct err *
     return report_line(report, "login", json_pack("{s:s}", "token", token ? token : ""), err);
 }
 
+int transfer_tags(struct fetch *fetch, FILE *report, struct err *err)
+{
+    _cleanup_strv_ struct strv tags = { 0 };
+    json_t *list = json_array();
+    int result = distribution_tags(fetch->distribution, &tags, err);
+    for (size_t i = 0; result == 0 && i < tags.len; i++)
+        json_array_append_new(list, json_string(tags.items[i]));
+    if (result == 0)
+        return report_line(report, "tags", list, err);
+    json_decref(list);
+    return -1;
+}
+
 // ---- what a reference names -----------------------------------------------------------------------------------------
 
 static void add_platform(json_t *list, const char *os, const char *architecture, const char *variant)

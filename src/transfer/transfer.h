@@ -125,6 +125,8 @@ int transfer_login(struct distribution *distribution, FILE *report, struct err *
 // {"search":[{"name", "description", "star_count", "is_official", "is_automated"}]}; `distribution` of transfer_search_new().
 int transfer_search_new(const char *domain, const struct transfer_remote *remote, struct distribution **out, struct err *err);
 int transfer_search(struct distribution *distribution, const char *query, FILE *report, struct err *err);
+// {"tags":["1", ...]}, all that the repository has; `fetch` of transfer_fetch_new().
+int transfer_tags(struct fetch *fetch, FILE *report, struct err *err);
 int transfer_lookup(struct fetch *fetch, FILE *report, struct err *err);
 
 // By hand: an image into a folder with an OCI layout, made if missing; images that it has stay. No root needed.

@@ -93,7 +93,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, body, Content_Type=kind, Docker_Content_Digest=digest(body))
         if found and found[2] == 'blobs' and found[3] in registry.blobs:
             return self.blob(registry.blobs[found[3]])
+        if path.endswith('/tags/list'):
+            return self.tags(registry, path[len('/v2/'):-len('/tags/list')])
         return self.refuse(404, 'MANIFEST_UNKNOWN' if found and found[2] == 'manifests' else 'BLOB_UNKNOWN', 'not here')
+
+    def tags(self, registry, name):
+        """In pages of `registry.page`, as the specification says."""
+        last = urllib.parse.parse_qs(self.path.partition('?')[2]).get('last', [''])[0]
+        tags = sorted(tag for of, tag in registry.manifests if of == name and ':' not in tag and tag > last)
+        if not tags and not last:
+            return self.refuse(404, 'NAME_UNKNOWN', 'repository name not known to registry')
+        page = tags[:registry.page]
+        more = {} if page == tags else {'Link': f'</v2/{name}/tags/list?last={page[-1]}&n={registry.page}>; rel="next"'}
+        return self.answer(200, json.dumps({'name': name, 'tags': page}).encode(), Content_Type='application/json', **more)
 
     def take(self, registry, path):
         """Pushes."""
@@ -140,7 +152,7 @@ class Registry:
     def __init__(self, login=None):
         self.blobs, self.manifests, self.calls, self.faults = {}, {}, [], []
         self.login, self.lock = login, threading.Lock()
-        self.uploads, self.mounts = [], True
+        self.uploads, self.mounts, self.page = [], True, 1000
         self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
         self.server.daemon_threads = True
         self.server.registry = self

@@ -130,6 +130,67 @@ def test_platforms(docker, registry, layers):
     assert result.code == 1 and 'no matching manifest for linux/s390x in the manifest list entries' in result.err
 
 
+def test_all_tags(docker, registry, layers):
+    """One after the other, in the registry's order and over all its pages; the last line is about all."""
+    registry.page = 2
+    manifests = {tag: registry.add_image('app', tag, layers, created=tag)[:2] for tag in ('1', '2', 'x')}
+    name = f'{registry.address}/app'
+    lines = docker.ok('pull', '-a', name).split('\n')
+    assert [line for line in lines if 'Pulling from' in line] == [f'{tag}: Pulling from app' for tag in manifests]
+    assert [line for line in lines if line.startswith('Digest: ')] == [f'Digest: {digest}' for digest, _ in manifests.values()]
+    assert lines[-2:] == [f'Status: Downloaded newer image for {name}', name]
+    assert sum(line.startswith('Status: ') for line in lines) == 1
+    for tag, (_, image) in manifests.items():
+        assert docker.inspect(f'{name}:{tag}')['Id'] == image
+    lines = docker.ok('pull', '--all-tags', name).split('\n')
+    assert lines[-2:] == [f'Status: Image is up to date for {name}', name]
+
+
+def test_all_tags_at_the_api(docker, api, registry, layers):
+    """No tag means all of them."""
+    image = registry.add_image('app', '1', layers)[1]
+    name = f'{registry.address}/app'
+    answer = api.post(f'/images/create?fromImage={name}')
+    assert answer.status == 200 and docker.inspect(f'{name}:1')['Id'] == image
+    assert json.loads(answer.body.strip().split(b'\n')[-1]) == {'status': f'Status: Downloaded newer image for {name}'}
+
+
+def test_all_tags_of_nothing(docker, api, registry):
+    answer = api.post(f'/images/create?fromImage={registry.address}/nothing')
+    assert answer.status >= 400 and 'name unknown' in answer.message
+    result = docker('pull', '-a', f'{registry.address}/nothing')
+    assert result.code == 1 and 'name unknown' in result.err and result.err.count('\n') == 1
+
+
+def test_all_tags_until_one_fails(docker, registry, layers):
+    image = registry.add_image('app', '1', layers)[1]
+    registry.add_image('app', '2', layers[:1])
+    registry.add_image('app', '3', layers[:1], created='3')
+    registry.fault('/manifests/2', registries.status(404), 9)
+    result = docker('pull', '-a', f'{registry.address}/app')
+    assert result.code == 1 and '404' in result.err and 'Status: ' not in result.out
+    assert image in ids(docker) and registry.count('GET', '/manifests/3') == 0
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('function,words', [
+    (registries.html(200), 'answered with no list of tags'),
+    (registries.status(200, b'{"tags":["../../v2"]}'), 'names a tag of'),
+    (registries.status(200, b'{"tags":[1]}'), 'names a tag of'),
+    (registries.status(200, json.dumps({'tags': ['x'] * 20001}).encode()), 'has more than 20000 tags'),
+    (registries.status(200, b'{"tags":["1"]}', Link='<http://127.0.0.1:1/v2/x?n=1>; rel="next"'), ''),
+    (registries.status(401, WWW_Authenticate='Basic realm="x"'), 'pull access denied for '),
+])
+def test_bad_lists_of_tags(docker, engine, registry, layers, function, words):
+    image = registry.add_image('app', '1', layers)[1]
+    registry.fault('/tags/list', function)
+    if words:
+        return check_refused(docker, engine, f'{registry.address}/app', words, ['-a'])
+    # A link that leads to another host is followed here.
+    docker.ok('pull', '-a', f'{registry.address}/app')
+    assert image in ids(docker) and registry.count('GET', '/tags/list') == 2
+
+
 @pytest.mark.differs('takes it')
 def test_an_index_that_lies(docker, registry, layers):
     there, _, _ = registry.add_image('app', 'arm64', layers)
@@ -293,9 +354,9 @@ def test_credentials_stay_with_their_host(docker, api, layers):
 
 # ---- what misbehaves ----------------------------------------------------------------------------------------------------
 
-def check_refused(docker, engine, name, words, seconds=60):
+def check_refused(docker, engine, name, words, options=(), seconds=60):
     before = ids(docker)
-    result = docker('pull', name, seconds=seconds)
+    result = docker('pull', *options, name, seconds=seconds)
     assert result.code == 1 and words in result.err and result.err.count('\n') == 1, result
     assert ids(docker) == before
     if engine.name == 'berthd':
