@@ -186,6 +186,9 @@ int scope_stop(const struct container *container, struct err *err); // fine when
 int rdt_make(struct container *container, struct err *err);
 int rdt_join(const struct container *container, pid_t pid, struct err *err);
 int rdt_remove(const struct container *container, struct err *err);
+json_t *rdt_stats(const struct container *container); // its configuration is loaded; an empty object where there is nothing
+struct resctrl_group;
+json_t *rdt_report(int root_fd, const struct resctrl_group *group); // rdt_report.c
 int rdt_update(const struct container *container, const char *l3, const char *bandwidth, struct err *err); // "": as it is
 
 // ---- subgroup.c -----------------------------------------------------------------------------------------------------

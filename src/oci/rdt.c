@@ -68,6 +68,15 @@ int rdt_remove(const struct container *container, struct err *err)
     return root < 0 ? 0 : resctrl_remove(root, container->clos, err); // unmounted, it has no groups any more
 }
 
+json_t *rdt_stats(const struct container *container)
+{
+    _cleanup_close_ int root = has_rdt(container) ? resctrl_open(NULL) : -1;
+    if (root < 0)
+        return json_object();
+    struct resctrl_group group = group_of(container);
+    return rdt_report(root, &group);
+}
+
 int rdt_update(const struct container *container, const char *l3, const char *bandwidth, struct err *err)
 {
     if (str_empty(l3) && str_empty(bandwidth))

@@ -31,6 +31,17 @@ static void add_list(json_t *object, const char *key, const uint64_t *values, si
     json_decref(list);
 }
 
+static json_t *pressure_line(const struct cgroup_pressure_line *line)
+{
+    return json_pack("{s:f,s:f,s:f,s:o}", "avg10", line->avg10, "avg60", line->avg60, "avg300", line->avg300, "total", number(line->total_us));
+}
+
+static void add_pressure(json_t *object, const struct cgroup_pressure *pressure)
+{
+    if (pressure->present)
+        json_object_set_new(object, "psi", json_pack("{s:o,s:o}", "some", pressure_line(&pressure->some), "full", pressure_line(&pressure->full)));
+}
+
 static json_t *cpu_of(const struct cgroup_report *report)
 {
     json_t *usage = json_object(), *throttling = json_object();
@@ -43,7 +54,9 @@ static json_t *cpu_of(const struct cgroup_report *report)
     add(throttling, "periods", report->cpu.periods);
     add(throttling, "throttledPeriods", report->cpu.throttled_periods);
     add(throttling, "throttledTime", report->cpu.throttled_ns);
-    return json_pack("{s:o,s:o}", "usage", usage, "throttling", throttling);
+    json_t *out = json_pack("{s:o,s:o}", "usage", usage, "throttling", throttling);
+    add_pressure(out, &report->cpu.pressure);
+    return out;
 }
 
 static void add_cpus(json_t *object, const char *key, const char *text)
@@ -100,6 +113,7 @@ static json_t *memory_of(const struct cgroup_report *report)
     for (size_t i = 0; i < report->memory.raw.len; i++)
         json_object_set_new(raw, report->memory.raw.items[i].name, number(report->memory.raw.items[i].value));
     json_object_set_new(out, "raw", raw);
+    add_pressure(out, &report->memory.pressure);
     return out;
 }
 
@@ -131,10 +145,11 @@ static json_t *io_of(const struct cgroup_report *report)
     add_io(out, "ioMergedRecursive", &report->io.merged);
     add_io(out, "ioTimeRecursive", &report->io.time);
     add_io(out, "sectorsRecursive", &report->io.sectors);
+    add_pressure(out, &report->io.pressure);
     return out;
 }
 
-static json_t *stats_of(const struct cgroup_report *report)
+static json_t *stats_of(const struct container *container, const struct cgroup_report *report)
 {
     json_t *pids = json_object(), *huge = json_object();
     add(pids, "current", report->pids_current);
@@ -146,8 +161,9 @@ static json_t *stats_of(const struct cgroup_report *report)
         json_object_set_new(use, "failcnt", number(report->huge_pages[i].failures));
         json_object_set_new(huge, report->huge_pages[i].page_size, use);
     }
-    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:{},s:n}", "cpu", cpu_of(report), "cpuset", cpuset_of(report), "memory",
-                     memory_of(report), "pids", pids, "blkio", io_of(report), "hugetlb", huge, "intel_rdt", "network_interfaces");
+    return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:n}", "cpu", cpu_of(report), "cpuset", cpuset_of(report), "memory",
+                     memory_of(report), "pids", pids, "blkio", io_of(report), "hugetlb", huge, "intel_rdt", rdt_stats(container),
+                     "network_interfaces");
 }
 
 static void print_event(const char *type, const char *id, json_t *data)
@@ -184,7 +200,7 @@ static int print_stats(struct container *container, struct cgroup *cgroup, struc
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     if (cgroup_report(cgroup, &arena, &report, err) < 0)
         return -1;
-    print_event("stats", container->id, stats_of(&report));
+    print_event("stats", container->id, stats_of(container, &report));
     return 0;
 }
 
@@ -222,6 +238,8 @@ int verb_events(struct call *call, struct err *err)
         result = parse_duration(given, &interval, err);
     if (result == 0 && container_status(&container) == STATUS_STOPPED)
         result = err_set(err, ERR_CONFLICT, "container with id %s is not running", container.id);
+    if (result == 0)
+        result = container_load_config(&container, err);
     if (result == 0 && (result = container_cgroup(&container, &cgroup, err)) == 0 && !cgroup)
         result = err_set(err, ERR_NOT_IMPLEMENTED, "the container has no cgroup");
     if (result == 0)
