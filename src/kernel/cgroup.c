@@ -174,6 +174,15 @@ static int make_or_open(const struct cgroup_layout *layout, const char *path, bo
     return 0;
 }
 
+void cgroup_hand_down(const struct cgroup *cgroup)
+{
+    struct cgroup_layout alone = cgroup->layout;
+    alone.version = CGROUP_V2;
+    for (size_t i = 0; i < alone.len; i++)
+        if (alone.hierarchies[i].v2)
+            fd_close(walk(&alone, i, cgroup->path, true, NULL)); // what this could not do shows as a missing file
+}
+
 int cgroup_create(const struct cgroup_layout *layout, const char *path, struct cgroup **out, struct err *err)
 {
     return make_or_open(layout, path, true, out, err);

@@ -35,6 +35,8 @@ int64_t cgroup_keyed(int dir_fd, const char *file, const char *key, int64_t fall
 int cgroup_v1_prepare(const char *controllers, int parent_fd, int dir_fd, bool made, struct err *err);
 // Hands the controllers of a folder down to its children.
 void cgroup_v2_delegate(int dir_fd);
+// The same from the root of the cgroup2 tree down to the group: on a hybrid host only who asks for such a limit needs it.
+void cgroup_hand_down(const struct cgroup *cgroup);
 
 // Limits on their way to the files. Texts live until cgroup_changes_done().
 struct cgroup_change {

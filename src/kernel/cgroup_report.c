@@ -504,6 +504,7 @@ int cgroup_report(struct cgroup *cgroup, struct arena *arena, struct cgroup_repo
     bool v2 = cgroup->layout.version == CGROUP_V2;
     int dir = cgroup_v2_dir(cgroup);
     int pids = v2 ? dir : cgroup_v1_dir(cgroup, "pids"), rdma = v2 ? dir : cgroup_v1_dir(cgroup, "rdma");
+    rdma = rdma < 0 ? dir : rdma;
     if (cgroup->layout.version == CGROUP_NONE)
         return err_set(err, ERR_NOT_IMPLEMENTED, "this machine has no cgroups");
     *out = (struct cgroup_report){ 0 };

@@ -136,8 +136,12 @@ static void add_devices(struct cgroup_changes *changes, int dir, const struct cg
 
 static void add_others(struct cgroup *cgroup, struct cgroup_changes *changes, const struct cgroup_limits *limits)
 {
-    cgroup_change_add_huge_pages(changes, cgroup_v1_dir(cgroup, "hugetlb"), "limit_in_bytes", limits);
-    cgroup_change_add_rdma(changes, cgroup_v1_dir(cgroup, "rdma"), limits);
+    int huge = cgroup_v1_dir(cgroup, "hugetlb"), rdma = cgroup_v1_dir(cgroup, "rdma"), tree = cgroup_v2_dir(cgroup);
+    // Controllers that no v1 hierarchy has are in a hybrid host's cgroup2 tree.
+    if ((huge < 0 && limits->huge_page_len) || (rdma < 0 && limits->rdma_len))
+        cgroup_hand_down(cgroup);
+    cgroup_change_add_huge_pages(changes, huge >= 0 ? huge : tree, huge >= 0 ? "limit_in_bytes" : "max", limits);
+    cgroup_change_add_rdma(changes, rdma >= 0 ? rdma : tree, limits);
     for (size_t i = 0; i < limits->net_priority_len; i++)
         cgroup_change_add(changes, cgroup_v1_dir(cgroup, "net_prio"), "net_prio.ifpriomap", CGROUP_NO_NET, "%s %u",
                           limits->net_priorities[i].interface, limits->net_priorities[i].priority);

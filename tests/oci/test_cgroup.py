@@ -12,20 +12,29 @@ V2 = os.path.exists('/sys/fs/cgroup/cgroup.controllers')
 MIB = 1 << 20
 
 
+def in_tree(controller):
+    """Whether the cgroup2 tree has it, which may stand beside v1's hierarchies."""
+    try:
+        with open('/sys/fs/cgroup/cgroup.controllers' if V2 else '/sys/fs/cgroup/unified/cgroup.controllers') as file:
+            return {'blkio': 'io'}.get(controller, controller) in file.read().split()
+    except FileNotFoundError:
+        return False
+
+
 def folder(bundle, controller):
-    return f'/sys/fs/cgroup/{bundle.id}' if V2 else f'/sys/fs/cgroup/{controller}/{bundle.id}'
+    name = bundle.linux.get('cgroupsPath', bundle.id)
+    if V2:
+        return f'/sys/fs/cgroup/{name}'
+    return f'/sys/fs/cgroup/{"unified" if in_tree(controller) else controller}/{name}'
 
 
 def value(bundle, controller, v1, v2):
-    with open(os.path.join(folder(bundle, controller), v2 if V2 else v1)) as file:
+    with open(os.path.join(folder(bundle, controller), v2 if in_tree(controller) else v1)) as file:
         return ' '.join(file.read().split())
 
 
 def has(controller):
-    if not V2:
-        return os.path.isdir(f'/sys/fs/cgroup/{controller}')
-    with open('/sys/fs/cgroup/cgroup.controllers') as file:
-        return {'blkio': 'io'}.get(controller, controller) in file.read().split()
+    return in_tree(controller) or not V2 and os.path.isdir(f'/sys/fs/cgroup/{controller}')
 
 
 # resources, controller, file of v1 and what it says then, file of v2 and what it says then
@@ -43,7 +52,7 @@ LIMITS = {
 
 def check(bundle, name):
     _, controller, v1, says1, v2, says2 = LIMITS[name]
-    assert value(bundle, controller, v1, v2) == (says2 if V2 else says1)
+    assert value(bundle, controller, v1, v2) == (says2 if in_tree(controller) else says1)
 
 
 @pytest.mark.parametrize('name', LIMITS)
@@ -63,6 +72,30 @@ def test_update_of_a_running_container(bundle, name):
     done = bundle.call('update', '-r', '-', bundle.id, stdin=None, input=json.dumps(LIMITS[name][0]))
     assert done.returncode == 0, done.stderr
     check(bundle, name)
+
+
+@pytest.mark.skipif(V2 or not in_tree('hugetlb'), reason='no hybrid host whose cgroup2 tree has hugetlb')
+def test_huge_pages_below_a_group_that_was_not_there(bundle):
+    """On a hybrid host the cgroup2 tree hands its controllers down only where they are needed."""
+    bundle.linux['cgroupsPath'] = f'{bundle.id}/below'
+    bundle.linux['resources'].update(LIMITS['hugetlb'][0])
+    bundle.up()
+    check(bundle, 'hugetlb')
+    stats = json.loads(bundle.call('events', '--stats', bundle.id).stdout)['data']
+    assert '2MB' in stats['hugetlb']
+    bundle.remove()
+    for root in os.listdir('/sys/fs/cgroup'):
+        if os.path.isdir(f'/sys/fs/cgroup/{root}/{bundle.id}'):
+            os.rmdir(f'/sys/fs/cgroup/{root}/{bundle.id}')
+
+
+@pytest.mark.skipif(not V2 or not os.path.exists('/proc/pressure/cpu'), reason='no cgroup v2, or a kernel without pressure stalls')
+def test_pressure_is_told(bundle):
+    bundle.up()
+    stats = json.loads(bundle.call('events', '--stats', bundle.id).stdout)['data']
+    for part in 'cpu', 'memory', 'blkio':
+        for kind in stats[part]['psi'].values():
+            assert set(kind) == {'avg10', 'avg60', 'avg300', 'total'}
 
 
 # ---- block devices --------------------------------------------------------------------------------------------------
