@@ -72,6 +72,14 @@ int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool 
     return 0;
 }
 
+int mount_map_ids(int fd, int users_fd, bool recursive, struct err *err)
+{
+    struct mount_attr map = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)users_fd };
+    if (mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &map, sizeof(map)) < 0)
+        return err_errno(err, errno, "set id map of mount");
+    return 0;
+}
+
 int mount_attach(int mount_fd, int target_fd, struct err *err)
 {
     if (move_mount(mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)

@@ -18,6 +18,8 @@ int mount_new(const char *fstype, const struct mount_option *options, size_t opt
 int mount_clone(int fd, bool recursive, struct err *err);
 // Attribute change on a detached or attached mount; `recursive` reaches all mounts below. `propagation` is 0 or MS_PRIVATE, MS_SLAVE, MS_SHARED ...
 int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive, struct err *err);
+// Ids of a detached mount that nobody has seen yet are those of the user namespace `users_fd`; `recursive` reaches all mounts below.
+int mount_map_ids(int fd, int users_fd, bool recursive, struct err *err);
 // Puts a detached mount on the target descriptor.
 int mount_attach(int mount_fd, int target_fd, struct err *err);
 

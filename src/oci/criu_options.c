@@ -41,7 +41,7 @@ int criu_check_flags(const struct call *call, struct err *err)
     return 0;
 }
 
-// An external mount is bound by its source's path: its id map would be lost, and files belong to others than before.
+// CRIU keeps the content of such a file system and not its id map: files would belong to others than before.
 int criu_check_config(const struct oci_config *config, struct err *err)
 {
     const struct oci_mount *mounts = config->mounts.items;
@@ -49,8 +49,8 @@ int criu_check_config(const struct oci_config *config, struct err *err)
         bool mapped = mounts[i].uid_mappings.len || mounts[i].gid_mappings.len;
         for (size_t j = 0; j < mounts[i].options.len; j++)
             mapped |= str_eq(mounts[i].options.items[j], "idmap") || str_eq(mounts[i].options.items[j], "ridmap");
-        if (mapped)
-            return err_set(err, ERR_NOT_IMPLEMENTED, "mounts[%zu] has an id map, which CRIU can't restore", i);
+        if (mapped && !mount_is_bind(&mounts[i]))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "mounts[%zu] is a file system of its own with an id map, which CRIU can't restore", i);
     }
     return 0;
 }

@@ -139,6 +139,50 @@ static int make_place(struct restore *restore, int root_fd, const struct config_
     return clone < 0 ? -1 : mount_attach(clone, target, err);
 }
 
+// CRIU binds by a source's path and knows no id maps. In its mount namespace the state folder is covered by a tmpfs, where such
+// a source has a place of its own that is mapped already.
+static int cover_state(const struct restore *restore, const char *path, struct err *err)
+{
+    _cleanup_close_ int below = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), cover = mount_new("tmpfs", NULL, 0, 0, err);
+    if (below < 0)
+        return err_errno(err, errno, "%s", path);
+    return cover < 0 || mount_attr(cover, 0, 0, MS_PRIVATE, false, err) < 0 ? -1 : mount_attach(cover, below, err);
+}
+
+static int show_mapped(const struct restore *restore, const char *folder, size_t index, struct config_mount *mount, struct err *err)
+{
+    struct stat st;
+    char *place = arena_printf(&restore->call->arena, "%s/%zu", folder, index);
+    _cleanup_close_ int clone = mount_clone(mount->source_fd, mount->recursive, err);
+    if (clone < 0 || mount_map_ids(clone, mount->idmap_fd, mount->idmap_recursive, err) < 0)
+        return -1;
+    if (fstat(clone, &st) < 0 || (S_ISDIR(st.st_mode) ? mkdir(place, 0700) : mknod(place, S_IFREG | 0600, 0)) < 0)
+        return err_errno(err, errno, "%s", place);
+    _cleanup_close_ int target = open(place, O_PATH | O_CLOEXEC);
+    if (target < 0)
+        return err_errno(err, errno, "%s", place);
+    mount->source = place;
+    return mount_attach(clone, target, err);
+}
+
+static int show_all_mapped(struct restore *restore, struct err *err)
+{
+    const char *folder = NULL;
+    for (size_t i = 0; i < restore->mounts.len; i++) {
+        struct config_mount *mount = &restore->mounts.mounts[i];
+        if (mount->kind != CONFIG_MOUNT_BIND || mount->idmap_fd < 0)
+            continue;
+        if (!folder) {
+            folder = arena_printf(&restore->call->arena, "%s/%s", restore->call->root, restore->container.id);
+            if (cover_state(restore, folder, err) < 0)
+                return -1;
+        }
+        if (show_mapped(restore, folder, i, mount, err) < 0)
+            return err_wrap(err, "mounts[%zu]", i);
+    }
+    return 0;
+}
+
 // The rootfs mounted on itself: an O_PATH descriptor of it.
 static int mount_root(const char *path, struct err *err)
 {
@@ -182,7 +226,7 @@ static int prepare_tree(struct restore *restore, struct buf *out, struct err *er
     for (size_t i = 0; i < restore->mounts.len; i++)
         if (make_place(restore, root_fd, &restore->mounts.mounts[i], err) < 0)
             return err_wrap(err, "place of the mount on %s", restore->mounts.mounts[i].target);
-    if (put_mounts(restore, root_fd, out, err) < 0)
+    if (show_all_mapped(restore, err) < 0 || put_mounts(restore, root_fd, out, err) < 0)
         return -1;
     if (umount2(rootfs, MNT_DETACH | UMOUNT_NOFOLLOW) < 0) // CRIU wants the places without what is on them
         return err_errno(err, errno, "%s", rootfs);
@@ -247,6 +291,18 @@ static int put_options(struct restore *restore, struct buf *out, struct err *err
     return put_namespaces(restore, out, err) < 0 ? -1 : put_stdio(restore, out, err);
 }
 
+// CRIU always pivots. With --no-pivot our root is a ramdisk, out of which that does not go; but out of a mount of it, it does.
+static int enter_own_root(struct err *err)
+{
+    _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int clone = root < 0 ? -1 : mount_clone(root, true, err);
+    if (root < 0)
+        return err_errno(err, errno, "/");
+    if (clone < 0 || mount_attach(clone, root, err) < 0)
+        return -1;
+    return fchdir(clone) == 0 && chroot(".") == 0 ? 0 : err_errno(err, errno, "a root for criu");
+}
+
 // In the copy of the mount namespace, which only CRIU stays in.
 static int start_criu(struct restore *restore, struct buf *out, struct err *err)
 {
@@ -256,6 +312,8 @@ static int start_criu(struct restore *restore, struct buf *out, struct err *err)
     int result = 0;
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         result = err_errno(err, errno, "mount namespace for criu");
+    if (result == 0 && args_flag(&restore->call->args, "no-pivot"))
+        result = enter_own_root(err);
     if (result == 0)
         result = criu_folders_reopen(&restore->folders, err);
     if (result == 0)
@@ -331,8 +389,6 @@ static int read_flags(struct restore *restore, struct err *err)
     struct call *call = restore->call;
     restore->detach = args_flag(&call->args, "detach");
     restore->pid_file = bundle_absolute(call, args_text(&call->args, "pid-file"));
-    if (args_flag(&call->args, "no-pivot"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--no-pivot is not honoured by restore: CRIU always pivots");
     if (criu_check_flags(call, err) < 0 || !(restore->program = criu_find(args_text(&call->global, "criu"), err)))
         return -1;
     return criu_folders_open(call, 0, "restore.log", &restore->folders, err);

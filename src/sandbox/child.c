@@ -54,6 +54,7 @@ const struct op_kind op_kinds[OP_COUNT] = {
     [OP_BECOME_ROOT] = { "become root of the user namespace", op_become_root, false },
     [OP_CLONE_ROOT] = { "clone rootfs", op_clone_root, false },
     [OP_CLONE_BIND] = { "clone", op_clone_bind, false },
+    [OP_DETACH] = { "take away the host's", op_detach, false },
     [OP_ATTACH_ROOT] = { "mount rootfs", op_attach_root, false },
     [OP_PIVOT] = { "enter rootfs", op_pivot, false },
     [OP_FILESYSTEM] = { "mount", op_filesystem, false },

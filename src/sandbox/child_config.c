@@ -89,18 +89,24 @@ int op_pivot(struct child *child, const struct op *op, struct err *err)
 {
     if (fchdir(child->root_fd) < 0)
         return err_errno(err, errno, "fchdir");
-    if (op->how & OP_NO_PIVOT) {
-        if (move_mount(child->root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 || chroot(".") < 0)
-            return err_errno(err, errno, "move root");
-    } else if (syscall(SYS_pivot_root, ".", ".") < 0) {
-        return err_errno(err, errno, "pivot_root");
-    } else if (umount2(".", MNT_DETACH) < 0) {
-        return err_errno(err, errno, "umount old root");
-    }
-    if (chdir("/") < 0)
-        return err_errno(err, errno, "chdir");
+    if (op->how & OP_NO_PIVOT && move_mount(child->root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "move root");
     fd_close(child->root_fd);
-    return op_open_root(child, op, err);
+    return child_enter_root(child, op, err);
+}
+
+// Where the old root stays below the new one, its whole procfs and sysfs would allow a process of the container's mounts of
+// them without our masks.
+int op_detach(struct child *child, const struct op *op, struct err *err)
+{
+    if (umount2(op->path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno == ENOENT) // gone with what it lay in
+        return 0;
+    if (errno != EINVAL && errno != EPERM)
+        return err_errno(err, errno, "umount");
+    _cleanup_close_ int target = open(op->path, O_PATH | O_DIRECTORY | O_CLOEXEC), cover = mount_new("tmpfs", NULL, 0, 0, err); // locked
+    if (target < 0)
+        return err_errno(err, errno, "open");
+    return cover < 0 ? -1 : mount_attach(cover, target, err);
 }
 
 // ---- file systems ---------------------------------------------------------------------------------------------------
@@ -152,7 +158,7 @@ int op_filesystem(struct child *child, const struct op *op, struct err *err)
         return -1;
     if ((op->how & OP_FILL) && child_copy_tree(target, mount, err) < 0)
         return err_wrap(err, "tmpcopyup");
-    if (op->fd > 0 && clone_map_ids(mount, op->fd, false, err) < 0)
+    if (op->fd > 0 && mount_map_ids(mount, op->fd, false, err) < 0)
         return -1;
     if (mount_attach(mount, target, err) < 0 || child_replace_root(child, op, mount, err) < 0)
         return -1;

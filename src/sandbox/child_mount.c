@@ -31,16 +31,20 @@ int op_root(struct child *child, const struct op *op, struct err *err)
 {
     if (move_mount(child->rootfs_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return err_errno(err, errno, "move_mount");
-    if (fchdir(child->rootfs_fd) < 0)
-        return err_errno(err, errno, "fchdir");
-    // The old root ends up on top of the new one, where "." then names it.
-    if (syscall(SYS_pivot_root, ".", ".") < 0)
+    return fchdir(child->rootfs_fd) < 0 ? err_errno(err, errno, "fchdir") : child_enter_root(child, op, err);
+}
+
+int child_enter_root(struct child *child, const struct op *op, struct err *err)
+{
+    if (op->how & OP_NO_PIVOT) {
+        if (chroot(".") < 0)
+            return err_errno(err, errno, "chroot");
+    } else if (syscall(SYS_pivot_root, ".", ".") < 0) {
         return err_errno(err, errno, "pivot_root");
-    if (umount2(".", MNT_DETACH) < 0)
+    } else if (umount2(".", MNT_DETACH) < 0) { // the old root is on top of the new one now, where "." names it
         return err_errno(err, errno, "umount old root");
-    if (chdir("/") < 0)
-        return err_errno(err, errno, "chdir");
-    return op_open_root(child, op, err);
+    }
+    return chdir("/") < 0 ? err_errno(err, errno, "chdir") : op_open_root(child, op, err);
 }
 
 int op_open_root(struct child *child, const struct op *op, struct err *err)

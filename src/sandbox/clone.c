@@ -10,7 +10,7 @@ static int set_attributes(int fd, const struct mount_attr *attr, bool recursive,
     if (!attr->attr_set && !attr->attr_clr && !attr->propagation)
         return 0;
     if (mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), (struct mount_attr *)attr, sizeof(*attr)) < 0)
-        return err_errno(err, errno, attr->attr_set & MOUNT_ATTR_IDMAP ? "set id map of mount" : "change mount attributes");
+        return err_errno(err, errno, "change mount attributes");
     return 0;
 }
 
@@ -18,12 +18,6 @@ static int set_attributes(int fd, const struct mount_attr *attr, bool recursive,
 static uint64_t cleared(uint64_t set, uint64_t clear)
 {
     return clear | (set & MOUNT_ATTR__ATIME ? MOUNT_ATTR__ATIME : 0);
-}
-
-int clone_map_ids(int mount_fd, int users_fd, bool recursive, struct err *err)
-{
-    struct mount_attr map = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)users_fd };
-    return set_attributes(mount_fd, &map, recursive, err);
 }
 
 int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err)
@@ -34,7 +28,7 @@ int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err)
     struct mount_attr spread = { .propagation = bind->propagation };
     if (fd < 0 || set_attributes(fd, &spread, bind->recursive, err) < 0)
         return -1;
-    if (bind->idmap_fd > 0 && clone_map_ids(fd, bind->idmap_fd, bind->idmap_recursive, err) < 0)
+    if (bind->idmap_fd > 0 && mount_map_ids(fd, bind->idmap_fd, bind->idmap_recursive, err) < 0)
         return -1;
     bool once = !bind->source; // Docker's binds carry their attributes to all that comes along
     if (set_attributes(fd, &own, once && bind->recursive, err) < 0 || set_attributes(fd, &all, true, err) < 0)

@@ -59,6 +59,7 @@ enum op_type {
     OP_BECOME_ROOT, // of the user namespace
     OP_CLONE_ROOT, // path: the host's; for a caller without rights over the host
     OP_CLONE_BIND, // index
+    OP_DETACH, // path: a mount of the host's
     OP_ATTACH_ROOT, // the rootfs is mounted, but not entered yet
     OP_PIVOT, // into what OP_ATTACH_ROOT mounted
     OP_FILESYSTEM, // a new file system on a path of the config; slot
@@ -87,7 +88,7 @@ enum slot { SLOT_NONE, SLOT_PROC, SLOT_DEV, SLOT_PTS, SLOT_CGROUP, SLOT_COUNT };
 #define OP_IF_MISSING 8 // OP_LINK, OP_NODE: what is there may stay
 #define OP_RECURSIVE 16
 #define OP_PLAIN_TARGET 32 // OP_FILESYSTEM: no link on the way
-#define OP_NO_PIVOT 64
+#define OP_NO_PIVOT 64 // OP_ROOT, OP_PIVOT: chroot, the old root stays below
 #define OP_ON_ROOT 512 // OP_BIND, OP_FILESYSTEM: the mount takes the root's place
 #define OP_FILL 256 // OP_FILESYSTEM: with what the folder below has
 #define OP_FINAL 128 // OP_AFFINITY: the one for the process, not for its preparation
@@ -304,6 +305,8 @@ int child_open_proc(struct child *child, const char *path, struct err *err);
 int child_check_target(struct child *child, const struct op *op, int target, struct err *err);
 int child_find_command(struct child *child, struct err *err);
 int child_stage(struct child *child, enum sandbox_stage stage, int fd, struct err *err);
+// ".", a mount on "/" (OP_NO_PIVOT) or anywhere, becomes the root and child->root_fd.
+int child_enter_root(struct child *child, const struct op *op, struct err *err);
 int child_system_target(struct child *child, const char *path, struct err *err);
 int child_replace_root(struct child *child, const struct op *op, int mount, struct err *err);
 int child_slot_fd(const struct child *child, const struct op *op);
@@ -311,7 +314,6 @@ int child_slot_fd(const struct child *child, const struct op *op);
 int child_copy_tree(int from_fd, int to_fd, struct err *err);
 // clone.c: the detached clone of one bind, with its attributes.
 int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err);
-int clone_map_ids(int mount_fd, int users_fd, bool recursive, struct err *err);
 // before.c: in the process between; does not come back.
 _Noreturn void before_run(struct child *child, struct clone_args *args);
 
@@ -363,6 +365,7 @@ OP_FN(op_stage);
 OP_FN(op_become_root);
 OP_FN(op_clone_root);
 OP_FN(op_clone_bind);
+OP_FN(op_detach);
 OP_FN(op_attach_root);
 OP_FN(op_pivot);
 OP_FN(op_filesystem);

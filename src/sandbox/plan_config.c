@@ -4,8 +4,9 @@
 #include <sched.h>
 #include <stdio.h>
 
-#include "base/fd.h"
+#include "base/file.h"
 #include "kernel/abi.h"
+#include "kernel/mountinfo.h"
 #include "plan.h"
 #include "plan_config.h"
 
@@ -143,6 +144,28 @@ static void add_hooks(struct sandbox_plan *plan, const struct config_hook *hooks
     }
 }
 
+static void add_detaches(struct sandbox_plan *plan)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
+    struct mount_info info;
+    if (file_read_at(AT_FDCWD, "/proc/self/mountinfo", &text, NULL) < 0)
+        return;
+    for (struct slice rest = slice_of(buf_text(&text)); mount_info_next(&rest, &info);) {
+        if (!slice_eq(info.fstype, "proc") && !slice_eq(info.fstype, "sysfs"))
+            continue;
+        char *path = arena_alloc(&plan->arena, info.point.size + 1);
+        mount_info_unescape(info.point, path);
+        plan_add(plan, OP_DETACH)->path = path;
+    }
+}
+
+static void add_root(struct sandbox_plan *plan, const struct sandbox_config *config, enum op_type type)
+{
+    if (config->no_pivot && has_new(config, "mount"))
+        add_detaches(plan);
+    plan_add(plan, type)->how = config->no_pivot ? OP_NO_PIVOT : 0;
+}
+
 static void before_mounts(struct sandbox_plan *plan, const struct sandbox_config *config, bool late)
 {
     if (plan->clone_flags & CLONE_NEWUSER)
@@ -165,8 +188,10 @@ static void before_mounts(struct sandbox_plan *plan, const struct sandbox_config
     plan_add(plan, OP_SLAVE);
     if (has_new(config, "network"))
         plan_add(plan, OP_LOOPBACK);
-    struct op *root = plan_add(plan, late ? OP_ATTACH_ROOT : OP_ROOT);
-    root->how = config->no_pivot ? OP_NO_PIVOT : 0;
+    if (late)
+        plan_add(plan, OP_ATTACH_ROOT);
+    else
+        add_root(plan, config, OP_ROOT);
 }
 
 static void after_mounts(struct sandbox_plan *plan, const struct sandbox_config *config, bool late)
@@ -175,7 +200,7 @@ static void after_mounts(struct sandbox_plan *plan, const struct sandbox_config 
         plan_add(plan, OP_STAGE)->how = SANDBOX_STAGE_MOUNTED;
     add_hooks(plan, config->create_container, config->create_container_len, false);
     if (late)
-        plan_add(plan, OP_PIVOT)->how = config->no_pivot ? OP_NO_PIVOT : 0;
+        add_root(plan, config, OP_PIVOT);
     plan_add(plan, OP_USER);
     plan_add(plan, OP_MAKE_CWD)->path = plan->cwd;
     if (plan->terminal) {

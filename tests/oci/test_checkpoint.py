@@ -93,15 +93,15 @@ def count_beyond(bundle, number, seconds=5):
     return count_of(bundle)
 
 
-def up(bundle, script):
+def up(bundle, script, *words):
     """Runs it with /dev/null as all three streams: a file of the host's can't be checkpointed."""
     bundle.shell(script).save()
-    command = [RUNTIME, '--root', str(bundle.root), *bundle.globals, 'run', '-d', '-b', str(bundle.path / 'bundle'), bundle.id]
+    command = [RUNTIME, '--root', str(bundle.root), *bundle.globals, 'run', '-d', *words, '-b', str(bundle.path / 'bundle'), bundle.id]
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=True)
 
 
-def start_counter(bundle):
-    up(bundle, COUNTER)
+def start_counter(bundle, *words):
+    up(bundle, COUNTER, *words)
     wait_for(bundle.rootfs / 'tmp/count')
     count_beyond(bundle, 3)
 
@@ -412,16 +412,51 @@ def test_in_a_user_namespace(bundle):
     assert bundle.exec('cat', '/proc/1/uid_map').stdout.split() == ['0', '100000', '65536']
 
 
-@pytest.mark.berth
+IDS = [{'containerID': 1234, 'hostID': 42, 'size': 1}]
+
+
+@pytest.mark.berth  # runc brings it back without its map
 @conftest.needs_linux(6, 3, 'for id maps on a tmpfs, where a guest has the bundles')
-def test_a_mount_with_an_id_map_is_refused(bundle, tmp_path):
+def test_a_bind_with_an_id_map_has_it_again(bundle, tmp_path):
+    """Beside an equal one without, and a file."""
     (tmp_path / 'data').mkdir()
-    maps = [{'containerID': 0, 'hostID': 5000, 'size': 1000}]
-    bundle.config['mounts'].append({'destination': '/data', 'type': 'bind', 'source': str(tmp_path / 'data'),
-                                    'options': ['bind', 'idmap'], 'uidMappings': maps, 'gidMappings': maps})
+    for name in ('data/file', 'single'):
+        (tmp_path / name).touch()
+        os.chown(tmp_path / name, 1234, 1234)
+    for target, source, options in ('/data', 'data', ['bind', 'ro']), ('/plain', 'data', ['bind']), ('/one', 'single', ['bind']):
+        bundle.mount(target, tmp_path / source, options=options)
+        if target != '/plain':
+            bundle.config['mounts'][-1].update(uidMappings=IDS, gidMappings=IDS)
+
+    def owners():
+        return bundle.exec('stat', '-c', '%u:%g', '/data/file', '/plain/file', '/one').stdout.split()
     start_counter(bundle)
-    refused(checkpoint(bundle), 'has an id map')
+    assert owners() == ['42:42', '1234:1234', '42:42']
+    good(checkpoint(bundle))
+    good(restore(bundle))
+    assert owners() == ['42:42', '1234:1234', '42:42']
+    assert bundle.exec('touch', '/data/x').returncode == 1, 'it was read-only'
     count_beyond(bundle, count_of(bundle))
+
+
+@pytest.mark.berth
+@conftest.needs_linux(6, 3, 'maps ids of a tmpfs')
+def test_a_file_system_of_its_own_with_an_id_map_is_refused(bundle):
+    bundle.mount('/data', 'tmpfs', 'tmpfs')
+    bundle.config['mounts'][-1].update(uidMappings=IDS, gidMappings=IDS)
+    start_counter(bundle)
+    refused(checkpoint(bundle), 'with an id map, which CRIU')
+    count_beyond(bundle, count_of(bundle))
+
+
+def test_without_pivot(bundle):
+    """Here it only changes the way; where the root is a ramdisk nothing else goes: test_ramdisk.py."""
+    start_counter(bundle, '--no-pivot')
+    good(checkpoint(bundle))
+    number = count_of(bundle)
+    good(restore(bundle, '--no-pivot'))
+    assert count_beyond(bundle, number) < number + 100
+    assert bundle.exec('ls', '/').stdout == ''.join(f'{name}\n' for name in sorted(os.listdir(bundle.rootfs)))
 
 
 # ---- streams and terminals ------------------------------------------------------------------------------------------
@@ -764,7 +799,6 @@ def test_restore_of_what_can_not_be(bundle, second, tmp_path):
     refused(restore(bundle), 'container with given ID already exists')
     assert bundle.state()['status'] == 'running'
     images = bundle.path / 'images'
-    refused(restore(second, '--no-pivot', images=images), '--no-pivot')
     refused(restore(second, '--manage-cgroups-mode', 'wild', images=images), 'invalid manage-cgroups-mode value')
     shutil.copytree(images, tmp_path / 'broken')
     (tmp_path / 'broken/descriptors.json').write_text('{')

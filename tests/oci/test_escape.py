@@ -319,6 +319,22 @@ def test_a_cgroup_path_stays_in_its_tree(bundle, path):
     assert done.returncode == 1 and 'cgroupsPath' in done.stderr
 
 
+@pytest.mark.parametrize('late', [False, True])
+def test_without_pivot_nothing_unmasked_lies_below(bundle, late):
+    """The kernel lets who has a user namespace of his own mount a procfs only where a whole one is to be seen already."""
+    if late:
+        bundle.hook('createContainer', 'true')
+    (bundle.rootfs / 'tmp/p').mkdir()
+    bundle.process['user'] = {'uid': 1000, 'gid': 1000}
+    bundle.args('sh', '-c', 'busybox unshare -r -m -p -f sh -c "id -u && mount -t proc none /tmp/p"; ls -d /proc/1/root/tmp/p; cd ../../..; pwd')
+    done = bundle.run('--no-pivot')
+    assert done.stdout.split() == ['0', '/proc/1/root/tmp/p', '/'] and 'permission denied' in done.stderr, done
+    bundle.process['user'] = {'uid': 0, 'gid': 0}
+    bundle.shell('sleep 1000').save()
+    assert bundle.create('--no-pivot').returncode == 0
+    assert bundle.exec('ls', '/proc/1/root/tmp', '/').stdout.split()[-1] == 'var'
+
+
 @pytest.mark.parametrize('key', ['kernel.core_pattern', 'kernel/core_pattern', 'net.ipv4.../../../kernel/core_pattern',
                                  'net/../kernel/core_pattern', 'net.ipv4.ip_forward+kernel.core_pattern', 'net.'])
 def test_settings_of_the_host(bundle, key):
