@@ -23,7 +23,10 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
+#define DNS_SETTINGS_NAME "names" // of a container's settings, in its state folder <state>/t/<id>
+#define DNS_LISTS_NAME "names" // of the folder of lists, <state>/names/<network id>
 #define DNS_PORT 53
+#define DNS_RESOLVER_ADDRESS 0x7f00000bu // 127.0.0.11, where containers ask
 #define DNS_HEADER_SIZE 12
 #define DNS_NAME_SIZE 256 // a name as text, with its NUL
 #define DNS_QUERY_MAX 4096 // bytes; longer ones are not answered

@@ -11,7 +11,7 @@ bool dns_next_word(struct slice *rest, struct slice *word)
 
 bool dns_name_eq(struct slice a, struct slice b)
 {
-    return a.size == b.size && strncasecmp(a.data, b.data, a.size) == 0;
+    return a.size == b.size && (a.size == 0 || strncasecmp(a.data, b.data, a.size) == 0);
 }
 
 bool dns_word_valid(const char *word)

@@ -135,6 +135,13 @@ int net_set_gateway(int netns_fd, const char *gateway, struct err *err);
 // A container's endpoints as they were recorded, for a daemon that starts again: `fn` gets each.
 typedef void net_endpoint_fn(void *context, const char *network_id, const struct net_endpoint *endpoint);
 int net_endpoints(struct net *net, const char *container_id, net_endpoint_fn *fn, void *context, struct err *err);
+// The sockets of a name server in that namespace, bound to 127.0.0.11 at ports of their own; rules there make them port 53, which stays
+// free for the container's own server. Again in the same namespace: the new ones take the old ones' place. `lo` must be up.
+#define NET_RESOLVER_ADDRESS "127.0.0.11"
+struct net_resolver {
+    int udp_fd, tcp_fd; // not blocking; the caller's
+};
+int net_resolver_open(int netns_fd, struct net_resolver *out, struct err *err);
 // A namespace with only lo, for --network none.
 int net_none(int *netns_fd, struct err *err);
 // Off all networks: removes the DNAT elements, shuts the bridge ports and frees the addresses. The veth itself goes with the last reference

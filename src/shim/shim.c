@@ -53,6 +53,7 @@ void shim_init_ended(struct shim *shim)
     if (shim->log)
         log_end(shim->log, clock_wall_ns());
     relay_set_stop(shim->relays); // what the container still sent is passed on
+    resolver_free(take_ptr(&shim->resolver));
     shim->paused = false;
     shim_watch_housekeeping(shim);
 }
@@ -244,6 +245,7 @@ static void shim_done(struct shim *shim)
     }
     unit_free(take_ptr(&shim->init));
     relay_set_free(shim->relays);
+    resolver_free(shim->resolver);
     log_free(shim->log);
     if (shim->cgroup)
         cgroup_free(shim->cgroup);

@@ -159,6 +159,11 @@ void relay_set_free(struct relay_set *set); // closes everything
 int relay_set_add(struct relay_set *set, const struct task_port *port, int listener, struct err *err);
 size_t relay_set_listeners(const struct relay_set *set, int *fds, size_t max); // borrowed, in the order they were added
 
+// ---- names (resolver.h) ---------------------------------------------------------------------------------------------
+
+struct resolver;
+void resolver_free(struct resolver *resolver); // NULL is fine
+
 // ---- exit record (exit_record.c) ------------------------------------------------------------------------------------
 
 int exit_record_write(int container_fd, int exit_code, int64_t time_ns, int64_t started_ns, bool oom, struct err *err);
@@ -258,6 +263,7 @@ struct shim {
     bool oom, paused, own_pid_namespace;
     struct log *log;
     struct relay_set *relays; // NULL before `create`
+    struct resolver *resolver; // NULL where no network has names
     int netns_fd; // -1: none was handed over
     bool leaving; // `delete` was answered
     bool sweeping; // a sweep is queued

@@ -13,6 +13,9 @@ static const struct json_field arguments_fields[] = {
     JSON_FIELD("seq", JSON_INT, struct arguments, seq),
     JSON_FIELD("data_fd", JSON_INT, struct arguments, data_fd),
     JSON_FIELD("report_fd", JSON_INT, struct arguments, report_fd),
+    JSON_FIELD("udp_fd", JSON_INT, struct arguments, udp_fd),
+    JSON_FIELD("tcp_fd", JSON_INT, struct arguments, tcp_fd),
+    JSON_FIELD("lists_fd", JSON_INT, struct arguments, lists_fd),
     JSON_FIELD("exec_id", JSON_TEXT, struct arguments, exec_id),
     JSON_FIELD("all", JSON_FLAG, struct arguments, all),
     JSON_FIELD("attach", JSON_LIST, struct arguments, attach, .sub = &task_attach_table),
@@ -297,6 +300,7 @@ static void forget_task(struct shim *shim)
     unit_free(take_ptr(&shim->init));
     log_free(take_ptr(&shim->log));
     relay_set_free(take_ptr(&shim->relays));
+    resolver_free(take_ptr(&shim->resolver));
     if (shim->cgroup)
         cgroup_free(take_ptr(&shim->cgroup));
     fd_close(take_fd(&shim->netns_fd));
@@ -571,6 +575,7 @@ static const struct verb verbs[] = {
     { "root", verb_root, false },
     { "files", verb_files, false },
     { "update", verb_update, false },
+    { "resolver", verb_resolver, false },
     { "event_ack", verb_event_ack, true },
 };
 

@@ -14,7 +14,7 @@
 #define REPLY_FD_MAX 128 // the network namespace and listeners
 
 struct arguments {
-    int64_t proto_min, proto_max, signal, height, width, seq, data_fd, report_fd;
+    int64_t proto_min, proto_max, signal, height, width, seq, data_fd, report_fd, udp_fd, tcp_fd, lists_fd;
     char *exec_id;
     bool all;
     struct json_list attach; // struct task_attach
@@ -50,6 +50,8 @@ int request_defer(struct request *request, struct err *err);
 void requests_connection_gone(struct shim *shim, const struct connection *connection);
 void requests_abandon(struct shim *shim, const struct err *error); // finishes all that wait
 void request_set_int(struct request *request, const char *key, int64_t value);
+
+int verb_resolver(struct request *request, struct err *err); // resolver.c
 
 // The outcome of each is 0, VERB_LATER, or -1 with *err filled. Nothing of a failed create or exec remains: the caller frees
 // the unit, and what the wall did behind it is undone by the wall.

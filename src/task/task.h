@@ -145,6 +145,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   update       resources: oci_resources, of the host's cgroup
 //   files        op path keep_kind owner freeze data_fd report_fd  (vm) a worker of the guest (archive/worker.h): its report, and its tar if
 //                                                                  data_fd is not -1, go through these pipes
+//   resolver     udp_fd tcp_fd lists_fd                              answers names there (dns/dns.h): lists by that folder, settings by the state folder
 //   event_ack    seq                                                 (no response frame)
 //
 // Not yet: stats pids nic_* port_* mount_* file_put snapshot restore migrate_*.
