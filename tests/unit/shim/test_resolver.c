@@ -59,7 +59,7 @@ static void nothing(int number)
 {
 }
 
-static struct fixture *fixture_new(void)
+static struct fixture *fixture_with(int64_t server_ns)
 {
     struct fixture *fixture = mem_new(struct fixture);
     struct sockaddr_in at;
@@ -79,10 +79,15 @@ static struct fixture *fixture_new(void)
     const struct resolver_config config = { .loop = fixture->loop, .copy = fixture->copy, .state_fd = fixture->folder_fd,
                                             .netns_fd = -1, .udp_fd = bind_at(SOCK_DGRAM, "127.0.0.1", 0, &fixture->udp),
                                             .tcp_fd = bind_at(SOCK_STREAM, "127.0.0.1", 0, &fixture->tcp),
-                                            .lists_fd = fd_dup(fixture->folder_fd, NULL), .server_ns = SERVER_NS, .port = fixture->port };
+                                            .lists_fd = fd_dup(fixture->folder_fd, NULL), .server_ns = server_ns, .port = fixture->port };
     assert_int_equal(resolver_new(&config, &fixture->resolver, NULL), 0);
     pthread_create(&fixture->thread, NULL, run, fixture);
     return fixture;
+}
+
+static struct fixture *fixture_new(void)
+{
+    return fixture_with(SERVER_NS);
 }
 
 static void fixture_done(struct fixture *fixture)
@@ -307,7 +312,7 @@ static void what_is_no_question(void **state)
 
 static void too_many_at_one_time(void **state)
 {
-    struct fixture *fixture = fixture_new();
+    struct fixture *fixture = fixture_with(60 * NS_PER_S);
     static struct reply reply;
     uint8_t message[512];
     int fd = dial(&fixture->udp, SOCK_DGRAM);
@@ -318,16 +323,11 @@ static void too_many_at_one_time(void **state)
         if (i < RESOLVER_FORWARD_MAX)
             take_question(fixture->servers[0], message, sizeof(message), &(struct sockaddr_in){ 0 });
     }
-    hear(fd_dup(fd, NULL), &reply);
+    hear(fd, &reply);
     assert_int_equal(rcode_of(&reply), DNS_REFUSED);
-    for (int i = 0; i < RESOLVER_FORWARD_MAX; i++) {
-        hear(fd_dup(fd, NULL), &reply);
-        assert_int_equal(rcode_of(&reply), DNS_SERVFAIL);
-    }
-    fd_close(fd);
     hear(ask(fixture, "web", DNS_A), &reply);
     assert_int_equal(rcode_of(&reply), DNS_OK);
-    fixture_done(fixture);
+    fixture_done(fixture); // while all the others wait
 }
 
 // ---- TCP --------------------------------------------------------------------------------------------------------------
