@@ -3,9 +3,10 @@
 
 json_t *shape_volume(const struct volume *volume)
 {
-    return json_pack("{s:o, s:s, s:o, s:o, s:s, s:n, s:s}", "CreatedAt", shape_time_seconds(volume->created_ns), "Driver", "local",
+    return json_pack("{s:o, s:s, s:o, s:o, s:s, s:o, s:s}", "CreatedAt", shape_time_seconds(volume->created_ns), "Driver", "local",
                      "Labels", volume->labels.len ? shape_map(&volume->labels) : json_null(), "Mountpoint",
-                     shape_text(volume->path), "Name", volume->name, "Options", "Scope", "local");
+                     shape_text(volume->path), "Name", volume->name, "Options",
+                     volume->options.len ? shape_map(&volume->options) : json_null(), "Scope", "local");
 }
 
 // ---- list -----------------------------------------------------------------------------------------------------------
@@ -65,9 +66,6 @@ static int check_wish(const struct wish *wish, struct err *err)
     if (!str_empty(wish->driver) && !str_eq(wish->driver, "local"))
         return err_set(err, ERR_NOT_FOUND, "error looking up volume plugin %.100s: plugin \"%.100s\" not found", wish->driver,
                        wish->driver);
-    if (wish->options.len)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "DriverOpts.%.100s: options of volumes are not supported yet",
-                       wish->options.items[0].key);
     if (wish->cluster && !json_is_null(wish->cluster))
         return err_set(err, ERR_UNAVAILABLE, "ClusterVolumeSpec: this node is not a swarm manager");
     return 0;
@@ -78,9 +76,10 @@ int handle_volume_create(struct call *call, struct err *err)
     _cleanup_json_ json_t *body = NULL;
     struct wish wish;
     struct volume volume;
+    const struct volume_birth birth = { &wish.labels, &wish.options };
     if (body_json(call, &body, err) < 0 || json_decode(&wish_table, body, &wish, call->arena, NULL, err) < 0 ||
         check_wish(&wish, err) < 0 ||
-        engine_volume_create(call->engine, str_empty(wish.name) ? NULL : wish.name, &wish.labels, call->arena, &volume, err) < 0)
+        engine_volume_create(call->engine, str_empty(wish.name) ? NULL : wish.name, &birth, call->arena, &volume, err) < 0)
         return -1;
     return reply_json(call, 201, shape_volume(&volume));
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 
 #include "engine_private.h"
+#include "mounts.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (10 * NS_PER_S)
@@ -87,8 +88,10 @@ static void restore_run(struct container *container)
     struct task_document document;
     struct err err = { 0 };
     mutex_lock(&container->lock);
-    bool known = container->ports != NULL;
+    bool known = container->ports != NULL, uses = container->uses_volumes;
     mutex_unlock(&container->lock);
+    if (!uses && mounts_begin_use(container, &err) < 0) // the container has its own view of them anyway
+        log_warn("container %.12s: %s", container->id, err.message);
     if (!known && read_document(container, &arena, &document, &err) == 0)
         restore_network(container, &document);
     else if (!known)
@@ -258,5 +261,6 @@ int engine_adopt(struct engine *engine, struct err *err)
             finish_removal(container);
     }
     images_collect(engine);
+    volume_sweep(engine->volumes);
     return net_sweep(engine->net, endpoint_alive, engine, err);
 }

@@ -83,20 +83,15 @@ static int load_upper(struct container *container, struct task_document *documen
 
 // ---- mounts, network, clients ---------------------------------------------------------------------------------------
 
-static int load_mounts(struct task_document *document, struct cargo *cargo, struct err *err)
+// The document has them as the record does, one by one.
+static int load_mounts(const struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
     for (size_t i = 0; i < document->mounts.len; i++) {
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if (str_eq(mount->kind, "tmpfs"))
             continue;
-        int fd = open(mount->source, O_PATH | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT)
-            return err_set(err, ERR_INVALID_ARGUMENT,
-                           "invalid mount config for type \"%s\": bind source path does not exist: %s", mount->kind,
-                           mount->source);
-        if (fd < 0)
-            return err_errno(err, errno, "mount source %s", mount->source);
-        if (cargo_add(cargo, fd, true, &mount->fd, err) < 0 || mounts_check_propagation(mount, fd, err) < 0)
+        int fd = mounts_open(&container->mounts[i], err);
+        if (fd < 0 || cargo_add(cargo, fd, true, &mount->fd, err) < 0 || mounts_check_propagation(mount, fd, err) < 0)
             return -1;
     }
     return 0;
@@ -168,7 +163,7 @@ int cargo_load(struct container *container, const struct image_layers *layers, s
                struct task_document *document, struct json_list *attaches, struct cargo *cargo, struct err *err)
 {
     if (load_layers(layers, document, cargo, err) < 0 || load_upper(container, document, cargo, err) < 0 ||
-        load_mounts(document, cargo, err) < 0 || load_network(container, document, cargo, err) < 0 ||
+        load_mounts(container, document, cargo, err) < 0 || load_network(container, document, cargo, err) < 0 ||
         (document->vm && load_machine(container, arena, document->vm, cargo, err) < 0))
         return -1;
     return load_attaches(container, arena, attaches, cargo, err);

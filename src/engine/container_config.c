@@ -33,24 +33,30 @@ const struct json_table ulimit_table = JSON_TABLE(struct ulimit, ulimit_fields);
 static const struct json_field mount_tmpfs_fields[] = {
     ROW("SizeBytes", JSON_INT, mount_tmpfs_options, size_bytes),
     ROW("Mode", JSON_INT, mount_tmpfs_options, mode),
-    JSON_REFUSED("Options"),
+    ROW("Options", JSON_RAW, mount_tmpfs_options, options),
 };
 static const struct json_table mount_tmpfs_table = JSON_TABLE(struct mount_tmpfs_options, mount_tmpfs_fields);
 
 static const struct json_field mount_bind_fields[] = {
     ROW("Propagation", JSON_TEXT, mount_bind_options, propagation),
-    JSON_REFUSED("NonRecursive"),
-    JSON_REFUSED("CreateMountpoint"),
-    JSON_REFUSED("ReadOnlyNonRecursive"),
-    JSON_REFUSED("ReadOnlyForceRecursive"),
+    ROW("NonRecursive", JSON_FLAG, mount_bind_options, non_recursive),
+    ROW("CreateMountpoint", JSON_FLAG, mount_bind_options, create_mountpoint),
+    ROW("ReadOnlyNonRecursive", JSON_FLAG, mount_bind_options, read_only_non_recursive),
+    ROW("ReadOnlyForceRecursive", JSON_FLAG, mount_bind_options, read_only_force_recursive),
 };
 static const struct json_table mount_bind_table = JSON_TABLE(struct mount_bind_options, mount_bind_fields);
 
+static const struct json_field mount_driver_fields[] = {
+    ROW("Name", JSON_TEXT, mount_driver, name),
+    ROW("Options", JSON_TEXT_MAP, mount_driver, options),
+};
+static const struct json_table mount_driver_table = JSON_TABLE(struct mount_driver, mount_driver_fields);
+
 static const struct json_field mount_volume_fields[] = {
     ROW("NoCopy", JSON_FLAG, mount_volume_options, no_copy),
-    JSON_REFUSED("Labels"),
-    JSON_REFUSED("DriverConfig"),
-    JSON_REFUSED("Subpath"),
+    ROW("Labels", JSON_TEXT_MAP, mount_volume_options, labels),
+    ROW("DriverConfig", JSON_STRUCT_PTR, mount_volume_options, driver, .sub = &mount_driver_table),
+    ROW("Subpath", JSON_TEXT, mount_volume_options, subpath),
 };
 static const struct json_table mount_volume_table = JSON_TABLE(struct mount_volume_options, mount_volume_fields);
 
@@ -96,7 +102,7 @@ static const struct json_field host_config_fields[] = {
     ROW("RestartPolicy", JSON_STRUCT, host_config, restart_policy, .sub = &restart_policy_table),
     ROW("AutoRemove", JSON_FLAG, host_config, auto_remove),
     JSON_REFUSED("VolumeDriver", .flags = JSON_NOOP_LOCAL_WORD),
-    JSON_REFUSED("VolumesFrom"),
+    ROW("VolumesFrom", JSON_TEXTS, host_config, volumes_from),
     ROW("ConsoleSize", JSON_RAW, host_config, console_size_raw),
     JSON_REFUSED("Annotations"),
     ROW("CapAdd", JSON_TEXTS, host_config, cap_add, .flags = JSON_ONE_IS_LIST),

@@ -42,6 +42,7 @@ struct device_weight {
 
 struct host_config {
     struct strv binds; // "src:dst[:opts]"
+    struct strv volumes_from; // "container[:opts]"
     struct json_list mounts; // struct mount_request
     struct kvs tmpfs; // path -> options
     char *network_mode; // "default" "bridge" "none" "host"? "container:X"? (see the table)
@@ -89,12 +90,20 @@ struct mount_request {
     bool read_only;
     struct mount_bind_options {
         char *propagation;
+        bool non_recursive, create_mountpoint, read_only_non_recursive, read_only_force_recursive;
     } *bind;
     struct mount_volume_options {
         bool no_copy;
+        struct kvs labels; // of a new volume
+        struct mount_driver {
+            char *name;
+            struct kvs options;
+        } *driver;
+        char *subpath;
     } *volume;
     struct mount_tmpfs_options {
         int64_t size_bytes, mode;
+        json_t *options; // [["exec"]]
     } *tmpfs;
 };
 

@@ -158,8 +158,9 @@ static void fill_mounts(const struct container *container, struct arena *arena, 
         const struct engine_mount *from = &container->mounts[i];
         struct task_mount *mount = json_list_add(&out->mounts, &task_mount_table, arena);
         bool tmpfs = str_eq(from->type, "tmpfs");
-        *mount = (struct task_mount){ .kind = from->type, .source = from->source, .target = from->destination, .fd = -1,
-                                      .read_only = !from->rw, .recursive = true, .propagation = from->propagation,
+        char *source = str_empty(from->subpath) ? from->source : arena_printf(arena, "%s/%s", from->source, from->subpath);
+        *mount = (struct task_mount){ .kind = from->type, .source = source, .target = from->destination, .fd = -1,
+                                      .read_only = !from->rw, .recursive = !from->alone, .writable_below = from->writable_below, .propagation = from->propagation,
                                       .data = tmpfs ? from->mode : NULL, .no_exec = tmpfs, .no_suid = tmpfs, .no_dev = tmpfs };
     }
 }

@@ -262,6 +262,7 @@ static int remove_host_objects(struct engine *engine, struct err *err)
     if (net_teardown(engine->net, err) < 0 || cgroup_remove(&engine->cgroups, path, 5 * NS_PER_S, err) < 0)
         return -1;
     image_unmount_all(engine->images);
+    volume_sweep(engine->volumes);
     return file_remove_tree(engine->state_fd, "t", err);
 }
 

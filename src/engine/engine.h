@@ -158,7 +158,11 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
 // A snapshot of one container, in the caller's arena.
 struct engine_mount {
     char *type, *name, *source, *destination, *driver, *mode, *propagation;
+    char *subpath; // of a volume; NULL: all of it
     bool rw;
+    bool alone; // without what is mounted below the source
+    bool writable_below; // read-only is the mount itself, not what is mounted below it
+    bool needs_mount; // a volume that has something mounted while it is used
 };
 struct engine_port {
     char *ip, *proto; // host side; ip NULL: exposed only
@@ -293,7 +297,7 @@ void engine_network_id(const struct engine *engine, const char *name, char out[6
 
 struct volume_store *engine_volumes(struct engine *engine); // to look at; what changes them goes by the engine
 // `name` NULL: an anonymous one. Gets the one that is there; labels are a new one's (volume/volume.h).
-int engine_volume_create(struct engine *engine, const char *name, const struct kvs *labels, struct arena *arena,
+int engine_volume_create(struct engine *engine, const char *name, const struct volume_birth *birth, struct arena *arena,
                          struct volume *out, struct err *err);
 // conflict, with the containers' ids, when it is in use, whether they run or not.
 int engine_volume_remove(struct engine *engine, const char *name, struct err *err);

@@ -106,6 +106,7 @@ struct container {
     bool booting GUARDED_BY(lock), boot_aborted GUARDED_BY(lock); // see vm_boot_begin()
     bool connected GUARDED_BY(lock); // the network's connect event is out, and its disconnect is not
     bool has_endpoint GUARDED_BY(lock);
+    bool uses_volumes GUARDED_BY(lock); // see mounts_begin_use()
     struct net_endpoint endpoint GUARDED_BY(lock);
     struct net_port *ports GUARDED_BY(lock);
     size_t port_len GUARDED_BY(lock);

@@ -76,6 +76,7 @@ void container_release(struct container *container)
     release_shim(container);
     release_network(container);
     release_cgroup(container);
+    mounts_end_use(container);
     file_remove_tree(container->engine->tasks_fd, container->id, NULL);
 }
 

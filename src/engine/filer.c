@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "mounting.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -71,47 +72,17 @@ static int add_line(struct order *order, const char *word, const char *target, i
     return 0;
 }
 
-static size_t depth_of(const char *path)
-{
-    size_t depth = 0;
-    for (; *path; path++)
-        depth += *path == '/';
-    return depth;
-}
-
-// Parents before what lies in them.
-static int compare_depths(const void *a, const void *b)
-{
-    size_t one = depth_of((*(const struct engine_mount *const *)a)->destination), other = depth_of((*(const struct engine_mount *const *)b)->destination);
-    return one < other ? -1 : one > other;
-}
-
 static int add_mounts(const struct container *container, struct order *order, struct err *err)
 {
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    const struct engine_mount **mounts = arena_alloc(&arena, (container->mount_len + 1) * sizeof(*mounts));
-    for (size_t i = 0; i < container->mount_len; i++)
-        mounts[i] = &container->mounts[i];
-    if (container->mount_len > 1)
-        qsort(mounts, container->mount_len, sizeof(*mounts), compare_depths);
     for (size_t i = 0; i < container->mount_len; i++) {
-        if (str_eq(mounts[i]->type, "tmpfs"))
+        const struct engine_mount *mount = &container->mounts[i];
+        if (str_eq(mount->type, "tmpfs"))
             continue; // the container's memory
-        int fd = open(mounts[i]->source, O_PATH | O_CLOEXEC);
-        if (fd < 0)
-            return err_errno(err, errno, "mount source %s", mounts[i]->source);
-        if (add_line(order, mounts[i]->rw ? "mount" : "mount-ro", mounts[i]->destination, fd, true, err) < 0)
+        int fd = mounts_open(mount, err);
+        if (fd < 0 || add_line(order, mount->rw ? "mount" : "mount-ro", mount->destination, fd, true, err) < 0)
             return -1;
     }
     return 0;
-}
-
-static bool is_mounted(const struct container *container, const char *path)
-{
-    for (size_t i = 0; i < container->mount_len; i++)
-        if (str_eq(container->mounts[i].destination, path))
-            return true;
-    return false;
 }
 
 // As the last start left them; before the first one there are none.
@@ -120,7 +91,7 @@ static int add_files(const struct container *container, struct order *order, str
     static const char *const names[] = { "hostname", "hosts", "resolv.conf" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         _cleanup_free_ char *path = mem_printf("%s/files/%s", container->id, names[i]), *target = mem_printf("/etc/%s", names[i]);
-        int fd = is_mounted(container, target) ? -1 : openat(container->engine->containers_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        int fd = mounting_has(container, target) ? -1 : openat(container->engine->containers_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && add_line(order, container->config.host_config.read_only_rootfs ? "mount-ro" : "mount", target, fd, true, err) < 0)
             return -1;
     }

@@ -25,9 +25,9 @@ static void copy_mounts(const struct container *container, struct arena *arena, 
         if (str_eq(from->type, "tmpfs") && is_plain_tmpfs(&container->config.host_config, from->destination))
             continue;
         out->mounts[out->mount_len++] = (struct engine_mount){
-            arena_strdup(arena, from->type),   arena_strdup(arena, from->name), arena_strdup(arena, from->source),
-            arena_strdup(arena, from->destination), arena_strdup(arena, from->driver), arena_strdup(arena, from->mode),
-            arena_strdup(arena, from->propagation), from->rw
+            .type = arena_strdup(arena, from->type), .name = arena_strdup(arena, from->name), .source = arena_strdup(arena, from->source),
+            .destination = arena_strdup(arena, from->destination), .driver = arena_strdup(arena, from->driver),
+            .mode = arena_strdup(arena, from->mode), .propagation = arena_strdup(arena, from->propagation), .rw = from->rw
         };
     }
 }

@@ -6,68 +6,12 @@
 
 #include "engine_private.h"
 #include "kernel/mountinfo.h"
-#include "mounts.h"
+#include "kernel/path.h"
+#include "mounting.h"
 
 enum { MOUNTS_MAX = 900 }; // each is a descriptor of the start; the layers and ports need some too
 
-enum mode_class { MODE_ACCESS, MODE_LABEL, MODE_PROPAGATION, MODE_COPY, MODE_CONSISTENCY, MODE_CLASSES };
-
-static const struct {
-    const char *word;
-    enum mode_class class;
-} mode_words[] = {
-    { "ro", MODE_ACCESS },          { "rw", MODE_ACCESS },           { "z", MODE_LABEL },
-    { "Z", MODE_LABEL },            { "private", MODE_PROPAGATION }, { "rprivate", MODE_PROPAGATION },
-    { "shared", MODE_PROPAGATION }, { "rshared", MODE_PROPAGATION }, { "slave", MODE_PROPAGATION },
-    { "rslave", MODE_PROPAGATION }, { "copy", MODE_COPY },           { "nocopy", MODE_COPY },
-    { "cached", MODE_CONSISTENCY }, { "delegated", MODE_CONSISTENCY }, { "consistent", MODE_CONSISTENCY },
-};
-
-// The word of each class that a mode has, or NULL. Labels mean nothing without SELinux, consistency nothing on Linux.
-struct mount_mode {
-    const char *words[MODE_CLASSES];
-};
-
-static bool add_word(struct slice part, struct mount_mode *out)
-{
-    for (size_t i = 0; i < ARRAY_LEN(mode_words); i++) {
-        const char **place = &out->words[mode_words[i].class];
-        if (!slice_eq(part, mode_words[i].word))
-            continue;
-        if (*place)
-            return false;
-        *place = mode_words[i].word;
-        return true;
-    }
-    return false;
-}
-
-// Words between commas, at most one of each class.
-static int parse_mode(const char *text, struct mount_mode *out, struct err *err)
-{
-    struct slice rest = slice_of(text), part;
-    *out = (struct mount_mode){ 0 };
-    while (!str_empty(text) && slice_cut(&rest, ',', &part))
-        if (!add_word(part, out))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid mode: %s", text);
-    return 0;
-}
-
-static bool is_propagation(const char *word)
-{
-    struct mount_mode mode = { 0 };
-    return add_word(slice_of(word), &mode) && mode.words[MODE_PROPAGATION];
-}
-
-// What the functions below work on.
-struct mounting {
-    struct container *container;
-    struct arena *arena; // of the request
-    struct strv *fresh;
-};
-
-// The destination without doubled slashes, "." and "..": two spellings of one place are one place.
-static char *clean_path(struct arena *arena, const char *path)
+char *mounting_clean_path(struct arena *arena, const char *path)
 {
     struct slice rest = slice_of(path), part;
     char *clean = arena_alloc(arena, rest.size + 2);
@@ -90,7 +34,7 @@ static char *clean_path(struct arena *arena, const char *path)
     return clean;
 }
 
-static struct engine_mount *add(struct container *container, const char *destination)
+struct engine_mount *mounting_add(struct container *container, const char *destination)
 {
     struct arena *arena = &container->arena;
     struct engine_mount *grown = arena_alloc(arena, (container->mount_len + 1) * sizeof(*grown));
@@ -104,66 +48,85 @@ static struct engine_mount *add(struct container *container, const char *destina
     return mount;
 }
 
-// Cleans *destination. Duplicates are refused, and more than a container's descriptors could carry.
-static int check_destination(struct mounting *mounting, const char **destination, struct err *err)
+bool mounting_has(const struct container *container, const char *destination)
+{
+    for (size_t i = 0; i < container->mount_len; i++)
+        if (str_eq(container->mounts[i].destination, destination))
+            return true;
+    return false;
+}
+
+int mounting_check_destination(struct mounting *mounting, const char **destination, struct err *err)
 {
     const struct container *container = mounting->container;
     if (!*destination || **destination != '/')
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config: mount path must be absolute: '%s'",
                        *destination ? *destination : "");
-    *destination = clean_path(mounting->arena, *destination);
+    *destination = mounting_clean_path(mounting->arena, *destination);
     if (str_eq(*destination, "/"))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: destination can't be '/'");
     if (container->mount_len >= MOUNTS_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d mounts", MOUNTS_MAX);
-    for (size_t i = 0; i < container->mount_len; i++)
-        if (str_eq(container->mounts[i].destination, *destination))
-            return err_set(err, ERR_INVALID_ARGUMENT, "Duplicate mount point: %s", *destination);
-    return 0;
+    return mounting_has(container, *destination) ? err_set(err, ERR_INVALID_ARGUMENT, "Duplicate mount point: %s", *destination) : 0;
 }
 
-struct volume_wish {
-    const char *name; // NULL: an anonymous one
-    bool read_only, no_copy;
-};
+// As with Docker, a volume starts with what the image has there when it is empty, whoever made it.
+static bool folder_is_empty(const char *path)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    return file_list_names(AT_FDCWD, path, &names, NULL) == 0 && names.len == 0;
+}
 
-static int add_volume(struct mounting *mounting, const struct volume_wish *wish, const char *destination, struct err *err)
+struct engine_mount *mounting_add_volume(struct mounting *mounting, const struct volume_wish *wish, const char *destination,
+                                         struct err *err)
 {
     struct container *container = mounting->container;
+    struct volume_store *volumes = container->engine->volumes;
+    const struct volume_birth birth = { wish->labels, wish->options };
     struct volume volume;
     bool created;
-    if (volume_ensure(container->engine->volumes, wish->name, &container->arena, &volume, &created, err) < 0 ||
-        volume_hold(container->engine->volumes, volume.name, err) < 0)
-        return -1;
+    if (volume_create(volumes, wish->name, &birth, &container->arena, &volume, &created, err) < 0 ||
+        volume_hold(volumes, volume.name, err) < 0)
+        return NULL;
     if (created)
         event_publish(container->engine, "volume", "create", volume.name, "driver", "local", NULL);
-    struct engine_mount *mount = add(container, destination);
+    struct engine_mount *mount = mounting_add(container, destination);
     mount->type = (char *)"volume";
     mount->name = volume.name;
     mount->source = volume.path;
     mount->driver = (char *)"local";
     mount->mode = (char *)"z";
     mount->rw = !wish->read_only;
-    if (created && !wish->no_copy)
+    mount->needs_mount = volume_needs_mount(&volume);
+    if (!wish->no_copy && (created || mount->needs_mount || folder_is_empty(volume.path)))
         strv_push_arena(mounting->fresh, mounting->arena, destination);
-    return 0;
+    return mount;
+}
+
+static int fill(struct container *container, const struct image *image, const struct engine_mount *mount, struct err *err)
+{
+    struct volume_store *volumes = container->engine->volumes;
+    if (!mount->needs_mount)
+        return volume_fill(container, image, mount->destination, mount->source, err);
+    if (volume_use(volumes, mount->name, err) < 0)
+        return -1;
+    int result = folder_is_empty(mount->source) ? volume_fill(container, image, mount->destination, mount->source, err) : 0;
+    volume_unuse(volumes, mount->name);
+    return result;
 }
 
 int mounts_fill(struct container *container, const struct image *image, const struct strv *fresh, struct err *err)
 {
-    for (size_t i = 0; i < container->mount_len; i++) {
-        const struct engine_mount *mount = &container->mounts[i];
-        if (strv_has(fresh, mount->destination) &&
-            volume_fill(container, image, mount->destination, mount->source, err) < 0)
+    for (size_t i = 0; i < container->mount_len; i++)
+        if (strv_has(fresh, container->mounts[i].destination) && fill(container, image, &container->mounts[i], err) < 0)
             return -1;
-    }
     return 0;
 }
 
-static struct engine_mount *add_bind(struct container *container, const char *source, const char *destination, bool read_only,
+struct engine_mount *mounting_add_bind(struct container *container, const char *source, const char *destination, bool read_only,
                                      const char *propagation)
 {
-    struct engine_mount *mount = add(container, destination);
+    struct engine_mount *mount = mounting_add(container, destination);
     mount->type = (char *)"bind";
     mount->source = arena_strdup(&container->arena, source);
     mount->rw = !read_only;
@@ -202,100 +165,34 @@ static int from_bind(struct mounting *mounting, const char *text, struct err *er
 {
     struct bind_words bind = { 0 };
     struct mount_mode mode;
-    if (split_bind(text, mounting->arena, &bind, err) < 0 || parse_mode(bind.mode, &mode, err) < 0 ||
-        check_destination(mounting, &bind.destination, err) < 0)
+    if (split_bind(text, mounting->arena, &bind, err) < 0 || mount_mode_parse(bind.mode, &mode, err) < 0 ||
+        mounting_check_destination(mounting, &bind.destination, err) < 0)
         return -1;
     bool read_only = str_eq(mode.words[MODE_ACCESS], "ro");
     if (!bind.source || bind.source[0] != '/') {
-        const struct volume_wish wish = { bind.source, read_only, str_eq(mode.words[MODE_COPY], "nocopy") };
-        return mode.words[MODE_PROPAGATION] ? extra_field(text, "volume", "BindOptions", err)
-                                            : add_volume(mounting, &wish, bind.destination, err);
+        const struct volume_wish wish = { .name = bind.source, .read_only = read_only,
+                                          .no_copy = str_eq(mode.words[MODE_COPY], "nocopy") };
+        if (mode.words[MODE_PROPAGATION])
+            return extra_field(text, "volume", "BindOptions", err);
+        return mounting_add_volume(mounting, &wish, bind.destination, err) ? 0 : -1;
     }
     if (mode.words[MODE_COPY])
         return extra_field(text, "bind", "VolumeOptions", err);
     if (access(bind.source, F_OK) < 0 && errno == ENOENT && file_mkdirs(AT_FDCWD, bind.source, 0755, err) < 0)
         return err_wrap(err, "error while creating mount source path '%s'", bind.source);
     struct container *container = mounting->container;
-    add_bind(container, bind.source, bind.destination, read_only, mode.words[MODE_PROPAGATION])->mode =
+    mounting_add_bind(container, bind.source, bind.destination, read_only, mode.words[MODE_PROPAGATION])->mode =
         arena_strdup(&container->arena, bind.mode);
     return 0;
 }
 
-static void add_tmpfs(struct container *container, const char *destination, const char *options)
+struct engine_mount *mounting_add_tmpfs(struct container *container, const char *destination, const char *options)
 {
-    struct engine_mount *mount = add(container, destination);
+    struct engine_mount *mount = mounting_add(container, destination);
     mount->type = (char *)"tmpfs";
     mount->source = (char *)"";
     mount->mode = arena_strdup(&container->arena, options);
-}
-
-static void add_tmpfs_request(struct container *container, const struct mount_request *request, const char *destination)
-{
-    char options[64];
-    size_t used = (size_t)snprintf(options, sizeof(options), "%s", request->read_only ? ",ro" : "");
-    if (request->tmpfs && request->tmpfs->size_bytes > 0)
-        used += (size_t)snprintf(options + used, sizeof(options) - used, ",size=%lld", (long long)request->tmpfs->size_bytes);
-    if (request->tmpfs && request->tmpfs->mode > 0)
-        snprintf(options + used, sizeof(options) - used, ",mode=%llo", (long long)request->tmpfs->mode & 07777);
-    add_tmpfs(container, destination, options[0] ? options + 1 : "");
-}
-
-static int request_error(struct err *err, const struct mount_request *request, const char *what, const char *name)
-{
-    return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": %s%s", request->type, what, name);
-}
-
-// Options of another type of mount say that the client means something else.
-static int check_options(const struct mount_request *request, struct err *err)
-{
-    const struct {
-        const char *type, *field;
-        bool given;
-    } table[] = { { "bind", "BindOptions", request->bind },
-                  { "volume", "VolumeOptions", request->volume },
-                  { "tmpfs", "TmpfsOptions", request->tmpfs } };
-    for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (table[i].given && !str_eq(request->type, table[i].type))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": field %s must not be specified",
-                           request->type, table[i].field);
-    return 0;
-}
-
-static int from_bind_request(struct mounting *mounting, const struct mount_request *request, const char *destination,
-                             struct err *err)
-{
-    const char *source = request->source, *propagation = request->bind ? request->bind->propagation : NULL;
-    if (!str_empty(propagation) && !is_propagation(propagation))
-        return request_error(err, request, "invalid propagation mode: ", propagation);
-    if (str_empty(source))
-        return request_error(err, request, "field Source must not be empty", "");
-    if (source[0] != '/')
-        return err_set(err, ERR_INVALID_ARGUMENT,
-                       "invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute", source);
-    if (access(source, F_OK) < 0)
-        return request_error(err, request, "bind source path does not exist: ", source);
-    add_bind(mounting->container, source, destination, request->read_only, propagation);
-    return 0;
-}
-
-static int from_request(struct mounting *mounting, const struct mount_request *request, struct err *err)
-{
-    const char *destination = request->target;
-    if (check_options(request, err) < 0 || check_destination(mounting, &destination, err) < 0)
-        return -1;
-    if (str_eq(request->type, "volume")) {
-        const struct volume_wish wish = { str_empty(request->source) ? NULL : request->source, request->read_only,
-                                          request->volume && request->volume->no_copy };
-        return add_volume(mounting, &wish, destination, err);
-    }
-    if (str_eq(request->type, "bind"))
-        return from_bind_request(mounting, request, destination, err);
-    if (!str_eq(request->type, "tmpfs"))
-        return request_error(err, request, "mount type unknown", "");
-    if (!str_empty(request->source))
-        return request_error(err, request, "field Source must not be specified", "");
-    add_tmpfs_request(mounting->container, request, destination);
-    return 0;
+    return mount;
 }
 
 // An image's volume, or -v with a path alone; where the user mounted something there already, that stays.
@@ -304,36 +201,115 @@ static int from_volume_path(struct mounting *mounting, const char *path, struct 
     const char *destination = path;
     if (path[0] != '/')
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: '%s'", path);
-    const char *clean = clean_path(mounting->arena, path);
-    for (size_t i = 0; i < mounting->container->mount_len; i++)
-        if (str_eq(mounting->container->mounts[i].destination, clean))
-            return 0;
-    if (check_destination(mounting, &destination, err) < 0)
+    if (mounting_has(mounting->container, mounting_clean_path(mounting->arena, path)))
+        return 0;
+    if (mounting_check_destination(mounting, &destination, err) < 0)
         return -1;
-    return add_volume(mounting, &(struct volume_wish){ 0 }, destination, err);
+    return mounting_add_volume(mounting, &(struct volume_wish){ 0 }, destination, err) ? 0 : -1;
+}
+
+// ---- the order ------------------------------------------------------------------------------------------------------
+
+static size_t depth_of(const char *path)
+{
+    size_t depth = 0;
+    for (; *path; path++)
+        depth += *path == '/';
+    return depth;
+}
+
+// A place that lies in another one comes after it; else as they came.
+static void sort_by_depth(struct container *container)
+{
+    for (size_t i = 1; i < container->mount_len; i++) {
+        const struct engine_mount mount = container->mounts[i];
+        size_t at = i;
+        for (; at > 0 && depth_of(container->mounts[at - 1].destination) > depth_of(mount.destination); at--)
+            container->mounts[at] = container->mounts[at - 1];
+        container->mounts[at] = mount;
+    }
+}
+
+// What was said of a place in plain words wins over what another container has there, and that over the image.
+static int add_all(struct mounting *mounting, struct err *err)
+{
+    const struct host_config *host = &mounting->container->config.host_config;
+    const struct strv *volumes = &mounting->container->config.process.volumes;
+    for (size_t i = 0; i < host->binds.len; i++)
+        if (from_bind(mounting, host->binds.items[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < host->mounts.len; i++)
+        if (mounting_from_request(mounting, json_list_at(&host->mounts, &mount_request_table, i), err) < 0)
+            return err_wrap(err, "HostConfig.Mounts[%zu]", i);
+    for (size_t i = 0; i < host->tmpfs.len; i++) {
+        const char *destination = host->tmpfs.items[i].key;
+        if (mounting_check_destination(mounting, &destination, err) < 0)
+            return -1;
+        mounting_add_tmpfs(mounting->container, destination, host->tmpfs.items[i].value);
+    }
+    for (size_t i = host->volumes_from.len; i-- > 0;) // of two containers the later one wins
+        if (mounting_from_container(mounting, host->volumes_from.items[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < volumes->len; i++)
+        if (from_volume_path(mounting, volumes->items[i], err) < 0)
+            return -1;
+    return 0;
 }
 
 int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err)
 {
-    const struct host_config *host = &container->config.host_config;
-    const struct strv *volumes = &container->config.process.volumes;
     struct mounting mounting = { container, arena, fresh };
-    for (size_t i = 0; i < host->binds.len; i++)
-        if (from_bind(&mounting, host->binds.items[i], err) < 0)
-            return -1;
-    for (size_t i = 0; i < host->mounts.len; i++)
-        if (from_request(&mounting, json_list_at(&host->mounts, &mount_request_table, i), err) < 0)
-            return err_wrap(err, "HostConfig.Mounts[%zu]", i);
-    for (size_t i = 0; i < host->tmpfs.len; i++) {
-        const char *destination = host->tmpfs.items[i].key;
-        if (check_destination(&mounting, &destination, err) < 0)
-            return -1;
-        add_tmpfs(container, destination, host->tmpfs.items[i].value);
-    }
-    for (size_t i = 0; i < volumes->len; i++)
-        if (from_volume_path(&mounting, volumes->items[i], err) < 0)
-            return -1;
+    if (add_all(&mounting, err) < 0)
+        return -1;
+    sort_by_depth(container);
     return 0;
+}
+
+// ---- at start -------------------------------------------------------------------------------------------------------
+
+static void end_uses(struct container *container, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (container->mounts[i].needs_mount)
+            volume_unuse(container->engine->volumes, container->mounts[i].name);
+}
+
+int mounts_begin_use(struct container *container, struct err *err)
+{
+    for (size_t i = 0; i < container->mount_len; i++)
+        if (container->mounts[i].needs_mount && volume_use(container->engine->volumes, container->mounts[i].name, err) < 0) {
+            end_uses(container, i);
+            return -1;
+        }
+    mutex_lock(&container->lock);
+    container->uses_volumes = true;
+    mutex_unlock(&container->lock);
+    return 0;
+}
+
+void mounts_end_use(struct container *container)
+{
+    mutex_lock(&container->lock);
+    bool used = container->uses_volumes;
+    container->uses_volumes = false;
+    mutex_unlock(&container->lock);
+    if (used)
+        end_uses(container, container->mount_len);
+}
+
+int mounts_open(const struct engine_mount *mount, struct err *err)
+{
+    int fd = open(mount->source, O_PATH | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": bind source path does not exist: %s",
+                       mount->type, mount->source);
+    if (fd < 0)
+        return err_errno(err, errno, "mount source %s", mount->source);
+    if (str_empty(mount->subpath))
+        return fd;
+    int below = path_open(fd, mount->subpath, false, err);
+    fd_close(fd);
+    return below < 0 ? err_wrap(err, "cannot access path %s/%s", mount->source, mount->subpath) : below;
 }
 
 // What is mounted in the container later, or on the host, can only travel over a mount that the host lets travel.

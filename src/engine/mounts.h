@@ -9,7 +9,12 @@
 int mounts_from_config(struct container *container, struct arena *arena, struct strv *fresh, struct err *err);
 void mounts_release(const struct container *container);
 int mounts_fill(struct container *container, const struct image *image, const struct strv *fresh, struct err *err);
-// At start: whether the propagation that the user chose is possible from this source (O_PATH).
+// For a run: volumes that have something mounted have it from here on, until the end of use. Needs container_begin().
+int mounts_begin_use(struct container *container, struct err *err);
+void mounts_end_use(struct container *container); // once or never
+// At start: an O_PATH descriptor of what is mounted, of a volume's folder if one was named.
+int mounts_open(const struct engine_mount *mount, struct err *err);
+// Whether the propagation that the user chose is possible from this source (O_PATH).
 int mounts_check_propagation(const struct task_mount *mount, int source_fd, struct err *err);
 // Of those that nobody named and no other container has.
 void mounts_remove_anonymous(struct container *container);

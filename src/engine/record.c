@@ -24,6 +24,10 @@ static const struct json_field mount_fields[] = {
     JSON_FIELD("Mode", JSON_TEXT, struct engine_mount, mode),
     JSON_FIELD("RW", JSON_FLAG, struct engine_mount, rw),
     JSON_FIELD("Propagation", JSON_TEXT, struct engine_mount, propagation),
+    JSON_FIELD("Subpath", JSON_TEXT, struct engine_mount, subpath, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("Alone", JSON_FLAG, struct engine_mount, alone, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("WritableBelow", JSON_FLAG, struct engine_mount, writable_below, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("NeedsMount", JSON_FLAG, struct engine_mount, needs_mount, .flags = JSON_OMIT_EMPTY),
 };
 static const struct json_table mount_table = JSON_TABLE(struct engine_mount, mount_fields);
 

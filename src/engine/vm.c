@@ -72,6 +72,11 @@ static bool asks_mounts(const struct container_config *config)
     return false;
 }
 
+static bool asks_volumes_from(const struct container_config *config)
+{
+    return config->host_config.volumes_from.len > 0;
+}
+
 static bool asks_volumes(const struct container_config *config)
 {
     return config->process.volumes.len > 0;
@@ -90,6 +95,7 @@ static bool asks_device_rules(const struct container_config *config)
 const struct vm_refusal vm_refusals[] = {
     { "HostConfig.Binds", "-v, --volume", "a guest sees no folder of the host", asks_binds },
     { "HostConfig.Mounts", "--mount type=bind, type=volume", "a guest sees no folder of the host", asks_mounts },
+    { "HostConfig.VolumesFrom", "--volumes-from", "a guest sees no folder of the host", asks_volumes_from },
     { "Volumes", "-v PATH, an image's VOLUME", "a volume is a folder of the host", asks_volumes },
     { "HostConfig.Devices", "--device", "a guest sees no device of the host", asks_devices },
     { "HostConfig.DeviceCgroupRules", "--device-cgroup-rule", "a guest sees no device of the host", asks_device_rules },

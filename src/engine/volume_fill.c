@@ -16,6 +16,12 @@ enum { DEPTH_MAX = 256, ATTR_NAMES_MAX = 65536, ATTR_VALUE_MAX = 65536 };
 
 static int copy_tree(int from, int to, unsigned depth, struct err *err);
 
+// What is there already was made by another container that fills the same volume at the same moment.
+static int not_made(const char *name, struct err *err)
+{
+    return errno != EEXIST ? err_errno(err, errno, "%s", name) : 0;
+}
+
 static bool xattr_wanted(const char *name)
 {
     return str_starts(name, "user.") || str_eq(name, "security.capability");
@@ -62,9 +68,11 @@ static int copy_bytes(int from, int to, struct err *err)
 static int copy_file(int from_dir, int to_dir, const char *name, const struct stat *info, struct err *err)
 {
     _cleanup_close_ int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    _cleanup_close_ int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (from < 0 || to < 0)
+    if (from < 0)
         return err_errno(err, errno, "%s", name);
+    _cleanup_close_ int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (to < 0)
+        return not_made(name, err);
     return copy_bytes(from, to, err) < 0 ? -1 : copy_attributes(from, to, info, err);
 }
 
@@ -88,7 +96,7 @@ static int copy_link(int from_dir, int to_dir, const char *name, const struct st
     target[len] = 0;
     if (symlinkat(target, to_dir, name) < 0 ||
         fchownat(to_dir, name, info->st_uid, info->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_errno(err, errno, "%s", name);
+        return not_made(name, err);
     return 0;
 }
 
@@ -107,7 +115,7 @@ static int copy_entry(int from_dir, int to_dir, const char *name, unsigned depth
         return 0;
     if (mknodat(to_dir, name, info.st_mode, info.st_rdev) < 0 ||
         fchownat(to_dir, name, info.st_uid, info.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_errno(err, errno, "%s", name);
+        return not_made(name, err);
     return 0;
 }
 

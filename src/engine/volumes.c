@@ -9,11 +9,11 @@ struct volume_store *engine_volumes(struct engine *engine)
     return engine->volumes;
 }
 
-int engine_volume_create(struct engine *engine, const char *name, const struct kvs *labels, struct arena *arena,
+int engine_volume_create(struct engine *engine, const char *name, const struct volume_birth *birth, struct arena *arena,
                          struct volume *out, struct err *err)
 {
     bool created;
-    if (volume_create(engine->volumes, name, labels, arena, out, &created, err) < 0)
+    if (volume_create(engine->volumes, name, birth, arena, out, &created, err) < 0)
         return -1;
     if (created)
         event_publish(engine, "volume", "create", out->name, "driver", "local", NULL);

@@ -4,6 +4,7 @@
 #define KERNEL_MOUNT_H
 
 #include "base/err.h"
+#include "base/slice.h"
 
 struct mount_option {
     const char *key;
@@ -20,6 +21,10 @@ int mount_clone(int fd, bool recursive, struct err *err);
 int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive, struct err *err);
 // Ids of a detached mount that nobody has seen yet are those of the user namespace `users_fd`; `recursive` reaches all mounts below.
 int mount_map_ids(int fd, int users_fd, bool recursive, struct err *err);
+// "ro", "nosuid", "noatime", ...: the words for MOUNT_ATTR_*, each as what it sets and clears; false for another word. `clear` may
+// have bits that are no single attribute (the field of times). By index: all there are, then NULL.
+bool mount_attr_word(struct slice word, uint64_t *set, uint64_t *clear);
+const char *mount_attr_word_at(size_t index);
 // Puts a detached mount on the target descriptor.
 int mount_attach(int mount_fd, int target_fd, struct err *err);
 

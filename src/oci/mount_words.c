@@ -1,31 +1,8 @@
 // The words of a mount's options that are no option of the file system: the tables are what `features` prints.
 #include <sys/mount.h>
 
-#include "kernel/abi.h"
+#include "kernel/mount.h"
 #include "oci/oci_private.h"
-
-#ifndef MOUNT_ATTR_NOSYMFOLLOW
-#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
-#endif
-
-struct attr_word {
-    const char *word;
-    uint64_t set, clear;
-};
-
-#define ATIME MOUNT_ATTR__ATIME
-// "relatime" is the kernel's zero: the field is cleared.
-static const struct attr_word attr_words[] = {
-    { "ro", MOUNT_ATTR_RDONLY, 0 },          { "rw", 0, MOUNT_ATTR_RDONLY },
-    { "nosuid", MOUNT_ATTR_NOSUID, 0 },      { "suid", 0, MOUNT_ATTR_NOSUID },
-    { "nodev", MOUNT_ATTR_NODEV, 0 },        { "dev", 0, MOUNT_ATTR_NODEV },
-    { "noexec", MOUNT_ATTR_NOEXEC, 0 },      { "exec", 0, MOUNT_ATTR_NOEXEC },
-    { "noatime", MOUNT_ATTR_NOATIME, ATIME }, { "atime", 0, ATIME },
-    { "nodiratime", MOUNT_ATTR_NODIRATIME, 0 }, { "diratime", 0, MOUNT_ATTR_NODIRATIME },
-    { "relatime", 0, ATIME },                { "norelatime", 0, ATIME },
-    { "strictatime", MOUNT_ATTR_STRICTATIME, ATIME }, { "nostrictatime", 0, ATIME },
-    { "nosymfollow", MOUNT_ATTR_NOSYMFOLLOW, 0 }, { "symfollow", 0, MOUNT_ATTR_NOSYMFOLLOW },
-};
 
 static const struct {
     const char *word;
@@ -41,18 +18,6 @@ static const char *const super_words[] = { "sync", "dirsync", "lazytime", "mand"
 static const char *const empty_words[] = { "defaults", "async", "nolazytime", "nomand", "silent", "loud", "acl", "noacl",
                                            "iversion", "noiversion" };
 static const char *const other_words[] = { "bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap" };
-
-static bool attr_word(const char *word, uint64_t *set, uint64_t *clear)
-{
-    for (size_t i = 0; i < ARRAY_LEN(attr_words); i++) {
-        if (!str_eq(attr_words[i].word, word))
-            continue;
-        *set = (*set & ~attr_words[i].clear) | attr_words[i].set;
-        *clear = (*clear & ~attr_words[i].set) | attr_words[i].clear;
-        return true;
-    }
-    return false;
-}
 
 static bool listed(const char *const *list, size_t len, const char *word)
 {
@@ -80,7 +45,7 @@ bool mount_word(const char *word, struct config_mount *mount, uint64_t *propagat
 {
     *propagation = 0;
     *option = NULL;
-    if (attr_word(word, &mount->set, &mount->clear) || other_word(word, mount, remount, bind) ||
+    if (mount_attr_word(slice_of(word), &mount->set, &mount->clear) || other_word(word, mount, remount, bind) ||
         listed(empty_words, ARRAY_LEN(empty_words), word))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(propagations); i++) {
@@ -89,7 +54,7 @@ bool mount_word(const char *word, struct config_mount *mount, uint64_t *propagat
             return true;
         }
     }
-    if (word[0] == 'r' && attr_word(word + 1, &mount->rec_set, &mount->rec_clear))
+    if (word[0] == 'r' && mount_attr_word(slice_of(word + 1), &mount->rec_set, &mount->rec_clear))
         return true;
     *option = word;
     return listed(super_words, ARRAY_LEN(super_words), word);
@@ -103,9 +68,10 @@ static void add_words(json_t *out, const char *const *words, size_t len)
 
 void mount_words_list(json_t *out)
 {
-    for (size_t i = 0; i < ARRAY_LEN(attr_words); i++) {
-        json_array_append_new(out, json_string(attr_words[i].word));
-        json_array_append_new(out, json_sprintf("r%s", attr_words[i].word));
+    const char *word;
+    for (size_t i = 0; (word = mount_attr_word_at(i)); i++) {
+        json_array_append_new(out, json_string(word));
+        json_array_append_new(out, json_sprintf("r%s", word));
     }
     for (size_t i = 0; i < ARRAY_LEN(propagations); i++)
         json_array_append_new(out, json_string(propagations[i].word));

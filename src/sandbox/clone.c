@@ -30,7 +30,7 @@ int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err)
         return -1;
     if (bind->idmap_fd > 0 && mount_map_ids(fd, bind->idmap_fd, bind->idmap_recursive, err) < 0)
         return -1;
-    bool once = !bind->source; // Docker's binds carry their attributes to all that comes along
+    bool once = !bind->source && !bind->own_attrs; // Docker's binds carry their attributes to all that comes along
     if (set_attributes(fd, &own, once && bind->recursive, err) < 0 || set_attributes(fd, &all, true, err) < 0)
         return -1;
     return take_fd(&fd);

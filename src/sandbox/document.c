@@ -88,6 +88,7 @@ static int fill_mount(const struct task_mount *mount, const struct fd_list *fds,
     *out = (struct sandbox_mount){ .kind = SANDBOX_MOUNT_BIND, .source_fd = -1, .target = mount->target,
                                    .read_only = mount->read_only, .no_suid = mount->no_suid, .no_dev = mount->no_dev,
                                    .no_exec = mount->no_exec, .recursive = mount->recursive,
+                                   .writable_below = mount->writable_below,
                                    .propagation = mount->propagation, .data = mount->data };
     if (str_eq(mount->kind, "tmpfs")) {
         out->kind = SANDBOX_MOUNT_TMPFS;

@@ -120,6 +120,7 @@ struct plan_bind {
     int source_fd; // borrowed
     uint64_t attrs, propagation;
     bool recursive;
+    bool own_attrs; // `attrs` are of the topmost mount alone
     const char *target; // for messages
     // Of a config.json only.
     const char *source; // OP_CLONE_BIND: the host's path

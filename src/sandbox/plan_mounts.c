@@ -297,7 +297,8 @@ static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount
     if (mount->source_fd < 0 || fstat(mount->source_fd, &st) < 0)
         return err_errno(err, mount->source_fd < 0 ? EBADF : errno, "source of %s", mount->target);
     struct plan_bind *bind = &plan->binds[plan->bind_len];
-    *bind = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive };
+    *bind = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive,
+                                .own_attrs = mount->writable_below };
     if (propagation_of(mount->propagation, &bind->propagation, err) < 0)
         return -1;
     // The clone is of one mount unless recursive, so that its own "r" adds nothing.
@@ -310,29 +311,17 @@ static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount
     return 0;
 }
 
-static const struct {
-    const char *word;
-    uint64_t set, clear;
-} mount_words[] = {
-    { "ro", RDONLY, 0 },     { "rw", 0, RDONLY },     { "nosuid", NOSUID, 0 }, { "suid", 0, NOSUID },
-    { "nodev", NODEV, 0 },   { "dev", 0, NODEV },     { "noexec", NOEXEC, 0 }, { "exec", 0, NOEXEC },
-    { "defaults", 0, 0 },    { "relatime", 0, 0 },    { "sync", 0, 0 },        { "async", 0, 0 },
-    { "noatime", MOUNT_ATTR_NOATIME, 0 },             { "nodiratime", MOUNT_ATTR_NODIRATIME, 0 },
-    { "strictatime", MOUNT_ATTR_STRICTATIME, 0 },
-};
-
 static const char *const tmpfs_keys[] = { "size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "mpol" };
 #define TMPFS_OPTIONS_MAX 12
 
+// Also words that say nothing to a tmpfs.
 static bool tmpfs_word(struct slice word, uint64_t *attrs)
 {
-    for (size_t i = 0; i < ARRAY_LEN(mount_words); i++) {
-        if (!slice_eq(word, mount_words[i].word))
-            continue;
-        *attrs = (*attrs & ~mount_words[i].clear) | mount_words[i].set;
-        return true;
-    }
-    return false;
+    uint64_t set = *attrs, clear = 0;
+    if (!mount_attr_word(word, &set, &clear))
+        return slice_eq(word, "defaults") || slice_eq(word, "sync") || slice_eq(word, "async");
+    *attrs = (*attrs & ~clear) | set;
+    return true;
 }
 
 static bool tmpfs_key(struct slice key)

@@ -43,6 +43,7 @@ struct sandbox_mount {
     const char *target; // absolute path in the container
     bool read_only, no_suid, no_dev, no_exec;
     bool recursive; // BIND: mounts below the source come along
+    bool writable_below; // BIND: and keep their own attributes
     const char *propagation; // "" or NULL: rprivate; else rprivate private rshared shared rslave slave
     const char *data; // TMPFS: "size=64m,mode=1777"
 };

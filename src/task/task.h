@@ -59,6 +59,7 @@ struct task_mount {
     char *target;
     int64_t fd;
     bool read_only, recursive, no_exec, no_suid, no_dev;
+    bool writable_below; // what is mounted below the source keeps its own attributes
     char *propagation, *data;
 };
 struct task_nic {

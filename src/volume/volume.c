@@ -9,28 +9,13 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/mutex.h"
 #include "base/num.h"
 #include "json/json.h"
-#include "volume/volume.h"
+#include "volume_private.h"
 
 #define ANONYMOUS_LEN 64
 #define VOLUME_LOCK_RANK 8 // below the store's own
 #define HIDDEN_PREFIX ".berth-"
-
-struct hold {
-    struct hold *next;
-    unsigned count;
-    char name[];
-};
-
-struct volume_store {
-    struct store *store; // borrowed
-    char *root_path;
-    int volumes_fd;
-    struct mutex lock; // between a folder and its record
-    struct hold *holds GUARDED_BY(lock);
-};
 
 static const char *const migrations[] = {
     "CREATE TABLE volumes(name TEXT PRIMARY KEY, created_ns INTEGER NOT NULL, anonymous INTEGER NOT NULL);",
@@ -83,23 +68,27 @@ static void hidden_name(char out[VOLUME_HIDDEN_SIZE])
 // ---- records --------------------------------------------------------------------------------------------------------
 
 struct document { // what else is known of a volume, as JSON
-    struct kvs labels;
+    struct kvs labels, options;
 };
 
-static const struct json_field document_fields[] = { JSON_FIELD("labels", JSON_TEXT_MAP, struct document, labels) };
+static const struct json_field document_fields[] = {
+    JSON_FIELD("labels", JSON_TEXT_MAP, struct document, labels),
+    JSON_FIELD("options", JSON_TEXT_MAP, struct document, options, .flags = JSON_OMIT_EMPTY),
+};
 static const struct json_table document_table = JSON_TABLE(struct document, document_fields);
 
-static char *document_text(const struct kvs *labels)
+static char *document_text(const struct volume_birth *birth)
 {
-    const struct document document = { labels ? *labels : (struct kvs){ 0 } };
+    static const struct kvs none;
+    const struct document document = { birth && birth->labels ? *birth->labels : none, birth && birth->options ? *birth->options : none };
     _cleanup_json_ json_t *value = json_encode(&document_table, &document);
     return json_text(value);
 }
 
-static int put_record(struct volume_store *volumes, const char *name, bool anonymous, const struct kvs *labels, int64_t created_ns,
+static int put_record(struct volume_store *volumes, const char *name, bool anonymous, const struct volume_birth *birth, int64_t created_ns,
                       struct err *err)
 {
-    _cleanup_free_ char *text = document_text(labels);
+    _cleanup_free_ char *text = document_text(birth);
     if (store_begin(volumes->store, err) < 0)
         return -1;
     if (store_exec(volumes->store, err, "INSERT INTO volumes(name, created_ns, anonymous, document) VALUES(?, ?, ?, ?)", "tiit", name,
@@ -147,6 +136,7 @@ static int take_volume(void *context, const struct store_row *row, struct err *e
     if (json_decode_text(&document_table, text, strlen(text), &document, arena, NULL, err) < 0)
         return err_wrap(err, "volume %s", volume->name);
     volume->labels = document.labels;
+    volume->options = document.options;
     return 0;
 }
 
@@ -276,6 +266,7 @@ int volume_store_open(struct store *store, int root_fd, const char *root_path, s
     volumes->root_path = mem_strdup(root_path);
     volumes->volumes_fd = -1;
     mutex_init(&volumes->lock, VOLUME_LOCK_RANK);
+    cond_init(&volumes->changed);
     if (store_migrate(store, "volume", migrations, ARRAY_LEN(migrations), err) < 0 ||
         open_folder(volumes, root_fd, err) < 0 || settle(volumes, err) < 0) {
         volume_store_close(volumes);
@@ -293,7 +284,9 @@ void volume_store_close(struct volume_store *volumes)
         next = hold->next;
         free(hold);
     }
+    volume_uses_free(volumes);
     fd_close(volumes->volumes_fd);
+    cond_done(&volumes->changed);
     mutex_done(&volumes->lock);
     free(volumes->root_path);
     free(volumes);
@@ -325,7 +318,7 @@ static int make_folder(struct volume_store *volumes, const char *name, struct er
     return result;
 }
 
-static int ensure_locked(struct volume_store *volumes, const char *name, bool anonymous, const struct kvs *labels,
+static int ensure_locked(struct volume_store *volumes, const char *name, bool anonymous, const struct volume_birth *birth,
                          struct arena *arena, struct volume *out, bool *created, struct err *err)
 {
     int there = find(volumes, name, arena, out, err);
@@ -334,7 +327,7 @@ static int ensure_locked(struct volume_store *volumes, const char *name, bool an
         return there < 0 ? -1 : 0;
     if (make_folder(volumes, name, err) < 0)
         return -1;
-    if (put_record(volumes, name, anonymous, labels, clock_wall_ns(), err) < 0) {
+    if (put_record(volumes, name, anonymous, birth, clock_wall_ns(), err) < 0) {
         file_remove_tree(volumes->volumes_fd, name, NULL); // empty, and nobody has heard of it
         return -1;
     }
@@ -347,7 +340,7 @@ int volume_ensure(struct volume_store *volumes, const char *name, struct arena *
     return volume_create(volumes, name, NULL, arena, out, created, err);
 }
 
-int volume_create(struct volume_store *volumes, const char *name, const struct kvs *labels, struct arena *arena,
+int volume_create(struct volume_store *volumes, const char *name, const struct volume_birth *birth, struct arena *arena,
                   struct volume *out, bool *created, struct err *err)
 {
     char random[ANONYMOUS_LEN + 1];
@@ -356,8 +349,10 @@ int volume_create(struct volume_store *volumes, const char *name, const struct k
     name = anonymous ? random : name;
     if (check_name(name, err) < 0)
         return -1;
+    if (birth && birth->options && volume_options_check(birth->options, err) < 0)
+        return err_wrap(err, "create %s", name);
     mutex_lock(&volumes->lock);
-    int result = ensure_locked(volumes, name, anonymous, labels, arena, out, created, err);
+    int result = ensure_locked(volumes, name, anonymous, birth, arena, out, created, err);
     mutex_unlock(&volumes->lock);
     return result < 0 ? err_wrap(err, "create %s", name) : 0;
 }
@@ -380,6 +375,8 @@ static int detach_locked(struct volume_store *volumes, const char *name, const c
         return -1;
     if (*hold_of(volumes, name))
         return err_set(err, ERR_CONFLICT, "remove %s: volume is in use", name);
+    if (!volume_mounted_remove(&volume)) // what is mounted is not the volume's to be removed
+        return err_set(err, ERR_CONFLICT, "remove %s: volume is in use: something on the host uses what is mounted there", name);
     if (renameat(volumes->volumes_fd, name, volumes->volumes_fd, hidden) < 0 && errno != ENOENT)
         return err_errno(err, errno, "remove %s", name);
     if (delete_record(volumes, name, err) < 0) {

@@ -14,6 +14,11 @@ struct volume {
     int64_t created_ns;
     bool anonymous;
     struct kvs labels;
+    struct kvs options; // of Docker's local driver: type, device, o
+};
+// What a new one is made with; NULL: none.
+struct volume_birth {
+    const struct kvs *labels, *options;
 };
 
 #define VOLUME_HIDDEN_SIZE 32
@@ -29,8 +34,8 @@ int volume_ensure(struct volume_store *volumes, const char *name, struct arena *
                   struct err *err);
 // not_found: "get NAME: no such volume".
 int volume_get(struct volume_store *volumes, const char *name, struct arena *arena, struct volume *out, struct err *err);
-// As volume_ensure(), with labels for a new one (NULL: none); one that is there keeps its own.
-int volume_create(struct volume_store *volumes, const char *name, const struct kvs *labels, struct arena *arena,
+// As volume_ensure(), with more for a new one (NULL: nothing); one that is there keeps its own. invalid_argument: an option is none.
+int volume_create(struct volume_store *volumes, const char *name, const struct volume_birth *birth, struct arena *arena,
                   struct volume *out, bool *created, struct err *err);
 // All, by name; in the arena.
 int volume_list(struct volume_store *volumes, struct arena *arena, struct volume **out, size_t *len, struct err *err);
@@ -44,5 +49,15 @@ void volume_discard(struct volume_store *volumes, const char *hidden);
 // restart. not_found when it is gone.
 int volume_hold(struct volume_store *volumes, const char *name, struct err *err);
 void volume_release(struct volume_store *volumes, const char *name);
+
+// ---- volumes with something mounted ------------------------------------------------------------------------------------
+
+// The options name a file system or a folder of the host, which stands at the volume's path while it is used.
+bool volume_needs_mount(const struct volume *volume);
+// The first user mounts, the last takes off; counted, not kept over a restart. Waits for the mount, as long as that takes, with no lock held.
+int volume_use(struct volume_store *volumes, const char *name, struct err *err);
+void volume_unuse(struct volume_store *volumes, const char *name);
+// What an earlier daemon mounted and nobody uses now is taken off.
+void volume_sweep(struct volume_store *volumes);
 
 #endif

@@ -135,6 +135,17 @@ def test_images_volumes_and_stopped_containers_are_kept(docker, crash, name):
     assert docker.ok('run', '--rm', '-v', f'{name}v:/data', 'bb', 'cat', '/data/file') == 'kept'
 
 
+@pytest.mark.container_only('HostConfig.Binds')
+def test_what_a_volume_has_mounted_is_still_shared(docker, crash, name):
+    docker.ok('volume', 'create', '-o', 'type=tmpfs', '-o', 'device=tmpfs', name)
+    docker.ok('run', '-d', '--name', name, '-v', f'{name}:/d', 'bb', 'sh', '-c', 'touch /d/f; sleep 100')
+    crash()
+    assert docker.ok('run', '--rm', '-v', f'{name}:/d', 'bb', 'ls', '/d') == 'f'
+    docker.ok('rm', '-f', name)
+    assert docker.ok('run', '--rm', '-v', f'{name}:/d', 'bb', 'ls', '/d') == ''
+    docker.ok('volume', 'rm', name)
+
+
 def test_sigterm_stops_the_daemon_only(docker, engine, crash, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     engine.terminate()

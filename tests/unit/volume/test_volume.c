@@ -196,7 +196,7 @@ static void labels_are_the_makers(void **state)
     const struct kvs labels = { items, 2 };
     size_t len;
     bool created;
-    OK(box, volume_create(box->volumes, "second", &labels, &box->arena, &volume, &created, &box->err));
+    OK(box, volume_create(box->volumes, "second", &(struct volume_birth){ .labels = &labels }, &box->arena, &volume, &created, &box->err));
     OK(box, volume_create(box->volumes, "second", NULL, &box->arena, &volume, &created, &box->err));
     OK(box, volume_ensure(box->volumes, "first", &box->arena, &volume, &created, &box->err));
     close_box(box);
@@ -227,12 +227,77 @@ static void a_held_one_stays(void **state)
     OK(box, volume_remove(box->volumes, "data", &box->err));
 }
 
+static bool is_mount(const char *path)
+{
+    struct statx info;
+    return statx(AT_FDCWD, path, 0, 0, &info) == 0 && (info.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+// A volume "ram" with a tmpfs while it is used.
+static void make_ram(struct box *box, struct volume *out)
+{
+    struct kv items[] = { { (char *)"type", (char *)"tmpfs" }, { (char *)"device", (char *)"ram" }, { (char *)"o", (char *)"size=1m,nosuid,mode=700" } };
+    const struct kvs options = { items, ARRAY_LEN(items) };
+    bool created;
+    OK(box, volume_create(box->volumes, "ram", &(struct volume_birth){ .options = &options }, &box->arena, out, &created, &box->err));
+    assert_true(volume_needs_mount(out));
+}
+
+static void the_first_user_mounts_and_the_last_takes_off(void **state)
+{
+    struct box *box = *state;
+    struct volume volume;
+    if (geteuid() != 0)
+        skip();
+    make_ram(box, &volume);
+    assert_false(is_mount(volume.path));
+    OK(box, volume_use(box->volumes, "ram", &box->err));
+    OK(box, volume_use(box->volumes, "ram", &box->err));
+    assert_int_equal(mode_of(volume.path), 0700);
+    volume_unuse(box->volumes, "ram");
+    assert_true(is_mount(volume.path));
+    volume_sweep(box->volumes);
+    assert_true(is_mount(volume.path));
+    volume_unuse(box->volumes, "ram");
+    assert_false(is_mount(volume.path));
+}
+
+static void what_an_earlier_daemon_mounted(void **state)
+{
+    struct box *box = *state;
+    struct volume volume;
+    if (geteuid() != 0)
+        skip();
+    make_ram(box, &volume);
+    for (int sweep = 0; sweep < 2; sweep++) {
+        OK(box, volume_use(box->volumes, "ram", &box->err));
+        _cleanup_free_ char *file = mem_printf("%s/file", volume.path);
+        assert_int_equal(mknod(file, S_IFREG | 0600, 0), 0);
+        close_box(box);
+        open_box(box);
+        if (sweep) {
+            volume_sweep(box->volumes);
+            assert_false(is_mount(volume.path));
+            continue;
+        }
+        OK(box, volume_use(box->volumes, "ram", &box->err)); // the same one, with its files
+        assert_int_equal(access(file, F_OK), 0);
+        volume_unuse(box->volumes, "ram");
+    }
+    OK(box, volume_use(box->volumes, "ram", &box->err));
+    close_box(box);
+    open_box(box);
+    OK(box, volume_remove(box->volumes, "ram", &box->err)); // what is mounted is taken off, not emptied
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(makes_once_and_finds, setup, teardown),
         cmocka_unit_test_setup_teardown(labels_are_the_makers, setup, teardown),
         cmocka_unit_test_setup_teardown(a_held_one_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_first_user_mounts_and_the_last_takes_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_an_earlier_daemon_mounted, setup, teardown),
         cmocka_unit_test_setup_teardown(anonymous_ones_have_64_digits, setup, teardown),
         cmocka_unit_test_setup_teardown(names_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(removal_takes_the_files, setup, teardown),
