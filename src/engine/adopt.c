@@ -156,6 +156,9 @@ void container_adopt(struct container *container)
 static void clear_orphan(struct engine *engine, const char *id)
 {
     struct container *ghost = container_new(engine, id);
+    _cleanup_container_ struct container *record = container_find(engine, id, NULL);
+    if (record) // borrowed: where its group is
+        ghost->config.host_config.cgroup_parent = record->config.host_config.cgroup_parent;
     struct task_client *client = NULL;
     struct err ignored = { 0 };
     mutex_lock(&ghost->lock);

@@ -79,6 +79,36 @@ static int check_cpus(const char *asked, const char *online_file, const char *fi
 
 enum { MEMORY_MIN = 6 << 20 }; // below it no process starts
 
+static int check_swappiness(const json_t *asked, struct err *err)
+{
+    if (!asked || json_is_null(asked))
+        return 0;
+    if (!json_is_integer(asked))
+        return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.MemorySwappiness: not a number");
+    if (json_integer_value(asked) < -1 || json_integer_value(asked) > 100)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value: %lld, valid memory swappiness range is 0-100",
+                       (long long)json_integer_value(asked));
+    return 0;
+}
+
+// A group below the host's root, for people to find: no way around by "..".
+static int check_cgroup_parent(const char *parent, struct err *err)
+{
+    enum { PARENT_MAX = 255 };
+    struct slice rest = slice_of(parent ? parent : ""), part;
+    size_t depth = 0;
+    if (str_empty(parent))
+        return 0;
+    while (slice_cut(&rest, '/', &part)) {
+        if (slice_eq(part, "..") || slice_eq(part, "."))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid cgroup parent: %.300s", parent);
+        depth += part.size > 0;
+    }
+    if (depth == 0 || strlen(parent) > PARENT_MAX || strchr(parent, '\n'))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid cgroup parent: %.300s", parent);
+    return 0;
+}
+
 int check_limits(const struct host_config *host, bool update, struct err *err)
 {
     int cpus = get_nprocs();
@@ -193,6 +223,8 @@ static int check_sizes(const struct container_config *config, struct err *err)
         { "HostConfig.GroupAdd", host->group_add.len, 1024 },
         { "HostConfig.Ulimits", host->ulimits.len, 64 },
         { "HostConfig.Sysctls", host->sysctls.len, 1024 },
+        { "HostConfig.VolumesFrom", host->volumes_from.len, 1024 },
+        { "HostConfig.Annotations", host->annotations.len, 16384 },
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].len > table[i].max)
@@ -208,7 +240,11 @@ static int check_host_config(const struct host_config *host, struct err *err)
         return -1;
     if (host->auto_remove && !str_empty(host->restart_policy.name) && !str_eq(host->restart_policy.name, "no"))
         return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
-    if (check_cgroupns(host->cgroupns_mode, err) < 0 || log_check(&host->log_config, err) < 0 ||
+    for (size_t i = 0; i < host->annotations.len; i++)
+        if (str_empty(host->annotations.items[i].key))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid Annotation: the empty string is not permitted as an annotation key");
+    if (check_swappiness(host->memory_swappiness_raw, err) < 0 || check_cgroup_parent(host->cgroup_parent, err) < 0 ||
+        check_cgroupns(host->cgroupns_mode, err) < 0 || log_check(&host->log_config, err) < 0 ||
         check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;

@@ -57,6 +57,10 @@ struct host_config {
     int64_t cpu_shares, cpu_period, cpu_quota;
     char *cpuset_cpus, *cpuset_mems;
     int64_t pids_limit, blkio_weight;
+    json_t *memory_swappiness_raw; // 0 to 100; null, absent or -1: as it is
+    bool oom_kill_disable; // cgroup v1
+    char *cgroup_parent; // "": the daemon's own group
+    struct kvs annotations; // shown again; nothing here reads them
     struct json_list blkio_weights; // struct device_weight
     struct json_list blkio_read_bps, blkio_write_bps, blkio_read_iops, blkio_write_iops; // struct device_rate
     struct json_list devices; // struct device_mapping

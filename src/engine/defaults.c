@@ -96,6 +96,7 @@ void defaults_copy(struct engine *engine, const struct engine_defaults *from)
     to->log_driver = arena_strdup(arena, from->log_driver);
     to->runtime = arena_strdup(arena, from->runtime);
     to->cgroupns_mode = arena_strdup(arena, from->cgroupns_mode);
+    to->cgroup_parent = arena_strdup(arena, from->cgroup_parent);
     to->seccomp = arena_strdup(arena, from->seccomp);
     to->publish_ip = arena_strdup(arena, from->publish_ip);
     to->ulimits = (struct json_list){ 0 };
@@ -122,6 +123,8 @@ void defaults_record(const struct engine *engine, json_t *body)
         json_object_set_new(host, "Runtime", json_string(defaults->runtime));
     if (!str_empty(defaults->cgroupns_mode) && open_text(host, "CgroupnsMode"))
         json_object_set_new(host, "CgroupnsMode", json_string(defaults->cgroupns_mode));
+    if (!str_empty(defaults->cgroup_parent) && open_text(host, "CgroupParent"))
+        json_object_set_new(host, "CgroupParent", json_string(defaults->cgroup_parent));
     if (defaults->shm_size && !json_integer_value(json_object_get(host, "ShmSize")))
         json_object_set_new(host, "ShmSize", json_integer(defaults->shm_size));
     if (!str_empty(defaults->log_driver))

@@ -139,7 +139,8 @@ static int fill_linux(struct container *container, struct arena *arena, struct o
     fill_paths(host->masked_paths_raw, host->privileged ? no_paths : engine_masked_paths, arena, &out->masked_paths);
     fill_paths(host->readonly_paths_raw, host->privileged ? no_paths : engine_readonly_paths, arena, &out->readonly_paths);
     fill_sysctls(&host->sysctls, arena, &out->sysctl);
-    out->cgroups_path = arena_printf(arena, "berth-%s/%s", container->engine->id, container->id);
+    out->cgroups_path = arena_alloc(arena, CONTAINER_CGROUP_SIZE);
+    container_cgroup_path(container, out->cgroups_path);
     limits_from_config(host, &out->resources);
     out->resources.devices = (struct json_list){ .items = (void *)device_rules, .len = ARRAY_LEN(device_rules) };
     if (host->privileged)

@@ -147,7 +147,7 @@ struct pool {
 
 // Which limits this kernel can hold, as `docker info` says it.
 struct host_features {
-    bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids, io_weight;
+    bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids, io_weight, swappiness, oom_control;
 };
 
 #define EVENT_RING 256
@@ -226,7 +226,7 @@ static inline void container_unref_cleanup(struct container **container)
     container_unref(*container);
 }
 // Resolves a client's name for it; NULL with the error filled. A reference.
-#define CONTAINER_CGROUP_SIZE 128
+#define CONTAINER_CGROUP_SIZE 512
 void container_cgroup_path(const struct container *container, char out[CONTAINER_CGROUP_SIZE]); // use.c; by name, see cgroup_open()
 struct container *container_find(struct engine *engine, const char *ref, struct err *err);
 struct container *container_find_exec(struct engine *engine, const char *exec_id, struct err *err);

@@ -57,6 +57,8 @@ void features_probe(const struct cgroup_layout *layout, struct host_features *ou
         .cpu_quota = cpu && (v2 || v1_has(layout, "cpu", "cpu.cfs_quota_us")),
         .cpuset = cgroup_layout_has(layout, "cpuset"),
         .pids = cgroup_layout_has(layout, "pids"),
+        .swappiness = memory && !v2 && v1_has(layout, "memory", "memory.swappiness"),
+        .oom_control = memory && !v2 && v1_has(layout, "memory", "memory.oom_control"),
         .io_weight = v2 ? cgroup_layout_has(layout, "io")
                         : v1_has(layout, "blkio", "blkio.weight") || v1_has(layout, "blkio", "blkio.bfq.weight"),
     };
@@ -146,6 +148,12 @@ int features_check(const struct host_features *features, const struct host_confi
           "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap." },
         { host->memory_reservation > 0, guest || features->reservation,
           "Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded." },
+        { json_is_integer(host->memory_swappiness_raw) && json_integer_value(host->memory_swappiness_raw) != -1, features->swappiness,
+          "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded." },
+        { host->oom_kill_disable, !guest && features->oom_control,
+          "Your kernel does not support OomKillDisable. OomKillDisable discarded." },
+        { host->oom_kill_disable && host->memory <= 0, guest || !features->oom_control,
+          "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources." },
         { host->pids_limit > 0, guest || features->pids,
           "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded." },
         { host->cpu_shares > 0, features->cpu_shares,

@@ -68,11 +68,15 @@ static int setup_cgroup(struct container *container, const char *path, const str
                         struct arena *arena, struct err *err)
 {
     _cleanup_(cgroup_freep) struct cgroup *cgroup = NULL; // a descriptor for each hierarchy: nobody needs them for long
+    const struct host_config *host = &container->config.host_config;
     struct cgroup_limits limits;
     unsigned missing;
     task_limits(resources, arena, &limits);
-    if (devices_limit(&container->config.host_config, arena, &limits, err) < 0)
+    if (devices_limit(host, arena, &limits, err) < 0)
         return -1;
+    if (json_is_integer(host->memory_swappiness_raw) && json_integer_value(host->memory_swappiness_raw) >= 0)
+        limits.memory_swappiness = (struct cgroup_number){ true, json_integer_value(host->memory_swappiness_raw) };
+    limits.oom_kill_disable = host->oom_kill_disable && !vm_wanted(host);
     if (cgroup_create(&container->engine->cgroups, path, &cgroup, err) < 0)
         return -1;
     if (cgroup_limit(cgroup, &limits, &missing, err) < 0)

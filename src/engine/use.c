@@ -11,7 +11,11 @@ enum { PS_OUTPUT_MAX = 16 << 20, PS_ARGS_MAX = 64, PROC_MAX = 1 << 20 };
 
 void container_cgroup_path(const struct container *container, char out[CONTAINER_CGROUP_SIZE])
 {
-    snprintf(out, CONTAINER_CGROUP_SIZE, "berth-%s/%s", container->engine->id, container->id);
+    const char *parent = container->config.host_config.cgroup_parent;
+    if (str_empty(parent))
+        snprintf(out, CONTAINER_CGROUP_SIZE, "berth-%s/%s", container->engine->id, container->id);
+    else
+        snprintf(out, CONTAINER_CGROUP_SIZE, "%s/%s", parent + strspn(parent, "/"), container->id);
 }
 
 static int open_cgroup(const struct container *container, struct cgroup **out, struct err *err)

@@ -219,8 +219,8 @@ void vm_host_limits(const struct host_config *host, const struct task_vm *vm, st
 
 static int open_group(const struct container *container, struct cgroup **out, struct err *err)
 {
-    char path[128];
-    snprintf(path, sizeof(path), "berth-%s/%s", container->engine->id, container->id);
+    char path[CONTAINER_CGROUP_SIZE];
+    container_cgroup_path(container, path);
     return cgroup_open(&container->engine->cgroups, path, out, err);
 }
 

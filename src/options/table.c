@@ -9,6 +9,8 @@
 const struct option_row option_table[] = {
     { BOTH("bip"), .kind = OPTION_TEXT, AT(bip), .argument = "ADDRESS",
       .help = "Address of the default bridge, as 172.17.0.1/16 (default: the first free one)" },
+    { BOTH("cgroup-parent"), .kind = OPTION_TEXT, AT(cgroup_parent), .argument = "PATH",
+      .help = "The group that containers' groups are made in, unless they name one (default berth-ID)" },
     { .flag = "config-file", .kind = OPTION_TEXT, AT(config_file), .argument = "FILE", .help = "The file (default " OPTIONS_CONFIG_FILE ")" },
     { BOTH("data-root"), .kind = OPTION_TEXT, AT(data_root), .argument = "DIR", .help = "Images, containers, volumes (default /var/lib/berth)" },
     { BOTH("debug"), .letter = 'D', .kind = OPTION_FLAG, AT(debug), .reloads = true, .help = "The same as --log-level debug" },
@@ -114,7 +116,6 @@ const struct option_row option_table[] = {
     { BOTH("bridge-accept-fwmark"), .kind = OPTION_TEXT, REFUSED, .help = "not supported yet" },
     { .key = "builder", .kind = OPTION_PAIRS, REFUSED, .help = "there is no build cache yet" },
     { .flag = "cdi-spec-dir", .key = "cdi-spec-dirs", .kind = OPTION_LIST, REFUSED, .help = "devices by CDI are not supported yet" },
-    { BOTH("cgroup-parent"), .kind = OPTION_TEXT, REFUSED, .help = "every container's cgroup carries the daemon's id" },
     { BOTH("cpu-rt-period"), .kind = OPTION_COUNT, REFUSED, .idle = "0", .help = "real-time scheduling is not limited" },
     { BOTH("cpu-rt-runtime"), .kind = OPTION_COUNT, REFUSED, .idle = "0", .help = "the same" },
     { BOTH("cri-containerd"), .kind = OPTION_FLAG, REFUSED, .idle = "false", .help = "there is no containerd" },

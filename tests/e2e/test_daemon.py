@@ -1,4 +1,5 @@
 """berthd as an operator knows dockerd: flags, daemon.json, SIGHUP."""
+import glob
 import json
 import os
 import signal
@@ -179,3 +180,14 @@ def test_a_reload_of_a_bad_file_changes_nothing(own):
     os.kill(docker.engine.process.pid, signal.SIGHUP)
     engines.wait_until(lambda: 'nothing is reloaded: ' in engines.read(docker.engine.log))
     assert docker.ok('info', '--format', '{{.Labels}}') == '[stage=one]'
+
+
+def test_a_group_for_all(own):
+    docker = own('--cgroup-parent', '/berth-test-parent')
+    docker.ok('run', '-d', '--name', 'con', 'bb', 'sleep', '100')
+    assert docker.inspect('con')['HostConfig']['CgroupParent'] == '/berth-test-parent'
+    groups = open(f'/proc/{docker.inspect("con")["State"]["Pid"]}/cgroup').read()
+    assert f':/berth-test-parent/{docker.inspect("con")["Id"]}\n' in groups
+    docker.ok('rm', '-f', 'con')
+    for folder in glob.glob('/sys/fs/cgroup/*/berth-test-parent'):
+        os.rmdir(folder)

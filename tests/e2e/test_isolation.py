@@ -19,6 +19,7 @@ VM = ['--isolation', 'vm']
 REFUSED = {
     'HostConfig.Binds': [['-v', '/tmp:/x'], ['-v', 'named:/x'], ['-v', '/tmp:/x:ro']],
     'HostConfig.Mounts': [['--mount', 'type=bind,source=/tmp,target=/x'], ['--mount', 'type=volume,target=/x']],
+    'HostConfig.VolumesFrom': [['--volumes-from', 'any']],
     'Volumes': [['-v', '/x']],
     'HostConfig.Devices': [['--device', '/dev/null'], ['--device', '/dev/null:/dev/x:r']],
     'HostConfig.DeviceCgroupRules': [['--device-cgroup-rule', 'c 1:3 rwm']],

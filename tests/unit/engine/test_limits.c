@@ -129,8 +129,8 @@ static void test_ulimits(void **state)
 
 static void test_missing_limits(void **state)
 {
-    static const struct host_features all = { true, true, true, true, true, true, true, true }, none = { 0 };
-    static const struct host_features no_swap = { true, false, true, true, true, true, true, true };
+    static const struct host_features all = { true, true, true, true, true, true, true, true, true, true }, none = { 0 };
+    static const struct host_features no_swap = { true, false, true, true, true, true, true, true, true, true };
     const struct {
         const struct host_features *features;
         struct host_config host;
