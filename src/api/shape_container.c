@@ -145,7 +145,8 @@ static json_t *shape_graph_driver(const struct engine_container *container)
 {
     const struct kv folders[] = { { (char *)"LowerDir", container->lower_dirs },
                                   { (char *)"UpperDir", container->upper_dir },
-                                  { (char *)"WorkDir", container->work_dir } };
+                                  { (char *)"WorkDir", container->work_dir },
+                                  { (char *)"dir", container->root_dir } };
     json_t *data = json_object();
     for (size_t i = 0; i < ARRAY_LEN(folders); i++)
         if (folders[i].value)

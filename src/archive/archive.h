@@ -51,7 +51,7 @@ int archive_user(int root_fd, const char *user, uid_t *uid, gid_t *gid, struct e
 // ---- what an overlay changed ----------------------------------------------------------------------------------------
 
 struct archive_layers {
-    int upper_fd; // what was written
+    int upper_fd; // what was written; -1: the merged tree is no overlay but a copy of the lower one
     int merged_fd; // as the container sees it, without other mounts
     int lower_fd; // the layers below as one tree; -1: there is none
 };

@@ -1,10 +1,14 @@
 // Theory of operation: what an overlay changed is in its upper, and nothing else is; so the upper's folders are walked, beside the same
 // folders of the merged tree and of the lower one. What is in the upper is added or changed. What the lower folder has and the merged one
 // has not was deleted, whichever way the upper says it: a whiteout, or a folder that is opaque. So no attribute of overlayfs is read.
+//
+// Where the container has a copy of the image instead, the copy stands in the upper's place, and what is in it as it was is no change: the
+// copy keeps times, and whoever writes to a file moves its time.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "base/fd.h"
 #include "base/file.h"
@@ -21,6 +25,7 @@ static const char *const engines_own[] = { "/dev", "/dev/console", "/dev/pts", "
 
 struct folders {
     int upper_fd, merged_fd, lower_fd; // -1: not there
+    bool copy; // the upper is the merged tree itself
 };
 
 static void folders_done(struct folders *folders)
@@ -94,6 +99,34 @@ static bool same_folder(const struct stat *a, const struct stat *b, bool times)
            (!times || (a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec));
 }
 
+static bool same_capability(const struct folders *folders, const char *name)
+{
+    enum { CAPABILITY_MAX = 64 };
+    char own[CAPABILITY_MAX], first[CAPABILITY_MAX];
+    _cleanup_close_ int own_fd = openat(folders->upper_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_close_ int first_fd = openat(folders->lower_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    ssize_t own_size = fgetxattr(own_fd, "security.capability", own, sizeof(own));
+    ssize_t first_size = fgetxattr(first_fd, "security.capability", first, sizeof(first));
+    return own_size == first_size && (own_size <= 0 || memcmp(own, first, (size_t)own_size) == 0);
+}
+
+static bool same_target(const struct folders *folders, const char *name)
+{
+    _cleanup_free_ char *own = mem_alloc(PATH_MAX), *first = mem_alloc(PATH_MAX);
+    ssize_t own_size = readlinkat(folders->upper_fd, name, own, PATH_MAX), first_size = readlinkat(folders->lower_fd, name, first, PATH_MAX);
+    return own_size >= 0 && own_size == first_size && memcmp(own, first, (size_t)own_size) == 0;
+}
+
+// An entry of a copy that nobody has touched.
+static bool same_entry(const struct folders *folders, const char *name, const struct stat *own, const struct stat *first)
+{
+    if (!same_folder(own, first, true) || own->st_rdev != first->st_rdev || own->st_size != first->st_size)
+        return false;
+    if (S_ISLNK(own->st_mode))
+        return same_target(folders, name);
+    return !S_ISREG(own->st_mode) || !(own->st_mode & 0111) || same_capability(folders, name);
+}
+
 static int walk(const struct folders *folders, const char *path, unsigned depth, struct archive_changes *out, struct err *err);
 
 // A folder stands before what is in it, and counts only if something is.
@@ -103,7 +136,7 @@ static int walk_folder(const struct folders *folders, const char *name, const ch
     size_t place = out->len;
     bool both = lower && S_ISDIR(lower->st_mode), own = is_engines(path);
     _cleanup_(folders_done) struct folders below = { open_folder(folders->upper_fd, name), open_folder(folders->merged_fd, name),
-                                                     both ? open_folder(folders->lower_fd, name) : -1 };
+                                                     both ? open_folder(folders->lower_fd, name) : -1, folders->copy };
     if (below.upper_fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "open %s", path);
     if (add(out, lower ? ARCHIVE_CHANGED : ARCHIVE_ADDED, path, err) < 0 || walk(&below, path, depth + 1, out, err) < 0)
@@ -123,6 +156,8 @@ static int walk_entry(const struct folders *folders, const char *name, const cha
         return below ? add(out, ARCHIVE_DELETED, path, err) : 0;
     if (S_ISDIR(upper.st_mode))
         return walk_folder(folders, name, path, &upper, below ? &lower : NULL, depth, out, err);
+    if (folders->copy && below && same_entry(folders, name, &upper, &lower))
+        return 0;
     if (!below && S_ISREG(upper.st_mode) && upper.st_size == 0 && is_engines(path))
         return 0;
     return add(out, below ? ARCHIVE_CHANGED : ARCHIVE_ADDED, path, err);
@@ -147,8 +182,9 @@ static int walk(const struct folders *folders, const char *path, unsigned depth,
 
 int archive_changes(const struct archive_layers *layers, struct archive_changes *out, struct err *err)
 {
-    _cleanup_(folders_done) struct folders top = { open_folder(layers->upper_fd, "."), open_folder(layers->merged_fd, "."),
-                                                   open_folder(layers->lower_fd, ".") };
+    bool copy = layers->upper_fd < 0;
+    _cleanup_(folders_done) struct folders top = { open_folder(copy ? layers->merged_fd : layers->upper_fd, "."),
+                                                   open_folder(layers->merged_fd, "."), open_folder(layers->lower_fd, "."), copy };
     *out = (struct archive_changes){ 0 };
     if (top.upper_fd < 0 || top.merged_fd < 0)
         return err_errno(err, errno, "open the container's layers");

@@ -56,7 +56,7 @@ int archive_layer(const struct archive_layers *layers, int out_fd, struct err *e
 {
     struct archive_changes changes;
     struct tar_writer writer;
-    _cleanup_(source_done) struct source source = { .upper_fd = layers->upper_fd, .parent_fd = -1 };
+    _cleanup_(source_done) struct source source = { .upper_fd = layers->upper_fd < 0 ? layers->merged_fd : layers->upper_fd, .parent_fd = -1 };
     if (archive_changes(layers, &changes, err) < 0)
         return -1;
     tar_writer_init(&writer, out_fd);

@@ -170,7 +170,7 @@ static int read_order(struct job *job, struct err *err)
 
 static int check_order(const struct job *job, struct err *err)
 {
-    if (job->view.tree_fd < 0 || (job->verb->data && job->data_fd < 0) || (job->verb->layers && job->upper_fd < 0))
+    if (job->view.tree_fd < 0 || (job->verb->data && job->data_fd < 0))
         return err_set(err, ERR_INTERNAL, "the order lacks a descriptor");
     return 0;
 }

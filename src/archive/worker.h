@@ -7,7 +7,7 @@
 //     root               the tree's mount, detached
 //     mount TARGET       a folder or file of the host to be seen there, with all that is mounted below it; mount-ro: read-only
 //     data               where the tar goes, or comes from
-//     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none
+//     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
 // byte), {"change":{"kind","path"}}, and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.

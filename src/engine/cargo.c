@@ -5,6 +5,7 @@
 #include "cargo.h"
 #include "mounts.h"
 #include "machine.h"
+#include "tree.h"
 #include "vm.h"
 
 void cargo_done(struct cargo *cargo)
@@ -42,6 +43,8 @@ int cargo_layers(struct container *container, const struct image *image, struct 
 {
     struct image_store *images = container->engine->images;
     bool guest = document->vm != NULL;
+    if (!guest && container_has_copy(container))
+        return 0;
     if ((guest ? image_erofs_open(images, image, arena, out, err) : image_layers_open(images, image, arena, out, err)) < 0)
         return -1;
     for (size_t i = 0; i < out->len; i++) {
@@ -66,7 +69,7 @@ static int load_layers(const struct image_layers *layers, struct task_document *
 static int load_folders(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
     _cleanup_close_ int folder = open_folder(container->engine->containers_fd, container->id, err);
-    int upper = folder < 0 ? -1 : open_folder(folder, "diff", err);
+    int upper = folder < 0 ? -1 : open_folder(folder, container_has_copy(container) ? ROOT_COPY : "diff", err);
     if (upper < 0 || cargo_add(cargo, upper, true, &document->rootfs.upper.upper_fd, err) < 0)
         return -1;
     int work = open_folder(folder, "work", err);

@@ -4,6 +4,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "tree.h"
 #include "vm.h"
 
 // ---- names ----------------------------------------------------------------------------------------------------------
@@ -123,6 +124,15 @@ static int fill_from_image(struct container *container, struct image *image, str
     return check_process(&config->process, err);
 }
 
+static int make_copy(struct container *container, const struct image *image, struct err *err)
+{
+    struct image_store *images = container->engine->images;
+    if (!image_store_copies(images) || vm_wanted(&container->config.host_config) || image->chain_ids.len == 0)
+        return 0;
+    _cleanup_close_ int folder = file_open_dir(container->engine->containers_fd, container->id, err);
+    return folder < 0 ? -1 : image_root_copy(images, image, folder, ROOT_COPY, err);
+}
+
 static int make_folder(struct container *container, struct err *err)
 {
     char path[80];
@@ -184,7 +194,7 @@ static int make(struct container *container, struct image *image, struct arena *
 {
     struct strv fresh = { 0 };
     if (image_get(container->engine->images, container->image_id, arena, image, err) < 0 ||
-        mounts_from_config(container, arena, &fresh, err) < 0 || make_folder(container, err) < 0 ||
+        mounts_from_config(container, arena, &fresh, err) < 0 || make_folder(container, err) < 0 || make_copy(container, image, err) < 0 ||
         record_and_fill(container, image, &fresh, err) < 0) {
         mounts_release(container);
         mounts_remove_anonymous(container);

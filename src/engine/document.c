@@ -1,6 +1,7 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
 #include "devices.h"
+#include "tree.h"
 #include "vm.h"
 
 // ---- files ----------------------------------------------------------------------------------------------------------
@@ -193,7 +194,8 @@ static void fill_rootfs(struct container *container, struct arena *arena, struct
     const struct host_config *host = &container->config.host_config;
     out->rootfs.kind = (char *)"layers";
     out->rootfs.read_only = host->read_only_rootfs;
-    out->rootfs.upper = (struct task_upper){ .kind = (char *)"dir", .path = container_path(container, arena, "diff"),
+    const char *upper = container_has_copy(container) ? ROOT_COPY : "diff";
+    out->rootfs.upper = (struct task_upper){ .kind = (char *)"dir", .path = container_path(container, arena, upper),
                                              .upper_fd = -1, .work_fd = -1, .ephemeral = host->auto_remove };
 }
 

@@ -192,7 +192,7 @@ struct engine_container {
     const struct container_config *config; // effective: image's config merged in; JSON_RAW members are NULL
     char *body_text; // the create body as it came: HostConfig is echoed from it with defaults filled in
     char *hostname_path, *hosts_path, *resolv_conf_path, *log_path, *driver;
-    char *upper_dir, *work_dir, *lower_dirs; // GraphDriver.Data
+    char *upper_dir, *work_dir, *lower_dirs, *root_dir; // GraphDriver.Data; root_dir alone: a copy of the image
     struct engine_mount *mounts;
     size_t mount_len;
     struct strv exec_ids;

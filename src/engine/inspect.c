@@ -1,5 +1,6 @@
 // Snapshots of containers for inspect and ps, in the caller's arena.
 #include "engine_private.h"
+#include "tree.h"
 #include "vm.h"
 
 static const char *const status_words[] = { "created", "running", "paused", "exited", "removing", "restarting" };
@@ -155,8 +156,9 @@ static int snapshot(struct container *container, struct arena *arena, struct eng
     out->resolv_conf_path = container_path(container, arena, "files/resolv.conf");
     out->log_path = str_eq(log_driver_of(container), "json-file") ? log_path(container, arena) : (char *)"";
     out->driver = arena_strdup(arena, image_driver_name(container->engine->images));
-    out->upper_dir = container_path(container, arena, "diff");
-    out->work_dir = container_path(container, arena, "work");
+    out->root_dir = container_has_copy(container) ? container_path(container, arena, ROOT_COPY) : NULL;
+    out->upper_dir = out->root_dir ? NULL : container_path(container, arena, "diff");
+    out->work_dir = out->root_dir ? NULL : container_path(container, arena, "work");
     copy_command(container, arena, out);
     copy_mounts(container, arena, out);
     copy_machine(container, arena, out);
@@ -188,9 +190,17 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     if (!container || snapshot(container, arena, out, err) < 0)
         return -1;
-    if (!vm_wanted(&container->config.host_config))
+    if (!vm_wanted(&container->config.host_config) && !out->root_dir)
         out->lower_dirs = lower_dirs(container, arena);
     return 0;
+}
+
+static int written_size(const struct container *container, const struct image *image, int64_t *rw, struct err *err)
+{
+    _cleanup_close_ int folder = file_open_dir(container->engine->containers_fd, container->id, err);
+    if (folder >= 0 && !container_has_copy(container))
+        return file_tree_size(folder, "diff", rw, err);
+    return folder < 0 ? -1 : image_root_changed(container->engine->images, image, folder, ROOT_COPY, rw, err);
 }
 
 int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err)
@@ -204,7 +214,7 @@ int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *ro
     *rw = -1;
     if (vm_wanted(&container->config.host_config))
         *rw = disk_allocated(container);
-    else if (file_tree_size(engine->containers_fd, arena_printf(&arena, "%s/diff", container->id), rw, &failed) < 0)
+    else if (written_size(container, &image, rw, &failed) < 0)
         log_warn("container %.12s: %s", container->id, failed.message);
     *root_fs = image.size + MAX_OF(*rw, INT64_C(0));
     return 0;

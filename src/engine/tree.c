@@ -15,6 +15,7 @@
 
 struct stack {
     int upper_fd, work_fd;
+    bool copy; // the upper has all that the image has, and stands alone
     struct image_layers layers;
 };
 
@@ -32,9 +33,19 @@ static int open_folder(struct container *container, const char *below, struct er
     return fd < 0 ? err_errno(err, errno, "container %s: %s", container->id, below) : fd;
 }
 
+bool container_has_copy(const struct container *container)
+{
+    _cleanup_free_ char *path = mem_printf("%s/" ROOT_COPY, container->id);
+    return faccessat(container->engine->containers_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int open_stack(struct container *container, struct arena *arena, struct stack *out, struct err *err)
 {
     struct image image;
+    if ((out->copy = container_has_copy(container))) {
+        out->upper_fd = open_folder(container, ROOT_COPY, err);
+        return out->upper_fd < 0 ? -1 : 0;
+    }
     if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0 ||
         image_layers_open(container->engine->images, &image, arena, &out->layers, err) < 0)
         return -1;
@@ -132,9 +143,22 @@ static int open_stopped(struct container *container, const struct stack *stack, 
     return 0;
 }
 
-static int open_layers(const struct stack *stack, struct container_tree *out, struct err *err)
+static int open_image_tree(const struct container *container, struct arena *arena, struct err *err)
+{
+    struct image image;
+    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0)
+        return -1;
+    return image_tree_open(container->engine->images, &image, err);
+}
+
+static int open_layers(const struct container *container, const struct stack *stack, struct arena *arena, struct container_tree *out,
+                       struct err *err)
 {
     struct err failed = { 0 };
+    if (stack->copy) {
+        out->lower_fd = open_image_tree(container, arena, err);
+        return out->lower_fd < 0 ? -1 : 0;
+    }
     out->lower_fd = open_lower(stack, &failed);
     if (failed.class != ERR_NONE)
         return err_set(err, failed.class, "%s", failed.message);
@@ -155,7 +179,7 @@ static int open_held(struct container *container, struct tree_wish wish, bool *l
         return err_set(err, ERR_CONFLICT, "container %s is being removed", container->id);
     if ((!*live || wish.layers) && open_stack(container, &arena, &stack, err) < 0)
         return -1;
-    if (wish.layers && open_layers(&stack, out, err) < 0)
+    if (wish.layers && open_layers(container, &stack, &arena, out, err) < 0)
         return -1;
     return *live ? open_live(container, out, err) : open_stopped(container, &stack, wish, &arena, out, err);
 }

@@ -1,4 +1,4 @@
-// Which graph driver new layers get. EROFS images where the kernel mounts them: they are made in the pass that reads the tar, without
+// Which graph driver new layers get, and containers their roots by. EROFS images where the kernel mounts them: they are made in the pass that reads the tar, without
 // a file made for each of the layer's (a quarter to a half of the time), and guests take the same file.
 #include <errno.h>
 #include <fcntl.h>
@@ -7,9 +7,10 @@
 
 #include "base/num.h"
 #include "image_private.h"
+#include "kernel/mount.h"
 #include "layer/layer.h"
 
-static const struct image_driver *const drivers[] = { &image_driver_erofs, &image_driver_overlay };
+static const struct image_driver *const drivers[] = { &image_driver_erofs, &image_driver_overlay, &image_driver_btrfs, &image_driver_vfs };
 
 const struct image_driver *image_driver_by_word(const char *word)
 {
@@ -58,13 +59,50 @@ static int probe(struct image_store *images, struct err *err)
     return mount < 0 ? -1 : 0;
 }
 
+// Whether the data root can have the upper of an overlay: not on an overlay, not on a file system without extended attributes.
+static int probe_overlay(struct image_store *images, struct err *err)
+{
+    static const char *const names[] = { "lower", "upper", "work" };
+    int fds[ARRAY_LEN(names)] = { -1, -1, -1 }, mount = -1;
+    _cleanup_free_ char *staging = NULL;
+    _cleanup_close_ int folder = image_staging_new(images, &staging, err);
+    if (folder < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (file_mkdirs(folder, names[i], 0700, NULL) == 0)
+            fds[i] = file_open_dir(folder, names[i], NULL);
+    const struct mount_overlay overlay = { .lower_fds = fds, .lower_len = 1, .upper_fd = fds[1], .work_fd = fds[2] };
+    if (fds[0] >= 0 && fds[1] >= 0 && fds[2] >= 0)
+        mount = mount_overlay(&overlay, MOUNT_OVERLAY_ANY, err);
+    fd_close(mount);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        fd_close(fds[i]);
+    image_staging_remove(images, staging);
+    return mount < 0 ? -1 : 0;
+}
+
+static bool is_btrfs(const struct image_store *images)
+{
+    struct statfs info;
+    return fstatfs(images->layers_fd, &info) == 0 && (unsigned long)info.f_type == BTRFS_SUPER_MAGIC;
+}
+
+static const struct image_driver *best(struct image_store *images, bool mounts)
+{
+    if (probe_overlay(images, NULL) < 0)
+        return is_btrfs(images) ? &image_driver_btrfs : &image_driver_vfs;
+    return mounts ? &image_driver_erofs : &image_driver_overlay;
+}
+
 int image_driver_choose(struct image_store *images, const char *wanted, struct err *err)
 {
     struct err why = { 0 };
     bool mounts = probe(images, &why) == 0;
-    images->driver = wanted ? by_name(wanted) : mounts ? &image_driver_erofs : &image_driver_overlay;
+    images->driver = wanted ? by_name(wanted) : best(images, mounts);
     if (!images->driver)
-        return err_set(err, ERR_INVALID_ARGUMENT, "storage driver %s: not one of erofs, overlay (overlay2)", wanted);
+        return err_set(err, ERR_INVALID_ARGUMENT, "storage driver %s: not one of erofs, overlay (overlay2), btrfs, vfs", wanted);
+    if (images->driver == &image_driver_btrfs && !is_btrfs(images))
+        return err_set(err, ERR_INVALID_ARGUMENT, "storage driver btrfs: the data root is not on a btrfs file system");
     if (images->driver == &image_driver_erofs && !mounts)
         return err_set(err, ERR_NOT_IMPLEMENTED, "storage driver erofs: this kernel does not mount its layers here: %s", why.message);
     return 0;
@@ -108,6 +146,10 @@ void image_driver_status(const struct image_store *images, struct arena *arena, 
     if (images->driver == &image_driver_overlay) {
         add_pair(out, arena, "Supports d_type", "true");
         add_pair(out, arena, "userxattr", "false");
+        return;
+    }
+    if (images->driver != &image_driver_erofs) {
+        add_pair(out, arena, "Containers", images->driver == &image_driver_vfs ? "a copy of the image each" : "a snapshot of the image each");
         return;
     }
     add_pair(out, arena, "Layers", "EROFS images, stacked by overlayfs");

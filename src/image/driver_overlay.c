@@ -1,4 +1,5 @@
-// The "overlay" driver: a layer is its unpacked folder, whiteouts and opaque folders as overlayfs knows them.
+// The "overlay" driver: a layer is its unpacked folder, whiteouts and opaque folders as overlayfs knows them. Those of "vfs" and "btrfs" are
+// the same; what differs is how a container gets its root (whole.c).
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -77,14 +78,10 @@ static int open_content(struct image_store *images, const char *folder, uint64_t
     return layer_content(tree, kept, tar_size, content, err) < 0 ? -1 : take_fd(&content);
 }
 
-const struct image_driver image_driver_overlay = {
-    .word = "overlay",
-    .name = "overlay2",
-    .complete = complete,
-    .is_whole = is_whole,
-    .open = open_folder,
-    .path = path_of,
-    .open_image = image_guest_open,
-    .open_recipe = open_recipe,
-    .open_content = open_content,
-};
+#define UNPACKED(the_word, the_name, what) \
+    { .word = (the_word), .name = (the_name), .copies = (what), .complete = complete, .is_whole = is_whole, .open = open_folder, .path = path_of, \
+      .open_image = image_guest_open, .open_recipe = open_recipe, .open_content = open_content }
+
+const struct image_driver image_driver_overlay = UNPACKED("overlay", "overlay2", COPIES_NOTHING);
+const struct image_driver image_driver_vfs = UNPACKED("vfs", "vfs", COPIES_FILES);
+const struct image_driver image_driver_btrfs = UNPACKED("btrfs", "btrfs", COPIES_SNAPSHOT);

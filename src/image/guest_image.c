@@ -10,12 +10,6 @@
 #include "image_private.h"
 #include "layer/layer.h"
 
-// One that makes an image; on the maker's stack.
-struct erofs_making {
-    struct erofs_making *next;
-    const char *folder;
-};
-
 char *image_erofs_name(const char *folder)
 {
     return mem_printf("%s.erofs", folder);
@@ -37,7 +31,7 @@ static bool is_making(const struct image_store *images, const char *folder)
     return false;
 }
 
-static void begin(struct image_store *images, struct erofs_making *mine)
+void image_making_begin(struct image_store *images, struct erofs_making *mine)
 {
     mutex_lock(&images->erofs_lock);
     while (is_making(images, mine->folder))
@@ -47,7 +41,7 @@ static void begin(struct image_store *images, struct erofs_making *mine)
     mutex_unlock(&images->erofs_lock);
 }
 
-static void end(struct image_store *images, const struct erofs_making *mine)
+void image_making_end(struct image_store *images, const struct erofs_making *mine)
 {
     mutex_lock(&images->erofs_lock);
     struct erofs_making **at = &images->making;
@@ -107,11 +101,11 @@ static int open_or_make(struct image_store *images, const char *folder, struct e
     int result = 0;
     int fd = open_image(images, name);
     if (fd < 0 && errno == ENOENT) {
-        begin(images, &mine);
+        image_making_begin(images, &mine);
         fd = open_image(images, name); // another may have made it meanwhile
         if (fd < 0 && errno == ENOENT && (result = make(images, folder, name, err)) == 0)
             fd = open_image(images, name);
-        end(images, &mine);
+        image_making_end(images, &mine);
     }
     if (result < 0)
         return err_wrap(err, "layer %.12s as an EROFS image", folder);

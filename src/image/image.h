@@ -29,7 +29,7 @@ struct image_store_config {
     int root_fd; // the data root
     int state_fd; // the state folder, where layers are mounted below layers/; -1: a visitor, beside a daemon or without one. It sweeps
                   // nothing, and mounts layers where nobody else sees them
-    const char *driver; // of new layers: "erofs", "overlay" or Docker's "overlay2"; NULL: erofs where the kernel mounts it
+    const char *driver; // of new layers: "erofs", "overlay" or Docker's "overlay2", "vfs", "btrfs"; NULL: by a probe
 };
 // The descriptors are only needed during the call; `store` is borrowed for the image store's life. Sweeps staging, layers, mounts
 // and blobs that no record names, and forgets images whose files are not whole. invalid_argument: no such driver; the kernel's
@@ -193,6 +193,16 @@ void image_tars_done(struct image_tars *tars);
 char *image_tars_manifest(const struct image *image, const struct image_tars *tars, struct arena *arena, char digest[OCI_DIGEST_SIZE]);
 // The exact bytes of the configuration, for reading.
 int image_config_open(struct image_store *images, const struct image *image, struct err *err);
+
+// Where the driver's containers have a copy of the image each instead of an overlay (vfs, btrfs). Of an image with layers; descriptors
+// are readable and the caller's.
+bool image_store_copies(const struct image_store *images);
+int image_tree_open(struct image_store *images, const struct image *image, struct err *err); // the image's root, which nobody may write to
+int image_root_copy(struct image_store *images, const struct image *image, int dir_fd, const char *name, struct err *err); // `name` is new
+// Bytes of the files in such a copy that are not the image's any more.
+int image_root_changed(struct image_store *images, const struct image *image, int dir_fd, const char *name, int64_t *size, struct err *err);
+// All that is in one folder into another: also links, hard links, holes, devices, user.* attributes and capabilities, times.
+int image_copy_tree(int from_fd, int to_fd, struct err *err);
 
 void image_unmount_all(struct image_store *images); // nothing of ours is on the host any more; what is stacked goes on
 const char *image_driver_name(const struct image_store *images); // of new layers, as Docker's clients know it: "overlay2", "erofs"

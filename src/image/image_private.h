@@ -90,6 +90,7 @@ char *image_ref_key(const struct image_ref *ref, struct arena *arena);
 struct image_driver {
     const char *word; // in records, and what --storage-driver calls it
     const char *name; // what Docker's clients know
+    enum image_copies { COPIES_NOTHING, COPIES_FILES, COPIES_SNAPSHOT } copies; // of the image for each container (whole.c)
     // Makes a staged layer complete, or refuses it; nothing is synced yet.
     int (*complete)(int folder_fd, const struct image_staged_layer *staged, struct err *err);
     bool (*is_whole)(int folder_fd); // not after every crash
@@ -102,7 +103,7 @@ struct image_driver {
     int (*open_recipe)(struct image_store *images, const char *folder, struct err *err);
     int (*open_content)(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err);
 };
-extern const struct image_driver image_driver_overlay, image_driver_erofs;
+extern const struct image_driver image_driver_overlay, image_driver_erofs, image_driver_vfs, image_driver_btrfs;
 
 // ---- driver.c -------------------------------------------------------------------------------------------------------
 
@@ -132,9 +133,21 @@ void image_kept_remove(struct image_store *images, const char *folder); // what 
 
 // ---- guest_image.c: unpacked layers as images for guests --------------------------------------------------------------
 
+// One that makes something out of a layer, or of an image; on the maker's stack. Who begins waits for who makes the same.
+struct erofs_making {
+    struct erofs_making *next;
+    const char *folder;
+};
+void image_making_begin(struct image_store *images, struct erofs_making *mine);
+void image_making_end(struct image_store *images, const struct erofs_making *mine);
 int image_guest_open(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err);
 char *image_erofs_name(const char *folder); // "<folder>.erofs", malloc'ed
 void image_erofs_remove(struct image_store *images, const char *folder); // missing is fine
+
+// ---- copy.c, whole.c -------------------------------------------------------------------------------------------------
+
+int image_apply_layer(int layer_fd, int to_fd, struct err *err); // an unpacked layer over what is there: whiteouts and all
+char *image_tree_name(const char *chain); // "<hex>.tree" in the layers' folder, malloc'ed
 
 // ---- sweep.c --------------------------------------------------------------------------------------------------------
 
@@ -144,7 +157,7 @@ int image_sweep(struct image_store *images, struct err *err);
 
 // What a deletion leaves to be removed from disk once its transaction is through.
 struct image_leftovers {
-    struct strv folders, blobs, trash;
+    struct strv folders, trees, blobs, trash;
 };
 #define _cleanup_leftovers_ _cleanup_(image_leftovers_done)
 void image_leftovers_done(struct image_leftovers *left);

@@ -6,6 +6,7 @@
 //   references name it. Else all of them go, and the image.
 // - Deleted by force under a stopped container: the record is hidden and keeps its layers, so that the container can start
 //   again; image_collect() deletes it when nobody uses it any more.
+#include "base/num.h"
 #include "image_private.h"
 
 struct removal {
@@ -24,7 +25,7 @@ struct removal {
 
 void image_leftovers_done(struct image_leftovers *left)
 {
-    strv_done(&left->trash); // folders and blobs are arena memory
+    strv_done(&left->trash); // folders, trees and blobs are arena memory
 }
 
 void image_leftovers_unlink(struct image_store *images, struct image_leftovers *left)
@@ -32,6 +33,13 @@ void image_leftovers_unlink(struct image_store *images, struct image_leftovers *
     for (size_t i = 0; i < left->folders.len; i++) {
         _cleanup_free_ char *trash = NULL;
         if (image_trash_layer(images, left->folders.items[i], &trash, NULL) == 0)
+            strv_add(&left->trash, trash);
+    }
+    for (size_t i = 0; i < left->trees.len; i++) {
+        char random[17];
+        random_hex(random, 16);
+        _cleanup_free_ char *trash = mem_printf("trash-%s", random);
+        if (renameat(images->layers_fd, left->trees.items[i], images->staging_fd, trash) == 0)
             strv_add(&left->trash, trash);
     }
     for (size_t i = 0; i < left->blobs.len; i++)
@@ -62,6 +70,8 @@ static int delete_chain(struct image_store *images, const char *chain, struct ar
         return -1;
     if (!sharing.len)
         strv_push_arena(&left->folders, arena, folder.items[0]);
+    _cleanup_free_ char *tree = image_tree_name(chain);
+    strv_push_arena(&left->trees, arena, tree);
     if (deleted)
         strv_push_arena(deleted, arena, chain);
     return 0;

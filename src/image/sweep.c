@@ -99,11 +99,12 @@ static int drop_broken(struct image_store *images, struct arena *arena, struct e
 
 // ---- the whole ------------------------------------------------------------------------------------------------------
 
-static int sweep_records(struct image_store *images, struct arena *arena, struct strv *folders, struct strv *blobs,
+static int sweep_records(struct image_store *images, struct arena *arena, struct strv *folders, struct strv *trees, struct strv *blobs,
                          struct err *err)
 {
     if (drop_broken(images, arena, err) < 0 ||
-        image_query_texts(images, folders, arena, err, "SELECT DISTINCT folder FROM image_chains", NULL) < 0)
+        image_query_texts(images, folders, arena, err, "SELECT DISTINCT folder FROM image_chains", NULL) < 0 ||
+        image_query_texts(images, trees, arena, err, "SELECT id FROM image_chains", NULL) < 0)
         return -1;
     // Behind "sha256:".
     return image_query_texts(images, blobs, arena, err, "SELECT substr(id, 8) FROM images", NULL);
@@ -112,15 +113,19 @@ static int sweep_records(struct image_store *images, struct arena *arena, struct
 int image_sweep(struct image_store *images, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct strv folders = { 0 }, blobs = { 0 };
+    struct strv folders = { 0 }, trees = { 0 }, blobs = { 0 };
     if (store_begin(images->store, err) < 0)
         return -1;
-    if (sweep_records(images, &arena, &folders, &blobs, err) < 0) {
+    if (sweep_records(images, &arena, &folders, &trees, &blobs, err) < 0) {
         store_rollback(images->store);
         return -1;
     }
     image_sweep_mounts(images, &folders);
     keep_images(&folders, &arena);
+    for (size_t i = 0; i < trees.len; i++) {
+        _cleanup_free_ char *name = image_tree_name(trees.items[i]);
+        strv_push_arena(&folders, &arena, name);
+    }
     if (store_commit(images->store, err) < 0 || remove_abandoned(images, err) < 0 ||
         remove_others(images->layers_fd, &folders, err) < 0)
         return -1;

@@ -25,6 +25,10 @@ static int image_tree(struct visit *visit, const char *name, struct err *err)
         return -1;
     if (image.chain_ids.len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "%s has no layers", name);
+    if (image_store_copies(visit->images)) {
+        _cleanup_close_ int whole = image_tree_open(visit->images, &image, err);
+        return whole < 0 ? -1 : mount_clone(whole, false, err);
+    }
     if (image_layers_open(visit->images, &image, &visit->arena, &layers, err) < 0)
         return -1;
     // One layer alone is no overlay. A layer that is a file is a detached mount already.

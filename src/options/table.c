@@ -64,7 +64,7 @@ const struct option_row option_table[] = {
     { BOTH("seccomp-profile"), .kind = OPTION_TEXT, AT(seccomp_profile), .argument = "FILE",
       .help = "Filter of containers that do not say: a file, builtin, or unconfined (default builtin)" },
     { BOTH("storage-driver"), .letter = 's', .kind = OPTION_TEXT, AT(storage_driver), .argument = "NAME",
-      .help = "How layers of images are kept: erofs or overlay2 (default erofs where the kernel mounts it)" },
+      .help = "How layers of images are kept: erofs, overlay2, btrfs or vfs (default erofs where the kernel mounts it)" },
     { BOTH("tls"), .kind = OPTION_FLAG, AT(tls),
       .help = "TLS on tcp:// sockets, clients show no certificate; false: none there. One of the two, or --tlsverify, is needed for "
               "tcp://: who reaches such a socket is root on this host" },

@@ -73,7 +73,7 @@ def test_a_driver_that_there_is_not(engine, tmp_path):
     command = [*engines.Berth(folder=str(tmp_path), storage='zfs').command()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ['berthd: image store: storage driver zfs: not one of erofs, overlay (overlay2)']
+    assert done.stderr.splitlines() == ['berthd: image store: storage driver zfs: not one of erofs, overlay (overlay2), btrfs, vfs']
 
 
 # ---- one data root, one driver after the other ----------------------------------------------------------------------
