@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
+#include "dns/dns.h"
 #include "engine_private.h"
 #include "machine.h"
 
@@ -50,7 +51,8 @@ static int open_folders(struct engine *engine, struct err *err)
     if (open_root(engine->data_root, 0710, &engine->root_fd, &engine->root_lock, err) < 0 ||
         open_root(engine->exec_root, 0700, &engine->state_fd, &engine->state_lock, err) < 0 ||
         open_below(engine->root_fd, "containers", 0710, &engine->containers_fd, err) < 0 ||
-        open_below(engine->state_fd, "t", 0700, &engine->tasks_fd, err) < 0)
+        open_below(engine->state_fd, "t", 0700, &engine->tasks_fd, err) < 0 ||
+        open_below(engine->state_fd, DNS_LISTS_NAME, 0700, &engine->lists_fd, err) < 0)
         return -1;
     return 0;
 }
@@ -106,11 +108,12 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->exec_root = mem_strdup(options->exec_root);
     engine->program_dir = mem_strdup(options->program_dir);
     engine->image_program = mem_printf("%s/berth-image", options->program_dir);
-    engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = -1;
+    engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = engine->lists_fd = -1;
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
     engine->watch_fd = -1;
     mutex_init(&engine->watch_lock, 0);
     mutex_init(&engine->disk_lock, 0);
+    mutex_init(&engine->names_lock, 0);
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
     mutex_init(&engine->pull_lock, 0);
@@ -193,7 +196,7 @@ void engine_close(struct engine *engine)
     image_store_close(engine->images);
     store_close(engine->store);
     events_done(engine);
-    const int fds[] = { engine->watch_fd, engine->shim_memfd, engine->init_memfd, engine->tasks_fd, engine->containers_fd,
+    const int fds[] = { engine->watch_fd, engine->shim_memfd, engine->init_memfd, engine->tasks_fd, engine->containers_fd, engine->lists_fd,
                         engine->state_fd, engine->root_fd, engine->state_lock, engine->root_lock };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fd_close(fds[i]);
@@ -208,6 +211,7 @@ void engine_close(struct engine *engine)
     machines_free(engine->machines);
     mutex_done(&engine->watch_lock);
     mutex_done(&engine->disk_lock);
+    mutex_done(&engine->names_lock);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);
     mutex_done(&engine->pull_lock);
@@ -263,7 +267,7 @@ static int remove_host_objects(struct engine *engine, struct err *err)
         return -1;
     image_unmount_all(engine->images);
     volume_sweep(engine->volumes);
-    return file_remove_tree(engine->state_fd, "t", err);
+    return file_remove_tree(engine->state_fd, "t", err) < 0 ? -1 : file_remove_tree(engine->state_fd, DNS_LISTS_NAME, err);
 }
 
 int engine_stop_all(struct engine *engine, struct err *err)

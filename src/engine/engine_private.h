@@ -167,7 +167,7 @@ struct engine {
     char id[9];
     int64_t created_ns; // when the data root's first daemon drew the id
     char *data_root, *exec_root, *program_dir;
-    int root_fd, state_fd, containers_fd, tasks_fd; // <root>, <state>, <root>/containers, <state>/t
+    int root_fd, state_fd, containers_fd, tasks_fd, lists_fd; // <root>, <state>, <root>/containers, <state>/t, <state>/names
     int root_lock, state_lock;
     int shim_memfd, init_memfd;
     struct store *store;
@@ -178,6 +178,7 @@ struct engine {
     struct host_features features;
     struct machines *machines;
     struct mutex disk_lock; // unranked: held while the guests' disk template is made
+    struct mutex names_lock; // unranked: held while a network's list of names is edited
     struct loop *loop;
     pthread_t watcher;
     bool watcher_runs;
@@ -278,6 +279,14 @@ void settings_done(struct engine *engine);
 void settings_get(struct engine *engine, struct arena *arena, struct engine_settings *out); // a copy
 void container_delist(struct container *container); // out of the engine's list; its name is free again
 
+// ---- names by DNS (resolver.c) ----------------------------------------------------------------------------------------
+
+// A container's line in a network's list: its address there, and its names, the first one the address's own. Any thread, with any lock.
+int names_join(struct engine *engine, const char *network_id, const char *container_id, const char *address, const struct strv *names,
+               struct err *err);
+int names_leave(struct engine *engine, const char *network_id, const char *container_id, struct err *err);
+void names_sweep(struct engine *engine, bool (*is_on)(struct engine *engine, const char *network_id, const char *container_id));
+
 // ---- records (record.c) ---------------------------------------------------------------------------------------------
 
 extern const char *const engine_migrations[];
@@ -338,6 +347,10 @@ char *hosts_content(struct container *container, struct arena *arena) REQUIRES(c
 char *resolv_content(const struct host_config *host, struct arena *arena);
 // The container's file made of the host's `text`, which came from `source`. `ipv6`: a server there can be reached.
 void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out);
+// For a container with a name server of its own: that one alone stands there. `settings` gets whom it asks, the host's servers only where
+// the container has a way `outside`.
+char *resolv_content_named(const struct host_config *host, bool outside, struct arena *arena, struct buf *settings);
+void resolv_build_named(const char *text, const struct host_config *host, bool outside, struct buf *out, struct buf *settings);
 bool resolv_is_stub(const char *text); // its only server is systemd's local one
 
 // ---- life (start.c, stop.c, exit.c, adopt.c) ------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 
+#include "dns/dns.h"
 #include "engine_private.h"
 
 #define HOST_FILE "/etc/resolv.conf"
@@ -126,6 +127,7 @@ struct resolv {
     struct arena *arena;
     struct strv servers, search, options;
     struct strv other, invalid;
+    struct strv asked; // by the container's own name server, as the comment tells them
     bool defaults; // no server was left
 };
 
@@ -227,8 +229,28 @@ static void write_list(const char *before, const struct strv *list, const char *
     buf_adds(out, after);
 }
 
-static void write_comments(const struct resolv *resolv, const struct host_config *host, const char *source,
-                           struct buf *out)
+// Where the option comes from that says how many dots make a name whole; NULL: there is none.
+static const char *ndots_from(const struct resolv *resolv, const struct host_config *host)
+{
+    for (size_t i = 0; i < resolv->options.len; i++)
+        if (str_starts(resolv->options.items[i], "ndots:") || str_eq(resolv->options.items[i], "ndots"))
+            return host->dns_options.len ? "override" : "host";
+    return NULL;
+}
+
+static void write_body(const struct resolv *resolv, struct buf *out)
+{
+    for (size_t i = 0; i < resolv->servers.len; i++)
+        buf_addf(out, "nameserver %s\n", resolv->servers.items[i]);
+    if (resolv->search.len)
+        write_list("search ", &resolv->search, "\n", out);
+    if (resolv->options.len)
+        write_list("options ", &resolv->options, "\n", out);
+    for (size_t i = 0; i < resolv->other.len; i++)
+        buf_addf(out, "%s\n", resolv->other.items[i]);
+}
+
+static void write_comments(const struct resolv *resolv, const struct host_config *host, const char *ndots, struct buf *out)
 {
     struct strv overrides = { 0 };
     const struct {
@@ -238,11 +260,14 @@ static void write_comments(const struct resolv *resolv, const struct host_config
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].list->len)
             strv_push_arena(&overrides, resolv->arena, table[i].word);
-    buf_addf(out, "\n# Based on host file: '%s' (legacy)\n", source);
     buf_adds(out, resolv->defaults ? "# Used default nameservers.\n" : "");
+    if (resolv->asked.len)
+        write_list("# ExtServers: [", &resolv->asked, "]\n", out);
     if (resolv->invalid.len)
         write_list("# Invalid nameservers: [", &resolv->invalid, "]\n", out);
     write_list("# Overrides: [", &overrides, "]\n", out);
+    if (ndots)
+        buf_addf(out, "# Option ndots from: %s\n", ndots);
 }
 
 void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out)
@@ -253,16 +278,68 @@ void resolv_build(const char *text, const char *source, const struct host_config
     override(&resolv, host);
     if (host->dns.len == 0)
         drop_unreachable(&resolv, ipv6);
-    for (size_t i = 0; i < resolv.servers.len; i++)
-        buf_addf(out, "nameserver %s\n", resolv.servers.items[i]);
-    if (resolv.search.len)
-        write_list("search ", &resolv.search, "\n", out);
-    if (resolv.options.len)
-        write_list("options ", &resolv.options, "\n", out);
-    for (size_t i = 0; i < resolv.other.len; i++)
-        buf_addf(out, "%s\n", resolv.other.items[i]);
-    write_comments(&resolv, host, source, out);
+    write_body(&resolv, out);
+    buf_addf(out, "\n# Based on host file: '%s' (legacy)\n", source);
+    write_comments(&resolv, host, ndots_from(&resolv, host), out);
 }
+
+// ---- the same for a container with a name server of its own ---------------------------------------------------------
+
+static void drop_invalid_ndots(struct resolv *resolv)
+{
+    struct strv kept = { 0 };
+    uint64_t dots;
+    for (size_t i = 0; i < resolv->options.len; i++) {
+        struct slice value = slice_of(resolv->options.items[i]), key;
+        slice_cut(&value, ':', &key);
+        if (!slice_eq(key, "ndots") || (value.data && num_parse_u64(value, INT32_MAX, &dots)))
+            strv_push_arena(&kept, resolv->arena, resolv->options.items[i]);
+    }
+    resolv->options = kept;
+}
+
+// The host's servers are asked from the host's network, which a container without a way out must not reach; the client's from the
+// container's.
+static void take_servers(struct resolv *resolv, const struct host_config *host, bool outside, struct buf *settings)
+{
+    bool host_side = host->dns.len == 0;
+    for (size_t i = 0; i < resolv->servers.len; i++) {
+        const char *server = resolv->servers.items[i];
+        strv_push_arena(&resolv->asked, resolv->arena, host_side ? arena_printf(resolv->arena, "host(%s)", server) : server);
+        if (!host_side || outside)
+            dns_settings_server(settings, server, host_side);
+    }
+    resolv->servers = (struct strv){ 0 };
+    strv_push_arena(&resolv->servers, resolv->arena, NET_RESOLVER_ADDRESS);
+}
+
+void resolv_build_named(const char *text, const struct host_config *host, bool outside, struct buf *out, struct buf *settings)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct resolv resolv = { .arena = &arena };
+    read_text(&resolv, text);
+    override(&resolv, host);
+    if (ndots_from(&resolv, host))
+        dns_settings_ndots(settings);
+    drop_invalid_ndots(&resolv);
+    const char *ndots = ndots_from(&resolv, host);
+    if (!ndots) // names of containers have no dot
+        strv_push_arena(&resolv.options, &arena, "ndots:0");
+    take_servers(&resolv, host, outside, settings);
+    write_body(&resolv, out);
+    buf_addf(out, "\n# Based on host file: '%s' (internal resolver)\n", HOST_FILE);
+    write_comments(&resolv, host, ndots ? ndots : "internal", out);
+}
+
+char *resolv_content_named(const struct host_config *host, bool outside, struct arena *arena, struct buf *settings)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX), out = BUF_INIT(HOSTS_MAX);
+    file_read_at(AT_FDCWD, HOST_FILE, &text, NULL); // without one there is nothing to read
+    resolv_build_named(buf_text(&text), host, outside, &out, settings);
+    return arena_strdup(arena, buf_text(&out));
+}
+
+// ---- what the host's file says ----------------------------------------------------------------------------------------
 
 bool resolv_is_stub(const char *text)
 {

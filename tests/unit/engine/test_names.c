@@ -23,7 +23,7 @@ static struct host_config asked(struct arena *arena, const char *dns, const char
 static void test_resolv(void **state)
 {
     static const struct {
-        const char *text, *dns, *search, *options, *expected, *comment, *overrides;
+        const char *text, *dns, *search, *options, *expected, *comment, *overrides, *ndots;
         bool ipv6;
     } table[] = {
         { "nameserver 10.0.0.1\nsearch a b\n", .expected = "nameserver 10.0.0.1\nsearch a b\n" },
@@ -49,7 +49,9 @@ static void test_resolv(void **state)
         { "nameserver 10.0.0.1\nsearch a\noptions x\n", .dns = "127.0.0.1 ::1",
           .expected = "nameserver 127.0.0.1\nnameserver ::1\nsearch a\noptions x\n", .overrides = "nameservers" },
         { "nameserver 10.0.0.1\nsearch a\n", .search = "b c", .options = "ndots:2 rotate",
-          .expected = "nameserver 10.0.0.1\nsearch b c\noptions ndots:2 rotate\n", .overrides = "search options" },
+          .expected = "nameserver 10.0.0.1\nsearch b c\noptions ndots:2 rotate\n", .overrides = "search options",
+          .ndots = "override" },
+        { "nameserver 10.0.0.1\noptions ndots:5\n", .expected = "nameserver 10.0.0.1\noptions ndots:5\n", .ndots = "host" },
         { "nameserver 10.0.0.1\nsearch a\n", .search = ".", .expected = "nameserver 10.0.0.1\n", .overrides = "search" },
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
@@ -57,10 +59,45 @@ static void test_resolv(void **state)
         _cleanup_buf_ struct buf out = BUF_INIT(65536);
         const struct host_config host = asked(&arena, table[i].dns, table[i].search, table[i].options);
         resolv_build(table[i].text, "/the/file", &host, table[i].ipv6, &out);
-        char *expected = arena_printf(&arena, "%s\n# Based on host file: '/the/file' (legacy)\n%s# Overrides: [%s]\n",
+        char *expected = arena_printf(&arena, "%s\n# Based on host file: '/the/file' (legacy)\n%s# Overrides: [%s]\n%s",
                                       table[i].expected, table[i].comment ? table[i].comment : "",
-                                      table[i].overrides ? table[i].overrides : "");
+                                      table[i].overrides ? table[i].overrides : "",
+                                      table[i].ndots ? arena_printf(&arena, "# Option ndots from: %s\n", table[i].ndots) : "");
         assert_string_equal(buf_text(&out), expected);
+    }
+}
+
+// With a name server of the container's own: who it asks, and its settings.
+static void test_resolv_named(void **state)
+{
+    static const struct {
+        const char *text, *dns, *options, *expected, *settings;
+        bool inside;
+    } table[] = {
+        { "nameserver 127.0.0.53\nnameserver fd00::1\nsearch a b\n",
+          .expected = "nameserver 127.0.0.11\nsearch a b\noptions ndots:0\n\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n"
+                      "# ExtServers: [host(127.0.0.53) host(fd00::1)]\n# Overrides: []\n# Option ndots from: internal\n",
+          .settings = "host 127.0.0.53\nhost fd00::1\n" },
+        { "nameserver 127.0.0.53\n", .inside = true,
+          .expected = "nameserver 127.0.0.11\noptions ndots:0\n\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n"
+                      "# ExtServers: [host(127.0.0.53)]\n# Overrides: []\n# Option ndots from: internal\n",
+          .settings = "" },
+        { "nameserver 127.0.0.53\noptions ndots:5\n", .dns = "10.0.0.1 127.0.0.1", .options = "rotate ndots:2", .inside = true,
+          .expected = "nameserver 127.0.0.11\noptions rotate ndots:2\n\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n"
+                      "# ExtServers: [10.0.0.1 127.0.0.1]\n# Overrides: [nameservers options]\n# Option ndots from: override\n",
+          .settings = "ndots\nserver 10.0.0.1\nserver 127.0.0.1\n" },
+        { "options ndots:-1 ndots ndots:x edns0\n",
+          .expected = "nameserver 127.0.0.11\noptions edns0 ndots:0\n\n# Based on host file: '/etc/resolv.conf' (internal resolver)\n"
+                      "# Overrides: []\n# Option ndots from: internal\n",
+          .settings = "ndots\n" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        _cleanup_buf_ struct buf out = BUF_INIT(65536), settings = BUF_INIT(65536);
+        const struct host_config host = asked(&arena, table[i].dns, NULL, table[i].options);
+        resolv_build_named(table[i].text, &host, !table[i].inside, &out, &settings);
+        assert_string_equal(buf_text(&out), table[i].expected);
+        assert_string_equal(buf_text(&settings), table[i].settings);
     }
 }
 
@@ -142,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resolv),
+        cmocka_unit_test(test_resolv_named),
         cmocka_unit_test(test_systemd_stub),
         cmocka_unit_test(test_own_name),
         cmocka_unit_test(test_checks),
