@@ -238,6 +238,7 @@ static void guest_done(struct guest *guest)
     fd_close(guest->child_fd);
     loop_remove(guest->retry);
     loop_remove(guest->power_off);
+    guest_names_free(guest->names);
     link_free(guest->link);
     loop_free(guest->loop);
 }

@@ -123,6 +123,13 @@ struct guest_files;
 int guest_files_start(struct guest *guest, const json_t *wish, const struct task_streams *numbers, struct err *err);
 void guest_files_end(struct guest *guest); // all of them, before the disk is put away
 
+// ---- names (names.c) ------------------------------------------------------------------------------------------------
+
+struct guest_names;
+// Takes the container's questions from here on, and carries them over that stream; those before are forgotten.
+int guest_names_start(struct guest *guest, int64_t number, struct err *err);
+void guest_names_free(struct guest_names *names); // NULL is fine; before the link goes
+
 struct guest {
     const struct guest_machine *machine;
     struct loop *loop;
@@ -131,6 +138,7 @@ struct guest {
     size_t exec_len; // living ones
     struct guest_files *files;
     size_t files_len;
+    struct guest_names *names; // NULL: none
     struct cgroup *cgroup; // NULL before `create`
     int64_t oom_seen;
     bool oom, own_pid_namespace;

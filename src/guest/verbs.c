@@ -302,6 +302,14 @@ static int verb_files(struct request *request, struct err *err)
     return guest_files_start(request->guest, request->payload, &request->arguments.streams, err);
 }
 
+static int verb_resolver(struct request *request, struct err *err)
+{
+    const struct guest_unit *init = request->guest->init;
+    if (!init || !init->sandbox || !guest_unit_is_live(init))
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    return guest_names_start(request->guest, request->arguments.streams.in, err);
+}
+
 // ---- serving -------------------------------------------------------------------------------------------------------
 
 static const struct {
@@ -310,6 +318,7 @@ static const struct {
 } verbs[] = {
     { "create", verb_create }, { "start", verb_start },   { "exec", verb_exec },
     { "kill", verb_kill },     { "resize", verb_resize }, { "files", verb_files },
+    { "resolver", verb_resolver },
 };
 
 static int run_verb(struct request *request, struct err *err)

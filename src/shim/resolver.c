@@ -8,7 +8,8 @@
 #include "shim/resolver.h"
 #include "shim/wall.h"
 
-enum { QUESTIONS_PER_TURN = 32, SETTINGS_MAX = 256 << 10, LIST_MAX = 64 << 20, PREFIX = 2, OUT_MAX = 256 << 10 };
+enum { QUESTIONS_PER_TURN = 32, SETTINGS_MAX = 256 << 10, LIST_MAX = 64 << 20, OUT_MAX = 256 << 10 };
+enum { PREFIX = 2, TAG = TASK_NAMES_TAG_SIZE, FRAME_MAX = PREFIX + TAG + DNS_QUERY_MAX };
 #define RESUME_NS (1 * NS_PER_S) // after accept failed
 
 // ---- what the daemon has written ------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ static void answer(struct resolver *resolver, const struct asker *asker, const u
     _cleanup_buf_ struct buf out = BUF_INIT(DNS_MESSAGE_MAX);
     struct view view;
     view_open(resolver, &view);
-    if (dns_answer(&view.settings, message, query, asker->caller ? DNS_MESSAGE_MAX : query->datagram_max, &out))
+    if (dns_answer(&view.settings, message, query, asker->stream ? DNS_MESSAGE_MAX - TAG : query->datagram_max, &out))
         resolver_reply(resolver, asker, out.data, out.size);
     else
         forward_question(resolver, asker, message, size, query, &view.settings);
@@ -130,18 +131,24 @@ static void caller_forget(struct caller *caller)
 static int serve_next(struct caller *caller)
 {
     const uint8_t *data = (const uint8_t *)caller->in.data;
+    const size_t head = caller->guest ? TAG : 0;
     size_t size = caller->in.size < PREFIX ? 0 : (size_t)(data[0] << 8 | data[1]);
     if (caller->in.size < PREFIX)
         return 0;
-    if (size > DNS_QUERY_MAX)
+    if (size < head || size > head + DNS_QUERY_MAX)
         return -1;
     if (caller->in.size < PREFIX + size)
         return 0;
+    struct asker asker = { .caller = caller, .stream = true };
     uint8_t message[DNS_QUERY_MAX];
-    memcpy(message, data + PREFIX, size);
+    memcpy(&asker.tag, data + PREFIX, head);
+    memcpy(message, data + PREFIX + head, size - head);
     buf_consume(&caller->in, PREFIX + size);
-    caller->waits = true; // until it is answered
-    return serve(caller->resolver, &(struct asker){ .caller = caller }, message, size) ? 1 : -1;
+    if (caller->guest)
+        asker.stream = asker.tag & TASK_NAMES_STREAM;
+    else
+        caller->waits = true; // until it is answered
+    return serve(caller->resolver, &asker, message, size - head) || caller->guest ? 1 : -1;
 }
 
 static int flush_caller(struct caller *caller)
@@ -173,8 +180,8 @@ static void caller_ready(void *context, int fd, uint32_t events)
     bool ended = false;
     caller->used_ns = clock_mono_ns();
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && !caller->out.size) {
-        char *room = buf_reserve(&caller->in, PREFIX + DNS_QUERY_MAX - caller->in.size);
-        ssize_t got = room ? recv(fd, room, PREFIX + DNS_QUERY_MAX - caller->in.size, MSG_DONTWAIT) : 0;
+        size_t wanted = FRAME_MAX - caller->in.size; // never none: a whole frame is worked off
+        ssize_t got = recv(fd, buf_reserve(&caller->in, wanted), wanted, MSG_DONTWAIT);
         ended = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
         if (got > 0)
             buf_commit(&caller->in, (size_t)got);
@@ -190,7 +197,7 @@ static bool make_room(struct resolver *resolver)
 {
     struct caller *idle = NULL;
     for (struct caller *caller = resolver->callers; caller; caller = caller->next)
-        if (!caller->waits && (!idle || caller->used_ns < idle->used_ns))
+        if (!caller->waits && !caller->guest && (!idle || caller->used_ns < idle->used_ns))
             idle = caller;
     if (idle)
         caller_forget(idle);
@@ -204,6 +211,16 @@ static void resume(void *context)
     loop_set_events(resolver->tcp_source, EPOLLIN);
 }
 
+static void add_caller(struct resolver *resolver, int fd, bool guest)
+{
+    struct caller *caller = mem_new(struct caller);
+    *caller = (struct caller){ .next = resolver->callers, .resolver = resolver, .fd = fd, .guest = guest, .in = BUF_INIT(FRAME_MAX),
+                               .out = BUF_INIT(OUT_MAX), .used_ns = clock_mono_ns() };
+    resolver->callers = caller;
+    resolver->caller_len++;
+    watch_caller(caller);
+}
+
 static void caller_comes(void *context, int fd, uint32_t events)
 {
     struct resolver *resolver = context;
@@ -215,17 +232,13 @@ static void caller_comes(void *context, int fd, uint32_t events)
     }
     if (accepted < 0 || (resolver->caller_len >= RESOLVER_CALLER_MAX && !make_room(resolver)))
         return;
-    struct caller *caller = mem_new(struct caller);
-    *caller = (struct caller){ .next = resolver->callers, .resolver = resolver, .fd = take_fd(&accepted),
-                               .in = BUF_INIT(PREFIX + DNS_QUERY_MAX), .out = BUF_INIT(OUT_MAX), .used_ns = clock_mono_ns() };
-    resolver->callers = caller;
-    resolver->caller_len++;
-    watch_caller(caller);
+    add_caller(resolver, take_fd(&accepted), false);
 }
 
 // ---- answers --------------------------------------------------------------------------------------------------------
 
-// By TCP this may come from below pump_caller(), which goes on; an answer that comes later begins it again.
+// This may come from below pump_caller(), which goes on; an answer that comes later begins it again. What a guest does not take is lost
+// to it, as datagrams are.
 void resolver_reply(struct resolver *resolver, const struct asker *asker, const void *message, size_t size)
 {
     struct caller *caller = asker->caller;
@@ -234,57 +247,67 @@ void resolver_reply(struct resolver *resolver, const struct asker *asker, const 
                sizeof(asker->from));
         return;
     }
-    buf_add(&caller->out, (uint8_t[]){ (uint8_t)(size >> 8), (uint8_t)size }, PREFIX);
+    const size_t head = caller->guest ? TAG : 0;
+    if (caller->guest && (size + TAG > DNS_MESSAGE_MAX || caller->out.size + PREFIX + TAG + size > OUT_MAX))
+        return;
+    buf_add(&caller->out, (uint8_t[]){ (uint8_t)((size + head) >> 8), (uint8_t)(size + head) }, PREFIX);
+    buf_add(&caller->out, &asker->tag, head);
     buf_add(&caller->out, message, size);
     caller->waits = false;
     watch_caller(caller);
 }
 
-// ---- the verb -------------------------------------------------------------------------------------------------------
-
-// Also while the container runs: the one before, if there is one, has lost its port to these sockets.
-int verb_resolver(struct request *request, struct err *err)
-{
-    struct shim *shim = request->shim;
-    const struct arguments *arguments = &request->arguments;
-    struct resolver *resolver;
-    struct resolver_config config = { .loop = shim->loop, .copy = shim->copy, .state_fd = shim->state_fd,
-                                      .netns_fd = shim->netns_fd, .server_ns = RESOLVER_SERVER_NS };
-    if (!shim->init || shim->init->state == UNIT_ENDED)
-        return err_set(err, ERR_CONFLICT, "the container is not running");
-    config.udp_fd = fd_list_get(&request->fds, arguments->udp_fd, "udp_fd", err);
-    config.tcp_fd = fd_list_get(&request->fds, arguments->tcp_fd, "tcp_fd", err);
-    config.lists_fd = fd_list_get(&request->fds, arguments->lists_fd, "lists_fd", err);
-    if (config.udp_fd < 0 || config.tcp_fd < 0 || config.lists_fd < 0)
-        return -1;
-    if (fd_set_nonblock(config.udp_fd, true, err) < 0 || fd_set_nonblock(config.tcp_fd, true, err) < 0 ||
-        resolver_new(&config, &resolver, err) < 0)
-        return -1;
-    request->fds.fds[arguments->udp_fd] = request->fds.fds[arguments->tcp_fd] = request->fds.fds[arguments->lists_fd] = -1;
-    resolver_free(shim->resolver);
-    shim->resolver = resolver;
-    return 0;
-}
-
 // ---- beginning and end ----------------------------------------------------------------------------------------------
+
+static int watch_sockets(struct resolver *resolver, const struct resolver_config *config, struct err *err)
+{
+    if (config->udp_fd >= 0 && (fd_set_nonblock(config->udp_fd, true, err) < 0 ||
+                                loop_add_fd(config->loop, config->udp_fd, EPOLLIN, datagrams_ready, resolver, &resolver->udp_source, err) < 0))
+        return -1;
+    if (config->tcp_fd >= 0 && (fd_set_nonblock(config->tcp_fd, true, err) < 0 ||
+                                loop_add_fd(config->loop, config->tcp_fd, EPOLLIN, caller_comes, resolver, &resolver->tcp_source, err) < 0))
+        return -1;
+    return config->guest_fd < 0 ? 0 : fd_set_nonblock(config->guest_fd, true, err);
+}
 
 int resolver_new(const struct resolver_config *config, struct resolver **out, struct err *err)
 {
     struct resolver *resolver = mem_new(struct resolver);
     resolver->config = *config;
-    resolver->config.udp_fd = resolver->config.tcp_fd = resolver->config.lists_fd = -1;
+    resolver->config.udp_fd = resolver->config.tcp_fd = resolver->config.lists_fd = -1; // until they are taken
     resolver->forwards_tail = &resolver->forwards;
     resolver->own_netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
     if (resolver->own_netns_fd < 0)
         err_errno(err, errno, "/proc/self/ns/net");
-    else if (loop_add_fd(config->loop, config->udp_fd, EPOLLIN, datagrams_ready, resolver, &resolver->udp_source, err) == 0 &&
-             loop_add_fd(config->loop, config->tcp_fd, EPOLLIN, caller_comes, resolver, &resolver->tcp_source, err) == 0) {
-        resolver->config = *config;
-        *out = resolver;
-        return 0;
+    if (resolver->own_netns_fd < 0 || watch_sockets(resolver, config, err) < 0) {
+        resolver_free(resolver);
+        return -1;
     }
-    resolver_free(resolver);
-    return -1;
+    resolver->config = *config;
+    if (config->guest_fd >= 0)
+        add_caller(resolver, config->guest_fd, true);
+    *out = resolver;
+    return 0;
+}
+
+int resolver_install(struct request *request, struct resolver_config *config, struct err *err)
+{
+    struct shim *shim = request->shim;
+    struct resolver *resolver;
+    config->loop = shim->loop;
+    config->copy = shim->copy;
+    config->state_fd = shim->state_fd;
+    config->server_ns = RESOLVER_SERVER_NS;
+    config->lists_fd = fd_list_take(&request->fds, request->arguments.lists_fd, "lists_fd", err);
+    if (config->lists_fd < 0)
+        return -1;
+    if (resolver_new(config, &resolver, err) < 0) {
+        fd_close(config->lists_fd);
+        return -1;
+    }
+    resolver_free(shim->resolver);
+    shim->resolver = resolver;
+    return 0;
 }
 
 void resolver_free(struct resolver *resolver)

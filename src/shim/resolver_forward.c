@@ -244,7 +244,7 @@ void forward_question(struct resolver *resolver, const struct asker *asker, cons
         return;
     }
     struct forward *forward = mem_alloc(sizeof(*forward) + PREFIX + size);
-    *forward = (struct forward){ .resolver = resolver, .asker = *asker, .tcp = asker->caller, .query = *query, .fd = -1,
+    *forward = (struct forward){ .resolver = resolver, .asker = *asker, .tcp = asker->stream, .query = *query, .fd = -1,
                                  .in = BUF_INIT(PREFIX + DNS_MESSAGE_MAX), .size = size };
     forward->message[0] = (uint8_t)(size >> 8);
     forward->message[1] = (uint8_t)size;

@@ -535,6 +535,15 @@ static int verb_files(struct request *request, struct err *err)
     return shim->wall->files(request, err);
 }
 
+// Also while the container runs: the resolver before, if there is one, has lost its port to the new one.
+static int verb_resolver(struct request *request, struct err *err)
+{
+    const struct shim *shim = request->shim;
+    if (!shim->init || !unit_is_live(shim->init))
+        return err_set(err, ERR_CONFLICT, "the container is not running");
+    return shim->wall->resolver(request, err);
+}
+
 // The state that the event told is visible in the API now: whoever waits for the stream's end may see it.
 static int verb_event_ack(struct request *request, struct err *err)
 {

@@ -128,6 +128,7 @@ struct vm {
     struct link *link;
     struct vm_call *calls;
     struct vm_files *files; // copies under way
+    struct link_stream *names; // the guest's questions; NULL: ended, or there are none
     struct request *life; // `create`, while it waits for the guest
     json_t *document;
     struct stdio_ends ends; // of the first process, until the guest is told
@@ -171,6 +172,8 @@ int vm_open_streams(struct vm *vm, struct unit *unit, const struct task_stdio *w
 // The container's files (vm_files.c): struct wall_ops' files().
 int vm_files(struct request *request, struct err *err);
 void vm_files_done(struct vm *vm); // when the link is gone
+// Questions of the guest's (vm_names.c): struct wall_ops' resolver().
+int vm_resolver(struct request *request, struct err *err);
 void vm_sweep(struct shim *shim); // frees machines that were forgotten
 
 #endif

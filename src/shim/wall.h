@@ -51,8 +51,6 @@ void requests_connection_gone(struct shim *shim, const struct connection *connec
 void requests_abandon(struct shim *shim, const struct err *error); // finishes all that wait
 void request_set_int(struct request *request, const char *key, int64_t value);
 
-int verb_resolver(struct request *request, struct err *err); // resolver.c
-
 // The outcome of each is 0, VERB_LATER, or -1 with *err filled. Nothing of a failed create or exec remains: the caller frees
 // the unit, and what the wall did behind it is undone by the wall.
 struct wall_ops {
@@ -71,6 +69,8 @@ struct wall_ops {
     int (*root)(struct request *request, struct err *err);
     // The files of the container are read or written behind the wall; `payload` says how.
     int (*files)(struct request *request, struct err *err);
+    // The container's questions for names are answered from here on, of which shim->resolver is the answering part.
+    int (*resolver)(struct request *request, struct err *err);
     // Ends everything behind the wall at once; units are freed afterwards. Never called from below the wall's own callbacks.
     void (*end)(struct shim *shim);
     // The task is forgotten: what the wall keeps beside the units goes. May be called from anywhere.

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "shim/resolver.h"
 #include "shim/wall.h"
 
 static int container_check(const struct shim *shim, const struct task_document *document, struct err *err)
@@ -174,6 +175,18 @@ static int container_files(struct request *request, struct err *err)
     return err_set(err, ERR_NOT_IMPLEMENTED, "a container's files are reached by its root");
 }
 
+static int container_resolver(struct request *request, struct err *err)
+{
+    const struct arguments *arguments = &request->arguments;
+    struct resolver_config config = { .netns_fd = request->shim->netns_fd, .guest_fd = -1,
+                                      .udp_fd = fd_list_get(&request->fds, arguments->udp_fd, "udp_fd", err),
+                                      .tcp_fd = fd_list_get(&request->fds, arguments->tcp_fd, "tcp_fd", err) };
+    if (config.udp_fd < 0 || config.tcp_fd < 0 || resolver_install(request, &config, err) < 0)
+        return -1;
+    request->fds.fds[arguments->udp_fd] = request->fds.fds[arguments->tcp_fd] = -1;
+    return 0;
+}
+
 static void container_end(struct shim *shim)
 {
     // With each unit goes its process.
@@ -190,6 +203,7 @@ const struct wall_ops wall_container = {
     .resize = container_resize,
     .root = container_root,
     .files = container_files,
+    .resolver = container_resolver,
     .end = container_end,
     .forget = container_end,
 };

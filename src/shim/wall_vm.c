@@ -256,6 +256,7 @@ const struct wall_ops wall_vm = {
     .resize = vm_resize,
     .root = vm_root,
     .files = vm_files,
+    .resolver = vm_resolver,
     .end = vm_forget,
     .forget = vm_forget,
 };

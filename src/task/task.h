@@ -146,7 +146,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   update       resources: oci_resources, of the host's cgroup
 //   files        op path keep_kind owner freeze data_fd report_fd  (vm) a worker of the guest (archive/worker.h): its report, and its tar if
 //                                                                  data_fd is not -1, go through these pipes
-//   resolver     udp_fd tcp_fd lists_fd                              answers names there (dns/dns.h): lists by that folder, settings by the state folder
+//   resolver     lists_fd, (container) udp_fd tcp_fd                 answers names there (dns/dns.h): lists by that folder, settings by the state folder
 //   event_ack    seq                                                 (no response frame)
 //
 // Not yet: stats pids nic_* port_* mount_* file_put snapshot restore migrate_*.
@@ -207,9 +207,16 @@ extern const struct json_table task_exit_record_table;
 //   kill    signal, exec_id ("" is the first), all
 //   resize  exec_id, height, width
 //   files   op path keep_kind owner freeze, streams: report as `error`, tar as `in` or `out`
+//   resolver  streams: `in`, both ways                                takes questions on 127.0.0.11, port 53
+//
+// The resolver's stream has DNS messages as TCP has them, each with a tag before it that the guest draws and that its answer has, too:
+//     u16 size (big-endian) | u32 tag | message          a tag with TASK_NAMES_STREAM is of a client by TCP, whose answers may be long
 //
 // Events: {"kind": "exited", "exit_code", "oom"} when the first process has ended, {"kind": "exec_exited", "exec_id", "exit_code"},
 // {"kind": "oom"}, and as the last one {"kind": "halted"}: all output is sent, the upper is synced and unmounted, the machine may go.
+
+#define TASK_NAMES_TAG_SIZE 4 // in the machine's byte order: only the guest reads it, but for this bit
+#define TASK_NAMES_STREAM 0x80000000u
 
 // Numbers of a process's streams; 0: none. With a terminal only that, both ways.
 struct task_streams {

@@ -23,6 +23,7 @@ struct fixture {
     char copy[SHIM_COPY_SIZE], folder[32];
     int folder_fd;
     struct sockaddr_in udp, tcp; // the resolver's
+    int guest; // our end of a guest's stream
     in_port_t port; // of the servers 127.0.0.1, .2 and .3
     int servers[SERVERS];
 };
@@ -76,8 +77,11 @@ static struct fixture *fixture_with(int64_t server_ns)
         fixture->port = at.sin_port;
     }
     assert_int_equal(loop_new(&fixture->loop, NULL), 0);
+    int ends[2];
+    assert_int_equal(fd_socketpair(SOCK_STREAM, ends, NULL), 0);
+    fixture->guest = ends[0];
     const struct resolver_config config = { .loop = fixture->loop, .copy = fixture->copy, .state_fd = fixture->folder_fd,
-                                            .netns_fd = -1, .udp_fd = bind_at(SOCK_DGRAM, "127.0.0.1", 0, &fixture->udp),
+                                            .netns_fd = -1, .guest_fd = ends[1], .udp_fd = bind_at(SOCK_DGRAM, "127.0.0.1", 0, &fixture->udp),
                                             .tcp_fd = bind_at(SOCK_STREAM, "127.0.0.1", 0, &fixture->tcp),
                                             .lists_fd = fd_dup(fixture->folder_fd, NULL), .server_ns = server_ns, .port = fixture->port };
     assert_int_equal(resolver_new(&config, &fixture->resolver, NULL), 0);
@@ -98,6 +102,7 @@ static void fixture_done(struct fixture *fixture)
     loop_free(fixture->loop);
     for (int i = 0; i < SERVERS; i++)
         fd_close(fixture->servers[i]);
+    fd_close(fixture->guest);
     fd_close(fixture->folder_fd);
     assert_int_equal(file_remove_tree(AT_FDCWD, fixture->folder, NULL), 0);
     free(fixture);
@@ -437,6 +442,76 @@ static void callers_that_are_of_no_use(void **state)
     fixture_done(fixture); // while that question still waits
 }
 
+// ---- a guest ----------------------------------------------------------------------------------------------------------
+
+static size_t tagged(uint8_t *out, uint32_t tag, const char *name, unsigned type)
+{
+    size_t size = question(out + 6, name, type) + 4;
+    out[0] = (uint8_t)(size >> 8);
+    out[1] = (uint8_t)size;
+    memcpy(out + 2, &tag, 4);
+    return size + 2;
+}
+
+static uint32_t hear_tagged(int fd, struct reply *out)
+{
+    uint32_t tag;
+    hear_framed(fd, out);
+    assert_true(out->size >= 4 + DNS_HEADER_SIZE);
+    memcpy(&tag, out->bytes, 4);
+    out->size -= 4;
+    memmove(out->bytes, out->bytes + 4, out->size);
+    return tag;
+}
+
+static void questions_of_a_guest(void **state)
+{
+    struct fixture *fixture = fixture_new();
+    static struct reply reply;
+    uint8_t message[1024];
+    size_t size = tagged(message, 5, "example.com", DNS_A);
+    size += tagged(message + size, 6, "example.org", DNS_A);
+    size += tagged(message + size, 7, "web", DNS_A);
+    assert_int_equal(fd_write_full(fixture->guest, message, size, NULL), 0);
+    assert_int_equal(hear_tagged(fixture->guest, &reply), 7); // it waits for nobody
+    assert_memory_equal(reply.bytes + reply.size - 4, "\x0a\x01\0\2", 4);
+    serve(fixture->servers[0], DNS_OK);
+    assert_int_equal(hear_tagged(fixture->guest, &reply), 5);
+    serve(fixture->servers[0], DNS_NXDOMAIN);
+    assert_int_equal(hear_tagged(fixture->guest, &reply), 6);
+    assert_int_equal(rcode_of(&reply), DNS_NXDOMAIN);
+    // By TCP an answer may be long.
+    _cleanup_buf_ struct buf list = BUF_INIT(1 << 20);
+    for (int i = 0; i < 100; i++)
+        buf_addf(&list, "%d 10.1.1.%d all\n", i, i);
+    write_file(fixture, "n1", buf_text(&list));
+    size = tagged(message, 8, "all", DNS_A);
+    size += tagged(message + size, 9 | TASK_NAMES_STREAM, "all", DNS_A);
+    assert_int_equal(fd_write_full(fixture->guest, message, size, NULL), 0);
+    assert_int_equal(hear_tagged(fixture->guest, &reply), 8);
+    assert_true(reply.size <= 512);
+    assert_int_equal(hear_tagged(fixture->guest, &reply), 9 | TASK_NAMES_STREAM);
+    assert_int_equal(reply.size, 12 + 9 + 100 * 16);
+    fixture_done(fixture);
+}
+
+static void a_guest_that_lies(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } rows[] = { { "\0\3abc", 5 }, { "\xff\xff", 2 } };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct fixture *fixture = fixture_new();
+        char byte;
+        assert_int_equal(fd_write_full(fixture->guest, "\0\5aaaa!", 7, NULL), 0); // no question: no answer
+        assert_int_equal(fd_write_full(fixture->guest, rows[i].bytes, rows[i].size, NULL), 0);
+        assert_true(readable(fixture->guest, WAIT_MS));
+        assert_true(recv(fixture->guest, &byte, 1, 0) <= 0);
+        fixture_done(fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +525,8 @@ int main(void)
         cmocka_unit_test(questions_by_tcp),
         cmocka_unit_test(servers_are_asked_by_tcp_too),
         cmocka_unit_test(callers_that_are_of_no_use),
+        cmocka_unit_test(questions_of_a_guest),
+        cmocka_unit_test(a_guest_that_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
