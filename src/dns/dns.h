@@ -7,7 +7,8 @@
 //
 // A container has its settings:
 //
-//     network <network id> <network name>                           a network that it is on, in the order they are asked
+//     network <network id> <network name>                           a network that it is on, in the order they are asked; a
+//                                                                   network's name may have blanks
 //     link <network id> <name> <name in the list>                    a name that it alone has for another
 //     server <address>        host <address>                         who is asked for what no network has, from the container's
 //                                                                   network, or from the host's

@@ -34,14 +34,14 @@ static bool read_server(struct slice word, struct dns_server *out)
 
 static void read_line(struct slice line, struct dns_settings *out)
 {
-    struct slice key, first, second;
+    struct slice key, first;
     if (!dns_next_word(&line, &key))
         return;
     if (slice_eq(key, "ndots")) {
         out->ndots = true;
     } else if (slice_eq(key, "network")) {
-        if (dns_next_word(&line, &first) && dns_next_word(&line, &second) && out->network_len < DNS_NETWORK_MAX)
-            out->networks[out->network_len++] = (struct dns_network){ .id = first, .name = second };
+        if (dns_next_word(&line, &first) && line.size && out->network_len < DNS_NETWORK_MAX)
+            out->networks[out->network_len++] = (struct dns_network){ .id = first, .name = line };
     } else if (slice_eq(key, "server") || slice_eq(key, "host")) {
         struct dns_server server = { .host = slice_eq(key, "host") };
         if (out->server_len < DNS_SERVER_MAX && dns_next_word(&line, &first) && read_server(first, &server))
@@ -61,7 +61,7 @@ void dns_settings_read(struct slice text, struct dns_settings *out)
 
 void dns_settings_network(struct buf *text, const char *id, const char *name)
 {
-    if (dns_word_valid(id) && dns_word_valid(name))
+    if (dns_word_valid(id) && *name && !strchr(name, '\n'))
         buf_addf(text, "network %s %s\n", id, name);
 }
 

@@ -37,7 +37,9 @@ static void settings_are_read(void **state)
     struct dns_settings settings;
     struct slice target;
     dns_settings_network(&text, "n1", "blue");
-    dns_settings_network(&text, "n2", "two words"); // no name of a network
+    dns_settings_network(&text, "n2", "two words");
+    dns_settings_network(&text, "n2", "two\nlines"); // no name of a network
+    dns_settings_network(&text, "n2", "");
     dns_settings_network(&text, "n3", "red");
     dns_settings_link(&text, "n1", "database", "db");
     dns_settings_server(&text, "10.0.0.1", false);
@@ -47,9 +49,10 @@ static void settings_are_read(void **state)
     dns_settings_server(&text, "10.0.0.4", false); // one too many
     dns_settings_ndots(&text);
     dns_settings_read(slice_of(buf_text(&text)), &settings);
-    assert_int_equal(settings.network_len, 2);
-    assert_true(slice_eq(settings.networks[1].id, "n3"));
-    assert_true(slice_eq(settings.networks[1].name, "red"));
+    assert_int_equal(settings.network_len, 3);
+    assert_true(slice_eq(settings.networks[1].name, "two words"));
+    assert_true(slice_eq(settings.networks[2].id, "n3"));
+    assert_true(slice_eq(settings.networks[2].name, "red"));
     assert_int_equal(settings.server_len, 3);
     assert_false(settings.servers[0].host);
     assert_true(settings.servers[1].host);
