@@ -136,18 +136,36 @@ int distribution_blob_get(struct distribution *distribution, const struct oci_de
     return result;
 }
 
-int distribution_blob_exists(struct distribution *distribution, const struct oci_descriptor *blob, struct err *err)
+// 1: *size, -1 where it is not said.
+static int stat_blob(struct distribution *distribution, const char *digest, int64_t *size, struct err *err)
 {
     if (distribution_connect(distribution, err) < 0)
         return -1;
     const struct endpoint *endpoint = distribution_endpoint(distribution);
-    _cleanup_free_ char *url = mem_printf("%s/v2/%s/blobs/%s", endpoint->base, distribution->path, blob->digest);
+    _cleanup_free_ char *url = mem_printf("%s/v2/%s/blobs/%s", endpoint->base, distribution->path, digest);
     struct exchange exchange = { .method = "HEAD", .url = url, .endpoint = endpoint };
     int result = exchange_call(distribution, &exchange, err);
     if (result == 0 && exchange.failure.class == ERR_NONE && exchange.status == 200)
         result = 1;
     else if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status != 404))
-        result = exchange_fail(distribution, &exchange, blob->digest, err);
+        result = exchange_fail(distribution, &exchange, digest, err);
+    *size = exchange.length;
     exchange_done(&exchange);
     return result;
+}
+
+int distribution_blob_exists(struct distribution *distribution, const struct oci_descriptor *blob, struct err *err)
+{
+    int64_t size;
+    return stat_blob(distribution, blob->digest, &size, err);
+}
+
+int distribution_blob_size(struct distribution *distribution, const char *digest, int64_t *size, struct err *err)
+{
+    int found = stat_blob(distribution, digest, size, err);
+    if (found < 0)
+        return distribution_deny(distribution, err);
+    if (!found)
+        return err_set(err, ERR_NOT_FOUND, "%s has no blob %s", distribution->shown, digest);
+    return *size < 0 ? err_set(err, ERR_UNAVAILABLE, "registry %s does not say how long blob %s is", distribution_endpoint(distribution)->host, digest) : 0;
 }

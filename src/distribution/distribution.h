@@ -69,6 +69,8 @@ void distribution_manifest_done(struct distribution_manifest *manifest);
 // `reference` is a tag or a digest; of a digest the content is checked. `out` is initialised.
 int distribution_manifest_get(struct distribution *distribution, const char *reference, struct distribution_manifest *out,
                               struct err *err);
+// The digest of what a tag names, by HEAD where the registry tells it so: that is no pull.
+int distribution_manifest_digest(struct distribution *distribution, const char *reference, char digest[OCI_DIGEST_SIZE], struct err *err);
 int distribution_manifest_put(struct distribution *distribution, const char *reference, const struct distribution_manifest *manifest,
                               struct err *err);
 // All tags of the repository, in the registry's order, added to `out` (its own strings). resource_exhausted: there are more.
@@ -91,6 +93,7 @@ int distribution_blob_get(struct distribution *distribution, const struct oci_de
                           distribution_sink_fn *sink, void *context, struct err *err);
 // 1: the repository has it, 0: it has not.
 int distribution_blob_exists(struct distribution *distribution, const struct oci_descriptor *blob, struct err *err);
+int distribution_blob_size(struct distribution *distribution, const char *digest, int64_t *size, struct err *err); // not_found: it has none
 // Asks for a blob of another repository of the same registry. 1: mounted, 0: the registry would rather have the bytes.
 int distribution_blob_mount(struct distribution *distribution, const char *digest, const char *from_path, struct err *err);
 

@@ -117,6 +117,39 @@ int distribution_manifest_get(struct distribution *distribution, const char *ref
     return distribution_deny(distribution, err);
 }
 
+static int head(struct distribution *distribution, const char *reference, char digest[OCI_DIGEST_SIZE], struct err *err)
+{
+    const struct endpoint *endpoint = distribution_endpoint(distribution);
+    _cleanup_free_ char *url = mem_printf("%s/v2/%s/manifests/%s", endpoint->base, distribution->path, reference);
+    struct exchange exchange = { .method = "HEAD", .url = url, .accept = accepted, .endpoint = endpoint };
+    int result = exchange_call(distribution, &exchange, err);
+    if (result == 0 && (exchange.failure.class != ERR_NONE || exchange.status != 200))
+        result = fail_manifest(distribution, &exchange, reference, err);
+    else if (result == 0)
+        snprintf(digest, OCI_DIGEST_SIZE, "%s", exchange.digest && oci_digest_valid(exchange.digest) ? exchange.digest : "");
+    exchange_done(&exchange);
+    return result;
+}
+
+int distribution_manifest_digest(struct distribution *distribution, const char *reference, char digest[OCI_DIGEST_SIZE], struct err *err)
+{
+    *digest = 0;
+    do {
+        if (distribution_connect(distribution, err) < 0)
+            return distribution_deny(distribution, err);
+        if (head(distribution, reference, digest, err) == 0)
+            break;
+    } while (distribution_next_endpoint(distribution));
+    if (*digest)
+        return 0;
+    // One that answers no HEAD, or without a digest: what it gives is hashed. An error's body is told, too.
+    _cleanup_manifest_ struct distribution_manifest manifest = DISTRIBUTION_MANIFEST_INIT;
+    if (distribution_manifest_get(distribution, reference, &manifest, err) < 0)
+        return -1;
+    snprintf(digest, OCI_DIGEST_SIZE, "%s", manifest.digest);
+    return 0;
+}
+
 int distribution_manifest_put(struct distribution *distribution, const char *reference, const struct distribution_manifest *manifest,
                               struct err *err)
 {

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "registry/registry.h"
+#include "upstream/upstream.h"
 
 #define DEFAULT_ROOT "/var/lib/berth/registry"
 #define DEFAULT_LISTEN "127.0.0.1:5000"
@@ -22,6 +23,7 @@
 
 struct options {
     struct registry_options registry;
+    struct upstream_options upstream;
     struct httpd_tls_files tls;
     const char *listen[LISTEN_MAX];
     size_t listen_len;
@@ -46,6 +48,9 @@ static const char usage[] =
     "      --listen ADDRESS:PORT Where to listen; may be repeated (default " DEFAULT_LISTEN ")\n"
     "      --log-format FORMAT   text or json (default text)\n"
     "  -l, --log-level LEVEL     debug, info, warn, error or fatal (default info)\n"
+    "      --proxy URL           Be a cache of the registry there: http[s]://HOST[:PORT]; pulls alone\n"
+    "      --proxy-keep SECONDS  How long to keep what came from there and nobody asks for; 0: for ever (default 604800)\n"
+    "      --proxy-login FILE    Who we are there: a line \"name:password\"\n"
     "      --read-only           Pulls alone\n"
     "      --realm TEXT          What a client that must log in is told\n"
     "      --root DIR            Where everything is kept (default " DEFAULT_ROOT ")\n"
@@ -60,7 +65,7 @@ static const char usage[] =
     "  -v, --version             The version\n";
 
 enum {
-    OPT_COLLECT = 256, OPT_COLLECT_EVERY, OPT_GRACE, OPT_HELP, OPT_HTPASSWD, OPT_LISTEN, OPT_LOG_FORMAT, OPT_READ_ONLY,
+    OPT_COLLECT = 256, OPT_COLLECT_EVERY, OPT_GRACE, OPT_HELP, OPT_HTPASSWD, OPT_LISTEN, OPT_LOG_FORMAT, OPT_PROXY, OPT_PROXY_KEEP, OPT_PROXY_LOGIN, OPT_READ_ONLY,
     OPT_REALM, OPT_ROOT, OPT_TLS_CERT, OPT_TLS_CLIENT_CA, OPT_TLS_KEY, OPT_TOKEN, OPT_TOKEN_ISSUER, OPT_TOKEN_KEYS,
     OPT_TOKEN_REALM, OPT_TOKEN_SERVICE,
 };
@@ -74,6 +79,9 @@ static const struct option long_options[] = {
     { "listen", required_argument, NULL, OPT_LISTEN },
     { "log-format", required_argument, NULL, OPT_LOG_FORMAT },
     { "log-level", required_argument, NULL, 'l' },
+    { "proxy", required_argument, NULL, OPT_PROXY },
+    { "proxy-keep", required_argument, NULL, OPT_PROXY_KEEP },
+    { "proxy-login", required_argument, NULL, OPT_PROXY_LOGIN },
     { "read-only", no_argument, NULL, OPT_READ_ONLY },
     { "realm", required_argument, NULL, OPT_REALM },
     { "root", required_argument, NULL, OPT_ROOT },
@@ -143,6 +151,15 @@ static void set_option(struct options *options, int option, const char *value)
             fail("--log-format %s: not text or json", value);
         options->json_log = str_eq(value, "json");
         break;
+    case OPT_PROXY:
+        options->upstream.url = value;
+        break;
+    case OPT_PROXY_KEEP:
+        options->registry.keep_ns = seconds("--proxy-keep", value) * NS_PER_S;
+        break;
+    case OPT_PROXY_LOGIN:
+        options->upstream.credentials = value;
+        break;
     case OPT_READ_ONLY:
         options->registry.read_only = true;
         break;
@@ -203,7 +220,7 @@ static void check_tokens(const struct registry_options *options)
 
 static struct options parse_options(int argc, char *argv[])
 {
-    struct options options = { .registry = { .root = DEFAULT_ROOT }, .collect_every_s = 3600, .grace_s = 86400, .level = LOG_INFO };
+    struct options options = { .registry = { .root = DEFAULT_ROOT, .keep_ns = 604800 * NS_PER_S }, .collect_every_s = 3600, .grace_s = 86400, .level = LOG_INFO };
     int option;
     while ((option = getopt_long(argc, argv, "l:v", long_options, NULL)) != -1)
         set_option(&options, option, optarg);
@@ -212,6 +229,8 @@ static struct options parse_options(int argc, char *argv[])
     if (!options.tls.cert != !options.tls.key || (options.tls.client_ca && !options.tls.cert))
         fail("--tls-cert, --tls-key: one needs the other, and --tls-client-ca needs both");
     check_tokens(&options.registry);
+    if (options.upstream.credentials && !options.upstream.url)
+        fail("--proxy-login: for --proxy");
     options.registry.is_tls = options.tls.cert;
     if (options.listen_len == 0)
         options.listen[options.listen_len++] = DEFAULT_LISTEN;
@@ -295,12 +314,20 @@ int main(int argc, char *argv[])
 {
     struct options options = parse_options(argc, argv);
     struct registry *registry = NULL;
+    struct upstream *upstream = NULL;
+    struct registry_upstream functions;
     struct err err = { 0 };
 
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     log_setup("berth-registry", options.level, options.json_log);
     umask(077);
     int signal_fd = setup_signals();
+    if (options.upstream.url) {
+        if (upstream_new(&options.upstream, &upstream, &err) < 0)
+            fail("--proxy: %s", err.message);
+        functions = upstream_functions(upstream);
+        options.registry.upstream = &functions;
+    }
     if (registry_open(&options.registry, &registry, &err) < 0)
         fail("%s", err.message);
     int result = 0;

@@ -77,6 +77,8 @@ void handle_blob_get(struct call *call)
     int found = record_has_blob(call, call->repository, call->reference, &err);
     if (found < 0)
         call_failed(call, &err);
+    else if (!found && is_cache(call->registry))
+        proxy_blob(call);
     else if (!found)
         call_refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
     else

@@ -115,6 +115,8 @@ int registry_collect(struct registry *registry, int64_t grace_ns, struct registr
 {
     struct registry_collected collected = { 0 };
     int64_t before_ns = clock_wall_ns() - grace_ns;
+    if (is_cache(registry) && registry->keep_ns && proxy_forget(registry, clock_wall_ns() - registry->keep_ns, err) < 0)
+        return err_wrap(err, "collect");
     if (collect_unnamed(registry, before_ns, &collected, err) < 0 || collect_files(registry, "sha256", &collected, err) < 0 ||
         collect_files(registry, "sha512", &collected, err) < 0 ||
         uploads_collect(registry, before_ns, &collected.uploads, err) < 0)

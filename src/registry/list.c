@@ -64,9 +64,42 @@ static void reply_page(struct call *call, const char *key, const char *sql, cons
     call_reply_json(call, 200, "application/json", body);
 }
 
+// n and last of a list that is not ours.
+static void reply_tags(struct call *call, const struct strv *tags)
+{
+    uint64_t max;
+    const char *last;
+    if (!read_page(call, &max, &last))
+        return;
+    struct list list = { json_array(), (size_t)max, false };
+    for (size_t i = 0; i < tags->len && !list.more; i++)
+        if (strcmp(tags->items[i], last) > 0) {
+            list.more = json_array_size(list.items) == list.max;
+            if (!list.more)
+                json_array_append_new(list.items, json_string(tags->items[i]));
+        }
+    json_t *body = json_object();
+    json_object_set_new(body, "name", json_string(call->repository));
+    json_object_set_new(body, "tags", list.items);
+    set_next(call, &list);
+    call_reply_json(call, 200, "application/json", body);
+}
+
+static int compare_tags(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 void handle_tags(struct call *call)
 {
+    _cleanup_strv_ struct strv tags = { 0 };
     struct err err = { 0 };
+    if (is_cache(call->registry) && proxy_tags(call, &tags)) {
+        if (tags.len)
+            qsort(tags.items, tags.len, sizeof(*tags.items), compare_tags);
+        reply_tags(call, &tags);
+        return;
+    }
     int found = record_has_repository(call, &err);
     if (found < 0)
         call_failed(call, &err);

@@ -46,7 +46,7 @@ static bool find(struct call *call, struct found *out)
 void handle_manifest_get(struct call *call)
 {
     struct found found;
-    if (find(call, &found))
+    if ((!is_cache(call->registry) || proxy_manifest(call)) && find(call, &found))
         blob_serve(call, found.digest, found.media_type);
 }
 
@@ -56,6 +56,7 @@ struct put {
     struct manifest manifest;
     char digest[DIGEST_SIZE];
     struct strv tags;
+    bool copy; // of another registry's: what it names need not be here
 };
 
 // The digest that the bytes must have, or that they get. False: answered.
@@ -134,9 +135,9 @@ static int record_put(struct call *call, void *context, struct err *err)
     const struct manifest *manifest = &put->manifest;
     struct store *store = call->registry->store;
     const char *missing;
-    if (check_parts(call, manifest, &missing, err) < 0)
+    if (!put->copy && check_parts(call, manifest, &missing, err) < 0)
         return -1;
-    if (missing)
+    if (!put->copy && missing)
         return err_set(err, ERR_NOT_FOUND, "%s has no %s", call->repository, missing);
     if (store_exec(store, err,
                    "INSERT OR IGNORE INTO manifests(repository, digest, media_type, artifact_type, subject, annotations, pushed_ns)"
@@ -158,6 +159,15 @@ static int keep(struct call *call, struct put *put, const char *text, size_t siz
     if (file_write_at(call->registry->root_fd, path, text, size, 0600, false, err) < 0)
         return -1;
     return blob_commit(call, path, put->digest, (int64_t)size, record_put, put, err);
+}
+
+int manifest_keep(struct call *call, const char *digest, const char *media_type, const char *text, size_t size, struct err *err)
+{
+    struct put put = { .copy = true };
+    if (manifest_read(text, size, media_type, call->arena, &put.manifest, err) < 0)
+        return err_wrap(err, "manifest %s", digest);
+    snprintf(put.digest, sizeof(put.digest), "%s", digest);
+    return keep(call, &put, text, size, err);
 }
 
 // Those that were asked for beside the path.
@@ -208,18 +218,17 @@ static int delete_tag(struct call *call, struct err *err)
 }
 
 // With its tags. What it named stays until a collection finds that nothing else does.
-static int delete_manifest(struct call *call, const char *digest, struct err *err) REQUIRES(call->registry->files)
+int manifest_drop(struct registry *registry, const char *repository, const char *digest, struct err *err)
 {
     bool dropped;
-    if (store_begin(call->registry->store, err) < 0)
+    if (store_begin(registry->store, err) < 0)
         return -1;
-    if (store_exec(call->registry->store, err, "DELETE FROM manifests WHERE repository = ? AND digest = ?", "tt",
-                   call->repository, digest) < 0 ||
-        record_drop_unused(call->registry, digest, &dropped, err) < 0) {
-        store_rollback(call->registry->store);
+    if (store_exec(registry->store, err, "DELETE FROM manifests WHERE repository = ? AND digest = ?", "tt", repository, digest) < 0 ||
+        record_drop_unused(registry, digest, &dropped, err) < 0) {
+        store_rollback(registry->store);
         return -1;
     }
-    return record_commit_drop(call->registry, digest, dropped, err);
+    return record_commit_drop(registry, digest, dropped, err);
 }
 
 void handle_manifest_delete(struct call *call)
@@ -229,7 +238,7 @@ void handle_manifest_delete(struct call *call)
     if (!find(call, &found))
         return;
     mutex_lock(&call->registry->files);
-    int result = strchr(call->reference, ':') ? delete_manifest(call, found.digest, &err) : delete_tag(call, &err);
+    int result = strchr(call->reference, ':') ? manifest_drop(call->registry, call->repository, found.digest, &err) : delete_tag(call, &err);
     mutex_unlock(&call->registry->files);
     if (result < 0)
         call_failed(call, &err);

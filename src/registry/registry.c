@@ -38,7 +38,12 @@ int registry_open(const struct registry_options *options, struct registry **out,
     registry->root_fd = registry->lock_fd = -1;
     registry->htpasswd = mem_strdup(options->htpasswd);
     registry->realm = mem_strdup(options->realm ? options->realm : DEFAULT_REALM);
-    registry->read_only = options->read_only;
+    registry->read_only = options->read_only || options->upstream;
+    registry->keep_ns = options->keep_ns;
+    if (options->upstream)
+        registry->upstream = *options->upstream;
+    mutex_init(&registry->fetch_lock, 0);
+    cond_init(&registry->fetch_changed);
     mutex_init(&registry->files, 0);
     mutex_init(&registry->upload_lock, 0);
     mutex_init(&registry->auth_lock, 0);
@@ -52,14 +57,16 @@ int registry_open(const struct registry_options *options, struct registry **out,
 
 void registry_close(struct registry *registry)
 {
-    if (!registry)
-        return;
+    if (!registry || !fetches_end(registry))
+        return; // what still runs keeps it, to the program's end
     uploads_free(registry);
     auth_free(registry);
     bearer_close(registry);
     store_close(registry->store);
     fd_close(registry->lock_fd);
     fd_close(registry->root_fd);
+    mutex_done(&registry->fetch_lock);
+    cond_done(&registry->fetch_changed);
     mutex_done(&registry->auth_lock);
     mutex_done(&registry->upload_lock);
     mutex_done(&registry->files);
@@ -130,6 +137,8 @@ static bool refused(struct call *call, const struct route *route, bool known_pat
     if (!route)
         call_refuse(call, known_path ? UNSUPPORTED : NAME_UNKNOWN, "%s %s: %s", httpd_method(call->request),
                httpd_path(call->request), known_path ? "not done here" : "no such path");
+    else if (route->writes && is_cache(call->registry))
+        call_refuse(call, UNSUPPORTED, "this registry is a cache of another: push there");
     else if (route->writes && call->registry->read_only)
         call_refuse(call, UNSUPPORTED, "this registry is read-only");
     else if (call->repository && !name_valid(call->repository))

@@ -14,12 +14,29 @@
 #ifndef REGISTRY_REGISTRY_H
 #define REGISTRY_REGISTRY_H
 
-#include "base/err.h"
+#include "base/buf.h"
+#include "base/strv.h"
 #include "httpd/httpd.h"
 
 #define REGISTRY_MANIFEST_MAX (4u << 20) // bytes of a manifest, as the specification advises
 
 struct registry;
+
+// Another registry, of which this one is a cache. Called by many threads at once; each call blocks for as long as it takes. Errors:
+// not_found: it has none, or we may not see it; unavailable: it does not answer as a registry would.
+#define REGISTRY_DIGEST_SIZE (sizeof("sha512:") + 128) // the longest, with its NUL
+typedef int registry_size_fn(void *context, int64_t size, struct err *err);
+typedef int registry_sink_fn(void *context, const void *data, size_t size, struct err *err);
+struct registry_upstream {
+    void *context;
+    int (*digest)(void *context, const char *repository, const char *tag, char digest[REGISTRY_DIGEST_SIZE], struct err *err);
+    // What is given has that digest.
+    int (*manifest)(void *context, const char *repository, const char *digest, struct buf *text, char media_type[128], struct err *err);
+    // Calls `begin` once with the blob's size, then `sink` for its bytes in order. 0: that was the blob, and all of it.
+    int (*blob)(void *context, const char *repository, const char *digest, registry_size_fn *begin, registry_sink_fn *sink, void *sink_context,
+                struct err *err);
+    int (*tags)(void *context, const char *repository, struct strv *out, struct err *err);
+};
 
 struct registry_options {
     const char *root; // made when it is missing
@@ -32,6 +49,8 @@ struct registry_options {
     const char *token_service; // for whom tokens must be, NULL: "berth-registry"
     const char *token_realm; // where clients get them; NULL, for its own: by the name that the client called it by
     bool read_only; // pulls alone; what would write is refused
+    const struct registry_upstream *upstream; // NULL: none; else pulls alone, of what is there and of what that has
+    int64_t keep_ns; // of what came from there: as long after it was last asked for; 0: for ever
 };
 
 // conflict when another process serves the folder. The options' texts are copied.

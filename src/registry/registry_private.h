@@ -13,7 +13,7 @@
 #include "registry/token.h"
 #include "store/store.h"
 
-#define DIGEST_SIZE (sizeof("sha512:") + 128) // the longest, with its NUL
+#define DIGEST_SIZE REGISTRY_DIGEST_SIZE
 #define BLOB_PATH_SIZE (sizeof("blobs/") + DIGEST_SIZE)
 #define UPLOAD_ID_LEN 32
 #define NAME_SIZE_MAX 255
@@ -26,6 +26,7 @@ struct metrics {
 };
 
 struct upload;
+struct fetch;
 
 struct registry {
     int root_fd;
@@ -37,6 +38,9 @@ struct registry {
     struct token_keys *token_keys; // of another issuer
     char *token_realm, *token_service, *token_issuer;
     bool read_only;
+    struct registry_upstream upstream; // of a cache, else all NULL
+    int64_t keep_ns;
+    atomic_int_fast64_t rests_until_ns; // it did not answer
     struct metrics metrics;
 
     // A blob's file and its record change together under it: taken for a rename or an unlink and one transaction.
@@ -44,6 +48,11 @@ struct registry {
 
     struct mutex upload_lock;
     struct upload *uploads GUARDED_BY(upload_lock); // the sessions that this process has seen
+    struct mutex fetch_lock; // the store's is taken inside it
+    struct cond fetch_changed;
+    struct fetch *fetches GUARDED_BY(fetch_lock); // blobs that are being fetched
+    size_t fetch_len GUARDED_BY(fetch_lock);
+    bool closing GUARDED_BY(fetch_lock);
     struct mutex auth_lock;
     char *trusted[16] GUARDED_BY(auth_lock); // digests of Authorization headers that were right
     size_t trusted_next GUARDED_BY(auth_lock);
@@ -81,6 +90,7 @@ enum code { // the specification's error codes
     SIZE_INVALID,
     TAG_INVALID,
     UNAUTHORIZED,
+    UNAVAILABLE,
     UNSUPPORTED,
     UNSUPPORTED_MEDIA,
 };
@@ -150,6 +160,23 @@ typedef int record_fn(struct call *call, void *context, struct err *err);
 int blob_commit(struct call *call, const char *upload, const char *digest, int64_t size, record_fn *record, void *context,
                 struct err *err);
 void blob_serve(struct call *call, const char *digest, const char *content_type); // its file, with ranges
+
+// manifest.c
+// One that another registry has: what it names need not be here. invalid_argument: it is none.
+int manifest_keep(struct call *call, const char *digest, const char *media_type, const char *text, size_t size, struct err *err);
+int manifest_drop(struct registry *registry, const char *repository, const char *digest, struct err *err) REQUIRES(registry->files);
+
+// proxy.c, fetch.c: a cache
+static inline bool is_cache(const struct registry *registry)
+{
+    return registry->upstream.digest != NULL;
+}
+bool proxy_manifest(struct call *call); // brings what the reference names; false: answered
+bool proxy_tags(struct call *call, struct strv *out); // all that there are; false: what is on record will have to do
+int proxy_forget(struct registry *registry, int64_t before_ns, struct err *err); // manifests that nobody has asked for since
+void proxy_refuse(struct call *call, const struct err *err);
+void proxy_blob(struct call *call); // one that the repository has not: fetches it and answers
+bool fetches_end(struct registry *registry); // false: some still run
 
 // upload.c
 void uploads_free(struct registry *registry);

@@ -26,6 +26,7 @@ static const struct code_row codes[] = {
     [SIZE_INVALID] = { "SIZE_INVALID", 400 },
     [TAG_INVALID] = { "TAG_INVALID", 400 },
     [UNAUTHORIZED] = { "UNAUTHORIZED", 401 },
+    [UNAVAILABLE] = { "UNAVAILABLE", 503 },
     [UNSUPPORTED] = { "UNSUPPORTED", 405 },
     [UNSUPPORTED_MEDIA] = { "UNSUPPORTED", 415 },
 };

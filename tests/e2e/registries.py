@@ -157,7 +157,7 @@ class Registry:
         self.server.daemon_threads = True
         self.server.registry = self
         self.address = f'127.0.0.1:{self.server.server_port}'
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):
         self.server.shutdown()

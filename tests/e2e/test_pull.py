@@ -278,6 +278,26 @@ def test_from_a_real_registry(docker, real, layers):
     assert docker.ok('run', '--rm', f'{real}/deep/er/app:1', 'cat', '/etc/motd') == 'second layer'
 
 
+@pytest.mark.berth
+def test_through_a_cache(docker, layers, tmp_path):
+    """berth-registry as the cache of another registry, which then is gone."""
+    upstream = registries.Registry()
+    _, image, blobs = upstream.add_image('team/app', '1', layers)
+    with berth_registry(tmp_path, '--proxy', f'http://{upstream.address}') as address:
+        clients = [docker.popen('pull', f'{address}/team/app:1') for _ in range(3)]
+        for client in clients:
+            assert client.wait() == 0, client.communicate()
+            client.communicate()
+        assert docker.ok('run', '--rm', f'{address}/team/app:1', 'cat', '/etc/motd') == 'second layer'
+        assert [upstream.count('GET', blob) for blob in blobs] == [1, 1]
+        docker.ok('rmi', f'{address}/team/app:1')
+        upstream.close()
+        docker.ok('pull', f'{address}/team/app:1')
+        assert docker.inspect(f'{address}/team/app:1')['Id'] == image
+        result = docker('pull', f'{address}/team/app:2')
+        assert result.code == 1 and 'unavailable: upstream: ' in result.err and result.err.count('\n') == 1
+
+
 # ---- logins -------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['basic', 'bearer'])
