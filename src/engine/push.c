@@ -1,6 +1,5 @@
-// Pushes: the worker gets the image's documents and its layers' files by descriptors, and what registries are known to have.
+// Pushes, as worker/push.c hands an image over.
 #include <errno.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "worker.h"
@@ -28,18 +27,12 @@ static int take_pushed(struct worker *worker, json_t *form, struct err *err)
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     const struct push *push = worker->context;
     struct image_manifest manifest;
-    if (json_decode(&image_manifest_table, form, &manifest, &arena, NULL, err) < 0)
-        return -1;
-    manifest.image_id = push->image->id;
-    if (!oci_digest_valid(manifest.digest))
-        return err_set(err, ERR_INTERNAL, "the image worker gave a bad digest");
-    if (image_record_push(push->engine->images, &manifest, err) < 0)
+    if (worker_take_pushed(worker, push->image, form, &arena, &manifest, err) < 0)
         return -1;
     json_int_t size = (json_int_t)strlen(manifest.text);
     worker_tell(worker, json_pack("{s:o}", "status", json_sprintf("%s: digest: %s size: %lld", push->tag, manifest.digest, (long long)size)));
     worker_tell(worker, json_pack("{s:{}, s:{s:s, s:s, s:I}}", "progressDetail", "aux", "Tag", push->tag, "Digest", manifest.digest,
                                   "Size", size));
-    worker->image_len++;
     return 0;
 }
 
@@ -53,84 +46,9 @@ static int take_line(struct worker *worker, json_t *object, struct err *err)
     return ((const struct push *)worker->context)->gone ? err_set(err, ERR_CANCELLED, "the client is gone") : 0;
 }
 
-// ---- what it is given -----------------------------------------------------------------------------------------------
-
-static int text_fd(const char *text, struct err *err)
-{
-    _cleanup_close_ int fd = memfd_create("request", MFD_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, errno, "request");
-    return fd_write_full(fd, text, strlen(text), err) < 0 ? -1 : take_fd(&fd);
-}
-
-struct layer_files {
-    int fds[2]; // recipe, image
-    bool there;
-};
-
-static void close_files(struct layer_files *files, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (files[i].there) {
-            fd_close(files[i].fds[0]);
-            fd_close(files[i].fds[1]);
-        }
-}
-
-static int open_files(const struct push *push, struct layer_files *files, struct err *err)
-{
-    const struct strv *chains = &push->image->chain_ids;
-    for (size_t i = 0; i < chains->len; i++) {
-        int there = image_layer_recipe(push->engine->images, push->image, i, &files[i].fds[0], &files[i].fds[1], err);
-        if (there < 0)
-            return -1;
-        files[i].there = there > 0;
-    }
-    return 0;
-}
-
-static char *request_text(const struct push *push, const struct layer_files *files, struct err *err)
-{
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct json_list known;
-    const struct strv *diff_ids = &push->image->config.rootfs.diff_ids;
-    if (image_manifests(push->engine->images, push->image->id, &arena, &known, err) < 0)
-        return NULL;
-    _cleanup_json_ json_t *request = json_pack("{s:[], s:[], s:o}", "diff_ids", "recipes", "manifests",
-                                               json_encode_list(&image_manifest_table, &known));
-    for (size_t i = 0; i < diff_ids->len; i++) {
-        json_array_append_new(json_object_get(request, "diff_ids"), json_string(diff_ids->items[i]));
-        json_array_append_new(json_object_get(request, "recipes"), json_boolean(files[i].there));
-    }
-    return json_text(request);
-}
-
-// Everything waits in the socket until the worker reads it; many layers need a reader, and so this comes after its start.
-static int send_files(const struct push *push, int sock, const struct layer_files *files, struct err *err)
-{
-    _cleanup_free_ char *request = request_text(push, files, err);
-    _cleanup_close_ int request_fd = request ? text_fd(request, err) : -1;
-    _cleanup_close_ int config_fd = request_fd < 0 ? -1 : text_fd(push->image->config_text, err);
-    const int documents[] = { request_fd, config_fd };
-    if (config_fd < 0 || fd_send(sock, "d", 1, documents, 2, err) < 0)
-        return -1;
-    for (size_t i = 0; i < push->image->chain_ids.len; i++)
-        if (files[i].there && fd_send(sock, "l", 1, files[i].fds, 2, err) < 0)
-            return -1;
-    return 0;
-}
-
 static int hand_over(struct worker *worker, struct err *err)
 {
-    const struct push *push = worker->context;
-    size_t len = push->image->chain_ids.len;
-    struct layer_files *files = mem_alloc((len + 1) * sizeof(*files));
-    int result = open_files(push, files, err);
-    if (result == 0)
-        result = send_files(push, worker->words_fd, files, err);
-    close_files(files, len);
-    free(files);
-    return result;
+    return worker_send_image(worker, ((const struct push *)worker->context)->image, err);
 }
 
 // ---- the verb -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ static int open_input(const char *name, struct err *err)
 }
 
 // A line for each step that ends; bars are for daemons' clients.
-static int say(void *context, json_t *object)
+int imagetool_say(void *context, json_t *object)
 {
     const struct imagetool *tool = context;
     const char *status = json_get_text(object, "status", ""), *id = json_get_text(object, "id", "");
@@ -46,7 +46,7 @@ static void add_option(struct strv *argv, struct arena *arena, const char *flag,
 static int run(struct worker *worker, struct visit *visit, const struct strv *argv, int input, struct err *err)
 {
     worker->told = tell;
-    worker->progress = say;
+    worker->progress = imagetool_say;
     worker->context = worker->owner;
     int result = worker_run(worker, argv->items, input, &never, err);
     return result == 0 && worker->image_len == 0 ? err_set(err, ERR_INVALID_ARGUMENT, "it holds no image") : result;
@@ -99,7 +99,7 @@ static int take_line(struct worker *worker, json_t *object, struct err *err)
     return 0;
 }
 
-static int write_words(const struct imagetool *tool, const struct image_ref *ref, struct arena *arena, int fd, struct err *err)
+int imagetool_words(const struct imagetool *tool, const struct image_ref *ref, struct arena *arena, int fd, struct err *err)
 {
     struct distribution_login login;
     if (distribution_login_find(ref->domain, arena, &login, err) < 0)
@@ -135,7 +135,7 @@ int imagetool_pull(const struct imagetool *tool, char **words, size_t len, struc
     add_option(&argv, &visit.arena, "--platform", tool->platform);
     add_option(&argv, &visit.arena, "--max-inflate-ratio", tool->inflate_ratio);
     strv_push_arena(&argv, &visit.arena, name);
-    return write_words(tool, &ref, &visit.arena, worker.words_fd, err) < 0 ? -1 : run(&worker, &visit, &argv, read_end, err);
+    return imagetool_words(tool, &ref, &visit.arena, worker.words_fd, err) < 0 ? -1 : run(&worker, &visit, &argv, read_end, err);
 }
 
 // ---- save -----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ struct imagetool {
 
 // A verb of these words; their number is right. Errors are for people, one line.
 typedef int imagetool_verb(const struct imagetool *tool, char **words, size_t len, struct err *err);
-imagetool_verb imagetool_load, imagetool_import, imagetool_pull, imagetool_save; // `file`: where from, where to; NULL: standard streams
+imagetool_verb imagetool_load, imagetool_import, imagetool_pull, imagetool_push, imagetool_save; // `file`: where from, where to; NULL: standard streams
 imagetool_verb imagetool_ls, imagetool_inspect, imagetool_rm, imagetool_gc;
 imagetool_verb imagetool_unpack, imagetool_mount;
 

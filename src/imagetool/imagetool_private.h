@@ -15,6 +15,10 @@ struct visit {
     struct arena arena;
 };
 
+int imagetool_say(void *tool, json_t *object); // a worker_progress_fn, for standard error
+// How registries are reached and who we are there, for the worker.
+int imagetool_words(const struct imagetool *tool, const struct image_ref *ref, struct arena *arena, int fd, struct err *err);
+
 int visit_begin(struct visit *visit, const struct imagetool *tool, struct err *err);
 void visit_end(struct visit *visit);
 #define _cleanup_visit_ _cleanup_(visit_end)

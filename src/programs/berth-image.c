@@ -41,6 +41,7 @@ struct job {
     const char *platform, *reference;
     uint64_t inflate_ratio;
     bool by_hand; // errors are for people
+    bool help;
     struct arena arena;
 };
 
@@ -202,12 +203,6 @@ static int find_login(struct job *job, struct err *err)
     return distribution_setup(err);
 }
 
-static int run_push(struct job *job, struct err *err)
-{
-    job->reference = job->words[1];
-    return find_login(job, err) < 0 ? -1 : transfer_push_layout(job->words[0], job->reference, &job->remote, stdout, err);
-}
-
 static int run_tool(struct job *job, imagetool_verb *verb, struct err *err)
 {
     job->tool.platform = job->platform;
@@ -217,11 +212,15 @@ static int run_tool(struct job *job, imagetool_verb *verb, struct err *err)
     return verb(&job->tool, job->words, job->word_len, err);
 }
 
+static int run_push(struct job *job, struct err *err)
+{
+    job->reference = job->words[1];
+    return find_login(job, err) < 0 ? -1 : transfer_push_layout(job->words[0], job->reference, &job->remote, stdout, err);
+}
+
 static int run_pull(struct job *job, struct err *err)
 {
     job->reference = job->words[0];
-    if (job->word_len == 1)
-        return run_tool(job, imagetool_pull, err);
     if (find_login(job, err) < 0)
         return -1;
     return transfer_pull_layout(job->reference, job->platform, &job->remote, job->words[1], stdout, err);
@@ -229,51 +228,119 @@ static int run_pull(struct job *job, struct err *err)
 
 // ---- the command line -----------------------------------------------------------------------------------------------
 
-static const char usage_text[] =
-    "Usage: berth-image [OPTIONS] VERB ...\n"
-    "\n"
-    "Images of a data root, the daemon's (also while it runs) or one of its own:\n"
-    "\n"
-    "  load                       An archive of docker save, podman save, or of an OCI layout, from standard input\n"
-    "  save IMAGE...              As docker save: to standard output\n"
-    "  import FILE|- [REFERENCE]  A plain tar of a root becomes an image\n"
-    "  pull REFERENCE             From its registry\n"
-    "  ls                         What is there\n"
-    "  inspect IMAGE...           What is known of it, as JSON\n"
-    "  rm IMAGE...                Takes the name away; with the last one the image, if no container uses it\n"
-    "  unpack IMAGE FOLDER        Its root as a tree of files, in an empty folder\n"
-    "  mount IMAGE FOLDER         The same read-only, without a copy; umount FOLDER ends it\n"
-    "  gc                         Removes what no image has and nobody works on\n"
-    "\n"
-    "OCI layouts, without a data root, for any user:\n"
-    "\n"
-    "  pull REFERENCE FOLDER      An image into an OCI layout\n"
-    "  push FOLDER REFERENCE      And back\n"
-    "\n"
-    "      --root DIR             The data root (default " IMAGETOOL_ROOT ")\n"
-    "  -s, --storage-driver NAME  load, import, pull: how layers are kept (default: as berthd chooses)\n"
-    "  -f, --file FILE            load, save: instead of the standard streams\n"
-    "      --force                rm: although it has several names\n"
-    "  -q, --quiet                ls: IDs alone; load, import, pull: the ID alone\n"
-    "  -c, --change INSTRUCTION   import: a Dockerfile's; may be repeated\n"
-    "  -m, --message TEXT         import: for the history\n"
-    "      --platform OS/ARCH[/VARIANT]\n"
-    "                             import, pull: which one (default: this machine's)\n"
-    "      --max-inflate-ratio N  load, import, pull: as berthd --help says\n"
-    "      --insecure-registry HOST[:PORT]|NETWORK\n"
-    "                             May be spoken to without a good certificate, or by plain http; may be repeated\n"
-    "      --registry-mirror URL  pull: asked before docker.io; may be repeated\n"
-    "      --registry-certs DIR   Certificates by host (default " DISTRIBUTION_CERTS_DIR ")\n"
-    "\n"
-    "Logins are those of `docker login`: ~/.docker/config.json and the credential helpers that it names.\n";
+enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_ROOT, OPT_FORCE, OPT_HELP };
 
-static int usage(void)
+// `letter` stands for it in a verb's list.
+static const struct flag {
+    const char *name, *argument;
+    int value;
+    char letter;
+    const char *help; // NULL: a worker's
+} flags[] = {
+    { "root", "DIR", OPT_ROOT, 'D', "The data root (default " IMAGETOOL_ROOT ")" },
+    { "storage-driver", "NAME", 's', 's', "How layers are kept (default: as berthd chooses)" },
+    { "file", "FILE", 'f', 'f', "Instead of the standard streams" },
+    { "force", NULL, OPT_FORCE, 'F', "Although it has several names" },
+    { "quiet", NULL, 'q', 'q', "What it is alone: IDs, of a push the digest" },
+    { "change", "INSTRUCTION", 'c', 'c', "A Dockerfile's; may be repeated" },
+    { "message", "TEXT", 'm', 'm', "For the history" },
+    { "platform", "OS/ARCH[/VARIANT]", 'p', 'p', "Which one (default: this machine's)" },
+    { "max-inflate-ratio", "N", OPT_RATIO, 'R', "As berthd --help says" },
+    { "insecure-registry", "HOST[:PORT]|NETWORK", OPT_INSECURE, 'I', "May be spoken to without a good certificate, or by plain http; may be repeated" },
+    { "registry-mirror", "URL", OPT_MIRROR, 'M', "Asked before docker.io; may be repeated" },
+    { "registry-certs", "DIR", OPT_CERTS, 'C', "Certificates by host (default " DISTRIBUTION_CERTS_DIR ")" },
+    { "help", NULL, OPT_HELP, 'h', "This text" },
+    { "reference", "NAME", 'r', 'r', NULL },
+};
+
+struct verb {
+    const char *name;
+    int (*run)(struct job *job, struct err *err); // or the next
+    imagetool_verb *tool;
+    size_t word_min, word_max;
+    const char *options; // letters of `flags`
+    const char *words, *help; // NULL: a worker's
+};
+
+#define MANY 1000
+
+static const struct verb worker_verbs[] = {
+    { "load", run_load, NULL, 0, 0, "R", NULL, NULL },
+    { "import", run_import, NULL, 0, 0, "Rrmpc", NULL, NULL },
+    { "commit", run_commit, NULL, 0, 0, "rc", NULL, NULL },
+    { "save", run_save, NULL, 0, 0, "", NULL, NULL },
+    { "inflate", run_inflate, NULL, 0, 0, "", NULL, NULL },
+    { "fetch", run_fetch, NULL, 1, 1, "Rp", NULL, NULL },
+    { "login", run_login, NULL, 1, 1, "", NULL, NULL },
+    { "lookup", run_lookup, NULL, 1, 1, "", NULL, NULL },
+    { "tags", run_tags, NULL, 1, 1, "", NULL, NULL },
+    { "search", run_search, NULL, 2, 2, "", NULL, NULL },
+    { "send", run_send, NULL, 1, 1, "", NULL, NULL },
+    { NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+};
+
+static const struct verb hand_verbs[] = {
+    { "load", NULL, imagetool_load, 0, 0, "DsfqRh", "", "An archive of docker save, podman save, or of an OCI layout, from standard input" },
+    { "save", NULL, imagetool_save, 1, MANY, "Dfh", "IMAGE...", "As docker save: to standard output" },
+    { "import", NULL, imagetool_import, 1, 2, "DsqcmpRh", "FILE|- [REFERENCE]", "A plain tar of a root becomes an image" },
+    { "pull", NULL, imagetool_pull, 1, 1, "DsqpRIMCh", "REFERENCE", "From its registry" },
+    { "pull", run_pull, NULL, 2, 2, "pIMCh", "REFERENCE FOLDER", "The same into an OCI layout, without a data root" },
+    { "push", NULL, imagetool_push, 1, 1, "DqICh", "REFERENCE", "To the registry that its name says" },
+    { "push", run_push, NULL, 2, 2, "ICh", "FOLDER REFERENCE", "The same out of an OCI layout" },
+    { "ls", NULL, imagetool_ls, 0, 0, "Dqh", "", "What is there" },
+    { "inspect", NULL, imagetool_inspect, 1, MANY, "Dh", "IMAGE...", "What is known of it, as JSON" },
+    { "rm", NULL, imagetool_rm, 1, MANY, "DFh", "IMAGE...", "Takes the name away; with the last one the image, if no container uses it" },
+    { "unpack", NULL, imagetool_unpack, 2, 2, "Dh", "IMAGE FOLDER", "Its root as a tree of files, in an empty folder" },
+    { "mount", NULL, imagetool_mount, 2, 2, "Dh", "IMAGE FOLDER", "The same read-only, without a copy; umount FOLDER ends it" },
+    { "gc", NULL, imagetool_gc, 0, 0, "Dh", "", "Removes what no image has and nobody works on" },
+    { NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+};
+
+// ---- help -----------------------------------------------------------------------------------------------------------
+
+static void print_flag(FILE *out, const struct flag *flag)
 {
-    fputs(usage_text, stderr);
+    char text[64];
+    bool is_short = flag->value < 256;
+    snprintf(text, sizeof(text), "  %c%c%s --%s%s%s", is_short ? '-' : ' ', is_short ? (char)flag->value : ' ', is_short ? "," : " ", flag->name,
+             flag->argument ? " " : "", flag->argument ? flag->argument : "");
+    bool fits = strlen(text) < 31;
+    fprintf(out, fits ? "%-31s" : "%s\n%31s", text, "");
+    fprintf(out, "%s\n", flag->help);
+}
+
+// With each of its forms.
+static int print_verb(FILE *out, const struct verb *verb)
+{
+    for (const char *name = verb->name; str_eq(verb->name, name); verb++) {
+        fprintf(out, "Usage: berth-image %s [OPTIONS]%s%s\n\n%s\n\n", name, *verb->words ? " " : "", verb->words, verb->help);
+        for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+            if (strchr(verb->options, flags[i].letter))
+                print_flag(out, &flags[i]);
+        if (str_eq(verb[1].name, name))
+            fputs("\n", out);
+    }
     return -1;
 }
 
-enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_ROOT, OPT_FORCE, OPT_HELP };
+static int print_all(FILE *out)
+{
+    fputs("Usage: berth-image [OPTIONS] VERB ...\n\nImages of a data root, the daemon's (also while it runs) or one of its own; OCI layouts for any user:\n\n", out);
+    for (const struct verb *verb = hand_verbs; verb->name; verb++) {
+        char text[64];
+        snprintf(text, sizeof(text), "  %s %s", verb->name, verb->words);
+        fprintf(out, "%-29s%s\n", text, verb->help);
+    }
+    fputs("\n", out);
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (flags[i].help)
+            print_flag(out, &flags[i]);
+    fputs("\nberth-image VERB --help says which of them a verb has. Logins are those of `docker login`: ~/.docker/config.json and the\n"
+          "credential helpers that it names.\n", out);
+    return -1;
+}
+
+// ---- reading it -----------------------------------------------------------------------------------------------------
 
 static int set_option(struct job *job, int option, char *value)
 {
@@ -317,112 +384,51 @@ static int set_option(struct job *job, int option, char *value)
         return 0;
     case OPT_RATIO:
         job->tool.inflate_ratio = value;
-        return num_parse_u64(slice_of(value), UINT32_MAX, &job->inflate_ratio) ? 0 : usage();
+        return num_parse_u64(slice_of(value), UINT32_MAX, &job->inflate_ratio) ? 0 : print_all(stderr);
     case OPT_HELP:
-        fputs(usage_text, stdout);
-        exit(0);
+        job->help = true;
+        return 0;
     default:
-        return usage();
+        return print_all(stderr);
     }
 }
 
-static const struct option options[] = {
-    { "reference", required_argument, NULL, 'r' }, // a worker's
-    { "message", required_argument, NULL, 'm' },
-    { "platform", required_argument, NULL, 'p' },
-    { "change", required_argument, NULL, 'c' },
-    { "storage-driver", required_argument, NULL, 's' },
-    { "file", required_argument, NULL, 'f' },
-    { "quiet", no_argument, NULL, 'q' },
-    { "root", required_argument, NULL, OPT_ROOT },
-    { "force", no_argument, NULL, OPT_FORCE },
-    { "insecure-registry", required_argument, NULL, OPT_INSECURE },
-    { "registry-mirror", required_argument, NULL, OPT_MIRROR },
-    { "registry-certs", required_argument, NULL, OPT_CERTS },
-    { "max-inflate-ratio", required_argument, NULL, OPT_RATIO },
-    { "help", no_argument, NULL, OPT_HELP },
-    { NULL, 0, NULL, 0 },
-};
-
-struct verb {
-    const char *name;
-    int (*run)(struct job *job, struct err *err); // or the next
-    imagetool_verb *tool;
-    size_t word_min, word_max;
-    const char *options; // letters, and I M C: those of registries; R: the ratio
-};
-
-#define MANY 1000
-
-static const struct verb worker_verbs[] = {
-    { "load", run_load, NULL, 0, 0, "R" },
-    { "import", run_import, NULL, 0, 0, "Rrmpc" },
-    { "commit", run_commit, NULL, 0, 0, "rc" },
-    { "save", run_save, NULL, 0, 0, "" },
-    { "inflate", run_inflate, NULL, 0, 0, "" },
-    { "fetch", run_fetch, NULL, 1, 1, "Rp" },
-    { "login", run_login, NULL, 1, 1, "" },
-    { "lookup", run_lookup, NULL, 1, 1, "" },
-    { "tags", run_tags, NULL, 1, 1, "" },
-    { "search", run_search, NULL, 2, 2, "" },
-    { "send", run_send, NULL, 1, 1, "" },
-    { NULL, NULL, NULL, 0, 0, NULL },
-};
-
-static const struct verb hand_verbs[] = {
-    { "load", NULL, imagetool_load, 0, 0, "RsfqD" },
-    { "save", NULL, imagetool_save, 1, MANY, "fD" },
-    { "import", NULL, imagetool_import, 1, 2, "RsqmpcD" },
-    { "pull", run_pull, NULL, 1, 2, "RsqpIMCD" },
-    { "push", run_push, NULL, 2, 2, "IC" },
-    { "ls", NULL, imagetool_ls, 0, 0, "qD" },
-    { "inspect", NULL, imagetool_inspect, 1, MANY, "D" },
-    { "rm", NULL, imagetool_rm, 1, MANY, "FD" },
-    { "unpack", NULL, imagetool_unpack, 2, 2, "D" },
-    { "mount", NULL, imagetool_mount, 2, 2, "D" },
-    { "gc", NULL, imagetool_gc, 0, 0, "D" },
-    { NULL, NULL, NULL, 0, 0, NULL },
-};
-
-static char letter_of(int option)
+static bool words_fit(const struct verb *verb, size_t len)
 {
-    switch (option) {
-    case OPT_INSECURE:
-        return 'I';
-    case OPT_MIRROR:
-        return 'M';
-    case OPT_CERTS:
-        return 'C';
-    case OPT_RATIO:
-        return 'R';
-    case OPT_ROOT:
-        return 'D';
-    case OPT_FORCE:
-        return 'F';
-    default:
-        return (char)option;
-    }
+    return len >= verb->word_min && len <= verb->word_max;
 }
 
-static const struct verb *find_verb(const struct verb *verbs, const char *name)
+// The form that takes so many words, else the first.
+static const struct verb *find_verb(const struct verb *verbs, const char *name, size_t word_len)
 {
+    const struct verb *first = NULL;
     for (; verbs->name; verbs++)
-        if (str_eq(name, verbs->name))
-            return verbs;
+        if (str_eq(name, verbs->name) && (!first || words_fit(verbs, word_len)))
+            first = verbs;
+    return first;
+}
+
+static const struct flag *find_flag(int value)
+{
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (flags[i].value == value)
+            return &flags[i];
     return NULL;
 }
 
-#define USED_MAX 64
-
-// Options may stand before the verb and after it; an option that the verb does not have is refused by name.
-static int parse_options(int argc, char **argv, struct job *job, char used[USED_MAX])
+// Options may stand before the verb and after it; an option that the verb does not have is refused by name. `used`: one of each.
+static int parse_options(int argc, char **argv, struct job *job, char used[ARRAY_LEN(flags) + 1])
 {
+    struct option options[ARRAY_LEN(flags) + 1] = { 0 };
     size_t len = 0;
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        options[i] = (struct option){ flags[i].name, flags[i].argument ? required_argument : no_argument, NULL, flags[i].value };
     for (int option; (option = getopt_long(argc, argv, "r:m:p:c:s:f:q", options, NULL)) != -1;) {
+        const struct flag *flag = find_flag(option);
         if (set_option(job, option, optarg) < 0)
             return -1;
-        if (len + 1 < USED_MAX && !memchr(used, letter_of(option), len))
-            used[len++] = letter_of(option);
+        if (flag && !strchr(used, flag->letter))
+            used[len++] = flag->letter;
     }
     return 0;
 }
@@ -432,29 +438,37 @@ static int check_used(const struct verb *verb, const char *used)
     for (; *used; used++) {
         if (strchr(verb->options, *used))
             continue;
-        for (const struct option *option = options; option->name; option++)
-            if (letter_of(option->val) == *used)
-                fprintf(stderr, "berth-image: %s has no option --%s\n", verb->name, option->name);
+        for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+            if (flags[i].letter == *used)
+                fprintf(stderr, "berth-image: %s has no option --%s\n", verb->name, flags[i].name);
         return -1;
     }
     return 0;
 }
 
+static _Noreturn void help(const struct verb *verb)
+{
+    verb ? print_verb(stdout, verb) : print_all(stdout);
+    exit(0);
+}
+
 static int parse_arguments(int argc, char **argv, struct job *job)
 {
-    char used[USED_MAX] = "";
+    char used[ARRAY_LEN(flags) + 1] = "";
     job->by_hand = argc < 2 || !str_eq(argv[1], WORKER_MODE);
     argc -= !job->by_hand;
     argv += !job->by_hand;
     if (parse_options(argc, argv, job, used) < 0)
         return -1;
-    if (optind >= argc)
-        return usage();
-    const struct verb *verb = find_verb(job->by_hand ? hand_verbs : worker_verbs, argv[optind]);
-    job->words = argv + optind + 1;
-    job->word_len = (size_t)(argc - optind - 1);
-    if (!verb || job->word_len < verb->word_min || job->word_len > verb->word_max)
-        return usage();
+    job->words = argv + optind + (optind < argc);
+    job->word_len = (size_t)(argc - optind - (optind < argc));
+    const struct verb *verb = optind < argc ? find_verb(job->by_hand ? hand_verbs : worker_verbs, argv[optind], job->word_len) : NULL;
+    if (job->help && job->by_hand)
+        help(optind < argc ? find_verb(hand_verbs, argv[optind], 0) : NULL);
+    if (!verb)
+        return print_all(stderr);
+    if (!words_fit(verb, job->word_len))
+        return job->by_hand ? print_verb(stderr, verb) : print_all(stderr);
     job->run = verb->run;
     job->tool_verb = verb->tool;
     job->reference = job->word_len ? job->words[0] : NULL;

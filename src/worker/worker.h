@@ -51,6 +51,12 @@ struct worker_remote {
 };
 char *worker_remote_words(const struct worker_remote *remote);
 
+// A push, by a worker that runs `send` with a socket as its words_fd: what it needs of the image, once it runs (`started`); and, of its line
+// {"pushed":...}, the manifest that the registry has now (its texts in the arena), which is recorded.
+int worker_send_image(struct worker *worker, const struct image *image, struct err *err);
+int worker_take_pushed(struct worker *worker, const struct image *image, json_t *form, struct arena *arena, struct image_manifest *out,
+                       struct err *err);
+
 // Gets so many bytes as can be read from pipe_fd; negative: nobody wants more.
 typedef int worker_pipe_fn(void *context, int pipe_fd, size_t size);
 // What comes out of a pipe goes to `sink` until its end.

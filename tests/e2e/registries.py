@@ -4,8 +4,11 @@ import gzip
 import hashlib
 import http.server
 import json
+import os
 import re
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -224,6 +227,66 @@ class Registry:
         described = [{'mediaType': TYPES['oci'][0], 'digest': manifest, 'size': len(self.manifests[name, manifest][1]),
                       'platform': dict(zip(('os', 'architecture', 'variant'), platform.split('/')))} for platform, manifest in entries]
         return self.add_manifest(name, tag, kind, {'schemaVersion': 2, 'mediaType': kind, 'manifests': described})[0]
+
+
+class ConnectProxy:
+    """Tunnels to `target` whatever host is asked for; `heads` has what clients said before. `login`: "user:word" that it wants."""
+
+    def __init__(self, target, login=None):
+        self.target, self.login, self.heads = target, login, []
+        self.sock = socket.create_server(('127.0.0.1', 0))
+        self.address = '127.0.0.1:%d' % self.sock.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client = self.sock.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        head = b''
+        while not head.endswith(b'\r\n\r\n'):
+            byte = client.recv(1)
+            if not byte:
+                return
+            head += byte
+        self.heads.append(head.decode())
+        wanted = 'Basic ' + base64.b64encode((self.login or '').encode()).decode()
+        if self.login and f'Proxy-Authorization: {wanted}' not in head.decode():
+            client.sendall(b'HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n')
+            return client.close()
+        host, port = self.target.split(':')
+        server = socket.create_connection((host, int(port)))
+        client.sendall(b'HTTP/1.1 200 Connection established\r\n\r\n')
+        threading.Thread(target=self.relay, args=(client, server), daemon=True).start()
+        self.relay(server, client)
+
+    @staticmethod
+    def relay(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self):
+        self.sock.close()
+
+
+def serve_tls(registry, folder):
+    """By https from now on, as registry.invalid; the folder for certs.d that vouches for it."""
+    os.makedirs(f'{folder}/registry.invalid')
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', f'{folder}/key', '-out',
+                    f'{folder}/registry.invalid/ca.crt', '-subj', '/CN=tests', '-days', '2', '-addext', 'subjectAltName=DNS:registry.invalid'],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f'{folder}/registry.invalid/ca.crt', f'{folder}/key')
+    registry.server.socket = context.wrap_socket(registry.server.socket, server_side=True)
+    return folder
 
 
 # ---- faults -------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """berth-image by hand on a data root: one of its own, and a running daemon's; several at once; killed at any moment."""
+import base64
 import hashlib
 import json
 import os
 import random
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -226,6 +228,45 @@ def test_many_pull_it_once(tool, layers):
         registry.close()
 
 
+def test_push(tool, layers, tmp_path):
+    """By the name, as docker push; and back. What the registry has is not sent again."""
+    registry = registries.Registry(('basic', 'anna', 'secret'))
+    try:
+        archive, image = docker_archive(f'{registry.address}/team/app:1', layers)
+        tool.ok('load', '-s', tool.driver, input=archive)
+        (tmp_path / 'login').mkdir()
+        text = base64.b64encode(b'anna:secret').decode()
+        (tmp_path / 'login/config.json').write_text(json.dumps({'auths': {registry.address: {'auth': text}}}))
+        name, login = f'{registry.address}/team/app:1', {**os.environ, 'DOCKER_CONFIG': str(tmp_path / 'login')}
+        tool.refuses('push', '-q', name, text='no basic auth credentials', env={**os.environ, 'DOCKER_CONFIG': '/nonexistent'})
+        done = tool('push', name, env=login)
+        digest = done.stdout.decode().strip()
+        assert done.returncode == 0 and b'Pushed' in done.stderr and registry.manifests['team/app', '1'] == registry.manifests['team/app', digest]
+        before = registry.count('PATCH', '/blobs/')
+        assert tool.ok('push', '-q', name, env=login).decode().strip() == digest and registry.count('PATCH', '/blobs/') == before
+        [found] = json.loads(tool.ok('inspect', name))
+        assert found['RepoDigests'] == [f'{registry.address}/team/app@{digest}']
+        other = Tool(str(tmp_path / 'other'))
+        assert other.ok('pull', '-q', f'{name[:-2]}@{digest}', env=login).decode().strip() == image
+        tool.refuses('push', f'{registry.address}/no/app:1', text='No such image', env=login)
+        tool.refuses('push', f'{name[:-2]}@{digest}', text='by tag', env=login)
+        assert tool.files()['staging'] == []
+    finally:
+        registry.close()
+
+
+def test_help():
+    whole = subprocess.run([TOOL, '--help'], capture_output=True, text=True, check=True).stdout
+    for verb in ('load', 'save', 'import', 'pull', 'push', 'ls', 'inspect', 'rm', 'unpack', 'mount', 'gc'):
+        for words in ([verb, '--help'], ['--help', verb], [verb, '--help', 'x', 'y', 'z']):
+            done = subprocess.run([TOOL, *words], capture_output=True, text=True, check=True)
+            assert done.stdout.startswith(f'Usage: berth-image {verb} [OPTIONS]') and done.stderr == ''
+        assert f'\n  {verb} ' in whole
+        for line in done.stdout.splitlines():
+            assert line in whole or line.startswith('Usage: ') or not line.startswith(' ')
+    assert '--force' not in subprocess.run([TOOL, 'ls', '--help'], capture_output=True, text=True, check=True).stdout
+
+
 # ---- beside a daemon ------------------------------------------------------------------------------------------------
 
 def test_beside_a_daemon(docker, engine, layers, tmp_path):
@@ -248,3 +289,26 @@ def test_beside_a_daemon(docker, engine, layers, tmp_path):
     finally:
         docker('rm', '-f', 'user')
         docker('rmi', '-f', 'hand:1')
+
+
+def test_pulled_by_both_at_once(docker, engine, layers):
+    """The daemon's clients and berth-image want the same image in the same data root: it comes once, and all have it."""
+    tool, registry = Tool(engine.data), registries.Registry()
+    try:
+        _, image, blobs = registry.add_image('app', '1', [*layers, tar([entry('both', data=os.urandom(200_000))])])
+        registry.fault(blobs[-1], registries.part_then(0.5, lambda request: (time.sleep(0.5), registries.close(request))))
+        name = f'{registry.address}/app:1'
+        clients = [docker.popen('pull', '-q', name) for _ in range(2)]
+        hands = [subprocess.Popen([TOOL, '--root', tool.root, 'pull', '-q', name], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+        for one in [*clients, *hands]:
+            out, why = one.communicate(timeout=120)
+            assert one.returncode == 0, (out, why)
+        assert registry.count('GET', '/blobs/' + blobs[-1]) == 2  # with the one that broke
+        assert docker.ok('image', 'inspect', '-f', '{{.Id}}', name) == image
+        assert docker.ok('run', '--rm', name, 'cat', '/etc/motd') == 'second layer'
+        tool.ok('gc')
+        assert tool.files()['staging'] == []
+        docker.ok('rmi', name)
+    finally:
+        docker('rmi', '-f', name)
+        registry.close()

@@ -298,6 +298,35 @@ def test_through_a_cache(docker, layers, tmp_path):
         assert result.code == 1 and 'unavailable: upstream: ' in result.err and result.err.count('\n') == 1
 
 
+@pytest.mark.berth
+def test_by_a_proxy(docker, layers, tmp_path):
+    """The daemon's environment says which; a tunnel to a registry by https."""
+    from conftest import Docker
+    upstream = registries.Registry()
+    _, image, _ = upstream.add_image('app', '1', layers)
+    certs = registries.serve_tls(upstream, str(tmp_path / 'certs.d'))
+    proxy = registries.ConnectProxy(upstream.address)
+
+    class Behind(engines.Berth):
+        def environment(self):
+            return {**os.environ, 'HTTPS_PROXY': f'http://{proxy.address}'}
+
+        def command(self):
+            return [*super().command(), '--registry-certs', certs]
+    engine = Behind()
+    engine.start()
+    client = Docker(engine, docker.cli, docker.folder)
+    client.ok('pull', 'registry.invalid/app:1')
+    assert client.inspect('registry.invalid/app:1')['Id'] == image and proxy.heads[0].startswith('CONNECT registry.invalid:443 ')
+    client.ok('tag', 'registry.invalid/app:1', 'registry.invalid/other:1')
+    client.ok('push', 'registry.invalid/other:1')
+    assert ('other', '1') in upstream.manifests
+    assert engine.stop_all().returncode == 0
+    engine.remove_folder()
+    proxy.close()
+    upstream.close()
+
+
 # ---- logins -------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['basic', 'bearer'])

@@ -208,8 +208,49 @@ def test_proxy(other, tmp_path):
     assert not other.calls
 
 
+def test_a_proxy_for_https(other, tmp_path):
+    """A tunnel, in which the proxy sees nothing: neither names nor logins."""
+    _, image, _ = other.add_image('team/app', '1', LAYERS)
+    certs = registries.serve_tls(other, str(tmp_path / 'certs.d'))
+    proxy = registries.ConnectProxy(other.address)
+    name = 'registry.invalid/team/app:1'
+    words = ('pull', '--registry-certs', certs, name)
+    run(*words, str(tmp_path / 'l'), HTTPS_PROXY=f'http://{proxy.address}')
+    assert image[7:] in blobs(tmp_path / 'l')
+    assert proxy.heads and all(head.startswith('CONNECT registry.invalid:443 HTTP/1.') and 'Authorization: ' not in head for head in proxy.heads)
+    run('push', '--registry-certs', certs, str(tmp_path / 'l'), 'registry.invalid/copy/app:1', HTTPS_PROXY=f'http://{proxy.address}')
+    assert ('copy/app', '1') in other.manifests
+    # Named so that it is passed by; the proxy for http is none for https; and the name is nobody's.
+    del proxy.heads[:]
+    for environment in ({'NO_PROXY': 'registry.invalid'}, {'NO_PROXY': 'other.example,.invalid'}, {'no_proxy': 'invalid'}, {'NO_PROXY': '*'}):
+        assert 'registry.invalid' in run(*words, str(tmp_path / 'm'), ok=False, HTTPS_PROXY=f'http://{proxy.address}', **environment)
+    run(*words, str(tmp_path / 'm'), ok=False, HTTP_PROXY=f'http://{proxy.address}')
+    assert not proxy.heads
+    for environment in ({'NO_PROXY': 'stry.invalid'}, {'NO_PROXY': 'registry.invalid.example'}, {'NO_PROXY': '10.0.0.0/8'}):
+        run(*words, str(tmp_path / 'n'), https_proxy=f'http://{proxy.address}', **environment)
+    proxy.close()
+
+
+def test_a_proxy_with_a_login(other, tmp_path):
+    other.add_image('app', '1', LAYERS)
+    certs = registries.serve_tls(other, str(tmp_path / 'certs.d'))
+    proxy = registries.ConnectProxy(other.address, 'me:word')
+    words = ('pull', '--registry-certs', certs, 'registry.invalid/app:1', str(tmp_path / 'l'))
+    assert '407' in run(*words, ok=False, HTTPS_PROXY=f'http://{proxy.address}')
+    run(*words, HTTPS_PROXY=f'http://me:word@{proxy.address}')
+    proxy.close()
+    assert 'registry.invalid' in run('pull', '--registry-certs', certs, 'registry.invalid/app:1', str(tmp_path / 'm'), ok=False,
+                                     HTTPS_PROXY=f'http://{proxy.address}')
+
+
+def test_loopback_goes_by_no_proxy(other, tmp_path):
+    other.add_image('app', '1', LAYERS)
+    dead = f'http://127.0.0.1:{free_port()}'
+    run('pull', f'{other.address}/app:1', str(tmp_path / 'l'), HTTP_PROXY=dead, HTTPS_PROXY=dead)
+
+
 def test_usage():
-    for arguments in ((), ('pull',), ('push', 'x'), ('pull', 'x', 'y', 'z'), ('nosuch',), ('pull', '--nosuch', 'x', 'y')):
+    for arguments in ((), ('pull',), ('push',), ('pull', 'x', 'y', 'z'), ('nosuch',), ('pull', '--nosuch', 'x', 'y')):
         done = subprocess.run([CLIENT, *arguments], capture_output=True, text=True)
         assert done.returncode == 2 and 'Usage: berth-image' in done.stderr, (arguments, done)
     assert 'Digest' not in run('pull', 'UPPER/case', '/nonexistent/x', ok=False)
