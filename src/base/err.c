@@ -62,13 +62,19 @@ int err_set(struct err *err, enum err_class class, const char *fmt, ...)
     return -1;
 }
 
-// strerror()'s words. That one takes locks and looks for translations, and most errors are looked at and forgotten.
-static const char *reason_of(int number, char space[32])
+#define REASON_SIZE 64
+
+// strerror()'s words, the first letter small as clients of Docker and runc read them everywhere ("RFS specific error" stays).
+// strerror() itself takes locks and looks for translations, and most errors are looked at and forgotten.
+static const char *reason_of(int number, char space[REASON_SIZE])
 {
     const char *reason = strerrordesc_np(number);
     if (reason)
-        return reason;
-    snprintf(space, 32, "Unknown error %d", number);
+        snprintf(space, REASON_SIZE, "%s", reason);
+    else
+        snprintf(space, REASON_SIZE, "unknown error %d", number);
+    if (space[0] >= 'A' && space[0] <= 'Z' && !(space[1] >= 'A' && space[1] <= 'Z'))
+        space[0] |= 'a' ^ 'A';
     return space;
 }
 
@@ -76,7 +82,7 @@ int err_errno(struct err *err, int number, const char *fmt, ...)
 {
     if (!err)
         return -1;
-    char space[32];
+    char space[REASON_SIZE];
     va_list args;
     va_start(args, fmt);
     put_message(err, reason_of(number, space), fmt, args);

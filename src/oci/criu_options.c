@@ -74,7 +74,7 @@ static int open_images(struct criu_folders *out, mode_t make, struct err *err)
         return -1;
     out->images_fd = file_open_dir(AT_FDCWD, out->images, err);
     if (out->images_fd >= 0 && !make && faccessat(out->images_fd, "inventory.img", R_OK, 0) < 0)
-        return err_set(err, ERR_NOT_FOUND, "%s holds no checkpoint: inventory.img: %s", out->images, strerror(errno));
+        return err_errno(err, errno, "%s holds no checkpoint: inventory.img", out->images);
     return out->images_fd < 0 ? -1 : 0;
 }
 

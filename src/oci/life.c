@@ -177,7 +177,10 @@ static int delete_remains(struct call *call, const char *id, bool force, struct 
     _cleanup_close_ int root = file_open_dir(AT_FDCWD, call->root, NULL);
     if (root >= 0 && container_id_check(id, NULL) == 0 && file_remove_tree(root, id, &missed) < 0)
         fprintf(stderr, "remove %s/%s: %s\n", call->root, id, missed.message);
-    return force ? 0 : -1;
+    if (!force)
+        return -1;
+    err_clear(err); // what is not there any more is deleted
+    return 0;
 }
 
 static int delete_it(struct call *call, struct container *container, bool force, struct err *err)

@@ -262,8 +262,11 @@ static int read_global(struct call *call, int argc, char **argv, int *at, struct
     int end = 1;
     while (end < argc && argv[end][0] == '-') {
         int from = end;
-        if (args_read(&call->global, argc, argv, &end, false, err) < 0)
+        if (args_read(&call->global, argc, argv, &end, false, err) < 0) {
+            printf("Incorrect Usage. %s\n\n", err->message);
+            print_help();
             return -1;
+        }
         if (call->global.words.len || end == from)
             break;
     }
@@ -315,9 +318,8 @@ static int dispatch(struct call *call, int argc, char **argv, struct err *err)
         return 0;
     }
     if (!verb) {
-        printf("No help topic for '%s'\n", name);
         call->exit_code = 3;
-        return 0;
+        return err_set(err, ERR_NOT_FOUND, "No help topic for '%s'", name);
     }
     return run_verb(call, verb, argc, argv, at + 1, err);
 }

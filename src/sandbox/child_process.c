@@ -36,22 +36,11 @@ int op_make_cwd(struct child *child, const struct op *op, struct err *err)
                                   : err_wrap(err, "make working directory %s", op->path);
 }
 
-// Docker's clients read these texts, and there errno's words begin in lower case.
-static int lower_case(struct err *err)
-{
-    char *last = strrchr(err->message, ':');
-    if (last && last[1] == ' ' && last[2] >= 'A' && last[2] <= 'Z')
-        last[2] = (char)(last[2] - 'A' + 'a');
-    return -1;
-}
-
 int op_cwd(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int fd = path_open(child->root_fd, op->path, false, err);
-    if (fd < 0 || fchdir(fd) < 0) {
-        err_errno(err, fd < 0 ? err->number : errno, "chdir to cwd (\"%s\") set in config.json failed", op->path);
-        return lower_case(err);
-    }
+    if (fd < 0 || fchdir(fd) < 0)
+        return err_errno(err, fd < 0 ? err->number : errno, "chdir to cwd (\"%s\") set in config.json failed", op->path);
     // A working directory outside the root shows as "(unreachable)...": a leaked descriptor must never get this far.
     char where[PATH_MAX];
     if (syscall(SYS_getcwd, where, sizeof(where)) < 0)
@@ -188,8 +177,7 @@ static int command_error(struct err *err, const char *command, int number)
 {
     if (number == EISDIR || number == EPERM)
         number = EACCES;
-    err_errno(err, number, "exec: \"%s\"", command);
-    return lower_case(err);
+    return err_errno(err, number, "exec: \"%s\"", command);
 }
 
 static bool executable(const char *path)
@@ -227,10 +215,8 @@ static int locate(const char *command, char *const *envp, char out[PATH_MAX], st
     struct stat st;
     if (strlen(command) >= PATH_MAX)
         return command_error(err, command, ENAMETOOLONG);
-    if (stat(command, &st) < 0) {
-        err_errno(err, errno, "exec: \"%s\": stat %s", command, command);
-        return lower_case(err);
-    }
+    if (stat(command, &st) < 0)
+        return err_errno(err, errno, "exec: \"%s\": stat %s", command, command);
     if (S_ISDIR(st.st_mode) || faccessat(AT_FDCWD, command, X_OK, AT_EACCESS) < 0)
         return command_error(err, command, EACCES);
     memcpy(out, command, strlen(command) + 1);

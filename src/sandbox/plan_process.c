@@ -79,7 +79,7 @@ static int add_rlimit(struct sandbox_plan *plan, const struct oci_rlimit *limit,
         plan->rlimits[plan->rlimit_len++] = (struct plan_rlimit){ rlimit_names[i].resource, soft, hard };
         return 0;
     }
-    return err_set(err, ERR_INVALID_ARGUMENT, "unknown rlimit \"%s\"", limit->type ? limit->type : "");
+    return err_set(err, ERR_INVALID_ARGUMENT, "wrong rlimit value: %s", limit->type ? limit->type : "");
 }
 
 static int plan_rlimits(struct sandbox_plan *plan, const struct json_list *list, struct err *err)

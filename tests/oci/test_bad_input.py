@@ -162,3 +162,39 @@ def test_usage(bundle):
     assert done.stdout.startswith('Incorrect Usage.')
     done = bundle.call('state', '--nosuch', bundle.id)
     assert done.returncode == 1 and 'flag provided but not defined: -nosuch' in done.stderr
+
+
+@pytest.mark.parametrize('script, told', [
+    ('echo hi; echo bad >&2; exit 3', 'exit status 3, stdout: hi, stderr: bad'),
+    ('nosuch 2>/dev/null', 'exit status 127, stdout: , stderr: '),
+    ('kill -9 $$', 'signal: killed, stdout: , stderr: '),
+    (None, 'error running hook: fork/exec /no/such/hook: no such file or directory'),
+])
+@pytest.mark.parametrize('kind', ['createRuntime', 'createContainer'])
+@pytest.mark.berth  # runc keeps the line's end
+def test_a_hook_that_fails_says_how(bundle, kind, script, told):
+    bundle.hook(kind, script or '')
+    if not script:
+        bundle.config['hooks'][kind][0]['path'] = '/no/such/hook'
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f'error running {kind} hook #0: error running hook' in done.stderr and f'{told}"\n' in done.stderr
+
+
+def test_delete_by_force_of_what_is_not_there(bundle):
+    done = bundle.call('delete', '--force', bundle.id)
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+def test_a_verb_and_a_flag_that_nobody_knows(bundle):
+    done = bundle.call('frobnicate')
+    assert done.returncode == 3 and "No help topic for 'frobnicate'" in done.stderr
+    done = bundle.call('list', globals=['--frobnicate'])
+    assert done.returncode == 1 and 'flag provided but not defined: -frobnicate' in done.stderr
+    assert done.stdout.startswith('Incorrect Usage. flag provided but not defined: -frobnicate') and 'COMMANDS:' in done.stdout
+
+
+def test_reasons_are_in_gos_words(bundle):
+    bundle.config['root']['path'] = 'nowhere'
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and 'nowhere: no such file or directory"\n' in done.stderr

@@ -57,7 +57,7 @@ def test_real_time_schedulers(bundle, policy, number):
     bundle.args('busybox', 'cut', '-d', ' ', '-f40,41', '/proc/self/stat')
     done = bundle.run()
     if os.path.exists('/sys/fs/cgroup/cpu/cpu.rt_runtime_us'):
-        assert done.returncode == 1 and 'error setting scheduler: sched_setattr: Operation not permitted' in done.stderr
+        assert done.returncode == 1 and 'error setting scheduler: sched_setattr: operation not permitted' in done.stderr
         period = {'realtimePeriod': 1000000, 'realtimeRuntime': 10000}
         bundle.linux['resources'].setdefault('cpu', {}).update(period)
         done = bundle.run()

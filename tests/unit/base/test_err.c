@@ -13,7 +13,7 @@ static void wraps_from_the_inside_out(void **state)
     struct err err = { 0 };
     assert_int_equal(err_errno(&err, ENOENT, "mount %s", "/data"), -1);
     assert_int_equal(err_wrap(&err, "create container %s", "web"), -1);
-    assert_string_equal(err.message, "create container web: mount /data: No such file or directory");
+    assert_string_equal(err.message, "create container web: mount /data: no such file or directory");
     assert_int_equal(err.class, ERR_NOT_FOUND);
     assert_int_equal(err.number, ENOENT);
     err_set(&err, ERR_CONFLICT, "name %d taken", 7);
@@ -40,7 +40,7 @@ static void its_own_message_may_be_an_argument(void **state)
     err_wrap(&err, "again %s", err.message);
     assert_string_equal(err.message, "again <inner>: <inner>");
     err_errno(&err, EBUSY, "%s", err.message);
-    assert_string_equal(err.message, "again <inner>: <inner>: Device or resource busy");
+    assert_string_equal(err.message, "again <inner>: <inner>: device or resource busy");
 }
 
 static bool is_utf8(const char *text)

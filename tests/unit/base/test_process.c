@@ -189,7 +189,7 @@ static void failures_to_start(void **state)
     const struct process_io io = { -1, -1, -1, NULL, 0 }, bad = { 9999, -1, -1, NULL, 0 };
     assert_int_equal(process_spawn("/no/such/program", -1, argv, no_env, &io, &process, &err), -1);
     assert_int_equal(err.class, ERR_NOT_FOUND);
-    assert_string_equal(err.message, "run /no/such/program: No such file or directory");
+    assert_string_equal(err.message, "run /no/such/program: no such file or directory");
     assert_int_equal(process_spawn("/dev/null", -1, argv, no_env, &io, &process, &err), -1);
     assert_int_equal(err.class, ERR_PERMISSION_DENIED);
     assert_int_equal(process_spawn("/bin/true", -1, argv, no_env, &bad, &process, &err), -1);

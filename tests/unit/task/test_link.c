@@ -185,7 +185,7 @@ static void errors_come_back_as_they_are(void **state)
     until(fixture, fixture->host.failed);
     assert_int_equal(fixture->host.error.class, ERR_NOT_FOUND);
     assert_int_equal(fixture->host.error.number, 2);
-    assert_string_equal(fixture->host.error.message, "exec: \"x\": No such file or directory");
+    assert_string_equal(fixture->host.error.message, "exec: \"x\": no such file or directory");
 }
 
 static void a_lost_guest_fails_its_calls(void **state)
