@@ -25,6 +25,9 @@ int process_check(const struct oci_process *process, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "Cwd must be an absolute path");
     if (process->args.len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "args must not be empty");
+    for (size_t i = 0; i < process->env.len; i++)
+        if (!strchr(process->env.items[i], '='))
+            return err_set(err, ERR_INVALID_ARGUMENT, "process.env[%zu]: invalid environment variable: missing '='", i);
     if (!str_empty(process->selinux_label) && access("/sys/fs/selinux/enforce", F_OK) < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "selinux label is specified in config, but selinux is disabled or not supported");
     return 0;

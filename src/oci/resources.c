@@ -11,7 +11,7 @@ static const struct cgroup_device_rate *rates_of(const struct json_list *list, s
     const struct oci_rate_device *in = list->items;
     struct cgroup_device_rate *out = arena_alloc(arena, (list->len + 1) * sizeof(*out));
     for (size_t i = 0; i < list->len; i++)
-        out[i] = (struct cgroup_device_rate){ in[i].major, in[i].minor, (uint64_t)MAX_OF(in[i].rate, INT64_C(0)) };
+        out[i] = (struct cgroup_device_rate){ in[i].major, in[i].minor, (uint64_t)in[i].rate };
     *len = list->len;
     return out;
 }
@@ -60,11 +60,81 @@ static void fill_lists(const struct oci_resources_more *in, struct arena *arena,
     out->unified_len = in->unified.len;
 }
 
+// What the runtime-spec has as unsigned numbers: the kernel's files would take some of the others for something else.
+static int check_number(int64_t value, int64_t max, const char *name, struct err *err)
+{
+    if (value >= 0 && value <= max)
+        return 0;
+    return err_set(err, ERR_INVALID_ARGUMENT, "resources.%s: %lld is out of range", name, (long long)value);
+}
+
+static int check_rates(const struct json_list *list, const char *name, struct err *err)
+{
+    const struct oci_rate_device *devices = list->items;
+    for (size_t i = 0; i < list->len; i++)
+        if (check_number(devices[i].rate, INT64_MAX, name, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int check_lists(const struct oci_resources_more *in, struct err *err)
+{
+    const struct oci_weight_device *weights = in->block_io.weight_device.items;
+    const struct oci_huge_page_limit *pages = in->huge_pages.items;
+    const struct oci_interface_priority *priorities = in->network.priorities.items;
+    for (size_t i = 0; i < in->block_io.weight_device.len; i++)
+        if (check_number(weights[i].weight, UINT16_MAX, "blockIO.weightDevice", err) < 0 ||
+            check_number(weights[i].leaf_weight, UINT16_MAX, "blockIO.weightDevice", err) < 0)
+            return -1;
+    for (size_t i = 0; i < in->huge_pages.len; i++)
+        if (check_number(pages[i].limit, INT64_MAX, "hugepageLimits", err) < 0)
+            return -1;
+    for (size_t i = 0; i < in->network.priorities.len; i++)
+        if (check_number(priorities[i].priority, UINT32_MAX, "network.priorities", err) < 0)
+            return -1;
+    for (size_t i = 0; i < in->rdma.len; i++) {
+        const struct oci_rdma *entry = json_map_at(&in->rdma, &oci_rdma_table, i);
+        if (check_number(number_of(entry->hca_handles).value, UINT32_MAX, "rdma", err) < 0 ||
+            check_number(number_of(entry->hca_objects).value, UINT32_MAX, "rdma", err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_numbers(const struct oci_resources *in, const struct oci_resources_more *more, struct err *err)
+{
+    const struct {
+        int64_t value, max;
+        const char *name;
+    } numbers[] = {
+        { in->cpu_shares, INT64_MAX, "cpu.shares" },
+        { in->cpu_period, INT64_MAX, "cpu.period" },
+        { more->cpu.realtime_period, INT64_MAX, "cpu.realtimePeriod" },
+        { number_of(more->cpu.burst).value, INT64_MAX, "cpu.burst" },
+        { number_of(more->memory.swappiness).value, INT64_MAX, "memory.swappiness" },
+        { more->block_io.weight, UINT16_MAX, "blockIO.weight" },
+        { more->block_io.leaf_weight, UINT16_MAX, "blockIO.leafWeight" },
+        { more->network.class_id, UINT32_MAX, "network.classID" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (check_number(numbers[i].value, numbers[i].max, numbers[i].name, err) < 0)
+            return -1;
+    const struct oci_block_io *io = &more->block_io;
+    return check_rates(&io->read_bps, "blockIO.throttleReadBpsDevice", err) < 0 ||
+                   check_rates(&io->write_bps, "blockIO.throttleWriteBpsDevice", err) < 0 ||
+                   check_rates(&io->read_iops, "blockIO.throttleReadIOPSDevice", err) < 0 ||
+                   check_rates(&io->write_iops, "blockIO.throttleWriteIOPSDevice", err) < 0
+               ? -1
+               : check_lists(more, err);
+}
+
 int resources_limits(json_t *document, const struct oci_resources *in, struct arena *arena, struct cgroup_limits *out, struct err *err)
 {
     struct oci_resources_more more = { 0 };
     if (json_is_object(document) && json_decode(&oci_resources_more_table, document, &more, arena, NULL, err) < 0)
         return err_wrap(err, "resources");
+    if (check_numbers(in, &more, err) < 0)
+        return -1;
     *out = (struct cgroup_limits){ .memory_limit = in->memory_limit, .memory_swap = in->memory_swap,
                                    .memory_reservation = in->memory_reservation, .memory_kernel = more.memory.kernel,
                                    .memory_kernel_tcp = more.memory.kernel_tcp,

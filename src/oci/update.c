@@ -42,6 +42,15 @@ static int parse_number(const char *flag, const char *text, int64_t *out, struct
     return 0;
 }
 
+static int parse_unsigned(const char *flag, const char *text, int64_t *out, struct err *err)
+{
+    uint64_t value;
+    if (!num_parse_u64(slice_of(text), INT64_MAX, &value))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for %s: strconv.ParseUint: parsing \"%.60s\": invalid syntax", flag, text);
+    *out = (int64_t)value;
+    return 0;
+}
+
 static int from_flags(const struct args *args, struct cgroup_limits *out, struct err *err)
 {
     const struct {
@@ -52,12 +61,12 @@ static int from_flags(const struct args *args, struct cgroup_limits *out, struct
         { "memory", &out->memory_limit, parse_bytes },
         { "memory-swap", &out->memory_swap, parse_bytes },
         { "memory-reservation", &out->memory_reservation, parse_bytes },
-        { "cpu-period", &out->cpu_period, parse_number },
+        { "cpu-period", &out->cpu_period, parse_unsigned },
         { "cpu-quota", &out->cpu_quota, parse_number },
-        { "cpu-share", &out->cpu_shares, parse_number },
-        { "cpu-rt-period", &out->cpu_rt_period, parse_number },
+        { "cpu-share", &out->cpu_shares, parse_unsigned },
+        { "cpu-rt-period", &out->cpu_rt_period, parse_unsigned },
         { "cpu-rt-runtime", &out->cpu_rt_runtime, parse_number },
-        { "blkio-weight", &out->io_weight, parse_number },
+        { "blkio-weight", &out->io_weight, parse_unsigned },
         { "pids-limit", &out->pids_limit, parse_number },
     };
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
@@ -76,9 +85,11 @@ static int from_file(const char *path, struct arena *arena, json_t **document, s
     struct oci_resources resources;
     int result = str_eq(path, "-") ? file_read_fd(STDIN_FILENO, "standard input", &text, err) : file_read_at(AT_FDCWD, path, &text, err);
     if (result == 0)
-        result = json_parse(buf_text(&text), text.size, document, err);
+        result = json_parse(buf_text(&text), text.size, document, err) < 0 ? err_wrap(err, "%s", path) : 0;
     buf_done(&text);
-    if (result < 0 || oci_resources_decode(*document, &resources, arena, err) < 0 ||
+    if (result < 0)
+        return -1;
+    if (oci_resources_decode(*document, &resources, arena, err) < 0 ||
         resources_limits(*document, &resources, arena, out, err) < 0)
         return err_wrap(err, "%s", path);
     return resources.devices.len ? cgroups_devices(&resources.devices, arena, out, err) : 0;
@@ -106,6 +117,8 @@ int verb_update(struct call *call, struct err *err)
     int result = container_load(call, call->args.words.items[0], &container, err);
     if (result == 0)
         result = str_empty(file) ? from_flags(&call->args, &limits, err) : from_file(file, &call->arena, &document, &limits, err);
+    if (args_given(&call->args, "kernel-memory") || args_given(&call->args, "kernel-memory-tcp"))
+        log_warning_line("Kernel memory settings are ignored and will be removed");
     if (result == 0 && container_status(&container) == STATUS_STOPPED)
         result = err_set(err, ERR_CONFLICT, "container not running");
     const char *l3 = args_text(&call->args, "l3-cache-schema"), *bandwidth = args_text(&call->args, "mem-bw-schema");

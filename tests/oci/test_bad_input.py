@@ -1,6 +1,7 @@
 """Bad input: one clear line that names what is wrong, an exit code, and nothing left behind."""
 import os
 
+import conftest
 import pytest
 
 
@@ -179,6 +180,45 @@ def test_a_hook_that_fails_says_how(bundle, kind, script, told):
     done = bundle.args('true').run()
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert f'error running {kind} hook #0: error running hook' in done.stderr and f'{told}"\n' in done.stderr
+
+
+NUMBERS = [
+    {'cpu': {'shares': -5}}, {'cpu': {'period': -1}}, {'cpu': {'realtimePeriod': -1}}, {'cpu': {'burst': -1}}, {'memory': {'swappiness': -1}},
+    {'blockIO': {'weight': 65536}}, {'blockIO': {'leafWeight': -1}}, {'network': {'classID': 1 << 32}}, {'hugepageLimits': [{'pageSize': '2MB', 'limit': -1}]},
+    {'blockIO': {'weightDevice': [{'major': 8, 'minor': 0, 'weight': -1}]}}, {'network': {'priorities': [{'name': 'lo', 'priority': 1 << 32}]}},
+    {'blockIO': {'throttleWriteIOPSDevice': [{'major': 8, 'minor': 0, 'rate': -1}]}}, {'rdma': {'mlx5_1': {'hcaHandles': -1}}},
+]
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('resources', NUMBERS, ids=lambda it: '-'.join(str(it)[1:40].replace("'", '').split()))
+def test_numbers_that_are_none_of_theirs(bundle, resources):
+    """None is taken for another: a negative share of the processor would be none on cgroup v2."""
+    bundle.linux['resources'].update(resources)
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and 'out of range' in done.stderr and f'resources.{next(iter(resources))}' in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_update_with_what_is_no_number(bundle):
+    bundle.up()
+    for flag, text, told in (('--cpu-share', '-5', 'invalid value for cpu-share: strconv.ParseUint: parsing \\"-5\\": invalid syntax'),
+                             ('--cpu-period', '-5', 'invalid value for cpu-period: strconv.ParseUint'),
+                             ('--resources', '/nosuch', 'msg="/nosuch: no such file or directory"' if conftest.RUNTIME == conftest.OURS else 'open /nosuch')):
+        done = bundle.call('update', flag, text, bundle.id)
+        assert done.returncode == 1 and told in done.stderr, done.stderr
+    done = bundle.call('update', '--kernel-memory', '100M', bundle.id)
+    assert done.returncode == 0 and 'Kernel memory settings are ignored' in done.stderr
+
+
+def test_a_variable_without_a_value(bundle):
+    bundle.process['env'].append('NOVALUE')
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and "invalid environment variable: missing '='" in done.stderr
+    bundle.process['env'].pop()
+    bundle.up()
+    done = bundle.exec('true', flags=['-e', 'NOVALUE'])
+    assert done.returncode == 255 and "invalid environment variable: missing '='" in done.stderr
 
 
 def test_delete_by_force_of_what_is_not_there(bundle):

@@ -258,7 +258,7 @@ def test_bad_options(tmp_path, options, says):
 def test_a_taken_port(registry, tmp_path):
     result = subprocess.run([PROGRAM, '--root', str(tmp_path / 'r'), '--listen', registry.address], capture_output=True, text=True, timeout=20)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == f'berth-registry: --listen {registry.address}: listen: Address already in use'
+    assert result.stderr.splitlines()[-1] == f'berth-registry: --listen {registry.address}: listen: address already in use'
 
 
 def test_garbage_hurts_nobody(registry):

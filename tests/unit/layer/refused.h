@@ -25,7 +25,7 @@ static const struct refused {
     { { { .name = ".wh.." } }, "leads outside the layer" },
     { { { .name = ".wh." } }, "leads outside the layer" },
     { { { .name = ".wh.a/b" } }, "lies below a whiteout" },
-    { { { "x", .pax = "path=" NAME_OF_300 "\n" } }, "File name too long" },
+    { { { "x", .pax = "path=" NAME_OF_300 "\n" } }, "file name too long" },
     { { { "x", .pax = "uid=4294967295\n" } }, "is out of range" },
     { { { "x", .pax = "gid=-1\n" } }, "is out of range" },
     { { { .name = "f" }, { .name = "f/x" } }, "layer entry f/x: " },
