@@ -64,6 +64,7 @@ int path_version(const char *path);
 enum document { DOCUMENT_INFO, DOCUMENT_IMAGE, DOCUMENT_IMAGE_ROW };
 void document_age(enum document document, int version, json_t *object);
 // The same for a create body: what clients of that version can't mean is taken out.
+void networks_age(int version, const struct engine_container *container, json_t *networks);
 void create_body_age(int version, json_t *body);
 
 // ---- answers (reply.c) ----------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ json_t *shape_container(const struct call *call, const struct engine_container *
 json_t *shape_container_row(const struct engine_container *container, const char *image); // of GET /containers/json
 json_t *shape_host_config(const char *body_text, const struct host_config *effective);
 void shape_wall(json_t *host_config); // of a guest
-json_t *shape_networks(const struct engine_container *container, const char *network_id);
+json_t *shape_networks(const struct engine_container *container); // by their names
 json_t *shape_event(const struct engine_event *event);
 json_t *shape_exec(const struct engine_exec *exec);
 json_t *shape_image(const struct image *image, const char *driver, int version);
@@ -190,7 +191,8 @@ api_handler handle_container_prune, handle_image_prune, handle_network_prune, ha
     handle_system_usage, handle_container_stats, handle_container_top;
 api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
     handle_container_commit, handle_container_attach_ws, handle_container_checkpoint;
-api_handler handle_network_list, handle_network_inspect;
+api_handler handle_network_list, handle_network_inspect, handle_network_create, handle_network_remove;
+api_handler handle_network_connect, handle_network_disconnect;
 api_handler handle_plugin_list, handle_plugin_missing, handle_options;
 
 #endif

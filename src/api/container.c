@@ -84,13 +84,6 @@ static int prepare_query(struct call *call, struct filters *filters, struct cont
     return 0;
 }
 
-static void name_network(struct call *call, struct engine_container *container)
-{
-    char id[65];
-    engine_network_id(call->engine, container->network, id);
-    container->network_id = arena_strdup(call->arena, id);
-}
-
 // One that went meanwhile has no size, and is shown as it was.
 void container_add_sizes(struct call *call, const char *id, json_t *object)
 {
@@ -118,13 +111,13 @@ int handle_container_list(struct call *call, struct err *err)
     _cleanup_json_ json_t *rows = json_array();
     for (size_t i = 0; i < len && (limit <= 0 || json_array_size(rows) < (size_t)limit); i++) {
         bool fits;
-        name_network(call, &containers[i]);
         if (container_fits(&query, &containers[i], &fits, err) < 0)
             return -1;
         if (!fits)
             continue;
         json_t *row = shape_container_row(&containers[i], image_shown(call->engine, &containers[i], &seen, call->arena));
         json_array_append_new(rows, row);
+        networks_age(call->version, &containers[i], json_object_get(json_object_get(row, "NetworkSettings"), "Networks"));
         if (httpd_query_flag(call->request, "size", false))
             container_add_sizes(call, containers[i].id, row);
     }

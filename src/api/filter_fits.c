@@ -117,8 +117,11 @@ static bool fits_ancestor(const struct container_query *query, const struct engi
 
 static bool fits_network(const struct filters *filters, const struct engine_container *container)
 {
-    return filters_equal(filters, "network", container->network) ||
-           (container->network_id && filters_equal(filters, "network", container->network_id));
+    for (size_t i = 0; i < container->endpoint_len; i++)
+        if (filters_equal(filters, "network", container->endpoints[i].network) ||
+            filters_equal(filters, "network", container->endpoints[i].network_id))
+            return true;
+    return !filters_get(filters, "network");
 }
 
 int container_fits(const struct container_query *query, const struct engine_container *container, bool *fits,

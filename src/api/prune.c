@@ -123,15 +123,26 @@ int handle_build_prune(struct call *call, struct err *err)
 
 // ---- networks and volumes -------------------------------------------------------------------------------------------
 
-// The built-in ones always stay, and there are no others yet.
+// One that a container comes to meanwhile stays.
 int handle_network_prune(struct call *call, struct err *err)
 {
     static const char *const keys[] = { "until", "label", "label!", NULL };
     struct prune prune;
-    if (begin(call, keys, &prune, err) < 0)
+    struct engine_network *networks;
+    size_t len;
+    if (begin(call, keys, &prune, err) < 0 || engine_networks(call->engine, call->arena, &networks, &len, err) < 0)
         return -1;
+    json_t *gone = json_array();
+    for (size_t i = 0; i < len; i++)
+        if (!networks[i].builtin && fits(&prune, &networks[i].request->labels, networks[i].created_ns) &&
+            engine_network_remove(call->engine, networks[i].id, NULL) == 0)
+            json_array_append_new(gone, json_string(networks[i].name));
     engine_pruned(call->engine, "network", 0);
-    return reply_json(call, 200, json_pack("{s:n}", "NetworksDeleted"));
+    if (json_array_size(gone) == 0) {
+        json_decref(gone);
+        gone = json_null();
+    }
+    return reply_json(call, 200, json_pack("{s:o}", "NetworksDeleted", gone));
 }
 
 // Before 1.42 named volumes went too; since then only with all=true.

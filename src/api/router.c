@@ -77,12 +77,12 @@ const struct route api_routes[] = {
 
     SERVED("GET", "/networks", handle_network_list),
     SERVED("GET", "/networks/", handle_network_list),
-    LATER("POST", "/networks/create"),
+    SERVED("POST", "/networks/create", handle_network_create),
     SERVED("POST", "/networks/prune", handle_network_prune, .since = 25),
     SERVED("GET", "/networks/{id}", handle_network_inspect),
-    LATER("DELETE", "/networks/{id}"),
-    LATER("POST", "/networks/{id}/connect"),
-    LATER("POST", "/networks/{id}/disconnect"),
+    SERVED("DELETE", "/networks/{id}", handle_network_remove),
+    SERVED("POST", "/networks/{id}/connect", handle_network_connect),
+    SERVED("POST", "/networks/{id}/disconnect", handle_network_disconnect),
 
     SERVED("GET", "/volumes", handle_volume_list),
     SERVED("POST", "/volumes/create", handle_volume_create),

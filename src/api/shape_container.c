@@ -3,23 +3,35 @@
 
 // ---- network --------------------------------------------------------------------------------------------------------
 
-static const char *network_name(const struct engine_container *container)
+static json_t *shape_list_or_null(const struct strv *list)
 {
-    return str_empty(container->network) || str_eq(container->network, "default") ? "bridge" : container->network;
+    json_t *array = list->len ? json_array() : json_null();
+    for (size_t i = 0; i < list->len; i++)
+        json_array_append_new(array, shape_text(list->items[i]));
+    return array;
 }
 
-static json_t *shape_endpoint(const struct engine_container *container, const char *network_id)
+static json_t *shape_endpoint(const struct engine_endpoint *endpoint)
 {
-    return json_pack("{s:n, s:n, s:n, s:o, s:n, s:s, s:o, s:o, s:o, s:I, s:s, s:s, s:i, s:n}", "IPAMConfig", "Links",
-                     "Aliases", "MacAddress", shape_text(container->mac), "DriverOpts", "NetworkID", network_id,
-                     "EndpointID", shape_text(container->endpoint_id), "Gateway", shape_text(container->gateway),
-                     "IPAddress", shape_text(container->address), "IPPrefixLen", (json_int_t)container->prefix,
-                     "IPv6Gateway", "", "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DNSNames");
+    static const struct endpoint_request nothing;
+    const struct endpoint_request *request = endpoint->request ? endpoint->request : &nothing;
+    json_t *ipam = request->ipam ? json_pack("{s:o}", "IPv4Address", shape_text(request->ipam->ipv4_address)) : json_null();
+    json_t *options = request->driver_opts.len ? shape_map(&request->driver_opts) : json_null();
+    const char *mac = endpoint->up ? endpoint->mac : request->mac_address;
+    return json_pack("{s:o, s:n, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:I, s:s, s:s, s:i, s:o}", "IPAMConfig", ipam, "Links", "Aliases",
+                     shape_list_or_null(&request->aliases), "MacAddress", shape_text(mac), "DriverOpts", options, "GwPriority",
+                     (json_int_t)request->gw_priority, "NetworkID", shape_text(endpoint->network_id), "EndpointID",
+                     shape_text(endpoint->endpoint_id), "Gateway", shape_text(endpoint->gateway), "IPAddress",
+                     shape_text(endpoint->address), "IPPrefixLen", (json_int_t)endpoint->prefix, "IPv6Gateway", "",
+                     "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DNSNames", shape_list_or_null(&endpoint->dns_names));
 }
 
-json_t *shape_networks(const struct engine_container *container, const char *network_id)
+json_t *shape_networks(const struct engine_container *container)
 {
-    return json_pack("{s:o}", network_name(container), shape_endpoint(container, network_id));
+    json_t *networks = json_object();
+    for (size_t i = 0; i < container->endpoint_len; i++)
+        json_object_set_new(networks, container->endpoints[i].network, shape_endpoint(&container->endpoints[i]));
+    return networks;
 }
 
 // {"80/tcp": [{"HostIp", "HostPort"}], "81/tcp": null}; nothing while it does not run.
@@ -66,18 +78,22 @@ static json_t *shape_port_list(const struct engine_container *container)
 // The members beside Networks say the same of the default bridge: what clients read before there were several networks.
 static json_t *shape_network_settings(const struct call *call, const struct engine_container *container)
 {
-    char network_id[65] = "";
-    if (container->started_ns || container->running) // Docker's containers meet their network when they start
-        engine_network_id(call->engine, network_name(container), network_id);
+    static const struct engine_endpoint none;
+    const struct engine_endpoint *bridge = &none;
+    for (size_t i = 0; i < container->endpoint_len; i++)
+        if (str_eq(container->endpoints[i].network, "bridge"))
+            bridge = &container->endpoints[i];
     json_t *settings =
         json_pack("{s:s, s:o, s:s, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:s, s:i, s:o, s:I, s:s, s:o}", "Bridge", "",
                   "SandboxID", shape_text(container->sandbox_id), "SandboxKey", "", "Ports", shape_port_map(container),
                   "HairpinMode", 0, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0, "SecondaryIPAddresses",
-                  "SecondaryIPv6Addresses", "EndpointID", shape_text(container->endpoint_id), "Gateway",
-                  shape_text(container->gateway), "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "IPAddress",
-                  shape_text(container->address), "IPPrefixLen", (json_int_t)container->prefix, "IPv6Gateway", "",
-                  "MacAddress", shape_text(container->mac));
-    json_object_set_new(settings, "Networks", shape_networks(container, network_id));
+                  "SecondaryIPv6Addresses", "EndpointID", shape_text(bridge->endpoint_id), "Gateway",
+                  shape_text(bridge->gateway), "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "IPAddress",
+                  shape_text(bridge->address), "IPPrefixLen", (json_int_t)bridge->prefix, "IPv6Gateway", "",
+                  "MacAddress", shape_text(bridge->mac));
+    json_t *networks = shape_networks(container);
+    networks_age(call->version, container, networks);
+    json_object_set_new(settings, "Networks", networks);
     return settings;
 }
 
@@ -209,10 +225,8 @@ json_t *shape_container_row(const struct engine_container *container, const char
                   "Command", shape_command(container), "Created", (json_int_t)(container->created_ns / NS_PER_S),
                   "Ports", shape_port_list(container), "Labels", shape_map(&container->config->process.labels), "State",
                   container->status, "Status", status_words(container, clock_wall_ns(), &arena));
-    json_object_set_new(row, "HostConfig", json_pack("{s:s}", "NetworkMode", network_name(container)));
-    json_object_set_new(
-        row, "NetworkSettings",
-        json_pack("{s:o}", "Networks", shape_networks(container, container->network_id ? container->network_id : "")));
+    json_object_set_new(row, "HostConfig", json_pack("{s:o}", "NetworkMode", shape_text(container->network)));
+    json_object_set_new(row, "NetworkSettings", json_pack("{s:o}", "Networks", shape_networks(container)));
     json_object_set_new(row, "Mounts", shape_mounts(container));
     return row;
 }

@@ -143,6 +143,26 @@ void document_age(enum document document, int version, json_t *object)
             changes[i].age(object);
 }
 
+// Before 1.45 the short id stood among the aliases; DNSNames came with 1.44, GwPriority with 1.48.
+void networks_age(int version, const struct engine_container *container, json_t *networks)
+{
+    const char *name;
+    json_t *endpoint;
+    json_object_foreach (networks, name, endpoint) {
+        json_t *aliases = json_object_get(endpoint, "Aliases");
+        bool named = json_is_array(json_object_get(endpoint, "DNSNames"));
+        if (version < 45 && named) {
+            if (!json_is_array(aliases))
+                json_object_set_new(endpoint, "Aliases", aliases = json_array());
+            json_array_append_new(aliases, json_stringn(container->id, 12));
+        }
+        if (version < 44)
+            json_object_del(endpoint, "DNSNames");
+        if (version < 48)
+            json_object_del(endpoint, "GwPriority");
+    }
+}
+
 // ---- create bodies --------------------------------------------------------------------------------------------------
 
 static void body_priorities(json_t *body)

@@ -10,6 +10,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "networks.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (10 * NS_PER_S)
@@ -30,22 +31,10 @@ static void note_machine(struct container *container, const struct task_vm *vm) 
     container->kernel = mem_strdup(vm->kernel);
 }
 
-// The run's ports and addresses come back from the task document: inspect must say the same as before.
-static void restore_network(struct container *container, const struct task_document *document)
+// The run's ports come back from the task document: inspect must say the same as before.
+static void restore_ports(struct container *container, const struct task_document *document)
 {
-    const struct task_nic *nic = document->nics.len ? json_list_at(&document->nics, &task_nic_table, 0) : NULL;
     mutex_lock(&container->lock);
-    container->has_endpoint = nic && !str_empty(nic->address);
-    container->connected = !container->config.network_disabled;
-    if (container->has_endpoint) {
-        struct net_endpoint *endpoint = &container->endpoint;
-        snprintf(endpoint->endpoint_id, sizeof(endpoint->endpoint_id), "%s", container->id);
-        snprintf(endpoint->mac, sizeof(endpoint->mac), "%s", nic->mac ? nic->mac : "");
-        snprintf(endpoint->address, sizeof(endpoint->address), "%s", nic->address);
-        snprintf(endpoint->gateway, sizeof(endpoint->gateway), "%s", nic->gateway ? nic->gateway : "");
-        endpoint->prefix = (int)nic->prefix;
-        endpoint->netns_fd = -1;
-    }
     note_machine(container, document->vm);
     container->ports = mem_alloc((document->ports.len + 1) * sizeof(*container->ports));
     container->port_len = document->ports.len;
@@ -92,8 +81,10 @@ static void restore_run(struct container *container)
     mutex_unlock(&container->lock);
     if (!uses && mounts_begin_use(container, &err) < 0) // the container has its own view of them anyway
         log_warn("container %.12s: %s", container->id, err.message);
+    if (!known)
+        endpoints_adopt(container);
     if (!known && read_document(container, &arena, &document, &err) == 0)
-        restore_network(container, &document);
+        restore_ports(container, &document);
     else if (!known)
         log_warn("container %.12s: its task document: %s", container->id, err.message);
 }
@@ -167,7 +158,6 @@ static void clear_orphan(struct engine *engine, const char *id)
     if (connect_task(ghost, &client, &ignored) == 0) {
         mutex_lock(&ghost->lock);
         ghost->client = client;
-        ghost->has_endpoint = true;
         mutex_unlock(&ghost->lock);
     }
     log_info("task %.12s: cleared, no running container has it", id);
@@ -248,6 +238,7 @@ int engine_adopt(struct engine *engine, struct err *err)
     if (record_load_all(engine, err) < 0)
         return -1;
     _cleanup_strv_ struct strv ids = { 0 };
+    networks_settle(engine);
     container_list_ids(engine, &ids);
     for (size_t i = 0; i < ids.len; i++) {
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], NULL);

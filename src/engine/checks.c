@@ -17,13 +17,6 @@ static int check_network(const struct container_config *config, struct err *err)
     const char *mode = config->host_config.network_mode;
     if (!str_empty(mode) && (str_eq(mode, "host") || str_starts(mode, "container:")))
         return not_yet(err, "HostConfig.NetworkMode", mode);
-    if (config->endpoints.len > 1)
-        return not_yet(err, "NetworkingConfig.EndpointsConfig", "more than one network");
-    for (size_t i = 0; i < config->endpoints.len; i++) {
-        const struct endpoint_request *endpoint = json_map_at(&config->endpoints, &endpoint_request_table, i);
-        if (!str_empty(endpoint->mac_address))
-            return not_yet(err, "NetworkingConfig.EndpointsConfig.MacAddress", "a chosen address");
-    }
     return 0;
 }
 

@@ -1,7 +1,7 @@
 // The list of containers, their lookup by a client's words, and exclusive use by a verb.
 #include <ctype.h>
 
-#include "engine_private.h"
+#include "networks.h"
 
 struct container *container_new(struct engine *engine, const char *id)
 {
@@ -10,7 +10,6 @@ struct container *container_new(struct engine *engine, const char *id)
     container->refs = 1;
     container->netns_fd = -1;
     container->tap_fd = -1;
-    container->endpoint.netns_fd = -1;
     memcpy(container->id, id, sizeof(container->id) - 1);
     mutex_init(&container->lock, RANK_CONTAINER);
     cond_init(&container->idle);
@@ -66,6 +65,11 @@ UNCHECKED void container_unref(struct container *container)
     container_drop_pending(container);
     drop_events(container);
     health_free(container);
+    while (container->endpoints) {
+        struct endpoint *endpoint = container->endpoints;
+        container->endpoints = endpoint->next;
+        endpoint_free(endpoint);
+    }
     json_decref(container->body);
     fd_close(container->netns_fd);
     fd_close(container->tap_fd);

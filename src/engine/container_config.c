@@ -207,25 +207,6 @@ static const struct json_field update_request_fields[] = {
 };
 const struct json_table update_request_table = JSON_TABLE(struct update_request, update_request_fields);
 
-static const struct json_field endpoint_request_fields[] = {
-    JSON_REFUSED("IPAMConfig"),
-    JSON_REFUSED("Links"),
-    ROW("Aliases", JSON_TEXTS, endpoint_request, aliases),
-    ROW("MacAddress", JSON_TEXT, endpoint_request, mac_address),
-    JSON_REFUSED("DriverOpts"),
-    JSON_REFUSED("GwPriority"),
-    JSON_KNOWN("NetworkID"), // what an inspect answered; clients send it back
-    JSON_KNOWN("EndpointID"),
-    JSON_KNOWN("Gateway"),
-    JSON_KNOWN("IPAddress"),
-    JSON_KNOWN("IPPrefixLen"),
-    JSON_KNOWN("IPv6Gateway"),
-    JSON_KNOWN("GlobalIPv6Address"),
-    JSON_KNOWN("GlobalIPv6PrefixLen"),
-    JSON_KNOWN("DNSNames"),
-};
-const struct json_table endpoint_request_table = JSON_TABLE(struct endpoint_request, endpoint_request_fields);
-
 static const struct json_field networking_fields[] = {
     // Offset of the member in the container: the section is flattened into it.
     ROW("EndpointsConfig", JSON_MAP, container_config, endpoints, .sub = &endpoint_request_table),
@@ -255,7 +236,7 @@ static const struct json_field container_config_fields[] = {
     IMAGE_ROW("WorkingDir", JSON_TEXT, working_dir),
     IMAGE_ROW("Entrypoint", JSON_TEXTS, entrypoint, .flags = JSON_ONE_IS_LIST),
     ROW("NetworkDisabled", JSON_FLAG, container_config, network_disabled),
-    JSON_REFUSED("MacAddress"),
+    ROW("MacAddress", JSON_TEXT, container_config, mac_address),
     IMAGE_ROW("OnBuild", JSON_TEXTS, on_build),
     IMAGE_ROW("Labels", JSON_TEXT_MAP, labels),
     IMAGE_ROW("StopSignal", JSON_TEXT, stop_signal),

@@ -5,6 +5,7 @@
 #ifndef ENGINE_CONTAINER_CONFIG_H
 #define ENGINE_CONTAINER_CONFIG_H
 
+#include "engine/network_request.h"
 #include "spec/spec.h"
 
 struct port_binding {
@@ -111,11 +112,6 @@ struct mount_request {
     } *tmpfs;
 };
 
-struct endpoint_request {
-    struct strv aliases; // accepted on the default bridge as Docker does: no effect
-    char *mac_address;
-};
-
 struct container_config {
     char *image;
     struct oci_image_process process; // User ExposedPorts Env Entrypoint Cmd Volumes WorkingDir Labels StopSignal ...
@@ -123,6 +119,7 @@ struct container_config {
     bool attach_stdin, attach_stdout, attach_stderr;
     bool tty, open_stdin, stdin_once;
     bool network_disabled;
+    char *mac_address; // of the mode's network, said by clients older than several networks
     int64_t stop_timeout; // seconds; -1 when absent
     json_t *stop_timeout_raw;
     struct host_config host_config;
@@ -131,7 +128,7 @@ struct container_config {
 
 extern const struct json_table container_config_table; // the create body, whole
 extern const struct json_table host_config_table, update_request_table;
-extern const struct json_table port_binding_table, mount_request_table, endpoint_request_table;
+extern const struct json_table port_binding_table, mount_request_table;
 extern const struct json_table log_config_table, restart_policy_table, ulimit_table;
 extern const struct json_table device_mapping_table, device_rate_table, device_weight_table;
 

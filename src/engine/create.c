@@ -4,6 +4,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "networks.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -154,7 +155,7 @@ static int build(struct container *container, json_t *body, struct image *image,
     if (parse_body(container, body, err) < 0 || check_config(&container->config, err) < 0 ||
         security_check(host, &container->arena, err) < 0 ||
         features_check(&container->engine->features, host, arena, warnings, err) < 0 ||
-        fill_from_image(container, image, arena, warnings, err) < 0 ||
+        endpoints_from_config(container, err) < 0 || fill_from_image(container, image, arena, warnings, err) < 0 ||
         vm_check(container->engine, &container->config, err) < 0)
         return -1;
     return 0;

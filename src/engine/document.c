@@ -1,6 +1,7 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
 #include "devices.h"
+#include "networks.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -170,21 +171,24 @@ static void fill_mounts(const struct container *container, struct arena *arena, 
 static void fill_network(struct container *container, struct arena *arena, struct task_document *out)
     REQUIRES(container->lock)
 {
-    struct task_nic *nic = json_list_add(&out->nics, &task_nic_table, arena);
-    *nic = (struct task_nic){ .name = (char *)"lo", .netns_fd = -1, .tap_fd = -1 };
-    if (container->has_endpoint) {
-        const struct net_endpoint *endpoint = &container->endpoint;
-        *nic = (struct task_nic){ .name = (char *)"eth0", .mac = arena_strdup(arena, endpoint->mac),
-                                  .address = arena_strdup(arena, endpoint->address),
-                                  .gateway = arena_strdup(arena, endpoint->gateway), .prefix = endpoint->prefix,
+    for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        if (!endpoint->up)
+            continue;
+        struct task_nic *nic = json_list_add(&out->nics, &task_nic_table, arena);
+        *nic = (struct task_nic){ .name = arena_strdup(arena, endpoint->net.interface), .mac = arena_strdup(arena, endpoint->net.mac),
+                                  .address = arena_strdup(arena, endpoint->net.address),
+                                  .gateway = arena_strdup(arena, endpoint->net.gateway), .prefix = endpoint->net.prefix,
                                   .netns_fd = -1, .tap_fd = -1 };
     }
+    if (out->nics.len == 0)
+        *(struct task_nic *)json_list_add(&out->nics, &task_nic_table, arena) =
+            (struct task_nic){ .name = (char *)"lo", .netns_fd = -1, .tap_fd = -1 };
     for (size_t i = 0; i < container->port_len; i++) {
         const struct net_port *from = &container->ports[i];
         struct task_port *port = json_list_add(&out->ports, &task_port_table, arena);
         *port = (struct task_port){ .proto = (char *)(from->proto == IPPROTO_UDP ? "udp" : "tcp"),
                                     .host_address = arena_strdup(arena, from->host_address), .host_port = from->host_port,
-                                    .target_address = arena_strdup(arena, container->endpoint.address),
+                                    .target_address = arena_strdup(arena, endpoint_address(container)),
                                     .target_port = from->target_port, .listener_fd = -1 };
     }
 }

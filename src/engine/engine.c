@@ -114,6 +114,7 @@ static struct engine *engine_new(const struct engine_options *options)
     mutex_init(&engine->watch_lock, 0);
     mutex_init(&engine->disk_lock, 0);
     mutex_init(&engine->names_lock, 0);
+    mutex_init(&engine->network_lock, 0);
     mutex_init(&engine->list_lock, RANK_LIST);
     mutex_init(&engine->bus_lock, RANK_BUS);
     mutex_init(&engine->pull_lock, 0);
@@ -212,6 +213,7 @@ void engine_close(struct engine *engine)
     mutex_done(&engine->watch_lock);
     mutex_done(&engine->disk_lock);
     mutex_done(&engine->names_lock);
+    mutex_done(&engine->network_lock);
     mutex_done(&engine->list_lock);
     mutex_done(&engine->bus_lock);
     mutex_done(&engine->pull_lock);

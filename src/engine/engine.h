@@ -178,6 +178,14 @@ struct engine_health {
     struct engine_health_result *log; // the last five, oldest first
     size_t log_len;
 };
+struct engine_endpoint {
+    char *network, *network_id; // the id is "" until the first start
+    const struct endpoint_request *request;
+    bool up; // the rest is true while it is
+    char *endpoint_id, *gateway, *address, *mac;
+    int64_t prefix;
+    struct strv dns_names; // on networks of clients
+};
 struct engine_container {
     char *id, *name; // without "/"
     int64_t created_ns;
@@ -196,9 +204,10 @@ struct engine_container {
     struct engine_mount *mounts;
     size_t mount_len;
     struct strv exec_ids;
-    char *network; // "bridge" "none"
-    char *endpoint_id, *gateway, *address, *mac, *sandbox_id, *network_id;
-    int64_t prefix;
+    char *network; // of the mode: "bridge" "none", or a name
+    char *sandbox_id;
+    struct engine_endpoint *endpoints; // the first is the mode's
+    size_t endpoint_len;
     struct engine_port *ports;
     size_t port_len;
     struct engine_machine *machine; // NULL: a container
@@ -286,12 +295,25 @@ int engine_commit(struct engine *engine, const char *ref, const struct engine_co
 
 struct engine_network {
     char id[65];
-    const char *name, *driver; // "bridge" "bridge"; "none" "null"
+    char *name;
+    const char *driver; // "bridge" "null"
     int64_t created_ns;
-    char *link, *subnet, *gateway; // of the bridge, "" when no subnet is free; else NULL
+    bool builtin; // it was never made and can't be removed
+    const struct network_request *request; // NULL: built-in
+    char *link, *subnet, *gateway; // of a bridge, "" when no subnet is free; else NULL
 };
-void engine_networks(const struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len);
-void engine_network_id(const struct engine *engine, const char *name, char out[65]); // also of one that is not there
+// Built-in ones first, then the oldest.
+int engine_networks(struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len, struct err *err);
+// By id, name, or the beginning of one id. not_found "network X not found"; invalid_argument when several begin so.
+int engine_network_find(struct engine *engine, const char *ref, struct arena *arena, struct engine_network *out, struct err *err);
+// `body` is what the request was read from: the record keeps it. Errors have Docker's classes and words.
+int engine_network_create(struct engine *engine, const struct network_request *request, json_t *body, char id[65], struct err *err);
+int engine_network_remove(struct engine *engine, const char *ref, struct err *err); // permission_denied while a container is on it
+bool engine_network_in_use(struct engine *engine, const struct engine_network *network); // by a container that runs
+// `request` NULL: nothing special. Of a running container at once, else from its next start on.
+int engine_network_connect(struct engine *engine, const char *ref, const char *container, const struct endpoint_request *request,
+                           struct err *err);
+int engine_network_disconnect(struct engine *engine, const char *ref, const char *container, struct err *err);
 
 // ---- volumes --------------------------------------------------------------------------------------------------------
 

@@ -104,10 +104,8 @@ struct container {
     int tap_fd GUARDED_BY(lock); // a guest's, until its start has handed it over
     char *accel GUARDED_BY(lock), *kernel GUARDED_BY(lock); // of a guest's last run, malloc'ed; NULL before
     bool booting GUARDED_BY(lock), boot_aborted GUARDED_BY(lock); // see vm_boot_begin()
-    bool connected GUARDED_BY(lock); // the network's connect event is out, and its disconnect is not
-    bool has_endpoint GUARDED_BY(lock);
     bool uses_volumes GUARDED_BY(lock); // see mounts_begin_use()
-    struct net_endpoint endpoint GUARDED_BY(lock);
+    struct endpoint *endpoints GUARDED_BY(lock); // its places on networks (networks.h), changed under container_begin() alone
     struct net_port *ports GUARDED_BY(lock);
     size_t port_len GUARDED_BY(lock);
     unsigned attaching GUARDED_BY(lock); // clients between hijack and hand-over; a start waits for them
@@ -146,6 +144,20 @@ struct pool {
 };
 
 // Which limits this kernel can hold, as `docker info` says it.
+// A container's place on a network; of its own arena, because it may come and go while the container stays.
+struct endpoint {
+    struct endpoint *next;
+    struct arena arena;
+    char *network; // its name; until it was met first, the word of the client
+    char network_id[65]; // "" until then
+    struct endpoint_request request;
+    bool bridge, builtin, internal; // of the network; bridge: it has addresses
+    char *binding; // the network's own default address of published ports; NULL: none
+    bool connected; // the connect event is out, and the disconnect is not
+    bool up; // `net` says what it is
+    struct net_endpoint net;
+};
+
 struct host_features {
     bool memory, swap, reservation, cpu_shares, cpu_quota, cpuset, pids, io_weight, swappiness, oom_control;
 };
@@ -177,6 +189,7 @@ struct engine {
     struct cgroup_layout cgroups;
     struct host_features features;
     struct machines *machines;
+    struct mutex network_lock; // unranked: held while a network is made or removed
     struct mutex disk_lock; // unranked: held while the guests' disk template is made
     struct mutex names_lock; // unranked: held while a network's list of names is edited
     struct loop *loop;
@@ -294,6 +307,7 @@ extern const size_t engine_migration_len;
 int record_insert(struct container *container, const char *name, struct err *err);
 int record_save_state(struct container *container, struct err *err); // needs container_begin(): nobody else writes it
 int record_save_body(struct container *container, struct err *err); // after an update
+int record_save_networks(struct container *container, struct err *err); // after a connect or disconnect
 void record_note_state(struct container *container); // the same where only the log can be told of a failure
 void record_note_health(struct container *container);
 int record_rename(struct container *container, const char *name, struct err *err);
@@ -344,6 +358,8 @@ const char *container_stop_signal(const struct container *container);
 // ---- names (names.c) ------------------------------------------------------------------------------------------------
 
 char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock);
+// The lines of its own addresses, but those that `present` has already.
+void hosts_own_lines(const struct container *container, struct buf *out, const char *present) REQUIRES(container->lock);
 char *resolv_content(const struct host_config *host, struct arena *arena);
 // The container's file made of the host's `text`, which came from `source`. `ipv6`: a server there can be reached.
 void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out);
@@ -365,6 +381,7 @@ struct port_plan {
     struct net_port *ports; // malloc'ed
     size_t len;
     const char *endpoint; // "NAME (ENDPOINT ID)", for messages
+    const char *address; // of ports that name none; NULL: every one
 };
 int ports_bind(struct container *container, struct port_plan *plan, struct err *err);
 // What a run holds on the host (network, cgroup, task folder, shim connection) is given back. Needs container_begin().
@@ -437,9 +454,6 @@ void health_free(struct container *container);
 
 // ---- networks.c -----------------------------------------------------------------------------------------------------
 
-// The events of a run's network; the second only when the first is out.
-void network_connected(struct container *container) EXCLUDES(container->lock);
-void network_disconnected(struct container *container) EXCLUDES(container->lock);
 
 // ---- machinery ------------------------------------------------------------------------------------------------------
 

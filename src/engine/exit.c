@@ -8,6 +8,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "networks.h"
 
 #define DELETE_TIMEOUT_NS (10 * NS_PER_S)
 
@@ -40,7 +41,6 @@ static void release_shim(struct container *container)
 
 static void release_network(struct container *container)
 {
-    struct err err = { 0 };
     mutex_lock(&container->lock);
     for (size_t i = 0; i < container->port_len; i++)
         fd_close(container->ports[i].listener_fd);
@@ -48,12 +48,9 @@ static void release_network(struct container *container)
     container->port_len = 0;
     fd_close(take_fd(&container->netns_fd));
     fd_close(take_fd(&container->tap_fd));
-    bool attached = container->has_endpoint;
-    container->has_endpoint = false;
     mutex_unlock(&container->lock);
-    network_disconnected(container);
-    if (attached && net_detach(container->engine->net, container->id, &err) < 0)
-        log_warn("container %s: %s", container->id, err.message);
+    endpoints_disconnected(container);
+    endpoints_detach(container);
 }
 
 // A lost shim may have left processes behind. The group is found by its name: a handle held all the time would cost a
@@ -114,7 +111,7 @@ static void publish_end(struct container *container, const struct ending *ending
     snprintf(code, sizeof(code), "%lld", (long long)ending->exit_code);
     snprintf(seconds, sizeof(seconds), "%lld", (long long)(duration_ns / NS_PER_S));
     event_container(container, "die", "execDuration", seconds, "exitCode", code, NULL);
-    network_disconnected(container); // before the waiters: a stop's own event comes last
+    endpoints_disconnected(container); // before the waiters: a stop's own event comes last
     event_volumes(container, false);
 }
 

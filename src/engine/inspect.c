@@ -1,5 +1,5 @@
 // Snapshots of containers for inspect and ps, in the caller's arena.
-#include "engine_private.h"
+#include "networks.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -58,18 +58,40 @@ static void copy_ports(struct container *container, struct arena *arena, struct 
     }
 }
 
-static void copy_network(struct container *container, struct arena *arena, struct engine_container *out)
+static struct endpoint_request *copy_request(const struct endpoint_request *from, struct arena *arena)
+{
+    struct endpoint_request *to = arena_alloc(arena, sizeof(*to));
+    _cleanup_json_ json_t *form = json_encode(&endpoint_request_table, from);
+    return json_decode(&endpoint_request_table, form, to, arena, NULL, NULL) < 0 ? NULL : to;
+}
+
+static void copy_endpoint(struct container *container, const char *name, const struct endpoint *from, struct arena *arena,
+                          struct engine_endpoint *to) REQUIRES(container->lock)
+{
+    *to = (struct engine_endpoint){ .network = arena_strdup(arena, from->network), .network_id = arena_strdup(arena, from->network_id),
+                                    .request = copy_request(&from->request, arena), .up = from->up };
+    if (!from->up)
+        return;
+    to->endpoint_id = arena_strdup(arena, from->net.endpoint_id);
+    to->gateway = arena_strdup(arena, from->net.gateway);
+    to->address = arena_strdup(arena, from->net.address);
+    to->mac = arena_strdup(arena, from->net.mac);
+    to->prefix = from->net.prefix;
+    if (!from->builtin)
+        endpoint_names(container, name, from, arena, &to->dns_names);
+}
+
+static void copy_networks(struct container *container, struct arena *arena, struct engine_container *out)
     REQUIRES(container->lock)
 {
+    size_t len = 0;
     out->network = arena_strdup(arena, container->config.host_config.network_mode);
     out->sandbox_id = (char *)(container_is_live(container) ? container->id : "");
-    if (!container->has_endpoint)
-        return;
-    out->endpoint_id = arena_strdup(arena, container->endpoint.endpoint_id);
-    out->gateway = arena_strdup(arena, container->endpoint.gateway);
-    out->address = arena_strdup(arena, container->endpoint.address);
-    out->mac = arena_strdup(arena, container->endpoint.mac);
-    out->prefix = container->endpoint.prefix;
+    for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
+        len++;
+    out->endpoints = arena_alloc(arena, (len + 1) * sizeof(*out->endpoints));
+    for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
+        copy_endpoint(container, out->name, endpoint, arena, &out->endpoints[out->endpoint_len++]);
 }
 
 static void copy_state(struct container *container, struct arena *arena, struct engine_container *out)
@@ -165,7 +187,7 @@ static int snapshot(struct container *container, struct arena *arena, struct eng
     mutex_lock(&container->lock);
     copy_state(container, arena, out);
     copy_ports(container, arena, out);
-    copy_network(container, arena, out);
+    copy_networks(container, arena, out);
     mutex_unlock(&container->lock);
     return copy_config(container, arena, out, err);
 }

@@ -8,7 +8,7 @@
 #include <net/if.h>
 
 #include "dns/dns.h"
-#include "engine_private.h"
+#include "networks.h"
 
 #define HOST_FILE "/etc/resolv.conf"
 #define SYSTEMD_FILE "/run/systemd/resolve/resolv.conf"
@@ -79,12 +79,13 @@ int check_names(const struct host_config *host, struct err *err)
 
 // ---- /etc/hosts -----------------------------------------------------------------------------------------------------
 
-// The bridge's, whatever network the container is on.
+// Its own network's, or the default bridge's where that has none.
 static void find_gateway(const struct container *container, char out[INET_ADDRSTRLEN]) REQUIRES(container->lock)
 {
     struct net_bridge_info bridge = { .gateway = "" };
-    if (container->has_endpoint)
-        snprintf(out, INET_ADDRSTRLEN, "%s", container->endpoint.gateway);
+    const struct endpoint *leads = endpoint_gateway(container);
+    if (leads && leads->net.gateway[0])
+        snprintf(out, INET_ADDRSTRLEN, "%s", leads->net.gateway);
     else if (container->engine->net) {
         net_bridge_info(container->engine->net, &bridge);
         snprintf(out, INET_ADDRSTRLEN, "%s", bridge.gateway);
@@ -99,6 +100,15 @@ static void add_own_name(const struct container_config *config, const char *addr
         mem_printf("%s%s%s", config->hostname, domain ? "." : "", domain ? config->domainname : "");
     size_t first = strcspn(name, ".");
     buf_addf(text, "%s\t%s%s%.*s\n", address, name, name[first] ? " " : "", name[first] ? (int)first : 0, name);
+}
+
+void hosts_own_lines(const struct container *container, struct buf *out, const char *present)
+{
+    for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        _cleanup_free_ char *begin = mem_printf("\n%s\t", endpoint->net.address);
+        if (endpoint->up && !strstr(present, begin))
+            add_own_name(&container->config, endpoint->net.address, out);
+    }
 }
 
 char *hosts_content(struct container *container, struct arena *arena)
@@ -116,8 +126,7 @@ char *hosts_content(struct container *container, struct arena *arena)
         if (!str_empty(address)) // no subnet is free: there is no gateway
             buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
     }
-    if (container->has_endpoint)
-        add_own_name(config, container->endpoint.address, &text);
+    hosts_own_lines(container, &text, "");
     return arena_strdup(arena, buf_text(&text));
 }
 

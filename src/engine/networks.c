@@ -1,19 +1,32 @@
-// The built-in networks: what they are, and who comes and goes.
-#include "engine_private.h"
+// Networks: the built-in ones, and those that clients make. A client's has two records of one id: what the client said, here, and the
+// bridge with its addresses, in the net room. Ours is written first and goes last; one without the other is what a crash left, and
+// goes at start.
+#include <arpa/inet.h>
 
-static const char *const names[] = { "bridge", "none" };
+#include "networks.h"
 
-static const char *driver_of(const char *name)
+// ---- the built-in ones ----------------------------------------------------------------------------------------------
+
+static const struct {
+    const char *name, *driver;
+} builtins[] = { { "bridge", "bridge" }, { "none", "null" } };
+
+static const char *const predefined[] = { "bridge", "none", "host", "default" };
+
+static bool is_predefined(const char *name)
 {
-    return str_eq(name, "none") ? "null" : "bridge";
+    for (size_t i = 0; i < ARRAY_LEN(predefined); i++)
+        if (str_eq(name, predefined[i]))
+            return true;
+    return false;
 }
 
 // 64 hex digits that stay the same for a daemon: its id and the name, hashed (FNV-1a) and stretched (SplitMix64). An
 // identifier, no secret.
-void engine_network_id(const struct engine *engine, const char *name, char out[65])
+static void builtin_id(const struct engine *engine, const char *name, char out[65])
 {
     uint64_t state = UINT64_C(14695981039346656037);
-    _cleanup_free_ char *text = mem_printf("%s/%s", engine->id, name ? name : "");
+    _cleanup_free_ char *text = mem_printf("%s/%s", engine->id, name);
     for (const char *c = text; *c; c++)
         state = (state ^ (unsigned char)*c) * UINT64_C(1099511628211);
     for (size_t block = 0; block < 4; block++) {
@@ -24,49 +37,378 @@ void engine_network_id(const struct engine *engine, const char *name, char out[6
     }
 }
 
-void engine_networks(const struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len)
+const char *network_net_id(const struct engine_network *network)
 {
-    struct net_bridge_info bridge;
-    *out = arena_alloc(arena, ARRAY_LEN(names) * sizeof(**out));
-    *len = ARRAY_LEN(names);
-    net_bridge_info(engine->net, &bridge);
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        struct engine_network *network = &(*out)[i];
-        *network = (struct engine_network){ .name = names[i],
-                                            .driver = driver_of(names[i]),
-                                            .created_ns = engine->created_ns };
-        engine_network_id(engine, names[i], network->id);
-        if (str_eq(network->driver, "null"))
-            continue;
-        network->link = arena_strdup(arena, bridge.name);
-        network->subnet = arena_strdup(arena, bridge.subnet);
-        network->gateway = arena_strdup(arena, bridge.gateway);
+    return network->builtin ? "" : network->id;
+}
+
+bool network_is_bridge(const struct engine_network *network)
+{
+    return str_eq(network->driver, "bridge");
+}
+
+static void fill_bridge(const struct engine *engine, struct arena *arena, struct engine_network *network)
+{
+    struct net_bridge_info bridge = { .name = "" };
+    if (!network_is_bridge(network) || !engine->net)
+        return;
+    if (network->builtin)
+        net_bridge_info(engine->net, &bridge);
+    else
+        net_network_info(engine->net, network->id, &bridge);
+    network->link = arena_strdup(arena, bridge.name);
+    network->subnet = arena_strdup(arena, bridge.subnet);
+    network->gateway = arena_strdup(arena, bridge.gateway);
+}
+
+static void fill_builtin(const struct engine *engine, size_t index, struct arena *arena, struct engine_network *out)
+{
+    *out = (struct engine_network){ .name = (char *)builtins[index].name, .driver = builtins[index].driver, .builtin = true,
+                                    .created_ns = engine->created_ns };
+    builtin_id(engine, out->name, out->id);
+    fill_bridge(engine, arena, out);
+}
+
+// ---- records --------------------------------------------------------------------------------------------------------
+
+struct finding {
+    struct arena *arena;
+    struct engine_network *items;
+    size_t len, capacity;
+};
+
+static struct engine_network *add(struct finding *finding)
+{
+    if (finding->len == finding->capacity) {
+        struct engine_network *grown = arena_alloc(finding->arena, (finding->capacity = finding->capacity * 2 + 4) * sizeof(*grown));
+        if (finding->len)
+            memcpy(grown, finding->items, finding->len * sizeof(*grown));
+        finding->items = grown;
     }
+    return &finding->items[finding->len++];
 }
 
-static void publish(struct container *container, const char *action)
+static int take_row(void *context, const struct store_row *row, struct err *err)
 {
-    const char *name = container->config.host_config.network_mode;
-    char id[65];
-    engine_network_id(container->engine, name, id);
-    event_publish(container->engine, "network", action, id, "container", container->id, "name", name, "type",
-                  driver_of(name), NULL);
+    struct finding *finding = context;
+    struct engine_network *network = add(finding);
+    struct network_request *request = arena_alloc(finding->arena, sizeof(*request));
+    const char *body = store_text(row, 3);
+    *network = (struct engine_network){ .name = arena_strdup(finding->arena, store_text(row, 1)), .driver = "bridge",
+                                        .created_ns = store_int(row, 2), .request = request };
+    snprintf(network->id, sizeof(network->id), "%s", store_text(row, 0));
+    _cleanup_json_ json_t *document = NULL;
+    if (json_parse(body, strlen(body), &document, err) < 0 ||
+        json_decode(&network_request_table, document, request, finding->arena, NULL, err) < 0)
+        return err_wrap(err, "network %s", network->name);
+    request->enable_ipv4_raw = NULL; // would borrow from the document
+    return 0;
 }
 
-void network_connected(struct container *container)
+#define SELECT "SELECT id, name, created_ns, body FROM networks "
+
+int engine_networks(struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len, struct err *err)
 {
-    mutex_lock(&container->lock);
-    container->connected = true;
-    mutex_unlock(&container->lock);
-    publish(container, "connect");
+    struct finding finding = { .arena = arena };
+    for (size_t i = 0; i < ARRAY_LEN(builtins); i++)
+        fill_builtin(engine, i, arena, add(&finding));
+    if (store_query(engine->store, err, take_row, &finding, SELECT "ORDER BY created_ns", "") < 0)
+        return -1;
+    for (size_t i = ARRAY_LEN(builtins); i < finding.len; i++)
+        fill_bridge(engine, arena, &finding.items[i]);
+    *out = finding.items;
+    *len = finding.len;
+    return 0;
 }
 
-void network_disconnected(struct container *container)
+// By the whole id, then by the name, without a look at all the others: each start of a container asks. 1 when found.
+static int find_exactly(struct engine *engine, const char *ref, struct arena *arena, struct engine_network *out, struct err *err)
 {
-    mutex_lock(&container->lock);
-    bool was = container->connected;
-    container->connected = false;
-    mutex_unlock(&container->lock);
-    if (was)
-        publish(container, "disconnect");
+    struct finding finding = { .arena = arena };
+    for (size_t i = 0; i < ARRAY_LEN(builtins); i++) {
+        char id[65];
+        builtin_id(engine, builtins[i].name, id);
+        if (!str_eq(ref, builtins[i].name) && !str_eq(ref, id))
+            continue;
+        fill_builtin(engine, i, arena, out);
+        return 1;
+    }
+    if (store_query(engine->store, err, take_row, &finding, SELECT "WHERE id = ? OR name = ? ORDER BY id = ? DESC", "ttt", ref, ref, ref) < 0)
+        return -1;
+    if (finding.len == 0)
+        return 0;
+    *out = finding.items[0];
+    fill_bridge(engine, arena, out);
+    return 1;
+}
+
+int engine_network_find(struct engine *engine, const char *ref, struct arena *arena, struct engine_network *out, struct err *err)
+{
+    struct engine_network *all;
+    size_t len, matches = 0;
+    int exactly = find_exactly(engine, ref, arena, out, err);
+    if (exactly != 0)
+        return exactly < 0 ? -1 : 0;
+    if (engine_networks(engine, arena, &all, &len, err) < 0)
+        return -1;
+    for (size_t i = 0; i < len && !str_empty(ref); i++)
+        if (str_starts(all[i].id, ref) && ++matches == 1)
+            *out = all[i];
+    if (matches > 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "network %.200s is ambiguous (%zu matches found based on ID prefix)", ref, matches);
+    return matches ? 0 : err_set(err, ERR_NOT_FOUND, "network %.200s not found", ref);
+}
+
+static int insert(struct engine *engine, const struct engine_network *network, json_t *body, struct err *err)
+{
+    _cleanup_free_ char *text = json_text(body);
+    if (store_begin(engine->store, err) < 0)
+        return -1;
+    if (store_exec(engine->store, err, "INSERT INTO networks(id, name, created_ns, body) VALUES(?, ?, ?, ?)", "ttit", network->id,
+                   network->name, network->created_ns, text) < 0) {
+        store_rollback(engine->store);
+        return -1;
+    }
+    return store_commit(engine->store, err);
+}
+
+static int delete(struct engine *engine, const char *id, struct err *err)
+{
+    if (store_begin(engine->store, err) < 0)
+        return -1;
+    if (store_exec(engine->store, err, "DELETE FROM networks WHERE id = ?", "t", id) < 0) {
+        store_rollback(engine->store);
+        return -1;
+    }
+    return store_commit(engine->store, err);
+}
+
+// ---- what is asked for ----------------------------------------------------------------------------------------------
+
+#define BRIDGE_OPTION "com.docker.network.bridge."
+#define MTU_OPTION "com.docker.network.driver.mtu"
+
+static int parse_flag(const struct kvs *options, const char *key, bool fallback, bool *out, struct err *err)
+{
+    static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" }, *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
+    const char *text = kvs_get(options, key);
+    *out = fallback;
+    for (size_t i = 0; text && i < ARRAY_LEN(yes); i++)
+        if (str_eq(text, yes[i]) || str_eq(text, no[i])) {
+            *out = str_eq(text, yes[i]);
+            return 0;
+        }
+    return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", key, text) : 0;
+}
+
+static int parse_options(const struct kvs *options, struct net_network *out, struct err *err)
+{
+    static const char *const known[] = { BRIDGE_OPTION "name", BRIDGE_OPTION "enable_icc", BRIDGE_OPTION "enable_ip_masquerade",
+                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION };
+    const char *mtu = kvs_get(options, MTU_OPTION), *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
+    struct in_addr in;
+    bool icc, masquerade;
+    for (size_t i = 0; i < options->len; i++) {
+        bool found = false;
+        for (size_t k = 0; k < ARRAY_LEN(known); k++)
+            found = found || str_eq(options->items[i].key, known[k]);
+        if (!found)
+            return err_set(err, ERR_NOT_IMPLEMENTED, "Options.%.200s: not supported yet", options->items[i].key);
+    }
+    if (parse_flag(options, BRIDGE_OPTION "enable_icc", true, &icc, err) < 0 ||
+        parse_flag(options, BRIDGE_OPTION "enable_ip_masquerade", true, &masquerade, err) < 0)
+        return -1;
+    if (binding && inet_pton(AF_INET, binding, &in) != 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", BRIDGE_OPTION "host_binding_ipv4", binding);
+    if (mtu && !num_parse_i64(slice_of(mtu), &out->mtu))
+        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", MTU_OPTION, mtu);
+    out->link = kvs_get(options, BRIDGE_OPTION "name");
+    out->isolated = !icc;
+    out->no_masquerade = !masquerade;
+    return 0;
+}
+
+// "10.1.0.0/16" with nothing behind the prefix, as dockerd wants it since 26.
+static int check_prefix(const char *what, const char *text, struct err *err)
+{
+    struct slice rest = slice_of(text), host;
+    struct in_addr in;
+    char plain[INET_ADDRSTRLEN];
+    uint64_t prefix;
+    slice_cut(&rest, '/', &host);
+    _cleanup_free_ char *address = mem_strndup(host.data, host.size);
+    if (!rest.data || inet_pton(AF_INET, address, &in) != 1 || !num_parse_u64(rest, 32, &prefix))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid CIDR address: %.100s", text);
+    const struct in_addr base = { htonl(prefix ? ntohl(in.s_addr) & ~(uint32_t)((UINT64_C(1) << (32 - prefix)) - 1) : 0) };
+    if (base.s_addr == in.s_addr)
+        return 0;
+    inet_ntop(AF_INET, &base, plain, sizeof(plain));
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid %s %s: it should be %s/%llu", what, text, plain,
+                   (unsigned long long)prefix);
+}
+
+static int parse_ipam(const struct network_ipam *ipam, struct arena *arena, struct net_network *out, struct err *err)
+{
+    struct strv *reserved = arena_alloc(arena, sizeof(*reserved));
+    if (!str_empty(ipam->driver) && !str_eq(ipam->driver, "default"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Driver: %.100s is not supported", ipam->driver);
+    if (ipam->options.len)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Options.%.100s: not supported", ipam->options.items[0].key);
+    if (ipam->config.len > 1)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Config: a bridge has one subnet");
+    if (ipam->config.len == 0)
+        return 0;
+    const struct ipam_pool *pool = json_list_at(&ipam->config, &ipam_pool_table, 0);
+    const char *const texts[] = { pool->subnet, pool->ip_range, pool->gateway };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (!str_empty(texts[i]) && strchr(texts[i], ':'))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Config: %.100s: networks have no IPv6 yet", texts[i]);
+    if (str_empty(pool->subnet) && (!str_empty(pool->ip_range) || !str_empty(pool->gateway)))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid subnet: it must be specified");
+    if ((!str_empty(pool->subnet) && check_prefix("subnet", pool->subnet, err) < 0) ||
+        (!str_empty(pool->ip_range) && check_prefix("ip-range", pool->ip_range, err) < 0))
+        return -1;
+    *reserved = (struct strv){ 0 };
+    for (size_t i = 0; i < pool->reserved.len; i++)
+        strv_push_arena(reserved, arena, pool->reserved.items[i].value);
+    out->subnet = pool->subnet;
+    out->ip_range = pool->ip_range;
+    out->gateway = pool->gateway;
+    out->reserved = reserved;
+    return 0;
+}
+
+static int check_driver(const char *driver, struct err *err)
+{
+    if (str_empty(driver) || str_eq(driver, "bridge") || str_eq(driver, "default"))
+        return 0;
+    if (str_eq(driver, "host") || str_eq(driver, "null"))
+        return err_set(err, ERR_PERMISSION_DENIED, "only one instance of \"%s\" network is allowed", driver);
+    if (str_eq(driver, "overlay"))
+        return err_set(err, ERR_PERMISSION_DENIED, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to "
+                                                   "connect this node to swarm and try again.");
+    if (str_eq(driver, "macvlan") || str_eq(driver, "ipvlan"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "Driver: %s networks are not supported yet", driver);
+    return err_set(err, ERR_NOT_FOUND, "plugin \"%.100s\" not found", driver);
+}
+
+static int check_request(const struct network_request *request, struct err *err)
+{
+    enum { NAME_MAX_LEN = 255 };
+    const char *name = request->name ? request->name : "";
+    if (is_predefined(name))
+        return err_set(err, ERR_PERMISSION_DENIED, "operation is not permitted on predefined %s network", name);
+    if (name[strspn(name, " \t\n")] == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid name: name is empty");
+    if (strlen(name) > NAME_MAX_LEN || strpbrk(name, "\n\r/"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid name: \"%.300s\"", name);
+    if (!str_empty(request->scope) && !str_eq(request->scope, "local"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "Scope: %.100s: networks are of this host", request->scope);
+    if (json_is_false(request->enable_ipv4_raw))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "EnableIPv4: a network without IPv4 has no addresses yet");
+    return check_driver(request->driver, err);
+}
+
+// ---- the verbs ------------------------------------------------------------------------------------------------------
+
+static void publish(struct engine *engine, const char *action, const struct engine_network *network)
+{
+    event_publish(engine, "network", action, network->id, "name", network->name, "type", network->driver, NULL);
+}
+
+static int make(struct engine *engine, const struct network_request *request, json_t *body, struct arena *arena,
+                struct engine_network *out, struct err *err)
+{
+    struct engine_network same;
+    struct net_bridge_info bridge;
+    struct net_network wanted = { .id = out->id, .internal = request->internal };
+    if (parse_options(&request->options, &wanted, err) < 0 || (request->ipam && parse_ipam(request->ipam, arena, &wanted, err) < 0))
+        return -1;
+    if (engine_network_find(engine, out->name, arena, &same, NULL) == 0 && str_eq(same.name, out->name))
+        return err_set(err, ERR_CONFLICT, "network with name %s already exists", out->name);
+    if (insert(engine, out, body, err) < 0)
+        return -1;
+    if (net_network_create(engine->net, &wanted, &bridge, err) == 0)
+        return 0;
+    delete(engine, out->id, NULL);
+    return -1;
+}
+
+int engine_network_create(struct engine *engine, const struct network_request *request, json_t *body, char id[65], struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct engine_network network = { .name = request->name, .driver = "bridge", .created_ns = clock_wall_ns() };
+    if (check_request(request, err) < 0)
+        return -1;
+    random_hex(network.id, 64);
+    mutex_lock(&engine->network_lock);
+    int result = make(engine, request, body, &arena, &network, err);
+    mutex_unlock(&engine->network_lock);
+    if (result < 0)
+        return -1;
+    publish(engine, "create", &network);
+    memcpy(id, network.id, sizeof(network.id));
+    return 0;
+}
+
+// The containers that are on it, as the refusal of a removal names them; "" when there are none.
+static char *active_endpoints(struct engine *engine, const char *id)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
+    mutex_lock(&engine->list_lock);
+    for (struct container *c = engine->containers; c; c = c->next) {
+        mutex_lock(&c->lock);
+        for (const struct endpoint *endpoint = c->endpoints; endpoint; endpoint = endpoint->next)
+            if (endpoint->up && str_eq(endpoint->network_id, id))
+                buf_addf(&text, "%sname:\"%s\" id:\"%.12s\"", text.size ? ", " : "", c->name, endpoint->net.endpoint_id);
+        mutex_unlock(&c->lock);
+    }
+    mutex_unlock(&engine->list_lock);
+    return mem_strdup(buf_text(&text));
+}
+
+static int unmake(struct engine *engine, const struct engine_network *network, struct err *err)
+{
+    struct err failed = { 0 };
+    if (net_network_remove(engine->net, network->id, &failed) == 0)
+        return delete(engine, network->id, err);
+    if (failed.class != ERR_CONFLICT)
+        return err_set(err, failed.class, "error while removing network: %s", failed.message);
+    _cleanup_free_ char *endpoints = active_endpoints(engine, network->id);
+    return err_set(err, ERR_PERMISSION_DENIED, "error while removing network: network %s has active endpoints (%s)", network->name,
+                   endpoints);
+}
+
+int engine_network_remove(struct engine *engine, const char *ref, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct engine_network network;
+    mutex_lock(&engine->network_lock);
+    int result = engine_network_find(engine, ref, &arena, &network, err);
+    if (result == 0 && network.builtin)
+        result = err_set(err, ERR_PERMISSION_DENIED, "%s is a pre-defined network and cannot be removed", network.name);
+    if (result == 0)
+        result = unmake(engine, &network, err);
+    mutex_unlock(&engine->network_lock);
+    if (result == 0)
+        publish(engine, "destroy", &network);
+    return result;
+}
+
+bool engine_network_in_use(struct engine *engine, const struct engine_network *network)
+{
+    _cleanup_free_ char *endpoints = active_endpoints(engine, network->id);
+    return endpoints[0] != 0;
+}
+
+void networks_settle(struct engine *engine)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct engine_network *all;
+    size_t len;
+    if (engine_networks(engine, &arena, &all, &len, NULL) < 0)
+        return;
+    for (size_t i = 0; i < len; i++)
+        if (!all[i].builtin && str_empty(all[i].subnet)) // its making was cut off
+            delete(engine, all[i].id, NULL);
 }

@@ -119,11 +119,12 @@ static int bind_range(struct engine *engine, struct port_plan *plan, int proto, 
 {
     struct err failed = { 0 };
     struct range range;
+    const char *address = str_empty(binding->host_ip) && plan->address ? plan->address : binding->host_ip;
     if (parse_range(binding->host_port, &range, err) < 0)
         return -1;
     for (uint32_t number = range.first; number <= range.last; number++) {
         failed = (struct err){ 0 };
-        if (bind_number(engine, plan, proto, target, binding->host_ip, (uint16_t)number, &failed) == 0)
+        if (bind_number(engine, plan, proto, target, address, (uint16_t)number, &failed) == 0)
             return 0;
         if (failed.number != EADDRINUSE)
             break;

@@ -1,8 +1,9 @@
 // Containers in the store: one row each, written in the transaction of the verb that changes it.
 //
 // `body` is the create request as it came, with what updates changed, `effective` the image's settings merged in (so that a container outlives its
-// image's record), `mounts` the resolved mounts, `state` what the last run was, `health` what its checks have found.
-#include "engine_private.h"
+// image's record), `mounts` the resolved mounts, `state` what the last run was, `health` what its checks have found, `networks`
+// what connects and disconnects have made of the body's.
+#include "networks.h"
 
 const char *const engine_migrations[] = {
     "CREATE TABLE engine_meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
@@ -10,6 +11,8 @@ const char *const engine_migrations[] = {
     " image_id TEXT NOT NULL, image_name TEXT NOT NULL, body TEXT NOT NULL, effective TEXT NOT NULL,"
     " mounts TEXT NOT NULL, state TEXT NOT NULL);",
     "ALTER TABLE containers ADD COLUMN health TEXT;",
+    "CREATE TABLE networks(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL, body TEXT NOT NULL);"
+    "ALTER TABLE containers ADD COLUMN networks TEXT;",
 };
 const size_t engine_migration_len = ARRAY_LEN(engine_migrations);
 
@@ -99,15 +102,17 @@ int record_insert(struct container *container, const char *name, struct err *err
 
     mutex_lock(&container->lock);
     state = state_text(&container->state);
+    _cleanup_json_ json_t *networks_form = endpoints_encode(container);
     mutex_unlock(&container->lock);
+    _cleanup_free_ char *networks = json_text(networks_form);
     if (store_begin(store, err) < 0)
         return -1;
     return in_transaction(store,
                           store_exec(store, err,
                                      "INSERT INTO containers(id, name, created_ns, image_id, image_name, body, effective,"
-                                     " mounts, state) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                                     "ttittttt" "t", container->id, name, container->created_ns, container->image_id,
-                                     container->image_name, body, effective, mounts_text, state),
+                                     " mounts, state, networks) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                     "ttittttttt", container->id, name, container->created_ns, container->image_id,
+                                     container->image_name, body, effective, mounts_text, state, networks),
                           err);
 }
 
@@ -133,6 +138,19 @@ int record_save_body(struct container *container, struct err *err)
         return -1;
     return in_transaction(
         store, store_exec(store, err, "UPDATE containers SET body = ? WHERE id = ?", "tt", body, container->id), err);
+}
+
+int record_save_networks(struct container *container, struct err *err)
+{
+    struct store *store = container->engine->store;
+    mutex_lock(&container->lock);
+    _cleanup_json_ json_t *form = endpoints_encode(container);
+    mutex_unlock(&container->lock);
+    _cleanup_free_ char *text = json_text(form);
+    if (store_begin(store, err) < 0)
+        return -1;
+    return in_transaction(
+        store, store_exec(store, err, "UPDATE containers SET networks = ? WHERE id = ?", "tt", text, container->id), err);
 }
 
 void record_note_state(struct container *container)
@@ -198,7 +216,7 @@ static int container_from_row(struct container *container, const struct store_ro
     container_settle(container);
     container->mounts = mounts.mounts.items;
     container->mount_len = mounts.mounts.len;
-    return 0;
+    return endpoints_decode(container, store_text(row, 10), err) < 0 ? err_wrap(err, "container %s", container->id) : 0;
 }
 
 // Rows come under the store's lock, so they are put on a list of their own first.
@@ -227,7 +245,7 @@ int record_load_all(struct engine *engine, struct err *err)
 {
     struct loading loading = { engine, NULL };
     int result = store_query(engine->store, err, load_row, &loading,
-                             "SELECT id, name, created_ns, image_id, image_name, body, effective, mounts, state, health"
+                             "SELECT id, name, created_ns, image_id, image_name, body, effective, mounts, state, health, networks"
                              " FROM containers ORDER BY created_ns",
                              "");
     mutex_lock(&engine->list_lock);

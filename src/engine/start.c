@@ -9,58 +9,12 @@
 #include "cargo.h"
 #include "devices.h"
 #include "mounts.h"
+#include "networks.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
 #define SHIM_TIMEOUT_NS (30 * NS_PER_S) // until its first process has handed over to the one that stays
 #define BOOT_TIMEOUT_NS (120 * NS_PER_S) // a guest's boot under emulation, on a host that has much to do
-
-// ---- network ----------------------------------------------------------------------------------------------------
-
-static int attach_bridge(struct container *container, const struct port_plan *plan, struct net_endpoint *endpoint, int *tap_fd,
-                         struct err *err)
-{
-    struct net *net = container->engine->net;
-    const struct net_wish wish = { .container_id = container->id, .ports = plan->ports, .port_len = plan->len };
-    return tap_fd ? net_attach_tap(net, &wish, endpoint, tap_fd, err) : net_attach(net, &wish, endpoint, err);
-}
-
-static int setup_network(struct container *container, struct err *err)
-{
-    struct engine *engine = container->engine;
-    const struct container_config *config = &container->config;
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct port_plan plan = {
-        .endpoint = arena_printf(&arena, "%s (%s)", container_name(container, &arena), container->id)
-    };
-    struct net_endpoint endpoint = { .netns_fd = -1 };
-    int netns_fd = -1, tap_fd = -1, result = 0;
-    bool guest = vm_wanted(&config->host_config);
-    bool bridge = str_eq(config->host_config.network_mode, "bridge") && !config->network_disabled;
-
-    if (!bridge && !str_eq(config->host_config.network_mode, "none") && !config->network_disabled)
-        return err_set(err, ERR_NOT_FOUND, "network %s not found", config->host_config.network_mode);
-    if (!bridge)
-        result = guest ? 0 : net_none(&netns_fd, err);
-    else if (net_bridge_up(engine->net, err) < 0 || ports_bind(container, &plan, err) < 0)
-        result = -1;
-    else
-        result = attach_bridge(container, &plan, &endpoint, guest ? &tap_fd : NULL, err);
-    if (bridge)
-        netns_fd = endpoint.netns_fd;
-
-    mutex_lock(&container->lock);
-    container->netns_fd = netns_fd;
-    container->tap_fd = tap_fd;
-    container->has_endpoint = bridge && result == 0;
-    container->endpoint = endpoint;
-    container->ports = plan.ports;
-    container->port_len = plan.len;
-    mutex_unlock(&container->lock);
-    if (result == 0 && !config->network_disabled)
-        network_connected(container);
-    return result;
-}
 
 // ---- cgroup ---------------------------------------------------------------------------------------------------------
 
@@ -186,7 +140,7 @@ static void clear_volatile_marker(struct container *container)
 // What the host gives to the container, while the shim comes up beside it.
 static int prepare_host(struct container *container, bool network, struct arena *arena, struct task_document *document, struct err *err)
 {
-    if ((network && setup_network(container, err) < 0) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
+    if ((network && endpoints_attach(container, err) < 0) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
         return -1;
     struct oci_resources resources = document->linux_section.resources;
     if (document->vm)

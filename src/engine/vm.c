@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "machine.h"
+#include "networks.h"
 #include "vm.h"
 
 #define UID_BASE INT64_C(0x42000000)
@@ -82,6 +83,11 @@ static bool asks_volumes(const struct container_config *config)
     return config->process.volumes.len > 0;
 }
 
+static bool asks_networks(const struct container_config *config)
+{
+    return config->endpoints.len > 1;
+}
+
 static bool asks_devices(const struct container_config *config)
 {
     return config->host_config.devices.len > 0;
@@ -97,6 +103,7 @@ const struct vm_refusal vm_refusals[] = {
     { "HostConfig.Mounts", "--mount type=bind, type=volume", "a guest sees no folder of the host", asks_mounts },
     { "HostConfig.VolumesFrom", "--volumes-from", "a guest sees no folder of the host", asks_volumes_from },
     { "Volumes", "-v PATH, an image's VOLUME", "a volume is a folder of the host", asks_volumes },
+    { "NetworkingConfig.EndpointsConfig", "--network, more than one", "a machine has one network card", asks_networks },
     { "HostConfig.Devices", "--device", "a guest sees no device of the host", asks_devices },
     { "HostConfig.DeviceCgroupRules", "--device-cgroup-rule", "a guest sees no device of the host", asks_device_rules },
 };
@@ -187,7 +194,7 @@ int vm_complete(struct container *container, struct arena *arena, struct task_do
     out->rootfs.upper.path = container_path(container, arena, DISK_NAME);
     leave_to_host(&out->linux_section.resources);
     mutex_lock(&container->lock);
-    if (!container->has_endpoint)
+    if (!endpoint_gateway(container))
         out->nics = (struct json_list){ 0 }; // "lo" names a namespace of the host's
     mutex_unlock(&container->lock);
     return 0;

@@ -113,3 +113,8 @@ int address_lowest_free(const struct subnet *subnet, const uint32_t *taken, size
     address_text(first, text);
     return err_set(err, ERR_RESOURCE_EXHAUSTED, "no free address left in %s/%d", text, subnet->prefix);
 }
+
+bool net_mac_valid(const char *text, unsigned char out[6])
+{
+    return mac_parse(text, out);
+}

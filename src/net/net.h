@@ -142,6 +142,7 @@ struct net_resolver {
     int udp_fd, tcp_fd; // not blocking; the caller's
 };
 int net_resolver_open(int netns_fd, struct net_resolver *out, struct err *err);
+bool net_mac_valid(const char *text, unsigned char out[6]); // "02:42:ac:11:00:02"
 // A namespace with only lo, for --network none.
 int net_none(int *netns_fd, struct err *err);
 // Off all networks: removes the DNAT elements, shuts the bridge ports and frees the addresses. The veth itself goes with the last reference

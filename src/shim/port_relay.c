@@ -411,6 +411,18 @@ int relay_set_add(struct relay_set *set, const struct task_port *port, int fd, s
     return 0;
 }
 
+int relay_set_retarget(struct relay_set *set, const char *address, struct err *err)
+{
+    struct in_addr in;
+    if (inet_pton(AF_INET, address, &in) != 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "port target %.64s: not an address", address);
+    while (set->peers) // their sockets are connected to where the target was
+        peer_forget(set->peers);
+    for (struct relay_listener *listener = set->listeners; listener; listener = listener->next)
+        ((struct sockaddr_in *)&listener->target.storage)->sin_addr = in;
+    return 0;
+}
+
 size_t relay_set_listeners(const struct relay_set *set, int *fds, size_t max)
 {
     size_t len = 0;

@@ -157,6 +157,8 @@ void relay_set_stop(struct relay_set *set); // closes the listeners; connections
 void relay_set_free(struct relay_set *set); // closes everything
 // Takes the listener on success only.
 int relay_set_add(struct relay_set *set, const struct task_port *port, int listener, struct err *err);
+// The container's address is another one from here on; connections that stand go on.
+int relay_set_retarget(struct relay_set *set, const char *address, struct err *err);
 size_t relay_set_listeners(const struct relay_set *set, int *fds, size_t max); // borrowed, in the order they were added
 
 // ---- names (resolver.h) ---------------------------------------------------------------------------------------------

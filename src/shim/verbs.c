@@ -503,6 +503,13 @@ static int verb_resume(struct request *request, struct err *err)
     return freeze(request, false, err);
 }
 
+// The container came to a network, or left one: its published ports are reached at another address.
+static int verb_retarget(struct request *request, struct err *err)
+{
+    struct relay_set *relays = request->shim->relays;
+    return relays ? relay_set_retarget(relays, json_get_text(request->payload, "address", ""), err) : 0;
+}
+
 static int verb_root(struct request *request, struct err *err)
 {
     return check_running(request->shim, err) < 0 ? -1 : request->shim->wall->root(request, err);
@@ -581,6 +588,7 @@ static const struct verb verbs[] = {
     { "stdin_close", verb_stdin_close, false },
     { "pause", verb_pause, false },
     { "resume", verb_resume, false },
+    { "retarget", verb_retarget, false },
     { "root", verb_root, false },
     { "files", verb_files, false },
     { "update", verb_update, false },

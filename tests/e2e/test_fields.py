@@ -48,7 +48,7 @@ ALL = {**VALUES, **{'HostConfig.' + key: value for key, value in HOST_VALUES.ite
 HARMLESS = {'ArgsEscaped', 'HostConfig.ContainerIDFile', *(ENDPOINT + key for key in (
     'NetworkID', 'EndpointID', 'Gateway', 'IPAddress', 'IPPrefixLen', 'IPv6Gateway', 'GlobalIPv6Address', 'GlobalIPv6PrefixLen', 'DNSNames'))}
 # Honoured, and seen at work by other tests: what is shown of them is not what was said.
-SEEN_ELSEWHERE = {'NetworkDisabled', ENDPOINT + 'MacAddress', ENDPOINT + 'Aliases', ENDPOINT + 'IPAMConfig', 'MacAddress'}
+SEEN_ELSEWHERE = {'NetworkDisabled', ENDPOINT + 'MacAddress', ENDPOINT + 'Aliases', ENDPOINT + 'IPAMConfig', ENDPOINT + 'GwPriority', 'MacAddress'}
 
 NEEDS = {'HostConfig.MemorySwap': {'Memory': 64 << 20}}  # says something beside these alone
 
@@ -98,5 +98,5 @@ def test_a_field(api, docker, path):
 
 
 # What this host or this daemon can't be asked for, said with another status than 501.
-MAY_BE_WRONG = {'HostConfig.VolumesFrom', 'HostConfig.Links', 'HostConfig.VolumeDriver', 'HostConfig.DeviceRequests', ENDPOINT + 'IPAMConfig',
+MAY_BE_WRONG = {'HostConfig.VolumesFrom', 'HostConfig.Links', 'HostConfig.VolumeDriver', 'HostConfig.DeviceRequests', ENDPOINT + 'IPAMConfig', ENDPOINT + 'Aliases',
                 ENDPOINT + 'Links', 'HostConfig.CpuRealtimePeriod', 'HostConfig.CpuRealtimeRuntime', 'HostConfig.CgroupParent'}

@@ -21,6 +21,7 @@ REFUSED = {
     'HostConfig.Mounts': [['--mount', 'type=bind,source=/tmp,target=/x'], ['--mount', 'type=volume,target=/x']],
     'HostConfig.VolumesFrom': [['--volumes-from', 'any']],
     'Volumes': [['-v', '/x']],
+    'NetworkingConfig.EndpointsConfig': [['--network', 'one', '--network', 'two']],
     'HostConfig.Devices': [['--device', '/dev/null'], ['--device', '/dev/null:/dev/x:r']],
     'HostConfig.DeviceCgroupRules': [['--device-cgroup-rule', 'c 1:3 rwm']],
 }

@@ -88,7 +88,9 @@ static void test_container_row(void **state)
     char *args[] = { (char *)"a b", (char *)"c", NULL };
     struct engine_port ports[] = { { (char *)"0.0.0.0", (char *)"tcp", 8080, 80 }, { NULL, (char *)"udp", 0, 53 } };
     const struct container_config config = { 0 };
+    struct engine_endpoint endpoint = { .network = (char *)"bridge" };
     struct engine_container container = {
+        .endpoints = &endpoint, .endpoint_len = 1,
         .id = (char *)"abc", .name = (char *)"web", .path = (char *)"echo", .args = { args, 2, 0 }, .created_ns = 5 * NS_PER_S,
         .status = (char *)"running", .running = true, .image_id = (char *)"sha256:1", .image_name = (char *)"bb",
         .config = &config, .network = (char *)"bridge", .ports = ports, .port_len = 2,

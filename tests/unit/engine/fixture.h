@@ -10,7 +10,7 @@
 
 #include <fcntl.h>
 
-#include "engine/engine_private.h"
+#include "engine/networks.h"
 
 #define ID_A "aa00000000000000000000000000000000000000000000000000000000000001"
 #define ID_B "ab00000000000000000000000000000000000000000000000000000000000002"
@@ -77,6 +77,16 @@ static inline void bench_set_status(struct container *container, enum container_
     mutex_lock(&container->lock);
     container->state.status = status;
     mutex_unlock(&container->lock);
+}
+
+// The place on the default bridge that a start would have made.
+static inline void bench_endpoint(struct container *container)
+{
+    struct endpoint *endpoint = endpoint_new("bridge", NULL);
+    endpoint->bridge = endpoint->builtin = endpoint->up = true;
+    endpoint->net = (struct net_endpoint){ .interface = "eth0", .address = "172.17.0.2", .gateway = "172.17.0.1", .prefix = 16,
+                                           .mac = "02:42:ac:11:00:02", .netns_fd = -1 };
+    endpoints_add(container, endpoint, true);
 }
 
 #endif

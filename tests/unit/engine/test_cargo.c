@@ -30,8 +30,9 @@ static void scene_open(struct scene *scene, const char *probe, bool network)
     setenv("PATH", scene->host.path_before, 1); // the disk needs mke2fs; QEMU comes from there too where it is installed
     scene->container = bench_container(&scene->bench, ID_A, "a", "{\"Cmd\":[\"sh\"],\"HostConfig\":{\"Isolation\":\"vm\"}}");
     assert_int_equal(file_mkdirs(scene->bench.engine.containers_fd, ID_A, 0700, &scene->bench.err), 0);
+    if (network)
+        bench_endpoint(scene->container);
     mutex_lock(&scene->container->lock);
-    scene->container->has_endpoint = network;
     if (network)
         scene->container->tap_fd = open_new(scene, "tap");
     mutex_unlock(&scene->container->lock);

@@ -99,11 +99,8 @@ static void build(struct bench *bench, const char *quoted, bool endpoint, struct
     container->body = parse(&bench->arena, quoted);
     assert_int_equal(json_decode(&container_config_table, container->body, &container->config, &container->arena, NULL, NULL), 0);
     container_settle(container);
-    mutex_lock(&container->lock);
-    container->has_endpoint = endpoint;
     if (endpoint)
-        container->endpoint = (struct net_endpoint){ .address = "172.17.0.2", .gateway = "172.17.0.1", .prefix = 16, .netns_fd = -1 };
-    mutex_unlock(&container->lock);
+        bench_endpoint(container);
     if (document_build(container, &bench->arena, out, &bench->err) < 0)
         fail_msg("%s", bench->err.message);
 }

@@ -127,9 +127,8 @@ static void test_own_name(void **state)
         struct container *container = bench_container(&bench, ID_A, "web", "{}");
         container->config.hostname = (char *)table[i].hostname;
         container->config.domainname = (char *)table[i].domainname;
+        bench_endpoint(container);
         mutex_lock(&container->lock);
-        container->has_endpoint = true;
-        container->endpoint = (struct net_endpoint){ .address = "172.17.0.2", .gateway = "172.17.0.1", .netns_fd = -1 };
         const char *hosts = hosts_content(container, &bench.arena), *line = strstr(hosts, "172.17.0.2");
         mutex_unlock(&container->lock);
         assert_non_null(line);

@@ -96,6 +96,8 @@ static void test_refusals(void **state)
           "HostConfig.Mounts" },
         { "{'HostConfig':{'Runtime':'berth-vm','Mounts':[{'Type':'volume','Target':'/b'}]}}", "HostConfig.Mounts" },
         { "{'Volumes':{'/data':{}},'HostConfig':{'Isolation':'vm'}}", "Volumes" },
+        { "{'HostConfig':{'Isolation':'vm','VolumesFrom':['a']}}", "HostConfig.VolumesFrom" },
+        { "{'HostConfig':{'Isolation':'vm'},'NetworkingConfig':{'EndpointsConfig':{'a':{},'b':{}}}}", "NetworkingConfig.EndpointsConfig" },
         { "{'HostConfig':{'Isolation':'vm','Devices':[{'PathOnHost':'/dev/fuse'}]}}", "HostConfig.Devices" },
         { "{'HostConfig':{'Isolation':'vm','DeviceCgroupRules':['c 1:1 r']}}", "HostConfig.DeviceCgroupRules" },
         { "{'Volumes':{'/data':{}},'HostConfig':{'Binds':['/a:/b']}}", NULL }, // a container
@@ -160,11 +162,8 @@ static void scene_open(struct scene *scene, const char *probe, const char *quote
     guest_files(&scene->host, "guest");
     scene->bench.engine.machines = guest_machines(&scene->host, NULL);
     scene->container = bench_container(&scene->bench, ID_A, "web", text);
-    mutex_lock(&scene->container->lock);
-    scene->container->has_endpoint = endpoint;
-    scene->container->endpoint = (struct net_endpoint){ .address = "172.17.0.2", .gateway = "172.17.0.1", .prefix = 16,
-                                                        .mac = "02:42:ac:11:00:02", .netns_fd = -1 };
-    mutex_unlock(&scene->container->lock);
+    if (endpoint)
+        bench_endpoint(scene->container);
     if (document_build(scene->container, &scene->bench.arena, &scene->document, &scene->bench.err) < 0)
         fail_msg("%s", scene->bench.err.message);
 }

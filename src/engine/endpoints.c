@@ -1,0 +1,421 @@
+// A container's places on networks, from what its create said to the interfaces of a run. The list changes only under
+// container_begin(); `lock` is for those who look at it meanwhile.
+#include <arpa/inet.h>
+#include <errno.h>
+
+#include "networks.h"
+#include "vm.h"
+
+#define IFNAME_OPTION "com.docker.network.endpoint.ifname"
+#define BINDING_OPTION "com.docker.network.bridge.host_binding_ipv4"
+
+// ---- the list -------------------------------------------------------------------------------------------------------
+
+void endpoint_free(struct endpoint *endpoint)
+{
+    arena_done(&endpoint->arena);
+    free(endpoint);
+}
+
+static void copy_list(struct arena *arena, const struct strv *from, struct strv *to)
+{
+    *to = (struct strv){ 0 };
+    for (size_t i = 0; i < from->len; i++)
+        strv_push_arena(to, arena, from->items[i]);
+}
+
+struct endpoint *endpoint_new(const char *network, const struct endpoint_request *request)
+{
+    static const struct endpoint_request nothing;
+    struct endpoint *endpoint = mem_new(struct endpoint);
+    struct arena *arena = &endpoint->arena;
+    const struct endpoint_request *from = request ? request : &nothing;
+    struct endpoint_request *to = &endpoint->request;
+    *endpoint = (struct endpoint){ .net.netns_fd = -1 };
+    endpoint->network = arena_strdup(arena, network);
+    to->gw_priority = from->gw_priority;
+    to->mac_address = arena_strdup(arena, from->mac_address);
+    if (from->ipam && !str_empty(from->ipam->ipv4_address)) {
+        to->ipam = arena_alloc(arena, sizeof(*to->ipam));
+        to->ipam->ipv4_address = arena_strdup(arena, from->ipam->ipv4_address);
+    }
+    copy_list(arena, &from->aliases, &to->aliases);
+    to->driver_opts.items = arena_alloc(arena, (from->driver_opts.len + 1) * sizeof(*to->driver_opts.items));
+    for (size_t i = 0; i < from->driver_opts.len; i++)
+        to->driver_opts.items[to->driver_opts.len++] = (struct kv){ arena_strdup(arena, from->driver_opts.items[i].key),
+                                                                    arena_strdup(arena, from->driver_opts.items[i].value) };
+    return endpoint;
+}
+
+// The first one is that of the network mode; the others follow by their names.
+static void insert(struct container *container, struct endpoint *endpoint, bool first)
+{
+    struct endpoint **place = &container->endpoints;
+    if (!first && *place)
+        for (place = &(*place)->next; *place && strcmp((*place)->network, endpoint->network) <= 0; place = &(*place)->next)
+            ;
+    endpoint->next = *place;
+    *place = endpoint;
+}
+
+void endpoints_add(struct container *container, struct endpoint *endpoint, bool first)
+{
+    mutex_lock(&container->lock);
+    insert(container, endpoint, first);
+    mutex_unlock(&container->lock);
+}
+
+// ---- what a client may say ------------------------------------------------------------------------------------------
+
+static bool is_user_defined(const char *network)
+{
+    static const char *const words[] = { "bridge", "none", "host", "default" };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (str_eq(network, words[i]))
+            return false;
+    return !str_starts(network, "container:");
+}
+
+int endpoint_check(const char *network, const struct endpoint_request *request, struct err *err)
+{
+    unsigned char bytes[4], mac[6];
+    const char *address = request->ipam ? request->ipam->ipv4_address : NULL;
+    if (!str_empty(address) && !is_user_defined(network))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: user-specified IP address is supported on user-defined networks only");
+    if (request->aliases.len && !is_user_defined(network))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: network-scoped aliases are only supported for user-defined networks");
+    if (!str_empty(address) && (inet_pton(AF_INET, address, bytes) != 1 || str_eq(address, "0.0.0.0")))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: invalid IPv4 address: %.100s", address);
+    if (!str_empty(request->mac_address) && !net_mac_valid(request->mac_address, mac))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid MAC address: %.100s", request->mac_address);
+    for (size_t i = 0; i < request->aliases.len; i++)
+        if (str_empty(request->aliases.items[i]) || strpbrk(request->aliases.items[i], " \t\n\r"))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: invalid alias: \"%.100s\"", request->aliases.items[i]);
+    for (size_t i = 0; i < request->driver_opts.len; i++) {
+        const struct kv *option = &request->driver_opts.items[i];
+        if (!str_eq(option->key, IFNAME_OPTION))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "DriverOpts.%.200s: not supported yet", option->key);
+        if (str_empty(option->value) || strlen(option->value) >= IFNAMSIZ || strpbrk(option->value, "/ \t\n:%") || option->value[0] == '.')
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid interface name: \"%.100s\"", option->value);
+    }
+    return 0;
+}
+
+int endpoints_from_config(struct container *container, struct err *err)
+{
+    const struct container_config *config = &container->config;
+    const char *mode = config->host_config.network_mode;
+    if (config->network_disabled)
+        return 0;
+    for (size_t i = 0; i < config->endpoints.len; i++) {
+        const char *network = config->endpoints.keys[i];
+        struct endpoint_request request = *(const struct endpoint_request *)json_map_at(&config->endpoints, &endpoint_request_table, i);
+        if (str_eq(network, "default"))
+            network = "bridge";
+        if (str_empty(request.mac_address) && str_eq(network, mode))
+            request.mac_address = config->mac_address; // of clients older than several addresses
+        if (endpoint_check(network, &request, err) < 0)
+            return err_wrap(err, "invalid config for network %.200s", network);
+        insert(container, endpoint_new(network, &request), str_eq(network, mode));
+    }
+    if (config->endpoints.len > 0)
+        return 0;
+    const struct endpoint_request plain = { .mac_address = config->mac_address };
+    if (endpoint_check(mode, &plain, err) < 0)
+        return -1;
+    insert(container, endpoint_new(mode, &plain), true);
+    return 0;
+}
+
+// ---- records --------------------------------------------------------------------------------------------------------
+
+struct form {
+    char *network, *network_id;
+    struct endpoint_request request;
+};
+
+static const struct json_field form_fields[] = {
+    JSON_FIELD("network", JSON_TEXT, struct form, network, .required = true),
+    JSON_FIELD("network_id", JSON_TEXT, struct form, network_id),
+    JSON_FIELD("request", JSON_STRUCT, struct form, request, .sub = &endpoint_request_table),
+};
+static const struct json_table form_table = JSON_TABLE(struct form, form_fields);
+
+json_t *endpoints_encode(const struct container *container)
+{
+    json_t *list = json_array();
+    for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        const struct form form = { endpoint->network, (char *)endpoint->network_id, endpoint->request };
+        json_array_append_new(list, json_encode(&form_table, &form));
+    }
+    return list;
+}
+
+int endpoints_decode(struct container *container, const char *text, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_json_ json_t *list = NULL;
+    json_t *item;
+    size_t i;
+    if (!text) // of a version with one network
+        return endpoints_from_config(container, err);
+    if (json_parse(text, strlen(text), &list, err) < 0)
+        return -1;
+    json_array_foreach (list, i, item) {
+        struct form form;
+        if (json_decode(&form_table, item, &form, &arena, NULL, err) < 0)
+            return -1;
+        struct endpoint *endpoint = endpoint_new(form.network, &form.request);
+        snprintf(endpoint->network_id, sizeof(endpoint->network_id), "%s", form.network_id ? form.network_id : "");
+        insert(container, endpoint, i == 0);
+    }
+    return 0;
+}
+
+// ---- which one leads out --------------------------------------------------------------------------------------------
+
+// Docker's order: the client's wish, then a network that leads anywhere, then the name.
+static bool leads_before(const struct endpoint *one, const struct endpoint *other)
+{
+    if (one->request.gw_priority != other->request.gw_priority)
+        return one->request.gw_priority > other->request.gw_priority;
+    if (one->internal != other->internal)
+        return other->internal;
+    return strcmp(one->network, other->network) < 0;
+}
+
+static struct endpoint *leading(const struct container *container, bool up)
+{
+    struct endpoint *best = NULL;
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
+        if (endpoint->bridge && (!up || endpoint->up) && (!best || leads_before(endpoint, best)))
+            best = endpoint;
+    return best;
+}
+
+struct endpoint *endpoint_gateway(const struct container *container)
+{
+    return leading(container, true);
+}
+
+const char *endpoint_address(const struct container *container)
+{
+    const struct endpoint *gateway = endpoint_gateway(container);
+    return gateway ? gateway->net.address : "";
+}
+
+// As Docker's, without doubles; the first one is that of the address.
+void endpoint_names(const struct container *container, const char *name, const struct endpoint *endpoint, struct arena *arena,
+                    struct strv *out)
+{
+    const char *short_id = arena_strndup(arena, container->id, 12);
+    struct strv all = { 0 };
+    strv_push_arena(&all, arena, name);
+    for (size_t i = 0; i < endpoint->request.aliases.len; i++)
+        strv_push_arena(&all, arena, endpoint->request.aliases.items[i]);
+    strv_push_arena(&all, arena, short_id);
+    strv_push_arena(&all, arena, container->config.hostname);
+    for (size_t i = 0; i < all.len; i++)
+        if (!str_empty(all.items[i]) && !strv_has(out, all.items[i]))
+            strv_push_arena(out, arena, arena_strdup(arena, all.items[i]));
+}
+
+// ---- resolving ------------------------------------------------------------------------------------------------------
+
+// By the id that it had, unless that network is gone: one of the same name may have taken its place.
+static int find_network(struct engine *engine, const struct endpoint *endpoint, struct arena *arena, struct engine_network *out,
+                        struct err *err)
+{
+    if (endpoint->network_id[0] && engine_network_find(engine, endpoint->network_id, arena, out, NULL) == 0)
+        return 0;
+    return engine_network_find(engine, endpoint->network, arena, out, err);
+}
+
+void endpoint_settle(struct container *container, struct endpoint *endpoint, const struct engine_network *network)
+{
+    const struct kvs *options = network->request ? &network->request->options : NULL;
+    mutex_lock(&container->lock);
+    if (!str_eq(endpoint->network, network->name))
+        endpoint->network = arena_strdup(&endpoint->arena, network->name);
+    memcpy(endpoint->network_id, network->id, sizeof(endpoint->network_id));
+    endpoint->bridge = network_is_bridge(network);
+    endpoint->builtin = network->builtin;
+    endpoint->internal = network->request && network->request->internal;
+    endpoint->binding = arena_strdup(&endpoint->arena, options ? kvs_get(options, BINDING_OPTION) : NULL);
+    mutex_unlock(&container->lock);
+}
+
+static int resolve_all(struct container *container, struct err *err)
+{
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        struct engine_network network;
+        if (find_network(container->engine, endpoint, &arena, &network, err) < 0)
+            return -1;
+        endpoint_settle(container, endpoint, &network);
+    }
+    return 0;
+}
+
+// ---- attaching ------------------------------------------------------------------------------------------------------
+
+static bool name_is_free(const struct container *container, const char *name)
+{
+    for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
+        if (endpoint->up && str_eq(endpoint->net.interface, name))
+            return false;
+    return true;
+}
+
+static void choose_interface(const struct container *container, const struct endpoint *endpoint, char out[IFNAMSIZ])
+{
+    const char *asked = kvs_get(&endpoint->request.driver_opts, IFNAME_OPTION);
+    snprintf(out, IFNAMSIZ, "%s", asked ? asked : "eth0");
+    for (unsigned i = 1; !asked && !name_is_free(container, out); i++)
+        snprintf(out, IFNAMSIZ, "eth%u", i);
+}
+
+int endpoint_attach(struct container *container, struct endpoint *endpoint, const struct attach_how *how, struct err *err)
+{
+    struct net *net = container->engine->net;
+    const struct endpoint_request *request = &endpoint->request;
+    struct net_endpoint made = { .netns_fd = -1 };
+    const char *net_id = endpoint->builtin ? "" : endpoint->network_id;
+    char interface[IFNAMSIZ];
+    choose_interface(container, endpoint, interface);
+    const struct net_wish wish = { .container_id = container->id, .network_id = net_id, .endpoint_id = how->endpoint_id,
+                                   .address = request->ipam ? request->ipam->ipv4_address : NULL, .mac = request->mac_address,
+                                   .interface = interface, .no_gateway = !how->gateway,
+                                   .netns_fd = *how->netns_fd >= 0 ? how->netns_fd : NULL,
+                                   .ports = how->gateway ? how->ports : NULL, .port_len = how->gateway ? how->port_len : 0 };
+    if (net_network_up(net, net_id, err) < 0 ||
+        (how->tap_fd ? net_attach_tap(net, &wish, &made, how->tap_fd, err) : net_attach(net, &wish, &made, err)) < 0)
+        return -1;
+    if (*how->netns_fd < 0)
+        *how->netns_fd = made.netns_fd;
+    made.netns_fd = -1;
+    snprintf(made.interface, sizeof(made.interface), "%s", interface);
+    mutex_lock(&container->lock);
+    endpoint->net = made;
+    endpoint->up = true;
+    mutex_unlock(&container->lock);
+    return 0;
+}
+
+// Ports are bound first: a port that is taken fails the start before anything is made. A network that leads nowhere publishes none.
+static int bind_ports(struct container *container, const struct endpoint *gateway, const char *endpoint_id, struct port_plan *plan,
+                      struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    plan->endpoint = arena_printf(&arena, "%s (%s)", container_name(container, &arena), endpoint_id);
+    plan->address = gateway->binding;
+    int result = gateway->internal ? 0 : ports_bind(container, plan, err);
+    plan->endpoint = plan->address = NULL;
+    return result;
+}
+
+static int attach_all(struct container *container, struct port_plan *plan, int *netns_fd, int *tap_fd, struct err *err)
+{
+    const struct endpoint *gateway = leading(container, false);
+    char gateway_id[65];
+    random_hex(gateway_id, 64);
+    if (gateway && bind_ports(container, gateway, gateway_id, plan, err) < 0)
+        return -1;
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        char id[65];
+        random_hex(id, 64);
+        const struct attach_how how = { .endpoint_id = endpoint == gateway ? gateway_id : id, .gateway = endpoint == gateway,
+                                        .ports = plan->ports, .port_len = plan->len, .netns_fd = netns_fd, .tap_fd = tap_fd };
+        if (endpoint->bridge && endpoint_attach(container, endpoint, &how, err) < 0)
+            return -1;
+    }
+    return gateway || tap_fd ? 0 : net_none(netns_fd, err);
+}
+
+int endpoints_attach(struct container *container, struct err *err)
+{
+    bool guest = vm_wanted(&container->config.host_config);
+    struct port_plan plan = { 0 };
+    int netns_fd = -1, tap_fd = -1;
+    int result = resolve_all(container, err);
+    if (result == 0)
+        result = attach_all(container, &plan, &netns_fd, guest ? &tap_fd : NULL, err);
+    mutex_lock(&container->lock);
+    container->netns_fd = netns_fd;
+    container->tap_fd = tap_fd;
+    container->ports = plan.ports;
+    container->port_len = plan.len;
+    mutex_unlock(&container->lock);
+    if (result == 0)
+        endpoints_connected(container);
+    return result;
+}
+
+void endpoints_detach(struct container *container)
+{
+    struct err err = { 0 };
+    bool any = false;
+    mutex_lock(&container->lock);
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        any = any || endpoint->up;
+        endpoint->up = false;
+    }
+    mutex_unlock(&container->lock);
+    if (any && net_detach(container->engine->net, container->id, &err) < 0)
+        log_warn("container %s: %s", container->id, err.message);
+}
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+void endpoint_publish(struct container *container, const struct endpoint *endpoint, const char *action)
+{
+    event_publish(container->engine, "network", action, endpoint->network_id, "container", container->id, "name", endpoint->network,
+                  "type", endpoint->bridge ? "bridge" : "null", NULL);
+}
+
+static void note_connected(struct container *container, bool connected)
+{
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
+        mutex_lock(&container->lock);
+        bool was = endpoint->connected;
+        endpoint->connected = connected;
+        mutex_unlock(&container->lock);
+        if (was != connected)
+            endpoint_publish(container, endpoint, connected ? "connect" : "disconnect");
+    }
+}
+
+void endpoints_connected(struct container *container)
+{
+    note_connected(container, true);
+}
+
+void endpoints_disconnected(struct container *container)
+{
+    note_connected(container, false);
+}
+
+// ---- a run that an earlier daemon began -----------------------------------------------------------------------------
+
+static void take_endpoint(void *context, const char *network_id, const struct net_endpoint *from)
+{
+    struct container *container = context;
+    mutex_lock(&container->lock);
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
+        if (endpoint->bridge && (endpoint->builtin ? str_empty(network_id) : str_eq(endpoint->network_id, network_id))) {
+            endpoint->net = *from;
+            endpoint->up = true;
+        }
+    mutex_unlock(&container->lock);
+}
+
+void endpoints_adopt(struct container *container)
+{
+    struct err err = { 0 };
+    if (resolve_all(container, &err) < 0 || net_endpoints(container->engine->net, container->id, take_endpoint, container, &err) < 0)
+        log_warn("container %.12s: its networks: %s", container->id, err.message);
+    mutex_lock(&container->lock);
+    for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
+        endpoint->connected = true;
+    mutex_unlock(&container->lock);
+}

@@ -1,0 +1,36 @@
+// The body of a network's create, which its record keeps as it came; and what a container wants of a network.
+#ifndef ENGINE_NETWORK_REQUEST_H
+#define ENGINE_NETWORK_REQUEST_H
+
+#include "json/json.h"
+
+struct ipam_pool {
+    char *subnet, *ip_range, *gateway; // "10.1.0.0/16", "10.1.5.0/24", "10.1.0.1"; "" or NULL: chosen
+    struct kvs reserved; // AuxiliaryAddresses: name -> address
+};
+
+struct network_request {
+    char *name, *driver, *scope;
+    bool internal, attachable;
+    json_t *enable_ipv4_raw;
+    struct network_ipam {
+        char *driver;
+        struct kvs options;
+        struct json_list config; // struct ipam_pool
+    } *ipam;
+    struct kvs options, labels;
+};
+extern const struct json_table network_request_table, ipam_pool_table;
+
+struct endpoint_request {
+    struct endpoint_ipam {
+        char *ipv4_address;
+    } *ipam;
+    struct strv aliases; // names of the container on this network
+    char *mac_address;
+    struct kvs driver_opts;
+    int64_t gw_priority; // of several networks the one with the highest has the default route
+};
+extern const struct json_table endpoint_request_table;
+
+#endif

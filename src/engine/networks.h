@@ -1,0 +1,55 @@
+// Networks and a container's places on them, inside the engine.
+#ifndef ENGINE_NETWORKS_H
+#define ENGINE_NETWORKS_H
+
+#include "engine_private.h"
+
+// ---- networks.c -----------------------------------------------------------------------------------------------------
+
+const char *network_net_id(const struct engine_network *network); // what the net room calls it
+bool network_is_bridge(const struct engine_network *network);
+void networks_settle(struct engine *engine); // at start, before containers are adopted
+
+// ---- endpoints.c: a container's places on networks -------------------------------------------------------------------
+
+// The list as the create body says it, of a container that nobody else sees yet. invalid_argument in Docker's words.
+int endpoints_from_config(struct container *container, struct err *err);
+// As the record keeps it.
+json_t *endpoints_encode(const struct container *container) REQUIRES(container->lock);
+int endpoints_decode(struct container *container, const char *text, struct err *err); // nobody else sees it yet
+void endpoint_free(struct endpoint *endpoint);
+struct endpoint *endpoint_new(const char *network, const struct endpoint_request *request); // NULL: nothing special
+void endpoints_add(struct container *container, struct endpoint *endpoint, bool first) EXCLUDES(container->lock);
+int endpoint_check(const char *network, const struct endpoint_request *request, struct err *err);
+void endpoint_settle(struct container *container, struct endpoint *endpoint, const struct engine_network *network) EXCLUDES(container->lock);
+// The names that others on the network know it by, the container's own first. On networks of clients alone.
+void endpoint_names(const struct container *container, const char *name, const struct endpoint *endpoint, struct arena *arena,
+                    struct strv *out);
+
+// The one that the default route and published ports go by; NULL when there is none.
+struct endpoint *endpoint_gateway(const struct container *container) REQUIRES(container->lock);
+const char *endpoint_address(const struct container *container) REQUIRES(container->lock); // of that one, or ""
+bool endpoints_on_bridge(const struct container *container) REQUIRES(container->lock); // any is up
+
+// At start: attaches all of them and makes the namespace, or the tap of a guest; the listening sockets of published ports are bound
+// first. Needs container_begin(). What a failure leaves is container_release()'s to take off.
+int endpoints_attach(struct container *container, struct err *err);
+// One of them: of a run that begins, or of one that goes on.
+struct attach_how {
+    const char *endpoint_id;
+    bool gateway; // it gets the default route and the ports
+    const struct net_port *ports;
+    size_t port_len;
+    int *netns_fd; // -1: a new namespace, which is the caller's afterwards
+    int *tap_fd; // NULL: a container
+};
+int endpoint_attach(struct container *container, struct endpoint *endpoint, const struct attach_how *how, struct err *err);
+void endpoint_publish(struct container *container, const struct endpoint *endpoint, const char *action); // an event
+// At the end of a run. The events come first, by endpoints_disconnected().
+void endpoints_detach(struct container *container);
+void endpoints_connected(struct container *container) EXCLUDES(container->lock);
+void endpoints_disconnected(struct container *container) EXCLUDES(container->lock);
+// Of a run that an earlier daemon began.
+void endpoints_adopt(struct container *container);
+
+#endif
