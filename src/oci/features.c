@@ -39,9 +39,10 @@ int verb_features(struct call *call, struct err *err)
                                 seccomp_words(), "apparmor", "enabled", 1, "selinux", "enabled", 1, "intelRdt", "enabled", 1,
                                 "mountExtensions", "idmap", "enabled", 1);
     _cleanup_json_ json_t *features =
-        json_pack("{s:s,s:s,s:[s,s,s,s,s,s],s:o,s:o,s:{s:s,s:s}}", "ociVersionMin", "1.0.0", "ociVersionMax", SPEC_VERSION, "hooks",
+        json_pack("{s:s,s:s,s:[s,s,s,s,s,s],s:o,s:o,s:{s:s,s:s},s:[s,s]}", "ociVersionMin", "1.0.0", "ociVersionMax", SPEC_VERSION, "hooks",
                   "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop", "mountOptions", options,
-                  "linux", section, "annotations", "org.opencontainers.runc.checkpoint.enabled", "true", "berth.version", BERTH_VERSION);
+                  "linux", section, "annotations", "org.opencontainers.runc.checkpoint.enabled", "true", "berth.version", BERTH_VERSION,
+                  "potentiallyUnsafeConfigAnnotations", "org.criu.config", "org.systemd.property.");
     if (!features)
         return err_set(err, ERR_INTERNAL, "features could not be written");
     json_dumpf(features, stdout, JSON_INDENT(4));

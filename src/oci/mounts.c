@@ -23,8 +23,12 @@ static struct mount_option option_of(struct arena *arena, const char *word)
                                   .value = value.data ? arena_strndup(arena, value.data, value.size) : NULL };
 }
 
-static int read_words(struct reader *reader, const struct oci_mount *in, struct config_mount *out, bool *remount, bool *bind,
-                      struct err *err)
+struct words {
+    bool remount, bind;
+    const char *unknown; // the first that only a file system may know
+};
+
+static int read_words(struct reader *reader, const struct oci_mount *in, struct config_mount *out, struct words *words, struct err *err)
 {
     struct mount_option *options = arena_alloc(reader->arena, (in->options.len + 3) * sizeof(*options));
     uint64_t *propagations = arena_alloc(reader->arena, PROPAGATIONS_MAX * sizeof(*propagations)), propagation;
@@ -33,7 +37,8 @@ static int read_words(struct reader *reader, const struct oci_mount *in, struct 
         options[len++] = (struct mount_option){ .key = "source", .value = in->source };
     for (size_t i = 0; i < in->options.len; i++) {
         const char *option;
-        mount_word(in->options.items[i], out, &propagation, remount, bind, &option);
+        if (!mount_word(in->options.items[i], out, &propagation, &words->remount, &words->bind, &option) && !words->unknown)
+            words->unknown = option;
         if (propagation && out->propagation_len == PROPAGATIONS_MAX)
             return err_set(err, ERR_INVALID_ARGUMENT, "more than %d propagation words", PROPAGATIONS_MAX);
         if (propagation)
@@ -121,18 +126,22 @@ bool mount_is_bind(const struct oci_mount *mount)
 
 static int read_mount(struct reader *reader, const struct oci_mount *in, struct config_mount *out, struct err *err)
 {
-    bool remount = false, bind = false;
+    struct words words = { 0 };
     if (str_empty(in->destination))
         return err_set(err, ERR_INVALID_ARGUMENT, "a mount without destination");
     *out = (struct config_mount){ .target = mount_clean_target(reader->arena, in->destination), .source_fd = -1, .idmap_fd = -1,
                                   .fstype = in->type, .source = in->source };
-    if (read_words(reader, in, out, &remount, &bind, err) < 0)
+    if (read_words(reader, in, out, &words, err) < 0)
         return -1;
-    if (remount) {
+    words.bind |= str_eq(in->type, "bind");
+    if (words.unknown && (words.remount || words.bind))
+        return err_set(err, ERR_INVALID_ARGUMENT, "%s mounts cannot have any filesystem-specific options applied: %.100s",
+                       words.remount ? "remount" : "bind", words.unknown);
+    if (words.remount) {
         out->kind = CONFIG_MOUNT_REMOUNT;
         return 0;
     }
-    if (bind || str_eq(in->type, "bind"))
+    if (words.bind)
         return read_bind(reader, in, out, err) < 0 ? -1 : read_idmap(reader, in, out, err);
     if (str_empty(in->type))
         return err_set(err, ERR_INVALID_ARGUMENT, "mount of \"%s\" has no type", out->target);

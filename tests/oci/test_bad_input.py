@@ -182,6 +182,14 @@ def test_a_hook_that_fails_says_how(bundle, kind, script, told):
     assert f'error running {kind} hook #0: error running hook' in done.stderr and f'{told}"\n' in done.stderr
 
 
+@pytest.mark.parametrize('words, told', [(['bind', 'sideways'], 'sideways'), (['rbind', 'size=5'], 'size'), (['bind', 'remount', 'size=5'], 'size')])
+@pytest.mark.berth  # runc since 1.2
+def test_a_bind_has_no_options_of_a_file_system(bundle, words, told):
+    bundle.mount('/tmp', bundle.path, options=words)
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and 'cannot have any filesystem-specific options applied: ' + told in done.stderr and 'mounts[' in done.stderr
+
+
 NUMBERS = [
     {'cpu': {'shares': -5}}, {'cpu': {'period': -1}}, {'cpu': {'realtimePeriod': -1}}, {'cpu': {'burst': -1}}, {'memory': {'swappiness': -1}},
     {'blockIO': {'weight': 65536}}, {'blockIO': {'leafWeight': -1}}, {'network': {'classID': 1 << 32}}, {'hugepageLimits': [{'pageSize': '2MB', 'limit': -1}]},

@@ -317,6 +317,7 @@ def test_features_tell_the_truth(bundle):
     done = bundle.call('features')
     told = json.loads(done.stdout)
     assert told['ociVersionMax'].startswith('1.2') and len(told['hooks']) == 6 and len(told['linux']['namespaces']) == 8
+    assert set(told['potentiallyUnsafeConfigAnnotations']) == {'org.criu.config', 'org.systemd.property.'}
     assert told['linux']['mountExtensions']['idmap']['enabled'] is True
     words = [word for word in told['mountOptions'] if word not in ('idmap', 'ridmap', 'remount', 'bind', 'rbind', 'mand')]
     for word in words:
