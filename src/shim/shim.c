@@ -174,13 +174,13 @@ static void settle(void *context)
     struct shim *shim = context;
     loop_remove(take_ptr(&shim->settle));
     malloc_trim(0);
-    if (!shim->init || !unit_is_live(shim->init))
+    if (!shim->init || !unit_is_live(shim->init) || !shim->cgroup)
         return;
-    struct cgroup_layout found, unified = { .version = CGROUP_V2 };
-    cgroup_layout_probe(&found);
-    for (size_t i = 0; i < found.len; i++) {
-        if (found.hierarchies[i].v2)
-            unified.hierarchies[unified.len++] = found.hierarchies[i];
+    const struct cgroup_layout *found = cgroup_layout_of(shim->cgroup);
+    struct cgroup_layout unified = { .version = CGROUP_V2 };
+    for (size_t i = 0; i < found->len; i++) {
+        if (found->hierarchies[i].v2)
+            unified.hierarchies[unified.len++] = found->hierarchies[i];
     }
     char path[64];
     snprintf(path, sizeof(path), "berth-%s/shim", shim->daemon_id);
