@@ -49,7 +49,7 @@ static void restore_ports(struct container *container, const struct task_documen
     mutex_unlock(&container->lock);
 }
 
-static int read_document(struct container *container, struct arena *arena, struct task_document *out, struct err *err)
+int container_document(struct container *container, struct arena *arena, struct task_document *out, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(TASK_FRAME_MAX);
     _cleanup_free_ char *path = mem_printf("%s/task.json", container->id);
@@ -63,7 +63,7 @@ static void recall_machine(struct container *container)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct task_document document;
-    if (!vm_wanted(&container->config.host_config) || read_document(container, &arena, &document, NULL) < 0)
+    if (!vm_wanted(&container->config.host_config) || container_document(container, &arena, &document, NULL) < 0)
         return;
     mutex_lock(&container->lock);
     note_machine(container, document.vm);
@@ -83,7 +83,9 @@ static void restore_run(struct container *container)
         log_warn("container %.12s: %s", container->id, err.message);
     if (!known)
         endpoints_adopt(container);
-    if (!known && read_document(container, &arena, &document, &err) == 0)
+    if (!known && names_update(container, &err) < 0)
+        log_warn("container %.12s: its names: %s", container->id, err.message);
+    if (!known && container_document(container, &arena, &document, &err) == 0)
         restore_ports(container, &document);
     else if (!known)
         log_warn("container %.12s: its task document: %s", container->id, err.message);

@@ -145,19 +145,22 @@ static int attach_running(struct container *container, struct endpoint *endpoint
     const struct attach_how how = { .endpoint_id = id, .netns_fd = &netns_fd };
     if (netns_fd < 0 || (endpoint->bridge && endpoint_attach(container, endpoint, &how, err) < 0))
         return -1;
-    return follow_gateway(container, netns_fd, err);
+    return follow_gateway(container, netns_fd, err) < 0 ? -1 : names_connect(container, netns_fd, err);
 }
 
 // What a connect that failed has made goes again, and the route and the ports are as before.
 static void take_back(struct container *container, struct endpoint *endpoint)
 {
     bool up = endpoint->up;
+    names_leave(container, endpoint);
     if (up)
         net_disconnect(container->engine->net, endpoint->builtin ? "" : endpoint->network_id, container->id, NULL);
     take_off(container, endpoint);
     _cleanup_close_ int netns_fd = up ? open_namespace(container, NULL) : -1;
     if (netns_fd >= 0)
         follow_gateway(container, netns_fd, NULL);
+    if (up)
+        names_update(container, NULL);
 }
 
 static int connect_held(struct container *container, const struct engine_network *network, const struct endpoint_request *request,
@@ -202,12 +205,13 @@ int engine_network_connect(struct engine *engine, const char *ref, const char *c
 static int detach_running(struct container *container, struct endpoint *endpoint, struct err *err)
 {
     _cleanup_close_ int netns_fd = open_namespace(container, err);
+    names_leave(container, endpoint);
     if (netns_fd < 0 || net_disconnect(container->engine->net, endpoint->builtin ? "" : endpoint->network_id, container->id, err) < 0)
         return -1;
     mutex_lock(&container->lock);
     endpoint->up = false;
     mutex_unlock(&container->lock);
-    return follow_gateway(container, netns_fd, err);
+    return follow_gateway(container, netns_fd, err) < 0 ? -1 : names_update(container, err);
 }
 
 static int disconnect_held(struct container *container, const struct engine_network *network, struct err *err)

@@ -19,12 +19,19 @@ static void add_file(struct task_document *document, struct arena *arena, const 
     *file = (struct task_file){ arena_strdup(arena, path), content, 0644 };
 }
 
+static char *resolv_text(const struct container *container, struct arena *arena)
+{
+    _cleanup_buf_ struct buf settings = BUF_INIT(1 << 20);
+    const struct host_config *host = &container->config.host_config;
+    return names_wanted(container) ? resolv_content_named(host, names_outside(container), arena, &settings) : resolv_content(host, arena);
+}
+
 static void fill_files(struct container *container, struct arena *arena, struct task_document *out)
     REQUIRES(container->lock)
 {
     add_file(out, arena, "/etc/hostname", arena_printf(arena, "%s\n", container->config.hostname));
     add_file(out, arena, "/etc/hosts", hosts_content(container, arena));
-    add_file(out, arena, "/etc/resolv.conf", resolv_content(&container->config.host_config, arena));
+    add_file(out, arena, "/etc/resolv.conf", resolv_text(container, arena));
 }
 
 // ---- the process ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ struct endpoint *endpoint_new(const char *network, const struct endpoint_request
         to->ipam->ipv4_address = arena_strdup(arena, from->ipam->ipv4_address);
     }
     copy_list(arena, &from->aliases, &to->aliases);
+    copy_list(arena, &from->links, &to->links);
     to->driver_opts.items = arena_alloc(arena, (from->driver_opts.len + 1) * sizeof(*to->driver_opts.items));
     for (size_t i = 0; i < from->driver_opts.len; i++)
         to->driver_opts.items[to->driver_opts.len++] = (struct kv){ arena_strdup(arena, from->driver_opts.items[i].key),
@@ -91,6 +92,14 @@ int endpoint_check(const char *network, const struct endpoint_request *request, 
     for (size_t i = 0; i < request->aliases.len; i++)
         if (str_empty(request->aliases.items[i]) || strpbrk(request->aliases.items[i], " \t\n\r"))
             return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: invalid alias: \"%.100s\"", request->aliases.items[i]);
+    if (request->links.len && !is_user_defined(network))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: links are only supported for user-defined networks");
+    for (size_t i = 0; i < request->links.len; i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        const char *name, *alias;
+        if (link_parse(request->links.items[i], &arena, &name, &alias, err) < 0)
+            return -1;
+    }
     for (size_t i = 0; i < request->driver_opts.len; i++) {
         const struct kv *option = &request->driver_opts.items[i];
         if (!str_eq(option->key, IFNAME_OPTION))
@@ -355,6 +364,7 @@ void endpoints_detach(struct container *container)
 {
     struct err err = { 0 };
     bool any = false;
+    names_withdraw(container);
     mutex_lock(&container->lock);
     for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
         any = any || endpoint->up;

@@ -294,11 +294,19 @@ void container_delist(struct container *container); // out of the engine's list;
 
 // ---- names by DNS (resolver.c) ----------------------------------------------------------------------------------------
 
-// A container's line in a network's list: its address there, and its names, the first one the address's own. Any thread, with any lock.
-int names_join(struct engine *engine, const char *network_id, const char *container_id, const char *address, const struct strv *names,
-               struct err *err);
-int names_leave(struct engine *engine, const char *network_id, const char *container_id, struct err *err);
-void names_sweep(struct engine *engine, bool (*is_on)(struct engine *engine, const char *network_id, const char *container_id));
+// Its networks of clients know its names, and its settings are written anew: after it came to one, after a rename, as a daemon begins.
+// All of these need container_begin().
+int names_update(struct container *container, struct err *err);
+void names_leave(struct container *container, const struct endpoint *endpoint); // one network, while the endpoint is up
+void names_withdraw(struct container *container); // all
+void names_sweep(struct engine *engine); // of what is not there any more
+bool names_wanted(const struct container *container); // it is on a network with names
+bool names_outside(const struct container *container); // it has a way out of the host
+// Its name server, where it is on such a network: once there is a supervisor, before the process starts; and for one that runs and
+// comes to its first network with names.
+int names_serve(struct container *container, int netns_fd, struct err *err);
+int names_connect(struct container *container, int netns_fd, struct err *err);
+int link_parse(const char *text, struct arena *arena, const char **name, const char **alias, struct err *err);
 
 // ---- records (record.c) ---------------------------------------------------------------------------------------------
 
@@ -357,6 +365,7 @@ const char *container_stop_signal(const struct container *container);
 
 // ---- names (names.c) ------------------------------------------------------------------------------------------------
 
+int container_document(struct container *container, struct arena *arena, struct task_document *out, struct err *err); // adopt.c: of the last run
 char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock);
 // The lines of its own addresses, but those that `present` has already.
 void hosts_own_lines(const struct container *container, struct buf *out, const char *present) REQUIRES(container->lock);

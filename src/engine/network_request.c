@@ -45,7 +45,7 @@ static const struct json_table endpoint_ipam_table = JSON_TABLE(struct endpoint_
 
 static const struct json_field endpoint_request_fields[] = {
     ROW("IPAMConfig", JSON_STRUCT_PTR, endpoint_request, ipam, .sub = &endpoint_ipam_table, .flags = JSON_OMIT_EMPTY),
-    JSON_REFUSED("Links"),
+    ROW("Links", JSON_TEXTS, endpoint_request, links),
     ROW("Aliases", JSON_TEXTS, endpoint_request, aliases),
     ROW("MacAddress", JSON_TEXT, endpoint_request, mac_address),
     ROW("DriverOpts", JSON_TEXT_MAP, endpoint_request, driver_opts),

@@ -27,6 +27,7 @@ struct endpoint_request {
         char *ipv4_address;
     } *ipam;
     struct strv aliases; // names of the container on this network
+    struct strv links; // "name:alias": names that it alone has for others there
     char *mac_address;
     struct kvs driver_opts;
     int64_t gw_priority; // of several networks the one with the highest has the default route

@@ -140,7 +140,7 @@ static void clear_volatile_marker(struct container *container)
 // What the host gives to the container, while the shim comes up beside it.
 static int prepare_host(struct container *container, bool network, struct arena *arena, struct task_document *document, struct err *err)
 {
-    if ((network && endpoints_attach(container, err) < 0) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
+    if ((network && (endpoints_attach(container, err) < 0 || names_update(container, err) < 0)) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
         return -1;
     struct oci_resources resources = document->linux_section.resources;
     if (document->vm)
@@ -204,7 +204,7 @@ static int launch(struct container *container, struct process *shim, struct aren
 {
     vm_boot_begin(container, vm_wanted(&container->config.host_config));
     int created = create(container, true, shim, arena, err);
-    if (vm_boot_end(container, err) < 0 || created < 0)
+    if (vm_boot_end(container, err) < 0 || created < 0 || names_serve(container, container->netns_fd, err) < 0)
         return -1;
     return call_start(container, container->client, err);
 }

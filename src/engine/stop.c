@@ -386,6 +386,7 @@ static void give_name_back(struct container *container, char **old)
 static int rename_held(struct container *container, const char *name, struct err *err)
 {
     _cleanup_free_ char *old = NULL;
+    struct err ignored = { 0 };
     if (take_name(container, name, &old, err) < 0)
         return -1;
     if (record_rename(container, name, err) < 0) {
@@ -394,6 +395,8 @@ static int rename_held(struct container *container, const char *name, struct err
     }
     _cleanup_free_ char *shown = mem_printf("/%s", old);
     event_container(container, "rename", "oldName", shown, NULL);
+    if (names_update(container, &ignored) < 0)
+        log_warn("container %.12s: its names: %s", container->id, ignored.message);
     return 0;
 }
 
