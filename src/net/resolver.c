@@ -167,7 +167,7 @@ static void add_chain(struct batch *batch, const char *name, uint32_t hook, int3
 
 static void add_table(struct batch *batch, uint16_t type)
 {
-    struct nlmsghdr *header = add_message(batch, type, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE : 0);
+    struct nlmsghdr *header = add_message(batch, type, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE | NLM_F_EXCL : 0);
     mnl_attr_put_strz(header, NFTA_TABLE_NAME, TABLE);
     batch->size += header->nlmsg_len;
 }
@@ -177,7 +177,7 @@ static void add_mark(struct batch *batch, uint16_t type)
     batch->size += nft_put_header(batch->bytes + batch->size, type, 0, batch->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
 }
 
-static void fill_batch(struct batch *batch, uint16_t udp_port, uint16_t tcp_port)
+static void fill_batch(struct batch *batch, uint16_t udp_port, uint16_t tcp_port, bool again)
 {
     enum { SOURCE = 12, DESTINATION = 16, SOURCE_PORT = 0, DESTINATION_PORT = 2, BEFORE_TRACKING = -300, LATE = 300 };
     const struct rewrite rewrites[] = {
@@ -187,9 +187,8 @@ static void fill_batch(struct batch *batch, uint16_t udp_port, uint16_t tcp_port
         { "answers", SOURCE, SOURCE_PORT, IPPROTO_TCP, tcp_port, DNS_PORT },
     };
     add_mark(batch, NFNL_MSG_BATCH_BEGIN);
-    // The first makes sure that there is a table to delete: of a name server before this one, in the same namespace.
-    add_table(batch, NFT_MSG_NEWTABLE);
-    add_table(batch, NFT_MSG_DELTABLE);
+    if (again)
+        add_table(batch, NFT_MSG_DELTABLE);
     add_table(batch, NFT_MSG_NEWTABLE);
     add_chain(batch, "questions", NF_INET_LOCAL_OUT, BEFORE_TRACKING);
     add_chain(batch, "answers", NF_INET_POST_ROUTING, LATE);
@@ -199,14 +198,24 @@ static void fill_batch(struct batch *batch, uint16_t udp_port, uint16_t tcp_port
     add_mark(batch, NFNL_MSG_BATCH_END);
 }
 
+static int send_rules(struct nft_socket *nft, uint16_t udp_port, uint16_t tcp_port, bool again)
+{
+    struct batch batch = { .seq = nft->seq };
+    fill_batch(&batch, udp_port, tcp_port, again);
+    uint32_t first = nft->seq;
+    nft->seq = batch.seq;
+    return mnl_socket_sendto(nft->sock, batch.bytes, batch.size) < 0 ? -errno : nft_read_answers(nft, first, NULL, NULL);
+}
+
+// The rules of a name server before this one, in the same namespace, go; that takes the kernel ten milliseconds, so it is asked for only then.
 static int make_rules(uint16_t udp_port, uint16_t tcp_port, struct err *err)
 {
-    struct batch batch = { .seq = 1 };
     struct nft_socket nft;
     if (nft_open(&nft, err) < 0)
         return -1;
-    fill_batch(&batch, udp_port, tcp_port);
-    int result = mnl_socket_sendto(nft.sock, batch.bytes, batch.size) < 0 ? -errno : nft_read_answers(&nft, 1, NULL, NULL);
+    int result = send_rules(&nft, udp_port, tcp_port, false);
+    if (result == -EEXIST)
+        result = send_rules(&nft, udp_port, tcp_port, true);
     nft_close(&nft);
     return result < 0 ? err_errno(err, -result, "make the rules of a name server") : 0;
 }
