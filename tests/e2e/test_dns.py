@@ -126,7 +126,7 @@ def test_names_of_each_other(docker, network, name):
     docker.ok('exec', first, 'ping', '-c', '1', '-W', '5', first)  # its own name, by /etc/hosts or DNS
     turned = '.'.join(reversed(to.split('.'))) + '.in-addr.arpa'
     assert f'name = {second}.{network}' in docker.ok('exec', first, 'nslookup', '-type=ptr', turned)
-    for proto in ('udp', 'tcp') if not docker.vm else ():
+    for proto in ('udp', 'tcp') if docker.engine.name == 'berthd' and not docker.vm else ():  # else its namespace is not to be had
         assert ask(docker, first, second, proto=proto) == ['OK', to]
         assert ask(docker, first, second, kind=28, proto=proto) == ['OK']  # no IPv6, and nobody else is asked for it
         assert sorted(ask(docker, first, 'all', proto=proto)[1:]) == sorted([to, other])
@@ -137,6 +137,7 @@ def test_names_of_each_other(docker, network, name):
     assert docker('exec', first, 'ping', '-c', '1', '-W', '2', 'only-b').code != 0
 
 
+@pytest.mark.differs('writes no comments, and the servers of --dns beside its own')
 def test_resolv_conf(docker, network, name):
     text = docker.ok('run', '--rm', '--network', network, '--dns', '192.0.2.1', '--dns-search', 'a.example', '--dns-opt', 'ndots:2', 'bb',
                      'cat', '/etc/resolv.conf')
@@ -156,7 +157,7 @@ def test_a_server_of_the_containers_own(docker, network, name):
     docker.ok('run', '-d', '--name', name, '--network', network, '--dns', '127.0.0.1', 'bb', 'sh', '-c',
               'nc -ul -p 53 -e sh -c "head -c 12 >/dev/null" & nc -l -p 53 -e echo mine; sleep 1000')
     engines.wait_until(lambda: ':53 ' in docker.ok('exec', name, 'netstat', '-lnt'), 10, 'it listens')
-    assert ask(docker, name, name)[0] == 'OK'
+    assert address(docker, name, network) in docker.ok('exec', name, 'nslookup', '-type=a', name)
     assert docker.ok('exec', name, 'nc', '127.0.0.1', '53') == 'mine'
 
 
