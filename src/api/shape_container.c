@@ -18,8 +18,8 @@ static json_t *shape_endpoint(const struct engine_endpoint *endpoint)
     json_t *ipam = request->ipam ? json_pack("{s:o}", "IPv4Address", shape_text(request->ipam->ipv4_address)) : json_null();
     json_t *options = request->driver_opts.len ? shape_map(&request->driver_opts) : json_null();
     const char *mac = endpoint->up ? endpoint->mac : request->mac_address;
-    return json_pack("{s:o, s:n, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:I, s:s, s:s, s:i, s:o}", "IPAMConfig", ipam, "Links", "Aliases",
-                     shape_list_or_null(&request->aliases), "MacAddress", shape_text(mac), "DriverOpts", options, "GwPriority",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:I, s:s, s:s, s:i, s:o}", "IPAMConfig", ipam, "Links",
+                     shape_list_or_null(&request->links), "Aliases", shape_list_or_null(&request->aliases), "MacAddress", shape_text(mac), "DriverOpts", options, "GwPriority",
                      (json_int_t)request->gw_priority, "NetworkID", shape_text(endpoint->network_id), "EndpointID",
                      shape_text(endpoint->endpoint_id), "Gateway", shape_text(endpoint->gateway), "IPAddress",
                      shape_text(endpoint->address), "IPPrefixLen", (json_int_t)endpoint->prefix, "IPv6Gateway", "",

@@ -116,7 +116,7 @@ static const struct json_field host_config_fields[] = {
     ROW("GroupAdd", JSON_TEXTS, host_config, group_add),
     JSON_REFUSED("IpcMode", .flags = JSON_NOOP_PRIVATE_WORD, .why = "no container can join another's IPC namespace, or the host's"),
     JSON_REFUSED("Cgroup"),
-    JSON_REFUSED("Links"),
+    ROW("Links", JSON_TEXTS, host_config, links),
     ROW("OomScoreAdj", JSON_INT, host_config, oom_score_adj),
     JSON_REFUSED("PidMode", .flags = JSON_NOOP_PRIVATE_WORD),
     ROW("Privileged", JSON_FLAG, host_config, privileged),

@@ -70,6 +70,7 @@ struct host_config {
     struct log_config log_config;
     struct restart_policy restart_policy;
     json_t *init_raw; // how `init` came: true, false or null
+    struct strv links; // "name:alias", for the network mode's network
     struct strv group_add, extra_hosts, dns, dns_search, dns_options;
     json_t *masked_paths_raw, *readonly_paths_raw; // null: the defaults; [] none
     struct json_list ulimits; // struct ulimit

@@ -114,8 +114,11 @@ int endpoints_from_config(struct container *container, struct err *err)
 {
     const struct container_config *config = &container->config;
     const char *mode = config->host_config.network_mode;
+    const struct strv *links = &config->host_config.links; // of clients that say them for the container
     if (config->network_disabled)
         return 0;
+    if (links->len && !is_user_defined(mode))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Links: not supported yet on the network %s", mode);
     for (size_t i = 0; i < config->endpoints.len; i++) {
         const char *network = config->endpoints.keys[i];
         struct endpoint_request request = *(const struct endpoint_request *)json_map_at(&config->endpoints, &endpoint_request_table, i);
@@ -123,13 +126,15 @@ int endpoints_from_config(struct container *container, struct err *err)
             network = "bridge";
         if (str_empty(request.mac_address) && str_eq(network, mode))
             request.mac_address = config->mac_address; // of clients older than several addresses
+        if (request.links.len == 0 && str_eq(network, mode))
+            request.links = *links;
         if (endpoint_check(network, &request, err) < 0)
             return err_wrap(err, "invalid config for network %.200s", network);
         insert(container, endpoint_new(network, &request), str_eq(network, mode));
     }
     if (config->endpoints.len > 0)
         return 0;
-    const struct endpoint_request plain = { .mac_address = config->mac_address };
+    const struct endpoint_request plain = { .mac_address = config->mac_address, .links = *links };
     if (endpoint_check(mode, &plain, err) < 0)
         return -1;
     insert(container, endpoint_new(mode, &plain), true);
