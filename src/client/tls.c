@@ -27,11 +27,18 @@ struct library {
     CALLS(MEMBER)
 };
 
+struct flow { // one direction: what was read and is not written yet
+    char data[PIECE];
+    size_t at, size;
+    bool ended, told; // nothing more comes; and the other side knows
+};
+
 struct relay {
     struct library call;
     gnutls_session_t session;
     gnutls_certificate_credentials_t credentials;
     int outside, inside; // encrypted, plain
+    struct flow in, out; // from the daemon; to it
 };
 
 static int load(struct library *library, struct err *err)
@@ -100,56 +107,86 @@ static int handshake(struct relay *relay, const struct client_tls *tls, const ch
     return -1;
 }
 
-static bool send_record(struct relay *relay, const char *data, size_t size)
+static bool is_empty(const struct flow *flow)
 {
-    while (size) {
-        ssize_t sent = relay->call.gnutls_record_send(relay->session, data, size);
-        if (sent < 0 && relay->call.gnutls_error_is_fatal((int)sent))
-            return false;
-        if (sent > 0) {
-            data += sent;
-            size -= (size_t)sent;
-        }
-    }
+    return flow->at == flow->size;
+}
+
+// Each step returns false when the connection is over.
+static bool take_from_daemon(struct relay *relay)
+{
+    struct flow *in = &relay->in;
+    ssize_t got = relay->call.gnutls_record_recv(relay->session, in->data, PIECE);
+    in->at = 0;
+    in->size = got > 0 ? (size_t)got : 0;
+    return got > 0 || (got < 0 && !relay->call.gnutls_error_is_fatal((int)got));
+}
+
+static bool give_to_client(struct relay *relay)
+{
+    struct flow *in = &relay->in;
+    ssize_t sent = send(relay->inside, in->data + in->at, in->size - in->at, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0)
+        return errno == EAGAIN || errno == EINTR;
+    in->at += (size_t)sent;
     return true;
 }
 
-// From the plain side: false when the encrypted one is gone. Its end is a half close, TLS's "close notify".
-static bool outwards(struct relay *relay, bool *open)
+static bool take_from_client(struct relay *relay)
 {
-    char data[PIECE];
-    ssize_t got = read(relay->inside, data, sizeof(data));
-    if (got > 0)
-        return send_record(relay, data, (size_t)got);
-    *open = false;
-    relay->call.gnutls_bye(relay->session, GNUTLS_SHUT_WR);
-    return true;
-}
-
-static bool inwards(struct relay *relay)
-{
-    char data[PIECE];
-    struct err ignored;
-    ssize_t got = relay->call.gnutls_record_recv(relay->session, data, sizeof(data));
+    struct flow *out = &relay->out;
+    ssize_t got = recv(relay->inside, out->data, PIECE, MSG_DONTWAIT);
     if (got < 0)
-        return !relay->call.gnutls_error_is_fatal((int)got);
-    return got > 0 && fd_write_full(relay->inside, data, (size_t)got, &ignored) == 0;
+        return errno == EAGAIN || errno == EINTR;
+    out->at = 0;
+    out->size = (size_t)got;
+    out->ended = got == 0;
+    return true;
+}
+
+// The end of what the client sends is a half close, TLS's "close notify".
+static bool give_to_daemon(struct relay *relay)
+{
+    struct flow *out = &relay->out;
+    if (out->ended) {
+        out->told = relay->call.gnutls_bye(relay->session, GNUTLS_SHUT_WR) != GNUTLS_E_AGAIN;
+        return true;
+    }
+    ssize_t sent = relay->call.gnutls_record_send(relay->session, out->data + out->at, out->size - out->at);
+    if (sent < 0)
+        return !relay->call.gnutls_error_is_fatal((int)sent);
+    out->at += (size_t)sent;
+    return true;
+}
+
+// Neither direction waits for the other: a daemon that takes no input until its output is read would wait for us, and we for it.
+static bool turn(struct relay *relay)
+{
+    const struct flow *in = &relay->in, *out = &relay->out;
+    bool sends = !is_empty(out) || (out->ended && !out->told);
+    struct pollfd fds[2] = {
+        { .fd = relay->outside, .events = (short)((is_empty(in) ? POLLIN : 0) | (sends ? POLLOUT : 0)) },
+        { .fd = relay->inside, .events = (short)((is_empty(in) ? 0 : POLLOUT) | (out->ended || sends ? 0 : POLLIN)) },
+    };
+    bool pending = is_empty(in) && relay->call.gnutls_record_check_pending(relay->session) > 0;
+    if (poll(fds, 2, pending ? 0 : -1) < 0)
+        return errno == EINTR;
+    if ((fds[1].revents & (POLLHUP | POLLERR)) && out->ended)
+        return false; // the client is gone, and what it sent is sent
+    if (!is_empty(in) && (fds[1].revents & POLLOUT) && !give_to_client(relay))
+        return false;
+    if (sends && (fds[0].revents & POLLOUT) && !give_to_daemon(relay))
+        return false;
+    if ((fds[1].revents & POLLIN) && !take_from_client(relay))
+        return false;
+    return !is_empty(in) || !(pending || (fds[0].revents & (POLLIN | POLLHUP | POLLERR))) || take_from_daemon(relay);
 }
 
 static void *run(void *context)
 {
     struct relay *relay = context;
-    bool open = true, more = true;
-    while (more) {
-        struct pollfd fds[2] = { { .fd = relay->outside, .events = POLLIN }, { .fd = open ? relay->inside : -1, .events = POLLIN } };
-        bool pending = relay->call.gnutls_record_check_pending(relay->session) > 0;
-        if (poll(fds, 2, pending ? 0 : -1) < 0 && errno != EINTR)
-            break;
-        if (pending || fds[0].revents)
-            more = inwards(relay);
-        if (more && fds[1].revents)
-            more = outwards(relay, &open);
-    }
+    while (turn(relay))
+        ;
     relay_free(relay);
     return NULL;
 }
@@ -162,7 +199,7 @@ int client_tls_relay(int fd, const struct client_tls *tls, const char *host, str
     relay->outside = fd;
     relay->inside = -1;
     if (load(&relay->call, err) < 0 || take_files(relay, tls, err) < 0 || handshake(relay, tls, host, err) < 0 ||
-        fd_socketpair(SOCK_STREAM, pair, err) < 0) {
+        fd_set_nonblock(fd, true, err) < 0 || fd_socketpair(SOCK_STREAM, pair, err) < 0) {
         relay_free(relay);
         return -1;
     }
