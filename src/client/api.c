@@ -224,9 +224,3 @@ int api_stream_next(struct api_stream *stream, json_t **out, struct err *err)
         buf_commit(&stream->text, (size_t)got);
     }
 }
-
-void api_stream_done(struct client *client, struct api_stream *stream)
-{
-    buf_done(&stream->text);
-    api_close(client, &stream->x);
-}

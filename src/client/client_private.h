@@ -90,11 +90,13 @@ int api_hijack(struct client *client, const char *path, json_t *body, struct htt
 struct api_stream {
     struct http_exchange x;
     struct buf text;
+    struct sender *sender; // of an upload; upload.c
 };
 int api_stream_next(struct api_stream *stream, json_t **out, struct err *err);
 void api_stream_done(struct client *client, struct api_stream *stream);
 
-// A file as the body, in chunks; then the answer, whose stream is open. -1 with nothing open.
+// A file as the body, in chunks, and the answer, whose stream is open and may begin before all is sent: fd is read until
+// api_stream_done(). -1 with nothing open. The stream may not move meanwhile.
 int api_upload(struct client *client, const char *method, const char *path, const char *headers, int fd, struct api_stream *stream,
                struct err *err);
 int copy_body(struct http_exchange *x, int fd, struct err *err);

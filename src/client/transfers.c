@@ -106,39 +106,7 @@ int command_push(struct call *call, struct err *err)
     return result;
 }
 
-// ---- a file as the request's body -----------------------------------------------------------------------------------
-
-// An answer may come before everything is sent: a broken pipe is then no error, the answer says why.
-static void send_file(struct http_exchange *x, int fd)
-{
-    _cleanup_free_ char *data = mem_alloc(PIECE);
-    struct err ignored;
-    ssize_t got;
-    while ((got = read(fd, data, PIECE)) > 0)
-        if (http_exchange_put(x, data, (size_t)got, &ignored) < 0)
-            return;
-    if (got == 0)
-        http_exchange_put(x, "", 0, &ignored);
-}
-
-int api_upload(struct client *client, const char *method, const char *path, const char *headers, int fd, struct api_stream *stream,
-               struct err *err)
-{
-    *stream = (struct api_stream){ .text = BUF_INIT(4u << 20) };
-    if (api_open(client, &stream->x, err) < 0)
-        return -1;
-    _cleanup_free_ char *target = mem_printf("/v1.%d%s", client->api, path);
-    int result = http_exchange_open(&stream->x, method, target, headers, err);
-    if (result == 0) {
-        send_file(&stream->x, fd);
-        result = http_exchange_receive(&stream->x, err);
-    }
-    if (result == 0)
-        result = api_check(&stream->x, err);
-    if (result < 0)
-        api_stream_done(client, stream);
-    return result;
-}
+// ---- load, import ---------------------------------------------------------------------------------------------------
 
 static int open_input(const char *path, struct err *err)
 {

@@ -1,0 +1,94 @@
+"""berth at daemons that lie, stall and talk too much, and at readers who leave. The daemons are made up."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import engines
+import isolation
+from made_up_daemon import MadeUpDaemon
+from terminal import Terminal
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+import certificates  # noqa: E402
+
+BERTH = os.environ.get('BERTH_CLI', os.path.join(engines.BIN, 'berth'))
+pytestmark = [pytest.mark.berth, pytest.mark.skipif(isolation.VM, reason='no container runs in these tests')]
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    made_up = MadeUpDaemon(str(tmp_path / 'made-up.sock'))
+    yield made_up
+    made_up.close()
+
+
+def command(daemon, *arguments):
+    return [BERTH, '--config', '/proc/none', '-H', daemon.host, *arguments]
+
+
+def berth(daemon, *arguments, **options):
+    return subprocess.run(command(daemon, *arguments), capture_output=True, timeout=20, **options)
+
+
+# ---- two directions at once -----------------------------------------------------------------------------------------
+
+MUCH = 16 << 20
+
+
+def talk_first(request):
+    """As a process does that writes more than it reads: nothing is taken before all is given."""
+    request.hijack()
+    for _ in range(MUCH >> 20):
+        request.say(b'\1\0\0\0\0\x10\0\0' + bytes(1 << 20))
+    request.read(b'the end')
+
+
+@pytest.mark.parametrize('tls', [False, True])
+def test_input_never_keeps_output_back(daemon, tls, tmp_path):
+    flags = []
+    if tls:
+        folder = str(tmp_path)
+        certificates.authority(folder)
+        certificates.certificate(folder, 'server')
+        daemon = MadeUpDaemon(certificates=(f'{folder}/server.crt', f'{folder}/server.key'))
+        flags = ['--tlsverify', '--tlscacert', f'{folder}/ca.crt', '--tlscert', f'{folder}/none', '--tlskey', f'{folder}/none']
+    daemon.on('GET /containers/', {'Id': 'c'}).on('POST /containers/c/exec', {'Id': 'e'}).on('GET /exec/', {'ExitCode': 3})
+    daemon.on('POST /exec/e/start', talk_first)
+    done = berth(daemon, *flags, 'exec', '-i', 'c', 'cat', input=bytes(MUCH) + b'the end')
+    assert (done.returncode, len(done.stdout), done.stderr) == (3, MUCH, b'')
+
+
+def test_progress_is_read_while_a_file_is_sent(daemon, tmp_path):
+    big = tmp_path / 'big.tar'
+    big.write_bytes(bytes(8 << 20))
+
+    def load(request):
+        request.stream()
+        for _ in range(20000):
+            request.say(b'{"status":"Loading layer","id":"a","progressDetail":{"current":1,"total":2}}\n')
+        size = len(request.read(b'\r\n0\r\n\r\n'))
+        request.say(b'{"stream":"%d\\n"}' % (size >> 20))
+    daemon.on('POST /images/load', load)
+    done = berth(daemon, 'load', '-i', str(big))
+    assert (done.returncode, done.stdout, done.stderr) == (0, b'8\n', b'')
+
+
+@pytest.mark.parametrize('verb', [['load', '-i'], ['import']])
+def test_a_file_that_cannot_be_read_is_an_error(daemon, verb, tmp_path):
+    daemon.on('POST /images/', lambda request: request.read(b'\r\n0\r\n\r\n'))
+    done = berth(daemon, *verb, str(tmp_path))
+    assert done.returncode == 1 and b'Is a directory' in done.stderr
+
+
+def test_an_answer_before_the_body_is_sent_is_the_answer(daemon):
+    daemon.on('PUT /containers/c/archive', lambda request: request.answer({'message': 'no room'}, '507 Insufficient Storage'))
+    reader, writer = os.pipe()
+    os.write(writer, b'the beginning')
+    done = berth(daemon, 'cp', '-', 'c:/', stdin=reader)
+    os.close(reader)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b'Error response from daemon: no room\n')
