@@ -151,11 +151,12 @@ int command_create(struct call *call, struct err *err)
 
 // ---- run ------------------------------------------------------------------------------------------------------------
 
-static int start(struct client *client, const char *id, struct err *err)
+static int start(struct call *call, const char *id, struct err *err)
 {
     _cleanup_buf_ struct buf path = PATH_INIT;
     path_put(&path, "/containers/", id, "/start");
-    return api_json(client, "POST", buf_text(&path), NULL, NULL, err);
+    flags_to_query(&call->flags, &path);
+    return api_json(call->client, "POST", buf_text(&path), NULL, NULL, err);
 }
 
 // What is attached, for the query of POST attach.
@@ -192,7 +193,7 @@ static int start_attached(struct call *call, struct session *session, const char
     session->stream = &stream;
     session->wait = &wait;
     session_block_signals(session);
-    int result = start(call->client, id, err);
+    int result = start(call, id, err);
     if (result < 0) {
         struct err ignored;
         session->stream = session->wait = NULL;
@@ -215,7 +216,7 @@ static int start_detached(struct call *call, const char *id, struct err *err)
 {
     printf("%s\n", id);
     fflush(stdout);
-    return start(call->client, id, err) < 0 ? fail_run(call, err) : 0;
+    return start(call, id, err) < 0 ? fail_run(call, err) : 0;
 }
 
 static int check_run(struct call *call, const json_t *body, bool detach, struct err *err)
@@ -282,7 +283,7 @@ static void take_config(struct call *call, struct session *session, const json_t
 
 static int start_one(struct call *call, const char *name, struct err *err)
 {
-    if (start(call->client, name, err) < 0)
+    if (start(call, name, err) < 0)
         return -1;
     printf("%s\n", name);
     return 0;
