@@ -195,32 +195,36 @@ int api_hijack(struct client *client, const char *path, json_t *body, struct htt
     return result;
 }
 
+// The line in front, taken off `text` when it is parsed: 1 with an object, 0 without a whole line (at the `end` the rest is one), -1.
+static int take_line(struct buf *text, bool end, json_t **out, struct err *err)
+{
+    while (text->size) {
+        const char *start = buf_text(text), *stop = memchr(start, '\n', text->size);
+        if (!stop && !end)
+            return 0;
+        size_t size = stop ? (size_t)(stop - start) : text->size;
+        struct slice line = slice_trim((struct slice){ start, size });
+        int result = line.size ? json_parse(line.data, line.size, out, err) : 0;
+        bool any = line.size > 0;
+        buf_consume(text, size + (stop != NULL));
+        if (any)
+            return result < 0 ? -1 : 1;
+    }
+    return 0;
+}
+
 int api_stream_next(struct api_stream *stream, json_t **out, struct err *err)
 {
-    for (;;) {
-        struct slice rest = { buf_text(&stream->text), stream->text.size }, line;
-        const char *end = rest.size ? memchr(rest.data, '\n', rest.size) : NULL;
-        if (end) {
-            line = slice_trim((struct slice){ rest.data, (size_t)(end - rest.data) });
-            int result = line.size ? json_parse(line.data, line.size, out, err) : 0;
-            buf_consume(&stream->text, (size_t)(end - rest.data) + 1);
-            if (!line.size)
-                continue;
-            return result < 0 ? -1 : 1;
-        }
+    for (bool end = false;;) {
+        int taken = take_line(&stream->text, end, out, err);
+        if (taken || end)
+            return taken;
         char *room = buf_reserve(&stream->text, 16384);
         ssize_t got = room ? http_exchange_read(&stream->x, room, 16384, err) : err_set(err, ERR_RESOURCE_EXHAUSTED, "a line of the daemon's is too long");
         if (got < 0)
             return -1;
-        if (got == 0) {
-            line = slice_trim(rest);
-            if (!line.size)
-                return 0;
-            buf_commit(&stream->text, 0);
-            int result = json_parse(line.data, line.size, out, err);
-            buf_clear(&stream->text);
-            return result < 0 ? -1 : 1;
-        }
-        buf_commit(&stream->text, (size_t)got);
+        end = got == 0;
+        if (got)
+            buf_commit(&stream->text, (size_t)got);
     }
 }

@@ -1,4 +1,5 @@
 // From the command line to a command: global flags, where the daemon is, the command by its words, its flags and arguments.
+#include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
@@ -45,6 +46,18 @@ bool confirm(const struct call *call, const char *warning)
     if (!fgets(answer, sizeof(answer), stdin))
         printf("\n");
     return answer[0] == 'y' || answer[0] == 'Y';
+}
+
+// A reader who left is no error to speak of: it ends us as SIGPIPE would.
+int output_failed(struct err *err)
+{
+    return err_errno(err, errno ? errno : EIO, WRITE_FAILED);
+}
+
+int flush_output(struct err *err)
+{
+    errno = 0;
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : output_failed(err);
 }
 
 int each_argument(struct call *call, int (*one)(struct call *call, const char *name, struct err *err), struct err *err)
@@ -232,6 +245,8 @@ static bool count_fits(const struct call *call)
 static int report(int result, const struct err *err)
 {
     fflush(stdout);
+    if (err->number == EPIPE && str_starts(err->message, WRITE_FAILED))
+        return EXIT_BROKEN_PIPE;
     fprintf(stderr, "%s\n", err->message);
     return -result;
 }
@@ -256,6 +271,8 @@ static int run_command(struct client *client, const struct command *command, con
         code = 1;
     } else {
         int result = command->run(&call, &err);
+        if (result == 0)
+            result = flush_output(&err);
         code = result < 0 ? report(result, &err) : result;
     }
     arena_done(&call.arena);

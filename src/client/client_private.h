@@ -41,7 +41,7 @@ struct call {
 };
 
 // A command returns an exit code (0, a container's), or with the error, which is then printed, -1 for exit code 1 or minus another code.
-enum { EXIT_TEMPLATE = 64, EXIT_ENGINE = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127 };
+enum { EXIT_TEMPLATE = 64, EXIT_ENGINE = 125, EXIT_NOT_EXECUTABLE = 126, EXIT_NOT_FOUND = 127, EXIT_BROKEN_PIPE = 141 };
 
 enum completes { COMPLETES_NOTHING, COMPLETES_CONTAINERS, COMPLETES_RUNNING, COMPLETES_IMAGES, COMPLETES_NETWORKS, COMPLETES_VOLUMES,
                  COMPLETES_FILES, COMPLETES_ALL };
@@ -139,6 +139,7 @@ int list_template(const struct list *list, struct template **out, struct err *er
 // --format of commands that print one object: "json", a template. -EXIT_TEMPLATE for one that can't be parsed.
 int format_object(const char *name, const char *format, json_t *object, const char *type, struct err *err);
 
+const char *item_text(const json_t *list, size_t i); // "" for what is no text
 void row_put(json_t *row, const char *key, const char *value);
 void row_putf(json_t *row, const char *key, const char *fmt, ...) _printf_(3, 4);
 
@@ -149,6 +150,11 @@ bool confirm(const struct call *call, const char *warning); // asks on the termi
 // Runs `one` for each argument; failures are printed, the others go on: 1 when any failed.
 int each_argument(struct call *call, int (*one)(struct call *call, const char *name, struct err *err), struct err *err);
 int print_each(struct call *call, const char *prefix, const char *rest, const char *method, struct err *err);
+
+// What is printed goes out now, also into a pipe. -1 when nobody takes it any more: who prints without end stops then.
+int flush_output(struct err *err);
+int output_failed(struct err *err); // of write(2)
+#define WRITE_FAILED "write to standard output"
 
 bool on_terminal(int fd);
 void terminal_size(int fd, unsigned *rows, unsigned *columns);

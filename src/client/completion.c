@@ -103,15 +103,15 @@ static json_t *fetch(struct client *client, const char *path)
 static void offer_names(struct client *client, const char *word, const char *path, const char *list, const char *key, const char *help)
 {
     _cleanup_json_ json_t *answer = fetch(client, path);
-    json_t *objects = list ? json_object_get(answer, list) : answer, *object, *text;
+    json_t *objects = list ? json_object_get(answer, list) : answer, *object;
     size_t i, j;
     json_array_foreach(objects, i, object) {
         json_t *value = json_object_get(object, key);
         const char *name = json_string_value(value);
         if (name)
             offer(word, name, help);
-        json_array_foreach(value, j, text)
-            offer(word, json_string_value(text) + (*json_string_value(text) == '/'), help);
+        for (j = 0; j < json_array_size(value); j++)
+            offer(word, item_text(value, j) + (*item_text(value, j) == '/'), help);
     }
 }
 

@@ -134,7 +134,7 @@ int command_update(struct call *call, struct err *err)
 static void put_cells(const json_t *cells, struct buf *out)
 {
     for (size_t i = 0; i < json_array_size(cells); i++)
-        buf_addf(out, "%s%s", i ? "\t" : "", json_string_value(json_array_get(cells, i)));
+        buf_addf(out, "%s%s", i ? "\t" : "", item_text(cells, i));
     buf_addc(out, '\n');
 }
 

@@ -2,6 +2,7 @@
 #include <time.h>
 
 #include "client/client_private.h"
+#include "client/text.h"
 #include "base/clock.h"
 #include "base/num.h"
 
@@ -118,7 +119,7 @@ static bool parse_time(const char *text, int64_t *ns)
         struct tm tm = { .tm_isdst = -1 };
         const char *end = strptime(text, forms[i], &tm);
         if (end && (!*end || (*end == 'Z' && !end[1]))) {
-            *ns = (int64_t)(*end ? timegm(&tm) : mktime(&tm)) * NS_PER_S;
+            *ns = text_ns(*end ? timegm(&tm) : mktime(&tm));
             return true;
         }
     }

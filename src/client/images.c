@@ -62,7 +62,7 @@ json_t *image_row(const json_t *image, const char *repository, const char *tag, 
     row_put(row, "Tag", tag);
     row_put(row, "Digest", digest);
     put_age(row, "CreatedSince", created);
-    put_time_text(row, "CreatedAt", created * NS_PER_S);
+    put_time_text(row, "CreatedAt", text_ns(created));
     row_put(row, "Size", text_size((double)bytes, 3, size));
     row_put(row, "VirtualSize", text_size((double)bytes, 4, size));
     if (containers < 0)
@@ -105,7 +105,7 @@ static bool add_tagged(struct image_rows *rows, const json_t *image, const char 
     _cleanup_buf_ struct buf name = BUF_INIT(4096), digest = BUF_INIT(512);
     bool any = false;
     for (size_t i = 0; i < json_array_size(digests); i++) {
-        cut_tag(json_string_value(json_array_get(digests, i)), '@', &name, &digest);
+        cut_tag(item_text(digests, i), '@', &name, &digest);
         if (!str_eq(buf_text(&name), repository))
             continue;
         any = true;
@@ -121,7 +121,7 @@ static bool has_repository(const json_t *tags, const char *repository)
 {
     _cleanup_buf_ struct buf name = BUF_INIT(4096), tag = BUF_INIT(512);
     for (size_t i = 0; i < json_array_size(tags); i++) {
-        cut_tag(json_string_value(json_array_get(tags, i)), ':', &name, &tag);
+        cut_tag(item_text(tags, i), ':', &name, &tag);
         if (str_eq(buf_text(&name), repository))
             return true;
     }
@@ -132,18 +132,18 @@ static void add_image(struct image_rows *rows, const json_t *image)
 {
     const json_t *tags = json_object_get(image, "RepoTags"), *digests = json_object_get(image, "RepoDigests");
     _cleanup_buf_ struct buf name = BUF_INIT(4096), rest = BUF_INIT(512);
-    const char *first_tag = json_string_value(json_array_get(tags, 0));
-    bool none = first_tag && str_eq(first_tag, "<none>:<none>");
-    if ((!json_array_size(tags) || none) && (!json_array_size(digests) || str_eq(json_string_value(json_array_get(digests, 0)), "<none>@<none>"))) {
+    const char *first_tag = item_text(tags, 0);
+    bool none = str_eq(first_tag, "<none>:<none>");
+    if ((!json_array_size(tags) || none) && (!json_array_size(digests) || str_eq(item_text(digests, 0), "<none>@<none>"))) {
         add_row(rows, image, "<none>", "<none>", "<none>");
         return;
     }
     for (size_t i = 0; i < json_array_size(tags) && !none; i++) {
-        cut_tag(json_string_value(json_array_get(tags, i)), ':', &name, &rest);
+        cut_tag(item_text(tags, i), ':', &name, &rest);
         add_tagged(rows, image, buf_text(&name), buf_text(&rest));
     }
     for (size_t i = 0; i < json_array_size(digests); i++) {
-        cut_tag(json_string_value(json_array_get(digests, i)), '@', &name, &rest);
+        cut_tag(item_text(digests, i), '@', &name, &rest);
         if (!has_repository(none ? NULL : tags, buf_text(&name)))
             add_row(rows, image, buf_text(&name), "<none>", rows->digests ? buf_text(&rest) : "");
     }
@@ -180,7 +180,7 @@ int command_images(struct call *call, struct err *err)
         json_write(filters, &text);
         query_add(&path, "filters", buf_text(&text));
     }
-    if (api_json(call->client, "GET", buf_text(&path), NULL, &images, err) < 0)
+    if (api_json(call->client, "GET", buf_text(&path), NULL, &images, err) < 0 || check_list(images, err) < 0)
         return -1;
     json_array_foreach(images, i, image)
         add_image(&rows, image);
@@ -197,9 +197,10 @@ static void rfc3339(int64_t seconds, char out[64])
 {
     struct tm tm;
     time_t time = (time_t)seconds;
-    localtime_r(&time, &tm);
-    size_t size = strftime(out, 48, "%Y-%m-%dT%H:%M:%S%z", &tm);
-    if (str_eq(out + size - 5, "+0000"))
+    size_t size = localtime_r(&time, &tm) ? strftime(out, 48, "%Y-%m-%dT%H:%M:%S%z", &tm) : 0;
+    if (size < 5) // no year that a calendar has
+        snprintf(out, 64, "%lld", (long long)seconds);
+    else if (str_eq(out + size - 5, "+0000"))
         snprintf(out + size - 5, 8, "Z");
     else
         memmove(out + size - 1, out + size - 2, 3), out[size - 2] = ':';

@@ -2,6 +2,12 @@
 #include "client/rows.h"
 #include "client/text.h"
 
+const char *item_text(const json_t *list, size_t i)
+{
+    const char *text = json_string_value(json_array_get(list, i));
+    return text ? text : "";
+}
+
 void row_put(json_t *row, const char *key, const char *value)
 {
     json_object_set_new(row, key, json_new_text(value));
@@ -84,6 +90,8 @@ int list_print(const struct list *list, const struct row *rows, size_t len, stru
     }
     if (as_table)
         text_table((struct slice){ buf_text(&text), text.size }, 10, 3, &table);
+    if (buf_check(&text, "the output", err) < 0 || buf_check(&table, "the output", err) < 0)
+        return -1;
     fputs(buf_text(as_table ? &table : &text), stdout);
     return 0;
 }
@@ -103,8 +111,16 @@ int format_object(const char *name, const char *format, json_t *object, const ch
     return result;
 }
 
+int check_list(const json_t *answer, struct err *err)
+{
+    bool list = !answer || json_is_null(answer) || json_is_array(answer);
+    return list ? 0 : err_set(err, ERR_INTERNAL, "the daemon's answer is no list");
+}
+
 int print_rows(const struct list *list, const json_t *objects, row_fn *row, bool no_trunc, struct err *err)
 {
+    if (check_list(objects, err) < 0)
+        return -1;
     size_t len = json_array_size(objects);
     struct row *rows = mem_alloc((len + 1) * sizeof(*rows));
     for (size_t i = 0; i < len; i++) {

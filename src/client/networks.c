@@ -57,7 +57,7 @@ int command_network_ls(struct call *call, struct err *err)
                          .columns_len = ARRAY_LEN(columns), .quiet = quiet };
     buf_adds(&path, "/networks");
     put_filters(call, &path);
-    if (api_json(call->client, "GET", buf_text(&path), NULL, &networks, err) < 0)
+    if (api_json(call->client, "GET", buf_text(&path), NULL, &networks, err) < 0 || check_list(networks, err) < 0)
         return -1;
     ordered = sorted(networks);
     return print_rows(&list, ordered, network_row, flag_on(&call->flags, "no-trunc"), err);

@@ -23,7 +23,7 @@ static void put_bar(const json_t *detail, unsigned columns, int64_t current, int
         buf_addf(out, "%8s", now);
         return;
     }
-    int percent = (int)(100 * MIN_OF(current, total) / total / 2);
+    int percent = (int)(50.0 * (double)MAX_OF(MIN_OF(current, total), INT64_C(0)) / (double)total);
     if (columns > 110) {
         buf_addc(out, '[');
         for (int i = 0; i < percent; i++)
@@ -113,6 +113,10 @@ int progress_show(struct api_stream *stream, FILE *out, bool quiet, json_t **aux
         }
         if (!quiet && !value)
             show(&screen, message);
+        if (out == stdout && flush_output(err) < 0) {
+            more = -1;
+            break;
+        }
     }
     strv_done(&screen.ids);
     fflush(out);

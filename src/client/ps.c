@@ -110,7 +110,10 @@ static void put_ports_text(const json_t *list, struct buf *out)
 void put_age(json_t *row, const char *key, int64_t unix_time)
 {
     char age[TEXT_SIZE];
-    row_putf(row, key, "%s ago", text_age(clock_wall_ns() / NS_PER_S - unix_time, age));
+    int64_t seconds;
+    if (__builtin_sub_overflow(clock_wall_ns() / NS_PER_S, unix_time, &seconds))
+        seconds = 0;
+    row_putf(row, key, "%s ago", text_age(seconds, age));
 }
 
 void put_time_text(json_t *row, const char *key, int64_t unix_ns)
@@ -144,9 +147,7 @@ static void put_names(json_t *row, const json_t *names, bool no_trunc)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(1u << 20);
     for (size_t i = 0; i < json_array_size(names); i++) {
-        const char *name = json_string_value(json_array_get(names, i));
-        if (!name)
-            continue;
+        const char *name = item_text(names, i);
         name += *name == '/';
         if (!no_trunc && strchr(name, '/'))
             continue;
@@ -231,7 +232,7 @@ json_t *container_row(const json_t *container, bool no_trunc)
     put_names(row, json_object_get(container, "Names"), no_trunc);
     put_image(row, container, no_trunc);
     put_command(row, json_get_text(container, "Command", ""), no_trunc);
-    put_time_text(row, "CreatedAt", created * NS_PER_S);
+    put_time_text(row, "CreatedAt", text_ns(created));
     put_age(row, "RunningFor", created);
     put_ports_text(json_object_get(container, "Ports"), &ports);
     row_put(row, "Ports", buf_text(&ports));

@@ -12,6 +12,7 @@ extern const size_t container_columns_len, image_columns_len, volume_columns_len
 json_t *volume_row(const json_t *volume, bool no_trunc);
 json_t *image_row(const json_t *image, const char *repository, const char *tag, const char *digest, bool no_trunc);
 
+int check_list(const json_t *answer, struct err *err); // null is an empty one
 // A list as the daemon answered it, row by row.
 int print_rows(const struct list *list, const json_t *objects, row_fn *row, bool no_trunc, struct err *err);
 void put_filters(const struct call *call, struct buf *path); // --filter into filters=

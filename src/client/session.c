@@ -99,7 +99,7 @@ static int demux(struct demux *d, const unsigned char *data, size_t size, struct
         if (d->head[0] == 3)
             buf_add(&d->error, data, part);
         else if (write_out(d->head[0] == 2 ? STDERR_FILENO : STDOUT_FILENO, data, part) < 0)
-            return err_errno(err, errno, "write to standard output");
+            return output_failed(err);
         data += part;
         size -= part;
         d->left -= (uint32_t)part;
@@ -117,7 +117,7 @@ static int take_output(struct http_exchange *x, bool tty, struct demux *d, struc
         return (int)got;
     if (!tty)
         return demux(d, data, (size_t)got, err) < 0 ? -1 : 1;
-    return write_out(STDOUT_FILENO, data, (size_t)got) < 0 ? err_errno(err, errno, "write to standard output") : 1;
+    return write_out(STDOUT_FILENO, data, (size_t)got) < 0 ? output_failed(err) : 1;
 }
 
 int session_copy(struct http_exchange *x, bool tty, struct err *err)

@@ -3,8 +3,10 @@
 
 #include "client/rows.h"
 #include "client/text.h"
+#include "base/clock.h"
 
 #define CONTAINERS_MAX 1024
+#define PERIOD_MS 500
 
 static double sum_of(const json_t *list, char first)
 {
@@ -172,10 +174,13 @@ int command_stats(struct call *call, struct err *err)
     for (;;) {
         if (terminal && !once)
             fputs("\033[H\033[2J", stdout);
-        if (show_once(call, &list, err) < 0)
+        int64_t begun = clock_mono_ns();
+        if (show_once(call, &list, err) < 0 || flush_output(err) < 0)
             return -1;
-        fflush(stdout);
         if (once)
             return 0;
+        int64_t rest = PERIOD_MS - (clock_mono_ns() - begun) / NS_PER_MS; // a sample takes longer, but where no container is nothing does
+        if (rest > 0)
+            poll(NULL, 0, (int)rest);
     }
 }

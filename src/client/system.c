@@ -192,7 +192,7 @@ static void print_security(const char *label, const json_t *list)
     if (json_array_size(list))
         puts(label);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        struct slice part, rest = slice_of(json_string_value(json_array_get(list, i)));
+        struct slice part, rest = slice_of(item_text(list, i));
         while (slice_cut(&rest, ',', &part))
             if (slice_starts(part, "name="))
                 printf("  %.*s\n", (int)part.size - 5, part.data + 5);
@@ -204,7 +204,7 @@ static void print_security(const char *label, const json_t *list)
 static void print_list(const json_t *list, const char *between)
 {
     for (size_t i = 0; i < json_array_size(list); i++)
-        printf("%s%s", between, json_string_value(json_array_get(list, i)));
+        printf("%s%s", between, item_text(list, i));
 }
 
 static void print_line(json_t *info, const char *label, enum show show, json_t *value)
@@ -241,7 +241,7 @@ static void print_line(json_t *info, const char *label, enum show show, json_t *
     case SHOW_PAIRS:
         for (size_t i = 0; i < json_array_size(value); i++) {
             item = json_array_get(value, i);
-            printf("%s%s: %s\n", label, json_string_value(json_array_get(item, 0)), json_string_value(json_array_get(item, 1)));
+            printf("%s%s: %s\n", label, item_text(item, 0), item_text(item, 1));
         }
         return;
     case SHOW_ID:
@@ -309,7 +309,7 @@ static void print_event(json_t *event)
     char text[64], zone[8];
     struct tm tm;
     if (!ns)
-        ns = json_get_int(event, "time", 0) * NS_PER_S;
+        ns = text_ns(json_get_int(event, "time", 0));
     rest = ns % NS_PER_S;
     time_t seconds = (time_t)(ns / NS_PER_S);
     localtime_r(&seconds, &tm);
@@ -346,7 +346,8 @@ static int show_events(struct api_stream *stream, const struct template *templat
             return -1;
         else
             printf("%s\n", buf_text(&text));
-        fflush(stdout);
+        if (flush_output(err) < 0)
+            return -1;
     }
 }
 

@@ -55,6 +55,12 @@ const char *text_age(int64_t seconds, char out[TEXT_SIZE])
     return out;
 }
 
+int64_t text_ns(int64_t seconds)
+{
+    int64_t ns;
+    return __builtin_mul_overflow(seconds, NS_PER_S, &ns) ? 0 : ns;
+}
+
 void text_time(int64_t unix_ns, struct buf *out)
 {
     time_t seconds = (time_t)(unix_ns / NS_PER_S);

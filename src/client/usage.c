@@ -108,8 +108,8 @@ static int print_sums(struct call *call, const json_t *usage, struct err *err)
 
 static json_t *used_image_row(const json_t *image, bool no_trunc)
 {
-    const char *name = json_string_value(json_array_get(json_object_get(image, "RepoTags"), 0));
-    const char *slash = name ? strrchr(name, '/') : NULL, *colon = name ? strrchr(slash ? slash : name, ':') : NULL;
+    const char *name = item_text(json_object_get(image, "RepoTags"), 0);
+    const char *slash = strrchr(name, '/'), *colon = strrchr(slash ? slash : name, ':');
     _cleanup_free_ char *repository = colon ? mem_strndup(name, (size_t)(colon - name)) : mem_strdup("<none>");
     return image_row(image, repository, colon ? colon + 1 : "<none>", "<none>", no_trunc);
 }

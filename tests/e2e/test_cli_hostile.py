@@ -1,4 +1,5 @@
 """berth at daemons that lie, stall and talk too much, and at readers who leave. The daemons are made up."""
+import json
 import os
 import signal
 import subprocess
@@ -92,3 +93,87 @@ def test_an_answer_before_the_body_is_sent_is_the_answer(daemon):
     os.close(reader)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b'Error response from daemon: no room\n')
+
+
+# ---- readers who leave ----------------------------------------------------------------------------------------------
+
+EVENT = {'Type': 'container', 'Action': 'start', 'Actor': {'ID': 'c', 'Attributes': {}}, 'time': 1700000000}
+
+
+def endless(thing):
+    def answer(request):
+        request.stream()
+        while True:
+            request.say(json.dumps(thing).encode() + b'\n')
+            time.sleep(0.01)
+    return answer
+
+
+@pytest.mark.parametrize('verb, path, thing', [(['events'], 'GET /events', EVENT), (['stats'], 'GET /containers/json', []),
+                                               (['pull', 'a'], 'POST /images/create', {'status': 'Pulling'})])
+def test_what_goes_on_for_ever_ends_with_its_reader(daemon, verb, path, thing):
+    daemon.on(path, thing if thing == [] else endless(thing))
+    process = subprocess.Popen(command(daemon, *verb), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(20) == 128 + signal.SIGPIPE, 'as docker, which the signal ends'
+    assert process.stderr.read() == b''
+
+
+def test_a_full_disk_is_told(daemon):
+    daemon.on('GET /containers/json', [])
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run(command(daemon, 'ps'), stdout=full, stderr=subprocess.PIPE, timeout=20)
+    assert done.returncode == 1 and b'No space left on device' in done.stderr
+
+
+def test_stats_of_nothing_do_not_hurry(daemon):
+    daemon.on('GET /containers/json', [])
+    process = subprocess.Popen(command(daemon, 'stats'), stdout=subprocess.DEVNULL)
+    time.sleep(1.2)
+    process.kill()
+    process.wait()
+    assert 1 <= len(daemon.seen) - 1 <= 4, 'one question in half a second'
+
+
+# ---- wrong answers --------------------------------------------------------------------------------------------------
+
+def test_start_sends_its_checkpoint(daemon):
+    daemon.on('POST /containers/c/start', {})
+    berth(daemon, 'start', '--checkpoint', 'x', '--checkpoint-dir', '/y', 'c')
+    assert daemon.seen[-1] == 'POST /containers/c/start?checkpoint=x&checkpoint-dir=%2Fy'
+
+
+LARGE = 2 ** 63 - 1
+IMAGE = {'Id': 'sha256:' + '1' * 64, 'Created': LARGE, 'RepoTags': [None, 1], 'RepoDigests': [None, {}], 'Size': 1}
+
+
+@pytest.mark.parametrize('verb, path, answer', [
+    (['images', '--digests'], 'GET /images/json', [IMAGE, {**IMAGE, 'RepoTags': None}]),
+    (['system', 'df', '-v'], 'GET /system/df', {'Images': [IMAGE], 'Containers': [{}], 'Volumes': [None], 'BuildCache': [[]]}),
+    (['history', 'x'], 'GET /images/x/history', [{'Created': LARGE}, {'Created': -LARGE}]),
+    (['ps', '-a'], 'GET /containers/json', [{'Created': -LARGE - 1, 'Names': [None, 3], 'Mounts': [None], 'Ports': [None]}]),
+    (['info'], 'GET /info', {'SecurityOptions': [None], 'DriverStatus': [None, [1]], 'Labels': [1], 'Runtimes': {'x': None}}),
+    (['top', 'c'], 'GET /containers/c/top', {'Titles': [None], 'Processes': [[1], None]}),
+    (['__complete', 'rm', ''], 'GET /containers/json', [{'Names': [None, 1]}]),
+    (['pull', 'a'], 'POST /images/create', {'status': 'x', 'id': 'y', 'progressDetail': {'current': LARGE, 'total': 1}}),
+])
+def test_answers_of_other_types_are_survived(daemon, verb, path, answer):
+    daemon.on(path, answer)
+    on_screen = Terminal(command(daemon, *verb), columns=200)
+    assert on_screen.wait() == 0, on_screen.output
+    on_screen.close()
+
+
+def test_the_last_line_of_a_stream_needs_no_end(daemon):
+    daemon.on('POST /images/create', lambda request: (request.stream(), request.say(
+        json.dumps({'status': 'a' * 16380}).encode() + b'\n' + json.dumps({'status': 'the last'}).encode())))
+    done = berth(daemon, 'pull', 'x')
+    assert done.returncode == 0 and b'the last\n' in done.stdout
+
+
+@pytest.mark.parametrize('verb', [['ps'], ['images'], ['network', 'ls'], ['search', 'x'], ['history', 'x']])
+def test_an_answer_that_is_no_list_is_an_error(daemon, verb):
+    daemon.on('GET ', {'message': 'none'})
+    done = berth(daemon, *verb)
+    assert (done.returncode, done.stderr) == (1, b"the daemon's answer is no list\n")
