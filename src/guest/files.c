@@ -78,7 +78,7 @@ static void parts_done(struct parts *parts)
 static int open_parts(const struct guest *guest, bool layers, struct parts *out, struct err *err)
 {
     const struct guest_machine *machine = guest->machine;
-    if (sandbox_root(sandbox_pidfd(guest->init->sandbox), &out->tree_fd, err) < 0)
+    if (sandbox_tree(sandbox_pidfd(guest->init->sandbox), "/", &out->tree_fd, err) < 0)
         return -1;
     return layers ? machine->open_parts(machine->context, &out->upper_fd, &out->lower_fd, err) : 0;
 }

@@ -22,7 +22,7 @@ static uint64_t cleared(uint64_t set, uint64_t clear)
 
 int clone_bind(const struct plan_bind *bind, int source_fd, struct err *err)
 {
-    _cleanup_close_ int fd = mount_clone(source_fd, bind->recursive, err);
+    _cleanup_close_ int fd = bind->detached ? fd_dup(source_fd, err) : mount_clone(source_fd, bind->recursive, err);
     struct mount_attr own = { .attr_set = bind->attrs, .attr_clr = cleared(bind->attrs, bind->clear) };
     struct mount_attr all = { .attr_set = bind->rec_set, .attr_clr = cleared(bind->rec_set, bind->rec_clear) };
     struct mount_attr spread = { .propagation = bind->propagation };

@@ -82,7 +82,7 @@ static int fill_rootfs(const struct task_rootfs *rootfs, const struct fd_list *f
 
 // ---- mounts and files -----------------------------------------------------------------------------------------------
 
-static int fill_mount(const struct task_mount *mount, const struct fd_list *fds, struct sandbox_mount *out,
+static int fill_mount(const struct task_mount *mount, const struct fd_list *fds, struct fd_list *opened, struct sandbox_mount *out,
                       struct err *err)
 {
     *out = (struct sandbox_mount){ .kind = SANDBOX_MOUNT_BIND, .source_fd = -1, .target = mount->target,
@@ -94,10 +94,17 @@ static int fill_mount(const struct task_mount *mount, const struct fd_list *fds,
         out->kind = SANDBOX_MOUNT_TMPFS;
         return 0;
     }
-    if (!str_eq(mount->kind, "bind") && !str_eq(mount->kind, "volume"))
+    bool shared = str_eq(mount->kind, "shared");
+    if (!shared && !str_eq(mount->kind, "bind") && !str_eq(mount->kind, "volume"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "mount %s: kind %s", mount->target, mount->kind);
     out->source_fd = fd_list_get(fds, mount->fd, mount->target, err);
-    return out->source_fd < 0 ? -1 : 0;
+    if (out->source_fd < 0 || !shared)
+        return out->source_fd < 0 ? -1 : 0;
+    out->kind = SANDBOX_MOUNT_TREE;
+    if (sandbox_tree(out->source_fd, mount->target, &out->source_fd, err) < 0)
+        return -1;
+    fd_list_add(opened, out->source_fd);
+    return 0;
 }
 
 static const char *file_base_name(const struct task_file *file, struct err *err)
@@ -182,7 +189,7 @@ static int fill_mounts(const struct task_document *document, const struct fd_lis
     struct sandbox_mount *mounts = arena_alloc(arena, (len + 1) * sizeof(*mounts));
     size_t used = 0;
     for (size_t i = 0; i < document->mounts.len; i++) {
-        if (fill_mount(json_list_at(&document->mounts, &task_mount_table, i), fds, &mounts[used++], err) < 0)
+        if (fill_mount(json_list_at(&document->mounts, &task_mount_table, i), fds, opened, &mounts[used++], err) < 0)
             return -1;
     }
     if (document->files.len) {
@@ -201,13 +208,39 @@ static int fill_mounts(const struct task_document *document, const struct fd_lis
     return 0;
 }
 
+// ---- namespaces -----------------------------------------------------------------------------------------------------
+
+// The section's own list, and by path what others have.
+static int fill_joins(const struct task_document *document, const struct fd_list *fds, struct arena *arena, struct sandbox_spec *out,
+                      struct err *err)
+{
+    const struct json_list *own = &document->linux_section.namespaces;
+    if (document->joins.len == 0)
+        return 0;
+    struct oci_linux *section = arena_alloc(arena, sizeof(*section));
+    struct oci_namespace *all = arena_alloc(arena, (own->len + document->joins.len) * sizeof(*all));
+    if (own->len)
+        memcpy(all, own->items, own->len * sizeof(*all));
+    for (size_t i = 0; i < document->joins.len; i++) {
+        const struct task_join *join = json_list_at(&document->joins, &task_join_table, i);
+        int fd = fd_list_get(fds, join->fd, "joins", err);
+        if (fd < 0)
+            return -1;
+        all[own->len + i] = (struct oci_namespace){ .type = join->type, .path = arena_printf(arena, "/proc/self/fd/%d", fd) };
+    }
+    *section = document->linux_section;
+    section->namespaces = (struct json_list){ .items = all, .len = own->len + document->joins.len };
+    out->linux_section = section;
+    return 0;
+}
+
 int rootfs_spec(const struct task_document *document, const struct fd_list *fds, int container_fd, struct arena *arena,
                 struct fd_list *opened, struct sandbox_spec *out, struct err *err)
 {
     *out = (struct sandbox_spec){ .process = &document->process, .linux_section = &document->linux_section,
                                   .hostname = document->hostname, .domainname = document->domainname,
                                   .netns_fd = -1, .init_fd = -1, .cwd_before_mounts = true };
-    if (fill_rootfs(&document->rootfs, fds, arena, &out->rootfs, err) < 0)
+    if (fill_rootfs(&document->rootfs, fds, arena, &out->rootfs, err) < 0 || fill_joins(document, fds, arena, out, err) < 0)
         return -1;
     return fill_mounts(document, fds, container_fd, arena, opened, out, err);
 }

@@ -121,6 +121,7 @@ struct plan_bind {
     uint64_t attrs, propagation;
     bool recursive;
     bool own_attrs; // `attrs` are of the topmost mount alone
+    bool detached; // source_fd is a mount already
     const char *target; // for messages
     // Of a config.json only.
     const char *source; // OP_CLONE_BIND: the host's path

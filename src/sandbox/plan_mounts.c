@@ -117,7 +117,7 @@ static void add_dev(struct sandbox_plan *plan, const struct sandbox_spec *spec)
         op->text = links[i].target;
     }
     add_mount(plan, &pts_mount);
-    if (!replaced(spec, "/dev/shm"))
+    if (!replaced(spec, "/dev/shm") && !(spec->linux_section && spec->linux_section->no_shm))
         add_shm(plan, spec->linux_section ? spec->linux_section->shm_size : 0);
     if (!replaced(spec, "/dev/mqueue"))
         add_mount(plan, &mqueue_mount);
@@ -298,7 +298,7 @@ static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount
         return err_errno(err, mount->source_fd < 0 ? EBADF : errno, "source of %s", mount->target);
     struct plan_bind *bind = &plan->binds[plan->bind_len];
     *bind = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive,
-                                .own_attrs = mount->writable_below };
+                                .own_attrs = mount->writable_below, .detached = mount->kind == SANDBOX_MOUNT_TREE };
     if (propagation_of(mount->propagation, &bind->propagation, err) < 0)
         return -1;
     // The clone is of one mount unless recursive, so that its own "r" adds nothing.
@@ -358,7 +358,7 @@ static int add_user_mounts(struct sandbox_plan *plan, const struct sandbox_spec 
         unsigned how = 0;
         if (check_mount(mount, &how, err) < 0)
             return -1;
-        if (mount->kind == SANDBOX_MOUNT_BIND) {
+        if (mount->kind != SANDBOX_MOUNT_TMPFS) {
             if (add_bind(plan, mount, how, err) < 0)
                 return -1;
             continue;

@@ -35,11 +35,15 @@ struct sandbox_rootfs {
     bool ephemeral; // LAYERS: nothing of the upper outlives the container
 };
 
-enum sandbox_mount_kind { SANDBOX_MOUNT_BIND, SANDBOX_MOUNT_TMPFS };
+enum sandbox_mount_kind {
+    SANDBOX_MOUNT_BIND,
+    SANDBOX_MOUNT_TREE, // a BIND of what sandbox_tree() gave
+    SANDBOX_MOUNT_TMPFS,
+};
 
 struct sandbox_mount {
     enum sandbox_mount_kind kind;
-    int source_fd; // BIND: O_PATH descriptor of a folder or file on the host
+    int source_fd; // BIND: O_PATH descriptor of a folder or file on the host; TREE: a detached mount, good for one sandbox
     const char *target; // absolute path in the container
     bool read_only, no_suid, no_dev, no_exec;
     bool recursive; // BIND: mounts below the source come along
@@ -128,8 +132,9 @@ struct sandbox_exec {
 int sandbox_exec(int init_pidfd, struct cgroup *cgroup, const struct sandbox_exec *exec,
                  const struct sandbox_stdio *stdio, struct sandbox **out, int *master_fd, struct err *err);
 
-// A detached mount of the container's root file system, without what is mounted on it, as the container sees it: for those who read and
-// write its files beside it. It stays usable when the container has ended.
-int sandbox_root(int init_pidfd, int *tree_fd, struct err *err);
+// A detached mount of one of the container's folders ("/", "/dev/shm"), without what is mounted on it, as the container sees it: for those
+// who read and write its files beside it, or share it. `ns_fd` is its first process's pidfd or a descriptor of its mount namespace. The
+// mount stays usable when the container has ended.
+int sandbox_tree(int ns_fd, const char *path, int *tree_fd, struct err *err);
 
 #endif

@@ -163,7 +163,7 @@ static int container_resize(struct request *request, struct unit *unit, int64_t 
 static int container_root(struct request *request, struct err *err)
 {
     int tree_fd;
-    if (sandbox_root(sandbox_pidfd(request->shim->init->sandbox), &tree_fd, err) < 0)
+    if (sandbox_tree(sandbox_pidfd(request->shim->init->sandbox), "/", &tree_fd, err) < 0)
         return -1;
     fd_list_add(&request->fds, tree_fd);
     request->reply_fds[request->reply_fd_len++] = tree_fd;

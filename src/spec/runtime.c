@@ -199,6 +199,7 @@ static const struct json_field linux_fields[] = {
     ROW("personality", JSON_STRUCT_PTR, oci_linux, personality, .sub = &personality_table, .flags = JSON_OMIT_EMPTY),
     ROW("intelRdt", JSON_STRUCT_PTR, oci_linux, intel_rdt, .sub = &intel_rdt_table, .flags = JSON_OMIT_EMPTY),
     ROW("wholeMachine", JSON_FLAG, oci_linux, whole_machine),
+    ROW("noShm", JSON_FLAG, oci_linux, no_shm, .flags = JSON_OMIT_EMPTY),
 };
 const struct json_table oci_linux_table = JSON_TABLE(struct oci_linux, linux_fields);
 

@@ -71,6 +71,13 @@ static const struct json_field file_fields[] = {
 };
 const struct json_table task_file_table = JSON_TABLE(struct task_file, file_fields);
 
+static const struct json_field join_fields[] = {
+    JSON_FIELD("type", JSON_TEXT, struct task_join, type, .required = true),
+    JSON_FIELD("container", JSON_TEXT, struct task_join, container),
+    JSON_FIELD("fd", JSON_INT, struct task_join, fd, .required = true),
+};
+const struct json_table task_join_table = JSON_TABLE(struct task_join, join_fields);
+
 static const struct json_field log_fields[] = {
     JSON_FIELD("driver", JSON_TEXT, struct task_log, driver),
     JSON_FIELD("path", JSON_TEXT, struct task_log, path),
@@ -128,6 +135,7 @@ static const struct json_field document_fields[] = {
     JSON_FIELD("nics", JSON_LIST, struct task_document, nics, .sub = &task_nic_table),
     JSON_FIELD("ports", JSON_LIST, struct task_document, ports, .sub = &task_port_table),
     JSON_FIELD("files", JSON_LIST, struct task_document, files, .sub = &task_file_table),
+    JSON_FIELD("joins", JSON_LIST, struct task_document, joins, .sub = &task_join_table, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("log", JSON_STRUCT, struct task_document, log, .sub = &task_log_table),
     JSON_FIELD("stdio", JSON_STRUCT, struct task_document, stdio, .sub = &stdio_table),
     JSON_FIELD("stop_signal", JSON_TEXT, struct task_document, stop_signal),

@@ -54,10 +54,10 @@ struct task_rootfs {
     bool read_only;
 };
 struct task_mount {
-    char *kind; // "bind" | "volume" | "tmpfs"
-    char *source; // host path, for people and the next start
+    char *kind; // "bind" | "volume" | "tmpfs" | "shared": another container's mount at the same target
+    char *source; // host path, for people and the next start; shared: the other's id
     char *target;
-    int64_t fd;
+    int64_t fd; // shared: the other's mount namespace
     bool read_only, recursive, no_exec, no_suid, no_dev;
     bool writable_below; // what is mounted below the source keeps its own attributes
     char *propagation, *data;
@@ -76,6 +76,12 @@ struct task_file {
     char *path, *content; // path in the container; bind-mounted from <container folder>/files/<base name>; as
                           // writable as the root
     int64_t mode;
+};
+// A namespace of another container's, which the linux section does not list.
+struct task_join {
+    char *type; // in the words of the linux section: "ipc" "pid"
+    char *container; // its id, for people
+    int64_t fd;
 };
 // The daemon has read the client's options: what stands here is settled.
 struct task_log {
@@ -116,6 +122,7 @@ struct task_document {
     char *hostname, *domainname;
     struct task_rootfs rootfs;
     struct json_list mounts, nics, ports, files; // task_mount, task_nic, task_port, task_file
+    struct json_list joins; // task_join
     struct task_log log;
     struct task_stdio stdio;
     char *stop_signal;
@@ -123,6 +130,7 @@ struct task_document {
 };
 extern const struct json_table task_document_table;
 extern const struct json_table task_log_table, task_layer_table, task_mount_table, task_nic_table, task_port_table, task_file_table;
+extern const struct json_table task_join_table;
 
 // What its resources mean to a control group, on either side of a wall; what is not owned by `from` is in the arena.
 struct cgroup_limits;
