@@ -5,6 +5,7 @@
 #include "cargo.h"
 #include "mounts.h"
 #include "machine.h"
+#include "namespaces.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -89,7 +90,7 @@ static int load_upper(struct container *container, struct task_document *documen
 // The document has them as the record does, one by one.
 static int load_mounts(const struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
-    for (size_t i = 0; i < document->mounts.len; i++) {
+    for (size_t i = 0; i < container->mount_len; i++) {
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if (str_eq(mount->kind, "tmpfs"))
             continue;
@@ -166,7 +167,7 @@ int cargo_load(struct container *container, const struct image_layers *layers, s
                struct task_document *document, struct json_list *attaches, struct cargo *cargo, struct err *err)
 {
     if (load_layers(layers, document, cargo, err) < 0 || load_upper(container, document, cargo, err) < 0 ||
-        load_mounts(container, document, cargo, err) < 0 || load_network(container, document, cargo, err) < 0 ||
+        load_mounts(container, document, cargo, err) < 0 || namespaces_load(container, document, cargo, err) < 0 || load_network(container, document, cargo, err) < 0 ||
         (document->vm && load_machine(container, arena, document->vm, cargo, err) < 0))
         return -1;
     return load_attaches(container, arena, attaches, cargo, err);

@@ -3,6 +3,7 @@
 #include <sys/sysinfo.h>
 
 #include "devices.h"
+#include "namespaces.h"
 #include "vm.h"
 
 enum { HOSTNAME_MAX = 64 }; // of sethostname(2)
@@ -18,13 +19,6 @@ static int check_network(const struct container_config *config, struct err *err)
     if (!str_empty(mode) && (str_eq(mode, "host") || str_starts(mode, "container:")))
         return not_yet(err, "HostConfig.NetworkMode", mode);
     return 0;
-}
-
-static int check_cgroupns(const char *mode, struct err *err)
-{
-    if (str_empty(mode) || str_eq(mode, "private") || str_eq(mode, "host"))
-        return 0;
-    return err_set(err, ERR_INVALID_ARGUMENT, "invalid cgroup namespace mode: %s", mode);
 }
 
 // ---- processors and memory nodes ------------------------------------------------------------------------------------
@@ -237,7 +231,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
         if (str_empty(host->annotations.items[i].key))
             return err_set(err, ERR_INVALID_ARGUMENT, "invalid Annotation: the empty string is not permitted as an annotation key");
     if (check_swappiness(host->memory_swappiness_raw, err) < 0 || check_cgroup_parent(host->cgroup_parent, err) < 0 ||
-        check_cgroupns(host->cgroupns_mode, err) < 0 || log_check(&host->log_config, err) < 0 ||
+        namespaces_check_words(host, err) < 0 || log_check(&host->log_config, err) < 0 ||
         check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;

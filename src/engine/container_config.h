@@ -82,6 +82,7 @@ struct host_config {
     char *isolation; // "" "default" "container" "vm"
     bool privileged; // behind the VM wall: root of the guest and of nothing else
     char *cgroupns_mode; // "" "private" "host"
+    char *ipc_mode, *pid_mode, *uts_mode, *userns_mode; // see namespaces.c
 };
 
 // What `docker update` may say; the members of `limits` that it can't are zero.

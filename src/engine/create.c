@@ -4,6 +4,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "namespaces.h"
 #include "networks.h"
 #include "tree.h"
 #include "vm.h"
@@ -103,7 +104,8 @@ static int parse_body(struct container *container, json_t *body, struct err *err
 {
     struct container_config *config = &container->config;
     container->body = json_incref(body);
-    if (json_decode(&container_config_table, body, config, &container->arena, NULL, err) < 0)
+    if (json_decode(&container_config_table, body, config, &container->arena, NULL, err) < 0 ||
+        namespaces_check_conflicts(config, err) < 0)
         return -1;
     container_settle(container);
     return 0;
@@ -227,7 +229,7 @@ int engine_create(struct engine *engine, const char *name, const struct containe
     defaults_record(engine, body);
     _cleanup_container_ struct container *container = container_new(engine, fresh_id);
     container->created_ns = clock_wall_ns();
-    if (build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
+    if (namespaces_record(engine, body, err) < 0 || build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
         return -1;
     if (make(container, &image, arena, err) < 0) {
         container_delist(container);

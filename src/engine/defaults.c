@@ -96,6 +96,7 @@ void defaults_copy(struct engine *engine, const struct engine_defaults *from)
     to->log_driver = arena_strdup(arena, from->log_driver);
     to->runtime = arena_strdup(arena, from->runtime);
     to->cgroupns_mode = arena_strdup(arena, from->cgroupns_mode);
+    to->ipc_mode = arena_strdup(arena, from->ipc_mode);
     to->cgroup_parent = arena_strdup(arena, from->cgroup_parent);
     to->seccomp = arena_strdup(arena, from->seccomp);
     to->publish_ip = arena_strdup(arena, from->publish_ip);
@@ -123,6 +124,8 @@ void defaults_record(const struct engine *engine, json_t *body)
         json_object_set_new(host, "Runtime", json_string(defaults->runtime));
     if (!str_empty(defaults->cgroupns_mode) && open_text(host, "CgroupnsMode"))
         json_object_set_new(host, "CgroupnsMode", json_string(defaults->cgroupns_mode));
+    if (!str_empty(defaults->ipc_mode) && open_text(host, "IpcMode"))
+        json_object_set_new(host, "IpcMode", json_string(defaults->ipc_mode));
     if (!str_empty(defaults->cgroup_parent) && open_text(host, "CgroupParent"))
         json_object_set_new(host, "CgroupParent", json_string(defaults->cgroup_parent));
     if (defaults->shm_size && !json_integer_value(json_object_get(host, "ShmSize")))

@@ -1,6 +1,7 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
 #include "devices.h"
+#include "namespaces.h"
 #include "networks.h"
 #include "tree.h"
 #include "vm.h"
@@ -139,12 +140,7 @@ static const char *const no_paths[] = { NULL };
 
 static int fill_linux(struct container *container, struct arena *arena, struct oci_linux *out, struct err *err)
 {
-    static const char *const namespaces[] = { "mount", "pid", "ipc", "uts", "network", "cgroup" };
     const struct host_config *host = &container->config.host_config;
-    out->namespaces.items = arena_alloc(arena, ARRAY_LEN(namespaces) * sizeof(struct oci_namespace));
-    out->namespaces.len = ARRAY_LEN(namespaces) - str_eq(host->cgroupns_mode, "host");
-    for (size_t i = 0; i < out->namespaces.len; i++)
-        ((struct oci_namespace *)out->namespaces.items)[i].type = (char *)namespaces[i];
     fill_paths(host->masked_paths_raw, host->privileged ? no_paths : engine_masked_paths, arena, &out->masked_paths);
     fill_paths(host->readonly_paths_raw, host->privileged ? no_paths : engine_readonly_paths, arena, &out->readonly_paths);
     fill_sysctls(&host->sysctls, arena, &out->sysctl);
@@ -221,6 +217,7 @@ int document_build(struct container *container, struct arena *arena, struct task
         return -1;
     fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
+    namespaces_fill(&config->host_config, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };
     if (log_fill(container, arena, &out->log, err) < 0)

@@ -39,7 +39,7 @@ struct engine_defaults {
     struct strv dns, dns_search, dns_options;
     struct json_list ulimits; // struct ulimit
     struct strv log_opts; // "key=value"; recorded, for containers that name no driver, or the same
-    const char *log_driver, *runtime, *cgroupns_mode, *cgroup_parent; // recorded; NULL: the engine's own
+    const char *log_driver, *runtime, *cgroupns_mode, *ipc_mode, *cgroup_parent; // recorded; NULL: the engine's own
     int64_t shm_size; // recorded; 0: the engine's own
     const char *seccomp; // "unconfined" or a profile's text; NULL: the engine's own
     const char *publish_ip; // NULL: every address

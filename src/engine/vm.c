@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "machine.h"
+#include "namespaces.h"
 #include "networks.h"
 #include "vm.h"
 
@@ -98,6 +99,22 @@ static bool asks_device_rules(const struct container_config *config)
     return config->host_config.device_cgroup_rules.len > 0;
 }
 
+static bool asks_ipc(const struct container_config *config)
+{
+    const char *mode = config->host_config.ipc_mode;
+    return str_eq(mode, "host") || namespaces_other(mode);
+}
+
+static bool asks_pid(const struct container_config *config)
+{
+    return !str_empty(config->host_config.pid_mode);
+}
+
+static bool asks_uts(const struct container_config *config)
+{
+    return !str_empty(config->host_config.uts_mode);
+}
+
 const struct vm_refusal vm_refusals[] = {
     { "HostConfig.Binds", "-v, --volume", "a guest sees no folder of the host", asks_binds },
     { "HostConfig.Mounts", "--mount type=bind, type=volume", "a guest sees no folder of the host", asks_mounts },
@@ -106,6 +123,9 @@ const struct vm_refusal vm_refusals[] = {
     { "NetworkingConfig.EndpointsConfig", "--network, more than one", "a machine has one network card", asks_networks },
     { "HostConfig.Devices", "--device", "a guest sees no device of the host", asks_devices },
     { "HostConfig.DeviceCgroupRules", "--device-cgroup-rule", "a guest sees no device of the host", asks_device_rules },
+    { "HostConfig.IpcMode", "--ipc host, --ipc container:X", "a guest has a kernel of its own", asks_ipc },
+    { "HostConfig.PidMode", "--pid", "a guest has a kernel of its own", asks_pid },
+    { "HostConfig.UTSMode", "--uts", "a guest has a kernel of its own", asks_uts },
 };
 const size_t vm_refusal_len = ARRAY_LEN(vm_refusals);
 

@@ -34,7 +34,7 @@ struct options {
     struct strv dns, dns_search, dns_options;
     struct strv ulimits; // "nofile=1024:2048"
     struct strv log_opts; // "max-size=10m"
-    char *log_driver, *default_runtime, *cgroupns_mode, *cgroup_parent, *seccomp_profile, *publish_ip;
+    char *log_driver, *default_runtime, *cgroupns_mode, *ipc_mode, *cgroup_parent, *seccomp_profile, *publish_ip;
     int64_t shm_size, stop_timeout;
     bool init, no_new_privileges;
 };

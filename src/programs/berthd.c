@@ -152,7 +152,7 @@ static void fill_ulimits(struct options *options, struct json_list *out)
 static struct engine_defaults defaults_of(struct options *options)
 {
     struct engine_defaults defaults = { .dns = options->dns, .dns_search = options->dns_search, .dns_options = options->dns_options,
-                                        .runtime = options->default_runtime, .cgroupns_mode = options->cgroupns_mode,
+                                        .runtime = options->default_runtime, .cgroupns_mode = options->cgroupns_mode, .ipc_mode = options->ipc_mode,
                                         .cgroup_parent = options->cgroup_parent,
                                         .shm_size = options->shm_size, .seccomp = seccomp_of(options), .publish_ip = options->publish_ip,
                                         .stop_timeout = options->stop_timeout, .init = options->init,

@@ -106,7 +106,7 @@ def test_help_names_every_option_of_dockerd():
 def test_defaults_of_containers(own):
     docker = own('--default-ulimit', 'nofile=100:200', '--default-ulimit', 'core=0', '--dns', '10.9.8.7', '--dns-search', 'example.org',
                  '--dns-opt', 'ndots:3', '--init', '--no-new-privileges', '--default-shm-size', '32m', '--ip', '127.0.0.1',
-                 config={'default-cgroupns-mode': 'host', 'default-stop-timeout': 1})
+                 config={'default-cgroupns-mode': 'host', 'default-ipc-mode': 'shareable', 'default-stop-timeout': 1})
     docker.ok('run', '-d', '--name', 'con', '-p', '8000', '--ulimit', 'core=5120:5120', 'bb', 'sh', '-c', 'trap "" TERM; echo up; sleep 100 & wait; wait')
     engines.is_up(docker, 'con')
     inside = docker.ok('exec', 'con', 'sh', '-c', 'ulimit -Sn; ulimit -Hn; ulimit -c; cat /etc/resolv.conf; grep NoNewPrivs /proc/self/status; '
@@ -114,7 +114,7 @@ def test_defaults_of_containers(own):
     assert inside.startswith('100\n200\n10\nnameserver 10.9.8.7\nsearch example.org\noptions ndots:3\n')
     assert 'NoNewPrivs:\t1' in inside and ' 32768 ' in inside and 'init' in inside.splitlines()[-1]
     shown = docker.inspect('con')
-    assert (shown['HostConfig']['CgroupnsMode'], shown['HostConfig']['ShmSize']) == ('host', 32 << 20)
+    assert (shown['HostConfig']['CgroupnsMode'], shown['HostConfig']['IpcMode'], shown['HostConfig']['ShmSize']) == ('host', 'shareable', 32 << 20)
     assert shown['NetworkSettings']['Ports']['8000/tcp'][0]['HostIp'] == '127.0.0.1' and len(shown['NetworkSettings']['Ports']['8000/tcp']) == 1
     assert engines.wait_until(lambda: docker('stop', 'con').code == 0, 5)
     said = docker.ok('run', '--rm', '--dns', '1.1.1.1', '--init=false', '--security-opt', 'no-new-privileges=false', '--shm-size', '1m', 'bb', 'sh',

@@ -140,12 +140,6 @@ def test_ipc_private(docker):
     assert inside(docker, '--ipc', 'private', script='readlink /proc/self/ns/ipc') != [os.readlink('/proc/self/ns/ipc')]
 
 
-@pytest.mark.berth
-def test_ipc_shareable_is_refused_while_nobody_can_join(docker):
-    result = docker('create', '--ipc', 'shareable', 'bb')
-    assert result.code != 0 and 'HostConfig.IpcMode' in result.err and 'join' in result.err
-
-
 # ---- the cgroup namespace -------------------------------------------------------------------------------------------
 
 def test_the_hosts_cgroup_namespace(docker, name):

@@ -100,6 +100,11 @@ static void test_refusals(void **state)
         { "{'HostConfig':{'Isolation':'vm'},'NetworkingConfig':{'EndpointsConfig':{'a':{},'b':{}}}}", "NetworkingConfig.EndpointsConfig" },
         { "{'HostConfig':{'Isolation':'vm','Devices':[{'PathOnHost':'/dev/fuse'}]}}", "HostConfig.Devices" },
         { "{'HostConfig':{'Isolation':'vm','DeviceCgroupRules':['c 1:1 r']}}", "HostConfig.DeviceCgroupRules" },
+        { "{'HostConfig':{'Isolation':'vm','IpcMode':'host'}}", "HostConfig.IpcMode" },
+        { "{'HostConfig':{'Isolation':'vm','IpcMode':'container:x'}}", "HostConfig.IpcMode" },
+        { "{'HostConfig':{'Isolation':'vm','IpcMode':'shareable','UsernsMode':'host'}}", NULL },
+        { "{'HostConfig':{'Isolation':'vm','PidMode':'host'}}", "HostConfig.PidMode" },
+        { "{'HostConfig':{'Isolation':'vm','UTSMode':'host'}}", "HostConfig.UTSMode" },
         { "{'Volumes':{'/data':{}},'HostConfig':{'Binds':['/a:/b']}}", NULL }, // a container
     };
     struct guest_host host;

@@ -1,0 +1,20 @@
+// Namespaces that a container shares with the host or with another container; see namespaces.c.
+#ifndef ENGINE_NAMESPACES_H
+#define ENGINE_NAMESPACES_H
+
+#include "cargo.h"
+
+// The id in a mode "container:ID"; NULL: another mode.
+const char *namespaces_other(const char *mode);
+// What can't be chosen beside a mode; before what the client left open is filled in.
+int namespaces_check_conflicts(const struct container_config *config, struct err *err);
+int namespaces_check_words(const struct host_config *host, struct err *err);
+// Before the body is decoded: names of other containers become their ids, so that a new name changes nothing. A container that is not
+// there is an error.
+int namespaces_record(struct engine *engine, json_t *body, struct err *err);
+// What of it the task document says: the list of own namespaces, those to join, what /dev/shm is.
+void namespaces_fill(const struct host_config *host, struct arena *arena, struct task_document *out);
+// The descriptors of it; the others must run.
+int namespaces_load(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err);
+
+#endif
