@@ -27,9 +27,10 @@ static void add_address(struct found *found, uint32_t address)
 static void find_in_list(struct slice list, struct slice name, struct found *out)
 {
     struct dns_entry entry;
+    uint32_t address;
     while (dns_list_next(&list, &entry))
-        if (dns_entry_has(&entry, name))
-            add_address(out, entry.address);
+        if (dns_entry_has(&entry, name) && dns_entry_address(&entry, &address))
+            add_address(out, address);
 }
 
 // On every network of the container where that one has no name.
@@ -94,8 +95,8 @@ static bool answer_name(const struct dns_settings *settings, const uint8_t *mess
 
 // ---- names of addresses ----------------------------------------------------------------------------------------------
 
-// "4.3.2.1.in-addr.arpa"
-static bool reversed_address(const char *name, uint32_t *out)
+// "4.3.2.1.in-addr.arpa" is 1.2.3.4.
+static bool reversed_address(const char *name, char out[INET_ADDRSTRLEN])
 {
     static const char domain[] = ".in-addr.arpa";
     char text[INET_ADDRSTRLEN];
@@ -107,22 +108,22 @@ static bool reversed_address(const char *name, uint32_t *out)
     text[host] = 0;
     if (inet_pton(AF_INET, text, &reversed) != 1)
         return false;
-    *out = __builtin_bswap32(reversed);
-    return true;
+    reversed = __builtin_bswap32(reversed);
+    return inet_ntop(AF_INET, &reversed, out, INET_ADDRSTRLEN);
 }
 
 static bool answer_address(const struct dns_settings *settings, const uint8_t *message, const struct dns_query *query,
                            struct buf *out)
 {
-    uint32_t address;
-    if (!reversed_address(query->name, &address))
+    char address[INET_ADDRSTRLEN];
+    if (!reversed_address(query->name, address))
         return false;
     for (size_t i = 0; i < settings->network_len; i++) {
         const struct dns_network *network = &settings->networks[i];
         struct slice rest = network->list, word;
         struct dns_entry entry;
         while (dns_list_next(&rest, &entry)) {
-            if (entry.address != address || !dns_next_word(&entry.names, &word))
+            if (!slice_eq(entry.address, address) || !dns_next_word(&entry.names, &word))
                 continue;
             _cleanup_free_ char *name =
                 mem_printf("%.*s.%.*s", (int)word.size, word.data, (int)network->name.size, network->name.data);

@@ -72,13 +72,14 @@ void dns_list_line(const char *container_id, const char *address, const char *co
 // The list without that container's line and, unless it is NULL, with this one at the end. False when nothing is different: `out` is
 // then of no use.
 bool dns_list_edit(struct slice list, const char *container_id, const char *line, struct buf *out);
-// One line after another: false at the end. Lines that are none are passed over.
+// One line after another: false at the end. Lines that are none are passed over. Only what is asked of an entry is looked at: a thousand
+// are read for one question.
 struct dns_entry {
-    struct slice container_id, names;
-    uint32_t address; // network order
+    struct slice container_id, address, names;
 };
 bool dns_list_next(struct slice *rest, struct dns_entry *out);
 bool dns_entry_has(const struct dns_entry *entry, struct slice name);
+bool dns_entry_address(const struct dns_entry *entry, uint32_t *out); // network order; false: it has none
 
 // ---- a container's settings (settings.c) ------------------------------------------------------------------------------
 

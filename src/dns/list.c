@@ -67,21 +67,21 @@ bool dns_list_edit(struct slice list, const char *container_id, const char *line
     return line ? !same : found;
 }
 
-static bool read_address(struct slice word, uint32_t *out)
+bool dns_entry_address(const struct dns_entry *entry, uint32_t *out)
 {
     char text[INET_ADDRSTRLEN];
-    if (word.size >= sizeof(text))
+    if (entry->address.size >= sizeof(text))
         return false;
-    memcpy(text, word.data, word.size);
-    text[word.size] = 0;
+    memcpy(text, entry->address.data, entry->address.size);
+    text[entry->address.size] = 0;
     return inet_pton(AF_INET, text, out) == 1;
 }
 
 bool dns_list_next(struct slice *rest, struct dns_entry *out)
 {
-    struct slice line, address;
+    struct slice line;
     while (slice_cut(rest, '\n', &line)) {
-        if (dns_next_word(&line, &out->container_id) && dns_next_word(&line, &address) && read_address(address, &out->address)) {
+        if (dns_next_word(&line, &out->container_id) && dns_next_word(&line, &out->address)) {
             out->names = line;
             return true;
         }

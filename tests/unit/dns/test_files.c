@@ -21,11 +21,17 @@ static void lines_that_are_none(void **state)
 {
     struct slice rest = slice_of("\n \na\na b\naa 10.0.0 web\naa 10.0.0.256 web\naa 10.0.0.2\nbb 10.0.0.3 db\nlast");
     struct dns_entry entry;
+    uint32_t address;
+    for (int i = 0; i < 3; i++) { // "b" and what looks like an address is none
+        assert_true(dns_list_next(&rest, &entry));
+        assert_false(dns_entry_address(&entry, &address));
+    }
     assert_true(dns_list_next(&rest, &entry));
     assert_true(slice_eq(entry.container_id, "aa"));
     assert_false(dns_entry_has(&entry, slice_of("web")));
     assert_true(dns_list_next(&rest, &entry));
-    assert_int_equal(entry.address, inet_addr("10.0.0.3"));
+    assert_true(dns_entry_address(&entry, &address));
+    assert_int_equal(address, inet_addr("10.0.0.3"));
     assert_true(dns_entry_has(&entry, slice_of("DB")));
     assert_false(dns_entry_has(&entry, slice_of("d")));
     assert_false(dns_list_next(&rest, &entry));

@@ -101,6 +101,29 @@ static void test_resolv_named(void **state)
     }
 }
 
+static void test_links(void **state)
+{
+    static const struct {
+        const char *text, *name, *alias;
+    } table[] = {
+        { "db:database", "db", "database" }, { "db", "db", "db" },   { "/db:/web/database", "db", "database" },
+        { "/db", "db", "db" },               { "db:a:b", NULL, NULL }, { "", NULL, NULL },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT;
+        const char *name, *alias;
+        struct err err = { 0 };
+        int result = link_parse(table[i].text, &arena, &name, &alias, &err);
+        assert_int_equal(result, table[i].name ? 0 : -1);
+        if (table[i].name) {
+            assert_string_equal(name, table[i].name);
+            assert_string_equal(alias, table[i].alias);
+        } else {
+            assert_int_equal(err.class, ERR_INVALID_ARGUMENT);
+        }
+    }
+}
+
 static void test_systemd_stub(void **state)
 {
     assert_true(resolv_is_stub("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n"));
@@ -179,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resolv),
         cmocka_unit_test(test_resolv_named),
+        cmocka_unit_test(test_links),
         cmocka_unit_test(test_systemd_stub),
         cmocka_unit_test(test_own_name),
         cmocka_unit_test(test_checks),
