@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "client/client_private.h"
+#include "client/text.h"
 #include "base/file.h"
 #include "base/process.h"
 
@@ -186,15 +187,17 @@ static const char *server_of(const struct call *call)
     return arena_strndup((struct arena *)&call->arena, start, strcspn(start, "/"));
 }
 
+// Indented by tabs, as docker writes it. A link to the file stays one.
 static int save_config(struct client *client, struct err *err)
 {
-    _cleanup_free_ char *text = json_dumps(client_config(client), JSON_INDENT(8) | JSON_PRESERVE_ORDER);
-    _cleanup_free_ char *path = mem_printf("%s/config.json", client->config_dir);
-    for (char *at = text; (at = strstr(at, "        ")); at++) // tabs, as docker writes it
-        memmove(at + 1, at + 8, strlen(at + 8) + 1), *at = '\t';
-    if (file_mkdirs(AT_FDCWD, client->config_dir, 0700, err) < 0)
+    _cleanup_free_ char *plain = json_text(client_config(client)), *named = mem_printf("%s/config.json", client->config_dir);
+    _cleanup_free_ char *real = realpath(named, NULL);
+    _cleanup_buf_ struct buf text = BUF_INIT(16u << 20);
+    const char *path = real ? real : named;
+    text_indent(slice_of(plain), "", "\t", &text);
+    if (buf_check(&text, path, err) < 0 || file_mkdirs(AT_FDCWD, client->config_dir, 0700, err) < 0)
         return -1;
-    return file_write_at(AT_FDCWD, path, text, strlen(text), 0600, false, err);
+    return file_write_at(AT_FDCWD, path, buf_text(&text), text.size, 0600, false, err);
 }
 
 static int store_with_helper(const char *helper, const char *action, const char *input, struct err *err)
