@@ -1,5 +1,8 @@
 // Requests. The connection of the last answer is kept for the next request; the first connection asks the daemon which version of the
 // API it speaks, so that paths have a version that both know.
+#include <errno.h>
+#include <sys/socket.h>
+
 #include "client/client_private.h"
 #include "base/num.h"
 
@@ -85,12 +88,21 @@ static int open_new(struct client *client, struct http_exchange *x, struct err *
     return 0;
 }
 
+// The daemon may have closed it, or be another one by now; what it says unasked is no answer either.
+static bool still_open(const struct http_exchange *x)
+{
+    char byte;
+    return recv(x->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 int api_open(struct client *client, struct http_exchange *x, struct err *err)
 {
     if (client->has_kept) {
         *x = client->kept;
         client->has_kept = false;
-        return 0;
+        if (still_open(x))
+            return 0;
+        http_exchange_done(x);
     }
     if (open_new(client, x, err) < 0)
         return -1;
