@@ -167,6 +167,8 @@ int image_pull(struct client *client, const char *image, const char *platform, b
 void image_parts(const char *image, struct buf *name, struct buf *tag);
 size_t image_host(const char *image); // bytes of the registry's name in front; 0: Docker Hub
 int image_check(const char *image, struct err *err);
+// --platform as JSON in the parameter `key`; refused where the daemon's API is older than 1.`since`, which would pass over it.
+int put_platforms(struct call *call, const char *key, int since, struct buf *path, struct err *err);
 
 // The body of POST /containers/create out of the flags; run_options.c.
 int container_body(struct call *call, json_t **out, struct err *err);

@@ -82,7 +82,7 @@ static const struct flag history_flags[] = {
     FORMAT_TABLE,
     FLAG("human", 'H', FLAG_BOOL, NULL, "Sizes and dates for people", .fallback = "true"),
     NO_TRUNC,
-    FLAG("platform", 0, FLAG_TEXT, "?platform", "Of this platform"),
+    FLAG("platform", 0, FLAG_TEXT, NULL, "Of this platform"),
     FLAG("quiet", 'q', FLAG_BOOL, NULL, "Ids alone"),
 };
 
@@ -119,7 +119,7 @@ static const struct flag container_inspect_flags[] = {
 
 static const struct flag image_inspect_flags[] = {
     FORMAT_OBJECT,
-    FLAG("platform", 0, FLAG_TEXT, "?platform", "Of this platform"),
+    FLAG("platform", 0, FLAG_TEXT, NULL, "Of this platform"),
 };
 
 static const struct flag network_inspect_flags[] = {
@@ -133,7 +133,7 @@ static const struct flag kill_flags[] = {
 
 static const struct flag load_flags[] = {
     FLAG("input", 'i', FLAG_TEXT, NULL, "Read from a file"),
-    FLAG("platform", 0, FLAG_TEXT, "?platform", "Only this platform"),
+    FLAG("platform", 0, FLAG_TEXT, NULL, "Only this platform"),
     FLAG("quiet", 'q', FLAG_BOOL, NULL, "No progress"),
 };
 
@@ -244,7 +244,7 @@ static const struct flag pull_flags[] = {
 static const struct flag push_flags[] = {
     FLAG("all-tags", 'a', FLAG_BOOL, NULL, "All tags of the repository"),
     CONTENT_TRUST,
-    FLAG("platform", 0, FLAG_TEXT, "?platform", "This platform alone"),
+    FLAG("platform", 0, FLAG_TEXT, NULL, "This platform alone"),
     FLAG("quiet", 'q', FLAG_BOOL, NULL, "The name alone"),
 };
 
@@ -261,12 +261,12 @@ static const struct flag rm_flags[] = {
 static const struct flag rmi_flags[] = {
     FLAG("force", 'f', FLAG_BOOL, "?force", "Also where it is in use"),
     FLAG("no-prune", 0, FLAG_BOOL, NULL, "Keep untagged parents"),
-    FLAG("platform", 0, FLAG_COMMAS, "?platforms", "This platform alone"),
+    FLAG("platform", 0, FLAG_COMMAS, NULL, "This platform alone"),
 };
 
 static const struct flag save_flags[] = {
     FLAG("output", 'o', FLAG_TEXT, NULL, "Write into a file"),
-    FLAG("platform", 0, FLAG_TEXT, "?platform", "This platform alone"),
+    FLAG("platform", 0, FLAG_TEXT, NULL, "This platform alone"),
 };
 
 static const struct flag search_flags[] = {

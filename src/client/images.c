@@ -264,8 +264,7 @@ int command_history(struct call *call, struct err *err)
     _cleanup_json_ json_t *layers = NULL;
     _cleanup_buf_ struct buf path = PATH_INIT;
     path_put(&path, "/images/", call->args.items[0], "/history");
-    flags_to_query(&call->flags, &path);
-    if (api_json(call->client, "GET", buf_text(&path), NULL, &layers, err) < 0)
+    if (put_platforms(call, "platform", 48, &path, err) < 0 || api_json(call->client, "GET", buf_text(&path), NULL, &layers, err) < 0)
         return -1;
     return print_rows(&list, layers, human ? history_row_human : history_row_plain, flag_on(&call->flags, "no-trunc"), err);
 }
@@ -282,6 +281,8 @@ static int remove_image(struct call *call, const char *name, struct err *err)
     flags_to_query(&call->flags, &path);
     if (flag_on(&call->flags, "no-prune"))
         query_add(&path, "noprune", "1");
+    if (put_platforms(call, "platforms", 50, &path, err) < 0)
+        return -1;
     if (api_json(call->client, "DELETE", buf_text(&path), NULL, &answer, err) < 0)
         return flag_on(&call->flags, "force") && err->class == ERR_NOT_FOUND ? fprintf(stderr, "%s\n", err->message), 0 : -1;
     json_array_foreach(answer, i, one) {

@@ -19,6 +19,8 @@ static int fetch(struct call *call, const struct kind *kind, const char *name, s
     _cleanup_buf_ struct buf path = PATH_INIT;
     path_put(&path, kind->prefix, name, kind->rest);
     flags_to_query(&call->flags, &path);
+    if (put_platforms(call, "platform", 49, &path, err) < 0)
+        return -1;
     if (str_eq(kind->type, "container") && flag_on(&call->flags, "size"))
         query_add(&path, "size", "1");
     return api_text(call->client, "GET", buf_text(&path), out, err);

@@ -93,9 +93,7 @@ int command_push(struct call *call, struct err *err)
     path_put(&path, "/images/", buf_text(&name), "/push");
     if (!all)
         query_add(&path, "tag", buf_text(&tag));
-    if (flag_set(&call->flags, "platform"))
-        flags_to_query(&call->flags, &path);
-    if (stream_open(call->client, &stream, buf_text(&path), auth, err) < 0)
+    if (put_platforms(call, "platform", 46, &path, err) < 0 || stream_open(call->client, &stream, buf_text(&path), auth, err) < 0)
         return -1;
     int result = progress_show(&stream, stdout, quiet, &aux, err);
     api_stream_done(call->client, &stream);
@@ -126,8 +124,7 @@ int command_load(struct call *call, struct err *err)
         return -1;
     buf_adds(&path, "/images/load");
     query_add(&path, "quiet", flag_on(&call->flags, "quiet") || !on_terminal(STDOUT_FILENO) ? "1" : "0");
-    flags_to_query(&call->flags, &path);
-    if (api_upload(call->client, "POST", buf_text(&path), "Content-Type: application/x-tar\r\n", fd, &stream, err) < 0)
+    if (put_platforms(call, "platform", 48, &path, err) < 0 || api_upload(call->client, "POST", buf_text(&path), "Content-Type: application/x-tar\r\n", fd, &stream, err) < 0)
         return -1;
     int result = progress_show(&stream, stdout, false, NULL, err);
     api_stream_done(call->client, &stream);
@@ -213,7 +210,8 @@ int command_save(struct call *call, struct err *err)
     buf_adds(&path, "/images/get");
     for (size_t i = 0; i < call->args.len; i++)
         query_add(&path, "names", call->args.items[i]);
-    flags_to_query(&call->flags, &path);
+    if (put_platforms(call, "platform", 48, &path, err) < 0)
+        return -1;
     return download(call, buf_text(&path), "save image", err);
 }
 

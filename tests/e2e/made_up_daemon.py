@@ -14,6 +14,7 @@ class Request:
         self.path = re.sub(r'^/v1\.\d+', '', self.path)
         match = re.search(rb'\r\ncontent-length: (\d+)', head, re.I)
         self.size = int(match.group(1)) if match else 0
+        self.over = False  # the connection's end comes with this answer's
 
     def say(self, data):
         self.sock.sendall(data)
@@ -24,9 +25,11 @@ class Request:
 
     def stream(self):
         """Answers with a body that ends with the connection."""
+        self.over = True
         self.say(b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n')
 
     def hijack(self):
+        self.over = True
         self.say(b'HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n')
 
     def read(self, end):
@@ -90,10 +93,11 @@ class MadeUpDaemon:
         self.seen.append(f'{request.method} {request.path}')
         for pattern, answer in self.answers:
             if re.match(pattern, f'{request.method} {request.path}'):
-                if not callable(answer):
+                if callable(answer):
+                    answer(request)
+                else:
                     request.answer(answer)
-                    return True
-                return answer(request) == 'again'
+                return not request.over
         if request.path == '/_ping':
             request.say(b'HTTP/1.1 200 OK\r\nApi-Version: 1.50\r\nContent-Length: 0\r\n\r\n')
             return True

@@ -1,6 +1,8 @@
 """berth at daemons that lie, stall and talk too much, and at readers who leave. The daemons are made up."""
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from terminal import Terminal
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 import certificates  # noqa: E402
 
+DOCKER = shutil.which('docker')
 BERTH = os.environ.get('BERTH_CLI', os.path.join(engines.BIN, 'berth'))
 pytestmark = [pytest.mark.berth, pytest.mark.skipif(isolation.VM, reason='no container runs in these tests')]
 
@@ -37,7 +40,7 @@ def berth(daemon, *arguments, **options):
 
 # ---- two directions at once -----------------------------------------------------------------------------------------
 
-MUCH = 16 << 20
+MUCH = 12 << 20
 
 
 def talk_first(request):
@@ -80,7 +83,7 @@ def test_progress_is_read_while_a_file_is_sent(daemon, tmp_path):
 
 @pytest.mark.parametrize('verb', [['load', '-i'], ['import']])
 def test_a_file_that_cannot_be_read_is_an_error(daemon, verb, tmp_path):
-    daemon.on('POST /images/', lambda request: request.read(b'\r\n0\r\n\r\n'))
+    daemon.on('POST /images/', lambda request: request.read(b'never'))
     done = berth(daemon, *verb, str(tmp_path))
     assert done.returncode == 1 and b'is a directory' in done.stderr.lower()
 
@@ -177,3 +180,61 @@ def test_an_answer_that_is_no_list_is_an_error(daemon, verb):
     daemon.on('GET ', {'message': 'none'})
     done = berth(daemon, *verb)
     assert (done.returncode, done.stderr) == (1, b"the daemon's answer is no list\n")
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used_again(daemon):
+    def start(request):
+        request.hijack()
+        time.sleep(0.3)
+
+    def resize(request):
+        request.answer({})
+        request.over = True
+    daemon.on('GET /containers/', {'Id': 'c'}).on('POST /containers/c/exec', {'Id': 'e'}).on('GET /exec/', {'ExitCode': 3})
+    daemon.on('POST /exec/e/start', start).on('POST /exec/e/resize', resize)
+    screen = Terminal(command(daemon, 'exec', '-t', 'c', 'sh'))
+    assert screen.wait() == 3, screen.output
+    screen.close()
+
+
+# ---- the same requests as docker's ----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('line', [
+    'save --platform linux/amd64 -o {out} x', 'load --platform linux/arm64/v8 -i {empty}', 'history --platform arm64 x',
+    'image inspect --platform linux/aarch64 x', 'rmi --platform linux/amd64,linux/arm64 x', 'import --platform linux/arm64 {empty} x',
+    'pull --platform linux/arm64 x'])
+@pytest.mark.skipif(not DOCKER, reason='no docker of today is on this machine')
+def test_platforms(daemon, line, tmp_path):
+    (tmp_path / 'empty').touch()
+    daemon.on('', lambda request: (request.read(b'0\r\n\r\n') if request.path.startswith(('/images/load', '/images/create?fromSrc')) else None,
+                                   request.answer([] if 'x/history' in request.path or request.method == 'DELETE' else {})))
+    daemon.on('(HEAD|GET) /_ping', lambda request: request.answer(b'', headers='Api-Version: 1.50\r\n'))
+    words = [word.format(out=tmp_path / 'out', empty=tmp_path / 'empty') for word in line.split()]
+    asked = []
+    for program in (DOCKER, BERTH):
+        daemon.seen.clear()
+        subprocess.run([program, '--config', '/proc/none', '-H', daemon.host, *words], capture_output=True, timeout=20)
+        asked.append([re.sub(r'\?(.*)', lambda match: '?' + '&'.join(sorted(match.group(1).split('&'))), one)
+                      for one in daemon.seen if '_ping' not in one])
+    assert asked[0] == asked[1] and len(asked[1]) == 1
+
+
+def test_a_platform_that_an_old_daemon_would_pass_over(daemon):
+    daemon.on('HEAD /_ping', lambda request: request.answer(b'', headers='Api-Version: 1.47\r\n'))
+    done = berth(daemon, 'save', '--platform', 'linux/amd64', 'x')
+    assert done.stderr == b'"--platform" requires API version 1.48, but the Docker daemon API version is 1.47\n'
+    done = berth(daemon, 'history', '--platform', 'a/b/c/d', 'x')
+    assert done.returncode == 1 and b'invalid platform: "a/b/c/d"' in done.stderr
+
+
+def test_what_is_in_the_configuration_stays(daemon, tmp_path):
+    """Blanks in its texts, and that it is a link."""
+    there = tmp_path / 'dotfiles.json'
+    there.write_text(json.dumps({'HttpHeaders': {'X': 'a' + 12 * ' ' + 'b'}, 'auths': {}}))
+    (tmp_path / 'config.json').symlink_to(there)
+    daemon.on('POST /auth', {'Status': 'Login Succeeded'})
+    done = subprocess.run([BERTH, '--config', str(tmp_path), '-H', daemon.host, 'login', '-u', 'a', '-p', 'b', 'registry:5'], capture_output=True, timeout=20)
+    assert done.returncode == 0, done
+    assert (tmp_path / 'config.json').is_symlink()
+    assert json.loads(there.read_text()) == {'HttpHeaders': {'X': 'a' + 12 * ' ' + 'b'}, 'auths': {'registry:5': {'auth': 'YTpi'}}}
+    assert there.read_text().startswith('{\n\t"HttpHeaders": {\n\t\t"X"')
