@@ -175,9 +175,11 @@ int container_body(struct call *call, json_t **out, struct err *err);
 int put_ports(struct call *call, json_t *body, struct err *err);
 int put_mounts(struct call *call, json_t *body, struct err *err);
 int put_networks(struct call *call, json_t *body, struct err *err);
+int put_ipam(struct call *call, json_t *body, struct err *err); // of network create
 int put_restart(struct call *call, json_t *body, struct err *err);
 int mount_option(const char *text, json_t *mounts, struct err *err);
 int publish_option(const char *text, json_t *exposed, json_t *bindings, struct err *err);
+char *next_field(char **rest); // of a line of CSV, cut off in place; NULL at the end
 int gpus_option(const char *text, json_t *requests, struct err *err);
 int read_lines(const char *path, bool environment, json_t *out, struct err *err); // --env-file, --label-file
 

@@ -63,56 +63,6 @@ int command_network_ls(struct call *call, struct err *err)
     return print_rows(&list, ordered, network_row, flag_on(&call->flags, "no-trunc"), err);
 }
 
-static bool is_v6(const char *text)
-{
-    return strchr(text, ':') != NULL;
-}
-
-// Whether an address lies in a subnet is the daemon's to know; what is given once goes to the only subnet, else to the one of its family
-// in the same place.
-static json_t *subnet_for(json_t *subnets, const char *address)
-{
-    size_t i;
-    json_t *subnet;
-    json_array_foreach(subnets, i, subnet)
-        if (is_v6(json_get_text(subnet, "Subnet", "")) == is_v6(address))
-            return subnet;
-    subnet = json_object();
-    json_array_append_new(subnets, subnet);
-    return subnet;
-}
-
-static void put_ipam(struct call *call, json_t *body)
-{
-    static const struct {
-        const char *flag, *key;
-    } keys[] = { { "ip-range", "IPRange" }, { "gateway", "Gateway" } };
-    json_t *subnets = json_array();
-    const struct strv *texts = flag_texts(&call->flags, "subnet");
-    body_put(body, "IPAM.Config", subnets);
-    for (size_t i = 0; i < texts->len; i++)
-        json_array_append_new(subnets, json_pack("{s:s}", "Subnet", texts->items[i]));
-    for (size_t k = 0; k < ARRAY_LEN(keys); k++) {
-        texts = flag_texts(&call->flags, keys[k].flag);
-        for (size_t i = 0; i < texts->len; i++)
-            json_object_set_new(subnet_for(subnets, texts->items[i]), keys[k].key, json_new_text(texts->items[i]));
-    }
-    texts = flag_texts(&call->flags, "aux-address");
-    for (size_t i = 0; i < texts->len; i++) {
-        struct slice key, rest = slice_of(texts->items[i]);
-        slice_cut(&rest, '=', &key);
-        json_t *subnet = subnet_for(subnets, rest.data ? rest.data : ""), *map = json_object_get(subnet, "AuxiliaryAddresses");
-        _cleanup_free_ char *name = mem_strndup(key.data, key.size);
-        if (!map)
-            json_object_set_new(subnet, "AuxiliaryAddresses", map = json_object());
-        json_object_set_new(map, name, json_new_text(rest.data ? rest.data : ""));
-    }
-    if (!flag_set(&call->flags, "ipam-opt"))
-        body_put(body, "IPAM.Options", json_object());
-    if (!flag_set(&call->flags, "ipam-driver"))
-        body_put(body, "IPAM.Driver", json_string("default"));
-}
-
 int command_network_create(struct call *call, struct err *err)
 {
     _cleanup_json_ json_t *body = json_object(), *answer = NULL;
@@ -120,7 +70,8 @@ int command_network_create(struct call *call, struct err *err)
     flags_to_body(&call->flags, body);
     if (!flag_set(&call->flags, "driver") && !flag_on(&call->flags, "config-only"))
         json_object_set_new(body, "Driver", json_string("bridge"));
-    put_ipam(call, body);
+    if (put_ipam(call, body, err) < 0)
+        return -1;
     if (flag_set(&call->flags, "config-from"))
         body_put(body, "ConfigFrom.Network", json_new_text(flag_text(&call->flags, "config-from")));
     if (api_json(call->client, "POST", "/networks/create", json_incref(body), &answer, err) < 0)

@@ -123,8 +123,7 @@ static int mount_word(json_t *mount, char *field, const char **needs, struct err
     return 0;
 }
 
-// The next field of a line of CSV, cut off in place.
-static char *next_field(char **rest)
+char *next_field(char **rest)
 {
     char *field = *rest, *to, *from;
     if (!field)
@@ -138,7 +137,7 @@ static char *next_field(char **rest)
     }
     for (to = from = field + 1; *from && (*from != '"' || from[1] == '"'); *to++ = *from++)
         from += *from == '"';
-    *rest = from[0] && from[1] == ',' ? from + 2 : NULL;
+    *rest = !from[0] || !from[1] ? NULL : from + 1 + (from[1] == ','); // what stands behind a quote is a field of its own
     *to = 0;
     return field + 1;
 }

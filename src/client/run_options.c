@@ -211,15 +211,24 @@ static int add_device(const char *text, json_t *list, json_t *cdi, struct err *e
     return 0;
 }
 
-// "all", "2", "device=0", "count=1,capabilities=compute,driver=...".
+static void add_commas(json_t *list, struct slice text)
+{
+    struct slice part;
+    while (slice_cut(&text, ',', &part))
+        json_array_append_new(list, json_stringn(part.data, part.size));
+}
+
+// "all", "2", "device=0", "count=1,capabilities=compute,driver=...", and lists in quotes: "\"device=0,1\"".
 int gpus_option(const char *text, json_t *requests, struct err *err)
 {
     json_t *request = json_object(), *capabilities = json_array();
-    struct slice part, key, rest = slice_of(text);
+    _cleanup_free_ char *copy = mem_strdup(text);
+    char *rest = copy, *field;
     int64_t count = 1;
     append_text(capabilities, "gpu");
     json_array_append_new(requests, request);
-    while (slice_cut(&rest, ',', &part)) {
+    while ((field = next_field(&rest))) {
+        struct slice key, part = slice_of(field);
         slice_cut(&part, '=', &key);
         if (!part.data) {
             part = key;
@@ -232,9 +241,9 @@ int gpus_option(const char *text, json_t *requests, struct err *err)
         else if (slice_eq(key, "driver"))
             json_object_set_new(request, "Driver", json_stringn(part.data, part.size));
         else if (slice_eq(key, "device"))
-            json_object_set_new(request, "DeviceIDs", json_pack("[o]", json_stringn(part.data, part.size)));
+            add_commas(list_at(request, "DeviceIDs"), part);
         else if (slice_eq(key, "capabilities"))
-            json_array_append_new(capabilities, json_stringn(part.data, part.size));
+            add_commas(capabilities, part);
         else {
             json_decref(capabilities);
             return err_set(err, ERR_INVALID_ARGUMENT, "unexpected key '%.*s' in '%s'", (int)key.size, key.data, text);

@@ -9,14 +9,20 @@ struct sum {
     int64_t count, active, size, reclaimable;
 };
 
+// Small enough to be added up, whatever a daemon says.
+static int64_t bytes_of(const json_t *object, const char *key, int64_t otherwise)
+{
+    return MAX_OF(MIN_OF(json_get_int(object, key, otherwise), INT64_C(1) << 50), INT64_C(-1));
+}
+
 static struct sum sum_images(const json_t *usage)
 {
     const json_t *list = json_object_get(usage, "Images");
-    struct sum sum = { .count = (int64_t)json_array_size(list), .size = json_get_int(usage, "LayersSize", 0) };
+    struct sum sum = { .count = (int64_t)json_array_size(list), .size = bytes_of(usage, "LayersSize", 0) };
     int64_t used = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *image = json_array_get(list, i);
-        int64_t size = json_get_int(image, "Size", -1), shared = json_get_int(image, "SharedSize", -1), containers = json_get_int(image, "Containers", 0);
+        int64_t size = bytes_of(image, "Size", -1), shared = bytes_of(image, "SharedSize", -1), containers = json_get_int(image, "Containers", 0);
         sum.active += containers > 0;
         if (containers != 0 && size != -1 && shared != -1)
             used += size - shared;
@@ -33,7 +39,7 @@ static struct sum sum_containers(const json_t *usage)
         const json_t *one = json_array_get(list, i);
         const char *state = json_get_text(one, "State", "");
         bool active = str_eq(state, "running") || str_eq(state, "paused") || str_eq(state, "restarting");
-        int64_t size = json_get_int(one, "SizeRw", 0);
+        int64_t size = bytes_of(one, "SizeRw", 0);
         sum.active += active;
         sum.size += size;
         sum.reclaimable += active ? 0 : size;
@@ -47,7 +53,7 @@ static struct sum sum_volumes(const json_t *usage)
     struct sum sum = { .count = (int64_t)json_array_size(list) };
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *data = json_object_get(json_array_get(list, i), "UsageData");
-        int64_t size = json_get_int(data, "Size", -1), references = json_get_int(data, "RefCount", -1);
+        int64_t size = bytes_of(data, "Size", -1), references = json_get_int(data, "RefCount", -1);
         sum.active += references > 0;
         sum.size += size != -1 ? size : 0;
         sum.reclaimable += size != -1 && references == 0 ? size : 0;
@@ -58,14 +64,14 @@ static struct sum sum_volumes(const json_t *usage)
 static struct sum sum_cache(const json_t *usage)
 {
     const json_t *list = json_object_get(usage, "BuildCache");
-    struct sum sum = { .count = (int64_t)json_array_size(list), .size = json_get_int(usage, "BuilderSize", 0) };
+    struct sum sum = { .count = (int64_t)json_array_size(list), .size = bytes_of(usage, "BuilderSize", 0) };
     int64_t used = 0, all = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
         bool in_use = json_get_flag(one, "InUse", false), shared = json_get_flag(one, "Shared", false);
         sum.active += in_use;
-        used += in_use && !shared ? json_get_int(one, "Size", 0) : 0;
-        all += shared ? 0 : json_get_int(one, "Size", 0);
+        used += in_use && !shared ? bytes_of(one, "Size", 0) : 0;
+        all += shared ? 0 : bytes_of(one, "Size", 0);
     }
     sum.size = MAX_OF(sum.size, all);
     sum.reclaimable = sum.size - used;
@@ -82,7 +88,7 @@ static json_t *sum_row(const char *type, struct sum sum, bool percent)
     row_put(row, "Size", text_size((double)sum.size, 4, size));
     text_size((double)sum.reclaimable, 4, size);
     if (percent && sum.size > 0)
-        row_putf(row, "Reclaimable", "%s (%lld%%)", size, (long long)(sum.reclaimable * 100 / sum.size));
+        row_putf(row, "Reclaimable", "%s (%lld%%)", size, (long long)(100.0 * (double)sum.reclaimable / (double)sum.size));
     else
         row_put(row, "Reclaimable", size);
     return row;

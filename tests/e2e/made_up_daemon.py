@@ -48,7 +48,8 @@ class MadeUpDaemon:
 
     def __init__(self, socket_path=None, certificates=None):
         self.answers = []
-        self.seen = []
+        self.seen = []  # "METHOD path" of each request
+        self.bodies = []
         self.tls = None
         self.listener = socket.socket(socket.AF_UNIX if socket_path else socket.AF_INET)
         self.listener.bind(socket_path or ('127.0.0.1', 0))
@@ -90,6 +91,7 @@ class MadeUpDaemon:
         while len(body) < request.size:
             body += sock.recv(request.size - len(body))
         request.body = body
+        self.bodies.append(body)
         self.seen.append(f'{request.method} {request.path}')
         for pattern, answer in self.answers:
             if re.match(pattern, f'{request.method} {request.path}'):

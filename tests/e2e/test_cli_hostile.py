@@ -238,3 +238,34 @@ def test_what_is_in_the_configuration_stays(daemon, tmp_path):
     assert (tmp_path / 'config.json').is_symlink()
     assert json.loads(there.read_text()) == {'HttpHeaders': {'X': 'a' + 12 * ' ' + 'b'}, 'auths': {'registry:5': {'auth': 'YTpi'}}}
     assert there.read_text().startswith('{\n\t"HttpHeaders": {\n\t\t"X"')
+
+
+@pytest.mark.skipif(not DOCKER, reason='no docker of today is on this machine')
+@pytest.mark.parametrize('flags', [
+    '--subnet 10.1.0.0/16 --subnet 10.2.0.0/16 --gateway 10.2.0.1 --gateway 10.1.0.1 --ip-range 10.2.3.0/24',
+    '--subnet 10.1.0.0/16 --subnet fd00::/64 --gateway fd00::1 --aux-address a=fd00::5 --aux-address b=10.1.5.5',
+    '--subnet 10.1.0.0/16 --gateway 10.3.0.1', '--gateway 10.3.0.1', '--aux-address a=10.3.0.1', '--subnet 10.1.0.0/16 --subnet 10.1.2.0/24',
+    '--subnet 10.1.0.0/16 --subnet 10.3.2.0/24 --gateway 10.1.0.1 --gateway 10.1.0.2', '--subnet x', '--subnet 10.1.0.0/16 --subnet 10.3.0.0/33',
+    '--subnet 10.1.0.0/16 --subnet 10.3.2.0/24 --ip-range 10.1.4.0/24 --ip-range 10.1.5.0/24', '--subnet 10.1.0.0/16 --ip-range 10.2.0.0/24'])
+def test_subnets(daemon, flags):
+    daemon.on('POST /networks/create', {'Id': 'x'})
+    told = []
+    for program in (DOCKER, BERTH):
+        daemon.bodies.clear()
+        done = subprocess.run([program, '--config', '/proc/none', '-H', daemon.host, 'network', 'create', *flags.split(), 'n'], capture_output=True, timeout=20)
+        ipam = [json.loads(body)['IPAM'] for body in daemon.bodies if body]
+        told.append((done.returncode, done.stderr, [sorted(json.dumps(one, sort_keys=True) for one in each['Config']) for each in ipam]))
+    assert told[0] == told[1]
+
+
+@pytest.mark.skipif(not DOCKER, reason='no docker of today is on this machine')
+@pytest.mark.parametrize('gpus', ['all', '2', 'device=0', '"device=0,1"', '"device=0,1",driver=x', 'count=1,"capabilities=compute,utility"'])
+def test_gpus(daemon, gpus):
+    daemon.on('POST /containers/create', {'Id': 'x'})
+    asked = []
+    for program in (DOCKER, BERTH):
+        daemon.bodies.clear()
+        subprocess.run([program, '--config', '/proc/none', '-H', daemon.host, 'create', '--gpus', gpus, 'x'], capture_output=True, timeout=20)
+        requests = json.loads(daemon.bodies[-1])['HostConfig']['DeviceRequests'][0]
+        asked.append({**{key: value for key, value in requests.items() if value}, 'Capabilities': sorted(requests['Capabilities'][0])})
+    assert asked[0] == asked[1]
