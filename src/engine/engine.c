@@ -67,6 +67,20 @@ static int seal_programs(struct engine *engine, struct err *err)
     return 0;
 }
 
+static int open_net(struct engine *engine, const struct engine_options *options, struct err *err)
+{
+    _cleanup_free_ struct net_pool *pools = mem_alloc((options->address_pool_len + 1) * sizeof(*pools));
+    for (size_t i = 0; i < options->address_pool_len; i++) {
+        const struct engine_pool *from = &options->address_pools[i];
+        if (strlen(from->base) >= sizeof(pools[i].base) || from->size > 32)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid address pool: %.100s, %lld", from->base, (long long)from->size);
+        pools[i].size = (int)from->size;
+        memcpy(pools[i].base, from->base, strlen(from->base) + 1);
+    }
+    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip, .pools = pools, .pool_len = options->address_pool_len };
+    return net_open(engine->store, &config, &engine->net, err);
+}
+
 static int open_rooms(struct engine *engine, const struct engine_options *options, struct err *err)
 {
     _cleanup_free_ char *database = mem_printf("%s/berth.db", engine->data_root);
@@ -77,8 +91,7 @@ static int open_rooms(struct engine *engine, const struct engine_options *option
         image_store_open(engine->store, &images, &engine->images, err) < 0 ||
         volume_store_open(engine->store, engine->root_fd, engine->data_root, &engine->volumes, err) < 0)
         return -1;
-    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip };
-    return net_open(engine->store, &config, &engine->net, err);
+    return open_net(engine, options, err);
 }
 
 static void *watcher_main(void *context)

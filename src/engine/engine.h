@@ -47,10 +47,16 @@ struct engine_defaults {
     bool init, no_new_privileges;
 };
 
+struct engine_pool {
+    char *base; // "10.10.0.0/16", cut into subnets of this prefix
+    int64_t size;
+};
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
     const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2"; NULL: chosen
     const char *bip; // the default bridge's address, NULL: chosen
+    const struct engine_pool *address_pools; // of networks that name no subnet; none: Docker's
+    size_t address_pool_len;
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
     const char *registry_certs; // NULL: /etc/docker/certs.d

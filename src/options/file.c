@@ -150,9 +150,12 @@ static int set_list(struct options *options, const struct option_row *row, const
     if (!json_is_array(list))
         return wrong_kind("a list", err);
     json_array_foreach (list, index, item) {
+        const char *text = json_is_string(item) ? json_string_value(item) : "an object";
         if (!json_is_string(item) && row->kind == OPTION_LIST)
             return wrong_kind("a list of strings", err);
-        if (option_set(options, row, json_is_string(item) ? json_string_value(item) : "an object", err) < 0)
+        if (row->kind == OPTION_POOLS)
+            text = arena_printf(&options->arena, "base=%s,size=%lld", json_get_text(item, "base", ""), (long long)json_get_int(item, "size", 0));
+        if (option_set(options, row, text, err) < 0)
             return -1;
     }
     return 0;
@@ -185,7 +188,7 @@ static int set_value(struct options *options, const struct option_row *row, json
 {
     if (json_is_null(value))
         return 0;
-    if (row->kind == OPTION_LIST || (row->kind == OPTION_OBJECTS && json_is_array(value)))
+    if (row->kind == OPTION_LIST || row->kind == OPTION_POOLS || (row->kind == OPTION_OBJECTS && json_is_array(value)))
         return set_list(options, row, value, err);
     if (takes_object(row))
         return set_map(options, row, value, err);

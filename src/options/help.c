@@ -4,7 +4,7 @@
 enum { HELP_COLUMN = 38, HELP_WIDTH = 120 };
 
 static const char *const kind_words[] = { [OPTION_TEXT] = "string", [OPTION_COUNT] = "int", [OPTION_SIZE] = "bytes", [OPTION_LIST] = "list",
-                                          [OPTION_PAIRS] = "map", [OPTION_ULIMITS] = "ulimit", [OPTION_OBJECTS] = "list" };
+                                          [OPTION_PAIRS] = "map", [OPTION_ULIMITS] = "ulimit", [OPTION_POOLS] = "pool", [OPTION_OBJECTS] = "list" };
 
 // Text in the right column, broken at blanks.
 static void write_wrapped(FILE *out, const char *text, int column)

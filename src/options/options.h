@@ -35,6 +35,7 @@ struct options {
     struct strv ulimits; // "nofile=1024:2048"
     struct strv log_opts; // "max-size=10m"
     char *log_driver, *default_runtime, *cgroupns_mode, *ipc_mode, *cgroup_parent, *seccomp_profile, *publish_ip;
+    struct strv address_pools; // "base=10.10.0.0/16,size=24"
     int64_t shm_size, stop_timeout;
     bool init, no_new_privileges;
 };
@@ -47,6 +48,7 @@ enum option_kind {
     OPTION_LIST, // struct strv; may be repeated
     OPTION_PAIRS, // struct strv of "key=value"; an object in the file
     OPTION_ULIMITS, // struct strv of "name=soft:hard"; in the file {"nofile": {"Name", "Soft", "Hard"}}
+    OPTION_POOLS, // struct strv of "base=10.10.0.0/16,size=24"; in the file a list of {"base", "size"}
     OPTION_OBJECTS, // never honoured; in the file a list of objects
 };
 enum option_answer { OPTION_HONOURED, OPTION_PASSES, OPTION_REFUSED };
@@ -81,5 +83,7 @@ bool options_given(const struct options *options, const char *flag); // by flag 
 void options_help(FILE *out);
 // "name=soft[:hard]"; hard is soft when it is not said. -1 is "unlimited".
 int options_parse_ulimit(const char *text, struct arena *arena, char **name, int64_t *soft, int64_t *hard, struct err *err);
+// "base=10.10.0.0/16,size=24", in any order.
+int options_parse_pool(const char *text, struct arena *arena, char **base, int64_t *size, struct err *err);
 
 #endif

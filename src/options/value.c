@@ -93,12 +93,29 @@ int options_parse_ulimit(const char *text, struct arena *arena, char **name, int
     return 0;
 }
 
+int options_parse_pool(const char *text, struct arena *arena, char **base, int64_t *size, struct err *err)
+{
+    struct slice rest = slice_of(text), part, key;
+    *base = NULL;
+    *size = 0;
+    while (slice_cut(&rest, ',', &part)) {
+        slice_cut(&part, '=', &key);
+        if (slice_eq(key, "base") && part.data)
+            *base = arena_strndup(arena, part.data, part.size);
+        else if (!slice_eq(key, "size") || !part.data || !num_parse_i64(part, size))
+            return err_set(err, ERR_INVALID_ARGUMENT, "not of the form base=ADDRESS/PREFIX,size=PREFIX");
+    }
+    return *base && *size ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "not of the form base=ADDRESS/PREFIX,size=PREFIX");
+}
+
 static int check_item(struct options *options, const struct option_row *row, const char *text, struct err *err)
 {
     char *name;
     int64_t soft, hard;
     if (row->kind == OPTION_ULIMITS)
         return options_parse_ulimit(text, &options->arena, &name, &soft, &hard, err);
+    if (row->kind == OPTION_POOLS)
+        return options_parse_pool(text, &options->arena, &name, &soft, err);
     if (row->kind == OPTION_PAIRS && (!strchr(text, '=') || *text == '='))
         return err_set(err, ERR_INVALID_ARGUMENT, "not of the form KEY=VALUE");
     if (row->words && !option_fits(row->words, text))

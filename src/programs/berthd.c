@@ -165,10 +165,21 @@ static struct engine_defaults defaults_of(struct options *options)
     return defaults;
 }
 
+static struct engine_pool *pools_of(struct options *options)
+{
+    struct err err = { 0 };
+    struct engine_pool *pools = arena_alloc(&options->arena, (options->address_pools.len + 1) * sizeof(*pools));
+    for (size_t i = 0; i < options->address_pools.len; i++)
+        if (options_parse_pool(options->address_pools.items[i], &options->arena, &pools[i].base, &pools[i].size, &err) < 0)
+            fail("--default-address-pool: %s", err.message);
+    return pools;
+}
+
 static struct engine_options engine_options_of(struct options *options)
 {
     return (struct engine_options){ .data_root = absolute(options->data_root), .exec_root = absolute(options->exec_root),
                                     .storage_driver = options->storage_driver, .bip = options->bip, .program_dir = own_folder(),
+                                    .address_pools = pools_of(options), .address_pool_len = options->address_pools.len,
                                     .guest_dir = options->guest ? absolute(options->guest) : NULL,
                                     .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,
                                     .inflate_ratio = options_given(options, "max-inflate-ratio")

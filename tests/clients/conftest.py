@@ -17,7 +17,6 @@ import images  # noqa: E402
 
 PLUGINS = os.path.join(ROOT, 'build/peers/plugins-sid/usr/libexec/docker/cli-plugins')
 IMAGE = 'bb:latest'
-no_networks = pytest.mark.xfail(strict=True, reason='networks of clients are not served yet')
 
 
 @pytest.fixture(scope='session')

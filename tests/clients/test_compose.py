@@ -7,9 +7,7 @@ import urllib.request
 import pytest
 
 import engines
-from conftest import no_networks
 
-pytestmark = no_networks
 PROJECT = """
 services:
   web:
@@ -65,7 +63,8 @@ def compose(request, folder, environment, image):
     os.mkdir(os.path.join(folder, 'page'))
     with open(os.path.join(folder, 'page/index.html'), 'w') as file:
         file.write('a page from the host\n')
-    compose = Compose([*request.param.split()], folder, environment)
+    # The old one reads of an image what versions after 1.44 don't tell any more, Docker's neither.
+    compose = Compose([*request.param.split()], folder, {**environment, 'COMPOSE_API_VERSION': '1.44'})
     yield compose
     compose.ok('down', '-v', '--remove-orphans', '-t', '1')
 
@@ -104,4 +103,4 @@ def test_what_changed_is_made_anew(compose, engine):
     compose.ok('up', '-d', '-t', '1', 'store')
     after = {found['Names'][0]: found['Id'] for found in engine.get('/containers/json')}
     assert before.keys() == after.keys() and before != after
-    assert compose.ok('exec', '-T', 'store', 'printenv', 'COLOR') == 'blue\n'
+    assert compose.ok('exec', '-T', 'store', 'sh', '-c', 'echo $COLOR') == 'blue\n'

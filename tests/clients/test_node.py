@@ -5,8 +5,6 @@ import subprocess
 
 import pytest
 
-from conftest import no_networks
-
 NODE = os.path.join(os.path.dirname(__file__), 'node')
 
 
@@ -14,8 +12,7 @@ def cases():
     for script in ('dockerode.js', 'testcontainers.js'):
         with open(os.path.join(NODE, script)) as text:
             for name in re.findall(r'^tests\.(\w+) = ', text.read(), re.M):
-                marks = no_networks if 'network' in name else ()
-                yield pytest.param(script, name, id=f'{script[:-3]}-{name}', marks=marks)
+                yield pytest.param(script, name, id=f'{script[:-3]}-{name}')
 
 
 @pytest.mark.skipif(not os.path.isdir(os.environ.get('NODE_PATH', '')), reason='npm was not there to get the packages')

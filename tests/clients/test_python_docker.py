@@ -6,8 +6,6 @@ import threading
 import docker
 import pytest
 
-from conftest import no_networks
-
 
 @pytest.fixture
 def client(engine, image):
@@ -139,7 +137,6 @@ def test_volumes(client, image):
     volume.remove()
 
 
-@no_networks
 def test_networks(client, image):
     network = client.networks.create('own', driver='bridge', labels={'test': 'networks'})
     server = client.containers.run(image, 'nc -lk -p 80 -e echo hello', detach=True, name='server', network='own')

@@ -85,6 +85,8 @@ def test_bad_files(tmp_path, text, options, says):
     (['--dns', 'nowhere'], 'bad nameserver address nowhere'),
     (['--default-ulimit', 'nosuch=1'], 'invalid ulimit type: nosuch'),
     (['--seccomp-profile', '/nosuch.json'], '/nosuch.json'),
+    (['--default-address-pool', 'base=10.9.0.0/16,size=8'], 'invalid pool size 8 for the base 10.9.0.0/16'),
+    (['--default-address-pool', 'base=10.9.0.0/16'], 'base=ADDRESS/PREFIX,size=PREFIX'),
     (['--ip', '1.2.3'], 'invalid IP address: 1.2.3'),
     (['--config-file', '/nosuch.json'], 'unable to configure the daemon with file /nosuch.json'),
 ])
@@ -191,3 +193,12 @@ def test_a_group_for_all(own):
     docker.ok('rm', '-f', 'con')
     for folder in glob.glob('/sys/fs/cgroup/*/berth-test-parent'):
         os.rmdir(folder)
+
+
+def test_where_subnets_come_from(own):
+    docker = own(config={'default-address-pools': [{'base': '10.233.8.0/21', 'size': 24}]})
+    assert docker.ok('network', 'inspect', '-f', '{{(index .IPAM.Config 0).Subnet}}', 'bridge') == '10.233.8.0/24'
+    docker.ok('network', 'create', 'one')
+    assert docker.ok('network', 'inspect', '-f', '{{(index .IPAM.Config 0).Subnet}}', 'one') == '10.233.9.0/24'
+    docker.ok('run', '--rm', '--network', 'one', 'bb', 'true')
+    docker.ok('network', 'rm', 'one')
