@@ -139,7 +139,7 @@ def test_volumes(client, image):
 
 def test_networks(client, image):
     network = client.networks.create('own', driver='bridge', labels={'test': 'networks'})
-    server = client.containers.run(image, 'nc -lk -p 80 -e echo hello', detach=True, name='server', network='own')
+    server = client.containers.run(image, 'nc -ll -p 80 -e echo hello', detach=True, name='server', network='own')
     assert client.containers.run(image, 'sh -c "sleep 0.5; nc server 80"', network='own', remove=True) == b'hello\n'
     assert [found.name for found in network.containers or client.networks.get('own').containers] == ['server']
     network.disconnect(server)
@@ -167,7 +167,7 @@ def test_events(client, image):
 
 
 def test_ports(client, image):
-    container = client.containers.run(image, 'nc -lk -p 80 -e echo hello', detach=True, ports={'80/tcp': ('127.0.0.1', None)})
+    container = client.containers.run(image, 'nc -ll -p 80 -e echo hello', detach=True, ports={'80/tcp': ('127.0.0.1', None)})
     container.reload()
     assert container.ports['80/tcp'][0]['HostIp'] == '127.0.0.1'
 

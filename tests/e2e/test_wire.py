@@ -196,6 +196,21 @@ def test_create_answers_an_empty_list_of_warnings(api):
 
 # ---- 2.4 hijack -----------------------------------------------------------------------------------------------------
 
+@pytest.mark.berth
+def test_nothing_comes_with_the_head(api):
+    """A client that reads the head through a buffer reads nothing behind it."""
+    container = created(api, 'sleep', '100')
+    api.post(f'/containers/{container}/start')
+    made = api.post(f'/containers/{container}/exec', {'AttachStdout': True, 'Cmd': ['echo', 'said']}).json['Id']
+    connection = hijack(api, f'/exec/{made}/start', {'Detach': False, 'Tty': False})
+    time.sleep(0.1)
+    first = connection.recv(65536)
+    assert first.startswith(b'HTTP/1.1 101 UPGRADED\r\n') and first.endswith(b'\r\n\r\n'), first
+    assert rest_of(connection).endswith(b'said\n')
+    connection.close()
+    api.delete(f'/containers/{container}?force=true')
+
+
 def test_attach_upgrades_at_once_before_start(api):
     identity = created(api, 'sh', '-c', 'echo out; echo err >&2')
     with hijack(api, f'/containers/{identity}/attach?stream=1&stdout=1&stderr=1') as connection:
