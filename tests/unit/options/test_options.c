@@ -140,7 +140,8 @@ static void bad_files(void **state)
         { "{\"dns\": \"1.1.1.1\"}", "dns: invalid JSON: expected a list" },
         { "{\"mtu\": 1400}", "mtu: is not supported: " },
         { "{\"runtimes\": {\"crun\": {\"path\": \"crun\"}}}", "runtimes: is not supported: " },
-        { "{\"default-address-pools\": [{\"base\": \"10.0.0.0/8\", \"size\": 24}]}", "default-address-pools: is not supported: " },
+        { "{\"default-address-pools\": [{\"base\": \"10.0.0.0/8\"}]}", "default-address-pools: not of the form base=" },
+        { "{\"default-network-opts\": {\"bridge\": {\"x\": \"y\"}}}", "default-network-opts: is not supported: " },
         { "{\"debug\": true,}", "invalid JSON" },
         { "[]", "invalid JSON: expected an object" },
     };
