@@ -14,6 +14,7 @@
 
 #define GO_DIR (INT64_C(1) << 31)
 #define GO_SYMLINK (INT64_C(1) << 27)
+#define GO_SPECIAL (INT64_C(0x7) << 24 | INT64_C(1) << 21) // sockets, pipes, devices
 
 struct place {
     const char *container; // NULL: here
@@ -21,7 +22,7 @@ struct place {
 };
 
 struct entry { // what is at the far end
-    bool there, folder, link;
+    bool there, folder, link, special;
     unsigned mode;
     int64_t size, mtime_ns;
     const char *target;
@@ -87,7 +88,7 @@ static int read_stat(struct call *call, const struct http_exchange *x, struct en
         json_parse(buf_text(&text), text.size, &stat, err) < 0)
         return err_set(err, ERR_INTERNAL, "the daemon's answer has no X-Docker-Container-Path-Stat");
     int64_t mode = json_get_int(stat, "mode", 0);
-    *out = (struct entry){ .there = true, .folder = mode & GO_DIR, .link = mode & GO_SYMLINK, .mode = (unsigned)mode & 0777,
+    *out = (struct entry){ .there = true, .folder = mode & GO_DIR, .link = mode & GO_SYMLINK, .special = mode & GO_SPECIAL, .mode = (unsigned)mode & 0777,
                            .size = json_get_int(stat, "size", 0), .target = arena_strdup(&call->arena, json_get_text(stat, "linkTarget", "")) };
     clock_parse(slice_of(json_get_text(stat, "mtime", "")), &out->mtime_ns);
     return 0;
@@ -145,6 +146,7 @@ static int wait_tar(struct process *process, struct err *err)
 struct target {
     const char *folder; // that is there, or that we make
     const char *file; // the name of a single file; NULL: by the archive
+    bool replaces; // what has that name in `folder` is no choice of the user's: a link there is not followed
     bool strip; // the archive's top folder becomes `folder`
 };
 
@@ -158,6 +160,7 @@ static int choose_target(struct call *call, const char *source, const char *path
         *out = (struct target){ .folder = path, .strip = entry->folder && means_contents(source) };
         if (!entry->folder)
             out->file = base_name(bare(call, source));
+        out->replaces = true;
         return 0;
     }
     if (entry->folder) {
@@ -196,8 +199,8 @@ static int body_to_tar(struct http_exchange *x, char *const argv[], int out, str
     return result < 0 || copied < 0 ? -1 : 0;
 }
 
-// The header tells where a link leads inside; what it says itself stands in the archive.
-static int extract_link(struct http_exchange *x, const struct target *target, struct err *err)
+// What is no plain file, as it stands in the archive: a link (of which the header tells where it leads inside), a pipe, a device.
+static int extract_special(struct http_exchange *x, const struct target *target, struct err *err)
 {
     _cleanup_buf_ struct buf rename = BUF_INIT(65536);
     buf_adds(&rename, "--transform=flags=r;s,^.*$,");
@@ -212,9 +215,12 @@ static int extract_file(struct call *call, struct http_exchange *x, const struct
     const char *path = arena_printf(&call->arena, "%s/%s", target->folder, target->file);
     char *const argv[] = { (char *)"tar", (char *)"-xOf", (char *)"-", NULL };
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { entry->mtime_ns / NS_PER_S, entry->mtime_ns % NS_PER_S } };
-    if (entry->link)
-        return extract_link(x, target, err);
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (entry->link || entry->special)
+        return extract_special(x, target, err);
+    struct stat here;
+    if (target->replaces && lstat(path, &here) == 0 && !S_ISDIR(here.st_mode) && !S_ISREG(here.st_mode))
+        unlink(path);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | (target->replaces ? O_NOFOLLOW : 0), 0600);
     if (fd < 0)
         return err_errno(err, errno, "create %s", path);
     if (body_to_tar(x, argv, fd, err) < 0)
@@ -247,6 +253,8 @@ static int copy_out(struct call *call, const struct place *from, const char *to,
     struct entry entry;
     struct target target;
     const char *inside = bare(call, from->path);
+    if (ends_in_slash(from->path) && !ends_in_slash(inside)) // a folder is meant, also behind a link
+        inside = arena_printf(&call->arena, "%s/", inside);
     if (flag_on(&call->flags, "follow-link")) {
         if (stat_far(call, from, inside, &entry, err) < 0)
             return -1;

@@ -1,5 +1,5 @@
 // Go's text/template, the part that people write after --format: fields, variables, pipelines, if, range, with, break and continue,
-// comments, trimmed blanks, the built-in functions and docker's (json, split, join, title, lower, upper, pad, truncate). `define`,
+// comments, trimmed blanks, the built-in functions but `js` and `call`, and docker's (json, split, join, title, lower, upper, pad, truncate). `define`,
 // `template` and `block` are refused.
 //
 // Data is JSON. Go's client runs templates over typed structs, of which JSON keeps no trace in three cases: what a null or an absent

@@ -308,14 +308,48 @@ static int fn_print(struct call *call, struct value *out)
     return 0;
 }
 
+// What C's printf has not: a character by its number, binary numbers, the bytes of a text in hexadecimal. False for anything else.
+static bool print_digits(char verb, const char *spec, const json_t *value, struct buf *out)
+{
+    int64_t number = json_integer_value(value);
+    const char *text = json_string_value(value);
+    if (text && (verb == 'x' || verb == 'X')) {
+        for (size_t i = 0; i < json_string_length(value); i++)
+            buf_addf(out, verb == 'x' ? "%02x" : "%02X", (unsigned char)text[i]);
+        return true;
+    }
+    if (!json_is_integer(value) || (verb != 'b' && verb != 'c'))
+        return false;
+    if (verb == 'c') {
+        text_put_char(number < 0 || number > 0x10ffff ? 0xfffd : (uint32_t)number, out);
+        return true;
+    }
+    uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;
+    char digits[66];
+    size_t at = sizeof(digits) - 1, width = *spec == '0' ? MIN_OF(strtoul(spec, NULL, 10), 64ul) : 1;
+    digits[at] = 0;
+    do
+        digits[--at] = (char)('0' + (left & 1));
+    while ((left >>= 1));
+    while (sizeof(digits) - 1 - at + (number < 0) < width)
+        digits[--at] = '0';
+    buf_addf(out, "%s%s", number < 0 ? "-" : "", digits + at);
+    return true;
+}
+
 // One verb: its flags, width and precision as C's printf has them.
 static void print_verb(struct call *call, const char *spec, char verb, const struct value *arg, struct buf *out)
 {
     char format[48];
     _cleanup_buf_ struct buf plain = BUF_INIT(1u << 20);
     bool integer = json_is_integer(arg->json), number = json_is_number(arg->json);
-    if (strchr("xXocbd", verb) && integer) {
-        snprintf(format, sizeof(format), "%%%sll%c", spec, verb == 'b' ? 'x' : verb == 'c' ? 'd' : verb);
+    if ((verb == 'c' || verb == 'b' || verb == 'x' || verb == 'X') && print_digits(verb, spec, arg->json, &plain)) {
+        snprintf(format, sizeof(format), "%%%ss", *spec == '0' ? "" : spec);
+        buf_addf(out, format, buf_text(&plain));
+        return;
+    }
+    if (strchr("xXod", verb) && integer) {
+        snprintf(format, sizeof(format), "%%%sll%c", spec, verb);
         buf_addf(out, format, (long long)json_integer_value(arg->json));
         return;
     }
@@ -330,7 +364,7 @@ static void print_verb(struct call *call, const char *spec, char verb, const str
         value_print(*arg, &plain);
     else
         value_print((struct value){ .json = arg->json }, &plain);
-    if (strchr("dxXofeEgGt", verb) && !(verb == 't' && json_is_boolean(arg->json))) {
+    if (strchr("bcdxXofeEgGt", verb) && !(verb == 't' && json_is_boolean(arg->json))) {
         buf_addf(out, "%%!%c(%s=%s)", verb, json_is_string(arg->json) ? "string" : "value", buf_text(&plain));
         return;
     }

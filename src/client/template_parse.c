@@ -2,6 +2,7 @@
 #include <ctype.h>
 
 #include "client/template_private.h"
+#include "client/text.h"
 #include "base/num.h"
 
 struct parser {
@@ -99,12 +100,7 @@ static bool escape_char(struct parser *p, struct buf *out)
     if (!digits || p->size - p->at < digits || !num_parse_hex((struct slice){ p->text + p->at, digits }, &number))
         return false;
     p->at += digits;
-    if (number < 0x80)
-        buf_addc(out, (char)number);
-    else if (number < 0x800)
-        buf_addf(out, "%c%c", (char)(0xc0 | number >> 6), (char)(0x80 | (number & 0x3f)));
-    else
-        buf_addf(out, "%c%c%c", (char)(0xe0 | number >> 12), (char)(0x80 | (number >> 6 & 0x3f)), (char)(0x80 | (number & 0x3f)));
+    text_put_char((uint32_t)number, out);
     return true;
 }
 

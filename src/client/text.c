@@ -79,6 +79,15 @@ void text_time(int64_t unix_ns, struct buf *out)
     buf_adds(out, text);
 }
 
+void text_put_char(uint32_t character, struct buf *out)
+{
+    static const unsigned char heads[] = { 0, 0xc0, 0xe0, 0xf0 };
+    int more = character < 0x80 ? 0 : character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
+    buf_addc(out, (char)(heads[more] | character >> 6 * more));
+    while (more--)
+        buf_addc(out, (char)(0x80 | (character >> 6 * more & 0x3f)));
+}
+
 void text_quote(const char *text, struct buf *out)
 {
     static const char names[] = "\a\b\f\n\r\t\v\\\"", letters[] = "abfnrtv\\\"";

@@ -323,6 +323,29 @@ def test_copies(client, tree, name):
         client.ok('rm', '-f', name)
 
 
+def test_copies_of_links_and_pipes(client, name, tmp_path):
+    """A link that is named is followed, one that is in the way is replaced; a slash behind a name means a folder; what is no file stays none."""
+    client.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'mkdir /d; echo x > /d/f; ln -s /d /ld; mkfifo /p; sleep 1000')
+    wait_until(lambda: client('exec', name, 'test', '-p', '/p').code == 0)
+    try:
+        (tmp_path / 'old').write_text('old')
+        (tmp_path / 'into').mkdir()
+        (tmp_path / 'named').symlink_to('made')
+        (tmp_path / 'into/f').symlink_to('../old')
+        client.ok('cp', f'{name}:/d/f', str(tmp_path / 'named'))
+        assert (tmp_path / 'named').is_symlink() and (tmp_path / 'made').read_text() == 'x\n'
+        client.ok('cp', f'{name}:/d/f', str(tmp_path / 'into'))
+        assert not (tmp_path / 'into/f').is_symlink() and (tmp_path / 'into/f').read_text() == 'x\n' and (tmp_path / 'old').read_text() == 'old'
+        client.ok('cp', f'{name}:/ld', str(tmp_path / 'link'))
+        client.ok('cp', f'{name}:/ld/', str(tmp_path / 'folder'))
+        assert os.readlink(tmp_path / 'link') == '/d' and (tmp_path / 'folder/f').read_text() == 'x\n'
+        client.ok('cp', f'{name}:/p', str(tmp_path / 'pipe'))
+        assert (tmp_path / 'pipe').is_fifo()
+        assert client('cp', f'{name}:/etc/passwd/', str(tmp_path / 'none')).code == 1
+    finally:
+        client.ok('rm', '-f', name)
+
+
 def test_diff_commit_export_update(client, name, tmp_path):
     client.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'echo x > /etc/new; rm /etc/group; exec sleep 1000')
     try:

@@ -53,6 +53,7 @@ static const struct {
     { "{{/* no */}}x{{- /* no */ -}} y", "xy" },
     { "{{.Name | upper | printf \"%s!\"}}", "WEB!" },
     { "{{printf \"%5d|%-5d|%05d|%x|%v|%q|%6.2f|%%\" 7 7 7 255 true \"a\" 0.5}}", "    7|7    |00007|ff|true|\"a\"|  0.50|%" },
+    { "{{printf \"%08b|%b|%4c|%c|%x|%X|%b|%-4x|%b\" 5 0 65 26085 \"ab\" \"z\" -5 \"a\" \"x\"}}", "00000101|0|   A|\xe6\x97\xa5|6162|7A|-101|61  |%!b(string=x)" },
     { "{{printf \"%s %d\" \"x\"}}{{printf \"%d\" \"x\"}}", "x %!d(MISSING)%!d(string=x)" },
     { "{{print 1 2 \"a\" \"b\" 3}}{{println \"x\" 1}}", "1 2ab3x 1\n" },
     { "{{and .On 0}} {{or 0 \"\" .Name}} {{not .On}} {{and 1 2}}", "0 web false 2" },
