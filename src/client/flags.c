@@ -470,11 +470,9 @@ json_t *flags_filters(const struct flags *flags, const char *name)
             continue;
         struct slice key = slice_trim((struct slice){ texts->items[i], (size_t)(equals - texts->items[i]) });
         struct slice value = slice_trim(slice_of(equals + 1));
-        char name_text[128], value_text[4096];
-        snprintf(name_text, sizeof(name_text), "%.*s", (int)key.size, key.data);
+        _cleanup_free_ char *name_text = mem_strndup(key.data, key.size), *value_text = mem_strndup(value.data, value.size);
         for (char *c = name_text; *c; c++)
             *c = (char)tolower((unsigned char)*c);
-        snprintf(value_text, sizeof(value_text), "%.*s", (int)value.size, value.data);
         json_t *values = json_object_get(filters, name_text);
         if (!values) {
             values = json_object();

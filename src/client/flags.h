@@ -36,7 +36,7 @@ struct flag {
     enum flag_kind kind;
     const char *to;
     const char *help;
-    const char *fallback; // what counts without it, for the help; "true" of a FLAG_BOOL also for flag_on()
+    const char *fallback; // what counts without it, for the help; flag_on() and the like know what is given alone
     const char *refused; // why it is known and refused; a value equal to the fallback, or false, passes
     const char *word; // what the value is called in the help, instead of the kind's word
 };

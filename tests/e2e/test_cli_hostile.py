@@ -269,3 +269,9 @@ def test_gpus(daemon, gpus):
         requests = json.loads(daemon.bodies[-1])['HostConfig']['DeviceRequests'][0]
         asked.append({**{key: value for key, value in requests.items() if value}, 'Capabilities': sorted(requests['Capabilities'][0])})
     assert asked[0] == asked[1]
+
+
+def test_a_long_filter_is_sent_whole(daemon):
+    daemon.on('GET /containers/json', [])
+    berth(daemon, 'ps', '-f', 'name=' + 'a' * 5000)
+    assert 'a' * 5000 in daemon.seen[-1]
