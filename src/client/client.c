@@ -36,18 +36,6 @@ int usage_error(const struct call *call, struct err *err, const char *fmt, ...)
     return err_set(err, ERR_INVALID_ARGUMENT, "%s\n\nRun 'berth %s --help' for more information", what, call->name);
 }
 
-bool confirm(const struct call *call, const char *warning)
-{
-    char answer[16] = "";
-    if (flag_on(&call->flags, "force"))
-        return true;
-    printf("WARNING! %s\nAre you sure you want to continue? [y/N] ", warning);
-    fflush(stdout);
-    if (!fgets(answer, sizeof(answer), stdin))
-        printf("\n");
-    return answer[0] == 'y' || answer[0] == 'Y';
-}
-
 // A reader who left is no error to speak of: it ends us as SIGPIPE would.
 int output_failed(struct err *err)
 {

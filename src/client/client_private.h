@@ -147,6 +147,8 @@ void row_putf(json_t *row, const char *key, const char *fmt, ...) _printf_(3, 4)
 
 int usage_error(const struct call *call, struct err *err, const char *fmt, ...) _printf_(3, 4);
 bool confirm(const struct call *call, const char *warning); // asks on the terminal unless --force
+char *ask_line(const char *prompt); // malloc'ed, "" at the end
+char *ask_hidden(const char *prompt); // the same of what is not shown
 // Runs `one` for each argument; failures are printed, the others go on: 1 when any failed.
 int each_argument(struct call *call, int (*one)(struct call *call, const char *name, struct err *err), struct err *err);
 int print_each(struct call *call, const char *prefix, const char *rest, const char *method, struct err *err);

@@ -233,18 +233,6 @@ static int store(struct call *call, const char *server, const json_t *auth, stru
     return save_config(call->client, err);
 }
 
-static char *read_line(const char *prompt, bool hidden)
-{
-    char text[4096] = "";
-    if (hidden)
-        return mem_strdup(getpass(prompt));
-    fputs(prompt, stdout);
-    fflush(stdout);
-    if (!fgets(text, sizeof(text), stdin))
-        *text = 0;
-    return mem_strndup(text, strcspn(text, "\r\n"));
-}
-
 static int read_password(struct call *call, const char *user, char **out, struct err *err)
 {
     const char *given = flag_text(&call->flags, "password");
@@ -263,7 +251,7 @@ static int read_password(struct call *call, const char *user, char **out, struct
         fputs("WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n", stderr);
     else if (!on_terminal(STDIN_FILENO))
         return err_set(err, ERR_INVALID_ARGUMENT, "Error: Cannot perform an interactive login from a non TTY device");
-    *out = given ? mem_strdup(given) : read_line("Password: ", true);
+    *out = given ? mem_strdup(given) : ask_hidden("Password: ");
     return **out ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "Error: Password Required");
 }
 
@@ -278,7 +266,7 @@ int command_login(struct call *call, struct err *err)
         auth = json_incref(known);
     } else {
         if (!user && !flag_on(&call->flags, "password-stdin") && on_terminal(STDIN_FILENO))
-            user = typed = read_line("Username: ", false);
+            user = typed = ask_line("Username: ");
         if (read_password(call, user, &password, err) < 0)
             return -1;
         auth = json_pack("{s:s, s:s, s:s}", "username", user ? user : "", "password", password, "serveraddress", server);

@@ -78,7 +78,9 @@ static int exec_attached(struct call *call, const char *id, const json_t *body, 
         return -1;
     int result = session_run(&session, &detached, err);
     http_exchange_done(&stream);
-    return result < 0 ? -1 : detached ? 0 : exit_code(call, id, err);
+    if (result >= 0 && detached)
+        return err_set(err, ERR_CANCELLED, "read escape sequence");
+    return result < 0 ? -1 : exit_code(call, id, err);
 }
 
 int command_exec(struct call *call, struct err *err)

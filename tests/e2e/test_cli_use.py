@@ -106,6 +106,28 @@ def test_exec_on_a_terminal(client, screen, name):
     client.ok('rm', '-f', name)
 
 
+def test_leaving_an_exec(client, screen, name):
+    client.ok('run', '-d', '--name', name, 'bb', 'sleep', '1000')
+    shell = screen('exec', '-it', name, 'sh')
+    shell.expect('# ')
+    shell.send('\x10\x11')
+    shell.expect('read escape sequence')
+    assert shell.wait() == 1
+    client.ok('rm', '-f', name)
+
+
+def test_a_password_is_not_shown_and_may_be_left(screen):
+    login = screen('login', '-u', 'anna', 'registry.invalid:5')
+    login.expect('Password: ')
+    login.send('\x03')
+    login.wait()
+    assert termios.tcgetattr(login.master)[3] & termios.ECHO
+    login = screen('login', '-u', 'anna', 'registry.invalid:5')
+    login.expect('Password: ')
+    login.send('secret\n')
+    assert login.wait() == 1 and 'secret' not in login.output and 'registry.invalid' in login.output
+
+
 def test_a_terminal_without_input(client, screen):
     shell = screen('run', '-t', '--rm', 'bb', 'sh', '-c', 'tty; exit 4')
     shell.expect('/dev/pts/0')
