@@ -212,7 +212,7 @@ def test_an_internal_network_asks_nobody_of_the_host(own):
     own.server.asked.clear()
     began = time.monotonic()
     assert ask(own, 'in', 'www.example') == ['SERVFAIL']
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3.5  # not the time that a silent server has
     assert ask(own, 'in', 'in')[0] == 'OK'
     assert own.server.asked == []
     own.ok('rm', '-f', 'in')
@@ -223,7 +223,7 @@ def test_nobody_answers(own):
     own.ok('run', '-d', '--name', 'mute', '--network', 'blue', '--dns', '127.0.0.1', 'bb', 'sleep', '1000')
     began = time.monotonic()
     assert ask(own, 'mute', 'nobody') == ['SERVFAIL']
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3.5  # not the time that a silent server has
     own.ok('rm', '-f', 'mute')
 
 
