@@ -148,6 +148,8 @@ static int read_mount(struct reader *reader, const struct oci_mount *in, struct 
     if (out->copy_up && !str_eq(in->type, "tmpfs"))
         return err_set(err, ERR_INVALID_ARGUMENT, "tmpcopyup on \"%s\", which is no tmpfs", out->target);
     out->kind = str_eq(in->type, "cgroup") || str_eq(in->type, "cgroup2") ? CONFIG_MOUNT_CGROUP : CONFIG_MOUNT_NEW;
+    if (out->kind == CONFIG_MOUNT_CGROUP && words.unknown)
+        return err_set(err, ERR_INVALID_ARGUMENT, "a cgroup mount takes no option %.100s", words.unknown);
     if (out->kind == CONFIG_MOUNT_CGROUP && (out->idmap_fd >= 0 || in->uid_mappings.len))
         return err_set(err, ERR_INVALID_ARGUMENT, "a cgroup mount takes no id maps");
     return read_idmap(reader, in, out, err);

@@ -125,11 +125,18 @@ static int parse_cpus(const char *text, struct plan_affinity *out, struct err *e
     return 0;
 }
 
+// Of further processes only; but the first one is the time to say that it is wrong.
 static int plan_affinity(struct sandbox_plan *plan, const struct oci_cpu_affinity *affinity, struct err *err)
 {
-    if (!str_empty(affinity->initial) && parse_cpus(affinity->initial, &plan->affinity, err) < 0)
+    struct plan_affinity initial = { 0 }, final = { 0 };
+    if ((!str_empty(affinity->initial) && parse_cpus(affinity->initial, &initial, err) < 0) ||
+        (!str_empty(affinity->final) && parse_cpus(affinity->final, &final, err) < 0))
         return -1;
-    return str_empty(affinity->final) ? 0 : parse_cpus(affinity->final, &plan->final_affinity, err);
+    if (plan->init_pidfd >= 0) {
+        plan->affinity = initial;
+        plan->final_affinity = final;
+    }
+    return 0;
 }
 
 int plan_attributes(struct sandbox_plan *plan, const struct oci_process *process, struct err *err)
@@ -138,7 +145,7 @@ int plan_attributes(struct sandbox_plan *plan, const struct oci_process *process
         return -1;
     if (process->io_priority && plan_io_priority(plan, process->io_priority, err) < 0)
         return -1;
-    if (plan->init_pidfd >= 0 && process->exec_cpu_affinity && plan_affinity(plan, process->exec_cpu_affinity, err) < 0)
+    if (process->exec_cpu_affinity && plan_affinity(plan, process->exec_cpu_affinity, err) < 0)
         return -1;
     if (plan->final_affinity.set)
         plan_add(plan, OP_AFFINITY)->how = OP_FINAL;

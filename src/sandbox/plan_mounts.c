@@ -220,7 +220,7 @@ int plan_device_node(const struct oci_device *device, struct op *out, struct err
                   : str_eq(device->type, "p")                             ? S_IFIFO
                                                                           : 0;
     if (!type || !device->path || device->path[0] != '/' || device->major < 0 || device->minor < 0 || device->uid < 0 ||
-        device->gid < 0)
+        device->uid >= UINT32_MAX || device->gid < 0 || device->gid >= UINT32_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "device %s: bad type, path or number", device->path ? device->path : "");
     out->mode = type | (mode_t)(device->file_mode ? device->file_mode & 07777 : 0666);
     out->device = makedev((unsigned)device->major, (unsigned)device->minor);

@@ -182,6 +182,29 @@ def test_a_hook_that_fails_says_how(bundle, kind, script, told):
     assert f'error running {kind} hook #0: error running hook' in done.stderr and f'{told}"\n' in done.stderr
 
 
+CHANGES = {
+    'owner of a device': (['linux', 'devices'], [{'path': '/dev/x', 'type': 'c', 'major': 1, 'minor': 3, 'uid': 1 << 32}], 'device /dev/x'),
+    'group of a device': (['linux', 'devices'], [{'path': '/dev/x', 'type': 'c', 'major': 1, 'minor': 3, 'gid': (1 << 32) - 1}], 'device /dev/x'),
+    'CPUs of exec': (['process', 'execCPUAffinity'], {'initial': '0', 'final': 'some'}, 'execCPUAffinity: "some'),
+}
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('name', CHANGES)
+def test_what_would_be_another_value(bundle, name):
+    (part, key), value, told = CHANGES[name]
+    bundle.config[part][key] = value
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and told.replace('"', '\\"') in done.stderr, done.stderr
+
+
+@pytest.mark.berth
+def test_a_cgroup_mount_has_no_options_of_its_own(bundle):
+    next(mount for mount in bundle.config['mounts'] if mount['type'] == 'cgroup')['options'].append('sideways')
+    done = bundle.args('true').run()
+    assert done.returncode == 1 and 'a cgroup mount takes no option sideways' in done.stderr
+
+
 @pytest.mark.parametrize('words, told', [(['bind', 'sideways'], 'sideways'), (['rbind', 'size=5'], 'size'), (['bind', 'remount', 'size=5'], 'size')])
 @pytest.mark.berth  # runc since 1.2
 def test_a_bind_has_no_options_of_a_file_system(bundle, words, told):
