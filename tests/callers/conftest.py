@@ -288,8 +288,9 @@ def cgroups():
 
 
 @pytest.fixture
-def name(caller):
-    """A container's name; after the test nothing is left of it where the runtime could have left it."""
+def name(caller, shared):
+    """A container's name; after the test nothing is left of it where the runtime could have left it, nor anybody who writes into
+    the shared folder."""
     before = cgroups()
     mine = 'c-' + uuid.uuid4().hex[:8]
     yield mine

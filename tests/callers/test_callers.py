@@ -10,7 +10,8 @@ import pytest
 
 from conftest import wait_until
 
-LOOP = 'trap "exit 3" TERM; i=0; while :; do i=$((i+1)); echo $i >/shared/count; sleep 0.05; done'
+# The count changes as a whole: a container may be paused at any moment, and then it stays as it is.
+LOOP = 'trap "exit 3" TERM; i=0; while :; do i=$((i+1)); echo $i >/shared/new; mv /shared/new /shared/count; sleep 0.05; done'
 
 
 def up(caller, name, shared, options=()):
