@@ -84,7 +84,7 @@ static int open_net(struct engine *engine, const struct engine_options *options,
 static int open_rooms(struct engine *engine, const struct engine_options *options, struct err *err)
 {
     _cleanup_free_ char *database = mem_printf("%s/berth.db", engine->data_root);
-    const struct image_store_config images = { engine->root_fd, engine->state_fd, options->storage_driver };
+    const struct image_store_config images = { engine->root_fd, engine->state_fd, options->storage_driver, options->keep_compressed };
     if (store_open(database, &engine->store, err) < 0 ||
         store_migrate(engine->store, "engine", engine_migrations, engine_migration_len, err) < 0 ||
         record_daemon_id(engine->store, engine->id, &engine->created_ns, err) < 0 ||

@@ -53,7 +53,8 @@ struct engine_pool {
 };
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
-    const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2"; NULL: chosen
+    const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2" "btrfs" "vfs"; NULL: chosen
+    bool keep_compressed; // layers that come compressed stay so, too
     const char *bip; // the default bridge's address, NULL: chosen
     const struct engine_pool *address_pools; // of networks that name no subnet; none: Docker's
     size_t address_pool_len;

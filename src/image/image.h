@@ -30,6 +30,7 @@ struct image_store_config {
     int state_fd; // the state folder, where layers are mounted below layers/; -1: a visitor, beside a daemon or without one. It sweeps
                   // nothing, and mounts layers where nobody else sees them
     const char *driver; // of new layers: "erofs", "overlay" or Docker's "overlay2", "vfs", "btrfs"; NULL: by a probe
+    bool keep_compressed; // of new layers that come compressed: the bytes as they came stay, too
 };
 // The descriptors are only needed during the call; `store` is borrowed for the image store's life. Sweeps staging, layers, mounts
 // and blobs that no record names, and forgets images whose files are not whole. invalid_argument: no such driver; the kernel's
@@ -152,6 +153,9 @@ int image_record_push(struct image_store *images, const struct image_manifest *m
 // What gives the exact tar of the image's layer number `index` back (layer_recipe_open()): two readable descriptors. 1; 0 when there
 // is none: an older version has unpacked it.
 int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err);
+
+// The same layer's blob as it came, where that is kept (keep_compressed): 1, with its digest and a readable descriptor; 0: it is not.
+int image_layer_original(struct image_store *images, const struct image *image, size_t index, char digest[OCI_DIGEST_SIZE], int *fd, struct err *err);
 
 // ---- the graph driver -----------------------------------------------------------------------------------------------
 

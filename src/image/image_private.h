@@ -23,6 +23,7 @@ struct image_store {
     int layers_fd, blobs_fd, staging_fd;
     const struct image_driver *driver; // of new layers
     int mounts_fd; // <state>/layers; of a visitor the daemon's, or -1
+    bool keep; // compressed originals of new layers
     bool visitor; // mounts nothing where others see it
     char *mounts_path;
     enum erofs_way erofs_way; // EROFS_ANY: this kernel mounts none

@@ -79,6 +79,7 @@ int image_store_open(struct store *store, const struct image_store_config *confi
     images->store = store;
     images->layers_fd = images->blobs_fd = images->staging_fd = images->mounts_fd = -1;
     images->visitor = config->state_fd < 0;
+    images->keep = config->keep_compressed;
     images->lock.fd = images->mount_lock.fd = -1;
     mutex_init(&images->holds_lock, 0);
     mutex_init(&images->erofs_lock, 0);
@@ -123,9 +124,12 @@ void image_store_close(struct image_store *images)
 
 // ---- staging --------------------------------------------------------------------------------------------------------
 
-// The worker looks there for the form in which it stages layers.
+// The worker looks there for the form in which it stages layers, and for whether originals are to stay.
 static int ask_for_form(const struct image_store *images, const char *staging, struct err *err)
 {
+    _cleanup_free_ char *keep = mem_printf("%s/" LAYER_KEEP_NAME, staging);
+    if (images->keep && file_write_at(images->staging_fd, keep, "", 0, 0644, false, err) < 0)
+        return -1;
     if (images->driver != &image_driver_erofs)
         return 0;
     _cleanup_free_ char *path = mem_printf("%s/" LAYER_FORM_NAME, staging);

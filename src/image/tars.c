@@ -41,6 +41,40 @@ int image_layer_recipe(struct image_store *images, const struct image *image, si
     return -1;
 }
 
+// "original-<hex>" in a folder, as a digest; false: none.
+static bool find_original(const struct image_store *images, const char *folder, char digest[OCI_DIGEST_SIZE])
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    if (file_list_names(images->layers_fd, folder, &names, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < names.len; i++) {
+        snprintf(digest, OCI_DIGEST_SIZE, "sha256:%s", names.items[i] + (str_starts(names.items[i], LAYER_ORIGINAL_PREFIX) ? strlen(LAYER_ORIGINAL_PREFIX) : 0));
+        if (str_starts(names.items[i], LAYER_ORIGINAL_PREFIX) && oci_digest_valid(digest))
+            return true;
+    }
+    return false;
+}
+
+int image_layer_original(struct image_store *images, const struct image *image, size_t index, char digest[OCI_DIGEST_SIZE], int *fd, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image_place place = { .arena = &arena };
+    struct stat info;
+    if (image_find_place(images, image, index, &place, err) < 0)
+        return -1;
+    // An unpacked layer's own folder is the image's: anything may be called so there.
+    bool inside = image_driver_by_word(place.driver) == &image_driver_erofs;
+    char *folder = arena_printf(&arena, "%s%s", place.folder, inside ? "" : LAYER_KEPT_SUFFIX);
+    if (!find_original(images, folder, digest))
+        return 0;
+    char *path = arena_printf(&arena, "%s/" LAYER_ORIGINAL_PREFIX "%s", folder, oci_digest_hex(digest));
+    _cleanup_close_ int found = openat(images->layers_fd, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (found < 0 || fstat(found, &info) < 0 || !S_ISREG(info.st_mode))
+        return 0;
+    *fd = take_fd(&found);
+    return 1;
+}
+
 char *image_tars_manifest(const struct image *image, const struct image_tars *tars, struct arena *arena, char digest[OCI_DIGEST_SIZE])
 {
     json_t *layers = json_array();

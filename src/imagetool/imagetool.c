@@ -15,7 +15,7 @@ int visit_begin(struct visit *visit, const struct imagetool *tool, struct err *e
     if (file_mkdirs(AT_FDCWD, root, 0710, err) < 0 || (visit->root_fd = file_open_dir(AT_FDCWD, root, err)) < 0)
         return err_wrap(err, "--root");
     _cleanup_free_ char *database = mem_printf("%s/berth.db", root);
-    const struct image_store_config config = { .root_fd = visit->root_fd, .state_fd = -1, .driver = tool->driver };
+    const struct image_store_config config = { .root_fd = visit->root_fd, .state_fd = -1, .driver = tool->driver, .keep_compressed = tool->keep_compressed };
     if (store_open(database, &visit->store, err) < 0 || image_store_open(visit->store, &config, &visit->images, err) < 0) {
         visit_end(visit);
         return err_wrap(err, "%s", root);

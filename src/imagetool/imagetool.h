@@ -15,6 +15,7 @@ struct imagetool {
     const char *platform, *message, *file; // NULL: none
     const char *inflate_ratio; // NULL: the worker's own
     bool force, quiet;
+    bool keep_compressed; // load, pull: layers that come compressed stay so, too
     struct strv changes;
     struct distribution_options remote;
 };

@@ -105,6 +105,10 @@ int layer_row_next(struct slice *rest, struct layer_row *out, struct err *err); 
 // Who wants layers in it says so in the folder where they are to be staged, by a file of this name and content.
 #define LAYER_FORM_NAME "form"
 #define LAYER_FORM_EROFS "erofs"
+// Who wants the bytes of compressed layers kept as they came puts a file of the first name there. They are in the layer's folder, of unpacked
+// ones in the one beside it, as a file named by the second and the hex digits of their digest.
+#define LAYER_KEEP_NAME "keep"
+#define LAYER_ORIGINAL_PREFIX "original-"
 
 struct layer_recipe_info {
     uint64_t tar_size;

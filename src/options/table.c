@@ -44,6 +44,8 @@ const struct option_row option_table[] = {
       .argument = "HOST[:PORT]|NETWORK", .help = "A registry that may be without a good certificate, or without TLS; may be repeated" },
     { BOTH("ip"), .kind = OPTION_TEXT, AT(publish_ip), .argument = "ADDRESS",
       .help = "Host address of published ports that name none (default 0.0.0.0)" },
+    { BOTH("keep-compressed"), .kind = OPTION_FLAG, AT(keep_compressed),
+      .help = "Keep compressed layers as they came, too: a push gives the same digests, for the price of the disk" },
     { .flag = "label", .key = "labels", .kind = OPTION_LIST, AT(labels), .reloads = true, .argument = "KEY=VALUE",
       .help = "Label of the daemon, for docker info; may be repeated" },
     { BOTH("log-driver"), .kind = OPTION_TEXT, AT(log_driver), .argument = "NAME",

@@ -228,7 +228,7 @@ static int run_pull(struct job *job, struct err *err)
 
 // ---- the command line -----------------------------------------------------------------------------------------------
 
-enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_ROOT, OPT_FORCE, OPT_HELP };
+enum { OPT_INSECURE = 256, OPT_MIRROR, OPT_CERTS, OPT_RATIO, OPT_ROOT, OPT_FORCE, OPT_KEEP, OPT_HELP };
 
 // `letter` stands for it in a verb's list.
 static const struct flag {
@@ -239,6 +239,7 @@ static const struct flag {
 } flags[] = {
     { "root", "DIR", OPT_ROOT, 'D', "The data root (default " IMAGETOOL_ROOT ")" },
     { "storage-driver", "NAME", 's', 's', "How layers are kept (default: as berthd chooses)" },
+    { "keep-compressed", NULL, OPT_KEEP, 'K', "As berthd --help says" },
     { "file", "FILE", 'f', 'f', "Instead of the standard streams" },
     { "force", NULL, OPT_FORCE, 'F', "Although it has several names" },
     { "quiet", NULL, 'q', 'q', "What it is alone: IDs, of a push the digest" },
@@ -280,10 +281,10 @@ static const struct verb worker_verbs[] = {
 };
 
 static const struct verb hand_verbs[] = {
-    { "load", NULL, imagetool_load, 0, 0, "DsfqRh", "", "An archive of docker save, podman save, or of an OCI layout, from standard input" },
+    { "load", NULL, imagetool_load, 0, 0, "DsKfqRh", "", "An archive of docker save, podman save, or of an OCI layout, from standard input" },
     { "save", NULL, imagetool_save, 1, MANY, "Dfh", "IMAGE...", "As docker save: to standard output" },
     { "import", NULL, imagetool_import, 1, 2, "DsqcmpRh", "FILE|- [REFERENCE]", "A plain tar of a root becomes an image" },
-    { "pull", NULL, imagetool_pull, 1, 1, "DsqpRIMCh", "REFERENCE", "From its registry" },
+    { "pull", NULL, imagetool_pull, 1, 1, "DsKqpRIMCh", "REFERENCE", "From its registry" },
     { "pull", run_pull, NULL, 2, 2, "pIMCh", "REFERENCE FOLDER", "The same into an OCI layout, without a data root" },
     { "push", NULL, imagetool_push, 1, 1, "DqICh", "REFERENCE", "To the registry that its name says" },
     { "push", run_push, NULL, 2, 2, "ICh", "FOLDER REFERENCE", "The same out of an OCI layout" },
@@ -369,6 +370,9 @@ static int set_option(struct job *job, int option, char *value)
         return 0;
     case OPT_ROOT:
         job->tool.root = value;
+        return 0;
+    case OPT_KEEP:
+        job->tool.keep_compressed = true;
         return 0;
     case OPT_FORCE:
         job->tool.force = true;

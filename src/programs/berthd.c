@@ -180,6 +180,7 @@ static struct engine_options engine_options_of(struct options *options)
     return (struct engine_options){ .data_root = absolute(options->data_root), .exec_root = absolute(options->exec_root),
                                     .storage_driver = options->storage_driver, .bip = options->bip, .program_dir = own_folder(),
                                     .address_pools = pools_of(options), .address_pool_len = options->address_pools.len,
+                                    .keep_compressed = options->keep_compressed,
                                     .guest_dir = options->guest ? absolute(options->guest) : NULL,
                                     .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,
                                     .inflate_ratio = options_given(options, "max-inflate-ratio")

@@ -14,12 +14,14 @@
 struct request {
     struct strv diff_ids;
     json_t *recipes; // array of flags: whether a layer's two descriptors come
+    struct strv originals; // digests, "" where none: whether one more comes
     struct json_list manifests; // struct image_manifest
 };
 
 static const struct json_field request_fields[] = {
     JSON_FIELD("diff_ids", JSON_TEXTS, struct request, diff_ids),
     JSON_FIELD("recipes", JSON_RAW, struct request, recipes),
+    JSON_FIELD("originals", JSON_TEXTS, struct request, originals),
     JSON_FIELD("manifests", JSON_LIST, struct request, manifests, .sub = &image_manifest_table),
 };
 static const struct json_table request_table = JSON_TABLE(struct request, request_fields);
@@ -52,15 +54,21 @@ static int take_layers(struct push *push, const struct request *request, int soc
     push->layer_len = request->diff_ids.len;
     push->layers = arena_alloc(&push->arena, (push->layer_len + 1) * sizeof(*push->layers));
     for (size_t i = 0; i < push->layer_len; i++)
-        push->layers[i] = (struct push_layer){ .diff_id = request->diff_ids.items[i], .recipe_fd = -1, .image_fd = -1 };
+        push->layers[i] = (struct push_layer){ .diff_id = request->diff_ids.items[i], .recipe_fd = -1, .image_fd = -1, .original_fd = -1 };
     for (size_t i = 0; i < push->layer_len; i++) {
+        struct push_layer *layer = &push->layers[i];
         int fds[2];
-        if (!json_is_true(json_array_get(request->recipes, i)))
-            continue;
-        if (receive_fds(sock, fds, 2, err) < 0)
-            return -1;
-        push->layers[i].recipe_fd = fds[0];
-        push->layers[i].image_fd = fds[1];
+        if (json_is_true(json_array_get(request->recipes, i))) {
+            if (receive_fds(sock, fds, 2, err) < 0)
+                return -1;
+            layer->recipe_fd = fds[0];
+            layer->image_fd = fds[1];
+        }
+        if (i < request->originals.len && !str_empty(request->originals.items[i])) {
+            if (receive_fds(sock, &layer->original_fd, 1, err) < 0)
+                return -1;
+            layer->original = request->originals.items[i];
+        }
     }
     return 0;
 }
@@ -237,6 +245,7 @@ void transfer_push_free(struct push *push)
     for (size_t i = 0; i < push->layer_len; i++) {
         fd_close(push->layers[i].recipe_fd);
         fd_close(push->layers[i].image_fd);
+        fd_close(push->layers[i].original_fd);
     }
     distribution_free(push->distribution);
     buf_done(&push->config);

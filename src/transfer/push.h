@@ -12,6 +12,8 @@
 struct push_layer {
     const char *diff_id;
     int recipe_fd, image_fd; // -1: the tar can't be made
+    int original_fd; // the blob as it once came; -1: not kept
+    const char *original; // its digest
     char digest[OCI_DIGEST_SIZE]; // of one that was sent
     struct oci_descriptor blob; // what the registry has of it, once it has
 };

@@ -1,5 +1,8 @@
 // One layer of a push, from the cheapest way to the dearest: it is there; it is in another repository of that registry; its tar is
 // made again, compressed, hashed and sent as it comes.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "push.h"
 #include "gzip.h"
 #include "report.h"
@@ -160,6 +163,59 @@ static int send_layer(struct push *push, struct push_layer *layer, struct err *e
     return push_report(push, layer->diff_id, "Pushed", err);
 }
 
+// ---- what was kept as it came ---------------------------------------------------------------------------------------
+
+// As a registry has described it, else by its first bytes.
+static void describe_original(const struct push *push, size_t index, struct push_layer *layer)
+{
+    char start[4] = "";
+    for (size_t i = 0; i < push->known.len; i++) {
+        const struct oci_descriptor *blob = candidate(push, i, index);
+        if (blob && str_eq(blob->digest, layer->original)) {
+            layer->blob = *blob;
+            return;
+        }
+    }
+    bool zstd = pread(layer->original_fd, start, sizeof(start), 0) == sizeof(start) && memcmp(start, "\x28\xb5\x2f\xfd", sizeof(start)) == 0;
+    layer->blob = (struct oci_descriptor){ .media_type = (char *)(zstd ? MEDIA_OCI_LAYER "+zstd" : MEDIA_OCI_LAYER "+gzip"),
+                                           .digest = (char *)layer->original };
+}
+
+static int send_file(struct sending *sending, struct err *err)
+{
+    _cleanup_free_ char *data = mem_alloc(READ_SIZE);
+    while (sending->at < sending->total) {
+        ssize_t got = pread(sending->layer->original_fd, data, READ_SIZE, sending->at);
+        if (got <= 0)
+            return err_set(err, ERR_INTERNAL, "the layer's original can't be read");
+        if (atomic_load(&sending->push->stopped))
+            return err_set(err, ERR_CANCELLED, "another layer failed");
+        sending->at += got;
+        if (distribution_upload_write(sending->upload, data, (size_t)got, err) < 0 || progress(sending, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int send_original(struct push *push, size_t index, struct err *err)
+{
+    struct push_layer *layer = &push->layers[index];
+    _cleanup_(sending_done) struct sending sending = { .push = push, .layer = layer };
+    struct stat info;
+    if (fstat(layer->original_fd, &info) < 0 || distribution_upload_begin(push->distribution, &sending.upload, err) < 0)
+        return -1;
+    sending.total = info.st_size;
+    if (send_file(&sending, err) < 0)
+        return -1;
+    distribution_upload_digest(sending.upload, layer->digest);
+    if (!str_eq(layer->digest, layer->original))
+        return err_set(err, ERR_INTERNAL, "its original is damaged: %s has digest %s", layer->original, layer->digest);
+    describe_original(push, index, layer);
+    if (distribution_upload_end(sending.upload, layer->digest, &layer->blob.size, err) < 0)
+        return -1;
+    return push_report(push, layer->diff_id, "Pushed", err);
+}
+
 int push_layer(void *context, size_t index, struct err *err)
 {
     struct push *push = context;
@@ -171,6 +227,8 @@ int push_layer(void *context, size_t index, struct err *err)
         there = mount_there(push, index, err);
     if (there != 0)
         return there < 0 ? -1 : 0;
+    if (layer->original_fd >= 0)
+        return send_original(push, index, err) < 0 ? err_wrap(err, "layer %.19s", layer->diff_id) : 0;
     if (layer->recipe_fd < 0)
         return err_set(err, ERR_NOT_IMPLEMENTED,
                        "layer %.19s: the registry lacks it, and an older version has unpacked it without what gives its tar back", layer->diff_id);

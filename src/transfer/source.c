@@ -2,6 +2,7 @@
 
 #include "source.h"
 #include "report.h"
+#include "base/fd.h"
 
 #define REPORT_STEPS 50 // lines for one source at most,
 #define REPORT_MIN (512 * 1024) // and this many bytes between two
@@ -33,6 +34,8 @@ ssize_t source_read(void *context, void *data, size_t size, struct err *err)
         return -1;
     if (source->digest)
         layer_digest_add(source->digest, data, (size_t)got);
+    if (source->keep_fd > 0 && fd_write_full(source->keep_fd, data, (size_t)got, err) < 0)
+        return -1;
     if (source->bound)
         atomic_fetch_add(&source->bound->came, (uint64_t)got);
     source->at += got;

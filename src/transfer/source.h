@@ -13,6 +13,7 @@ struct source {
     layer_read_fn *below; // read instead of `fd`, if set
     void *below_context;
     struct layer_digest *digest; // NULL: not asked for; the owner frees
+    int keep_fd; // gets all that is read; 0: nothing does
     struct layer_bound *bound; // counts what comes; NULL: it came from inside
     // Progress lines while it is read: NULL report means none.
     FILE *report;

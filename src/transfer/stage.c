@@ -30,6 +30,7 @@ static int read_form(struct stage *stage, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(64);
     struct err missing = { 0 };
+    stage->keep = faccessat(stage->staging_fd, LAYER_KEEP_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
     if (file_read_at(stage->staging_fd, LAYER_FORM_NAME, &text, &missing) < 0)
         return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
     stage->erofs = str_eq(buf_text(&text), LAYER_FORM_EROFS);
@@ -80,7 +81,8 @@ static int check_utf8(const struct strv *names, struct err *err)
 
 static void unpacked_drop(struct stage *stage, struct unpacked *unpacked)
 {
-    _cleanup_free_ char *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, unpacked->name);
+    _cleanup_free_ char *kept = mem_printf("%s" LAYER_KEPT_SUFFIX, unpacked->name), *original = mem_printf("%s.original", unpacked->name);
+    unlinkat(stage->layers_fd, original, 0);
     layer_result_done(&unpacked->result);
     file_remove_tree(stage->layers_fd, unpacked->name, NULL);
     file_remove_tree(stage->layers_fd, kept, NULL);
@@ -175,15 +177,29 @@ static int unpack_into(struct stage *stage, const char *name, struct source *sou
     return stage->erofs ? write_image(stage, source, folder, out, err) : unpack_folder(stage, name, source, folder, out, err);
 }
 
+// Only of what is known by its digest, too: without that nobody finds it again.
+static int open_original(struct stage *stage, const char *name, const struct source *source, int *fd, struct err *err)
+{
+    _cleanup_free_ char *original = mem_printf("%s.original", name);
+    if (!stage->keep || !source->digest)
+        return 0;
+    return (*fd = new_file(stage->layers_fd, original, err)) < 0 ? -1 : 0;
+}
+
 static int unpack(struct stage *stage, struct source *source, struct unpacked *out, struct err *err)
 {
     *out = (struct unpacked){ 0 };
     mutex_lock(&stage->lock);
     snprintf(out->name, sizeof(out->name), ".unpacking-%u", stage->next++);
     mutex_unlock(&stage->lock);
-    int done = unpack_into(stage, out->name, source, &out->result, err);
+    _cleanup_close_ int original = -1;
+    int done = open_original(stage, out->name, source, &original, err);
+    source->keep_fd = MAX_OF(original, 0);
+    if (done == 0)
+        done = unpack_into(stage, out->name, source, &out->result, err);
     if (done == 0)
         done = source_drain(source, err);
+    source->keep_fd = 0;
     if (done < 0)
         unpacked_drop(stage, out);
     return done;
@@ -197,17 +213,38 @@ static bool needs_digest(int fd)
     return got > 0 && layer_is_compressed(start, (size_t)got);
 }
 
-static int check_blob(struct source *source, const struct layer_result *result, const char *claimed, struct err *err)
+// A plain tar can be made again: it needs no original.
+static int place_original(struct stage *stage, const struct unpacked *unpacked, const char *digest, struct err *err)
 {
-    char digest[72];
-    const char *found = result->diff_id;
-    if (source->digest) {
-        layer_digest_end(take_ptr(&source->digest), digest);
-        found = digest;
-    }
+    _cleanup_free_ char *from = mem_printf("%s.original", unpacked->name);
+    _cleanup_free_ char *to = mem_printf("%s%s/" LAYER_ORIGINAL_PREFIX "%s", unpacked->name, stage->erofs ? "" : LAYER_KEPT_SUFFIX,
+                                         digest + strlen("sha256:"));
+    if (!stage->keep)
+        return 0;
+    int done = str_eq(digest, unpacked->result.diff_id) ? unlinkat(stage->layers_fd, from, 0) : renameat(stage->layers_fd, from, stage->layers_fd, to);
+    return done < 0 ? err_errno(err, errno, "layer's original") : 0;
+}
+
+static int check_blob(struct source *source, const char *diff_id, const char *claimed, char found[72], struct err *err)
+{
+    snprintf(found, 72, "%s", diff_id);
+    if (source->digest)
+        layer_digest_end(take_ptr(&source->digest), found);
     if (!claimed || str_eq(found, claimed))
         return 0;
     return err_set(err, ERR_INVALID_ARGUMENT, "content of blob %s has another digest: %s", claimed, found);
+}
+
+// What was unpacked is what was claimed; else it is dropped.
+static int accept_blob(struct stage *stage, struct source *source, struct unpacked *unpacked, const char *claimed, struct err *err)
+{
+    char found[72];
+    bool hashed = source->digest != NULL;
+    if (check_blob(source, unpacked->result.diff_id, claimed, found, err) == 0 &&
+        (!hashed || place_original(stage, unpacked, found, err) == 0))
+        return 0;
+    unpacked_drop(stage, unpacked);
+    return -1;
 }
 
 static int unpack_member(struct stage *stage, const struct spool *spool, const struct spool_member *member,
@@ -224,10 +261,8 @@ static int unpack_member(struct stage *stage, const struct spool *spool, const s
     if (claim->blob && needs_digest(fd))
         source.digest = layer_digest_new();
     int done = unpack(stage, &source, out, err);
-    if (done == 0 && check_blob(&source, &out->result, claim->blob, err) < 0) {
-        unpacked_drop(stage, out);
-        done = -1;
-    }
+    if (done == 0)
+        done = accept_blob(stage, &source, out, claim->blob, err);
     layer_digest_free(source.digest);
     return done;
 }
@@ -291,11 +326,9 @@ int stage_blob(struct stage *stage, int fd, int64_t size, const struct stage_cla
     int done = unpack(stage, &source, &unpacked, err);
     // What can't be unpacked is first of all not what was asked for, where that is so.
     if (done < 0 && err->class == ERR_INVALID_ARGUMENT && source_drain(&source, NULL) == 0)
-        check_blob(&source, &(struct layer_result){ 0 }, claim->blob, err);
-    if (done == 0 && check_blob(&source, &unpacked.result, claim->blob, err) < 0) {
-        unpacked_drop(stage, &unpacked);
-        done = -1;
-    }
+        check_blob(&source, "", claim->blob, (char[72]){ 0 }, err);
+    if (done == 0)
+        done = accept_blob(stage, &source, &unpacked, claim->blob, err);
     layer_digest_free(source.digest);
     return done < 0 ? -1 : add_layer(stage, &unpacked, index, err);
 }

@@ -111,7 +111,7 @@ int transfer_pull(int link_fd, int staging_fd, const char *reference, const char
                   struct err *err);
 
 // A push, in one such process too, which gets what it needs by descriptors over `daemon_fd`, each message one byte: first the
-// request (JSON: "diff_ids", "recipes": whether each layer's files follow, "manifests": struct image_manifest) and the image's
+// request (JSON: "diff_ids", "recipes": whether each layer's files follow, "originals": digests of blobs that are kept as they came, a third descriptor, "manifests": struct image_manifest) and the image's
 // configuration; then for each of those layers its recipe and its image (layer/layer.h). At the end {"pushed":{...image_manifest...}}.
 struct push;
 int transfer_push_new(const char *reference, const struct transfer_remote *remote, int daemon_fd, struct push **out, struct err *err);

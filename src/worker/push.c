@@ -17,15 +17,20 @@ static int text_fd(const char *text, struct err *err)
 struct layer_files {
     int fds[2]; // recipe, image
     bool there;
+    int original; // 0: not kept
+    char digest[OCI_DIGEST_SIZE]; // its
 };
 
 static void close_files(struct layer_files *files, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
         if (files[i].there) {
             fd_close(files[i].fds[0]);
             fd_close(files[i].fds[1]);
         }
+        if (files[i].original)
+            fd_close(files[i].original);
+    }
 }
 
 static int open_files(struct image_store *images, const struct image *image, struct layer_files *files, struct err *err)
@@ -35,6 +40,8 @@ static int open_files(struct image_store *images, const struct image *image, str
         if (there < 0)
             return -1;
         files[i].there = there > 0;
+        if (image_layer_original(images, image, i, files[i].digest, &files[i].original, err) < 0)
+            return -1;
     }
     return 0;
 }
@@ -46,11 +53,12 @@ static char *request_text(struct image_store *images, const struct image *image,
     const struct strv *diff_ids = &image->config.rootfs.diff_ids;
     if (image_manifests(images, image->id, &arena, &known, err) < 0)
         return NULL;
-    _cleanup_json_ json_t *request = json_pack("{s:[], s:[], s:o}", "diff_ids", "recipes", "manifests",
+    _cleanup_json_ json_t *request = json_pack("{s:[], s:[], s:[], s:o}", "diff_ids", "recipes", "originals", "manifests",
                                                json_encode_list(&image_manifest_table, &known));
     for (size_t i = 0; i < diff_ids->len; i++) {
         json_array_append_new(json_object_get(request, "diff_ids"), json_string(diff_ids->items[i]));
         json_array_append_new(json_object_get(request, "recipes"), json_boolean(files[i].there));
+        json_array_append_new(json_object_get(request, "originals"), json_string(files[i].original ? files[i].digest : ""));
     }
     return json_text(request);
 }
@@ -65,7 +73,8 @@ static int send_files(const struct worker *worker, const struct image *image, co
     if (config_fd < 0 || fd_send(worker->words_fd, "d", 1, documents, 2, err) < 0)
         return -1;
     for (size_t i = 0; i < image->chain_ids.len; i++)
-        if (files[i].there && fd_send(worker->words_fd, "l", 1, files[i].fds, 2, err) < 0)
+        if ((files[i].there && fd_send(worker->words_fd, "l", 1, files[i].fds, 2, err) < 0) ||
+            (files[i].original && fd_send(worker->words_fd, "o", 1, &files[i].original, 1, err) < 0))
             return -1;
     return 0;
 }
@@ -74,6 +83,7 @@ int worker_send_image(struct worker *worker, const struct image *image, struct e
 {
     size_t len = image->chain_ids.len;
     struct layer_files *files = mem_alloc((len + 1) * sizeof(*files));
+    memset(files, 0, (len + 1) * sizeof(*files));
     int result = open_files(worker->images, image, files, err);
     if (result == 0)
         result = send_files(worker, image, files, err);

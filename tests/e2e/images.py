@@ -114,8 +114,8 @@ def oci_archive(name, layers, compress=None, **settings):
     index = {'schemaVersion': 2, 'manifests': [{
         'mediaType': 'application/vnd.oci.image.manifest.v1+json', 'digest': 'sha256:' + digest(manifest),
         'size': len(manifest),
-        'annotations': {'io.containerd.image.name': 'docker.io/library/' + name,
-                        'org.opencontainers.image.ref.name': name.split(':')[1]}}]}
+        'annotations': {'io.containerd.image.name': name if '/' in name else 'docker.io/library/' + name,
+                        'org.opencontainers.image.ref.name': name.rpartition(':')[2]}}]}
     entries = [folder('blobs'), folder('blobs/sha256')]
     entries += [entry('blobs/sha256/' + hexed, data=data) for hexed, data in blobs.items()]
     entries += [entry('index.json', data=json.dumps(index).encode()),

@@ -1,10 +1,13 @@
 """berth-image by hand on a data root: one of its own, and a running daemon's; several at once; killed at any moment."""
 import base64
+import glob
 import hashlib
+import io
 import json
 import os
 import random
 import subprocess
+import tarfile
 import threading
 import time
 
@@ -253,6 +256,56 @@ def test_push(tool, layers, tmp_path):
         assert tool.files()['staging'] == []
     finally:
         registry.close()
+
+
+@pytest.mark.parametrize('form, compress', [('docker', 'gzip'), ('oci', 'zstd')])
+def test_originals_are_kept(tool, layers, form, compress):
+    """A push to another registry gives the very blobs, and with them the manifest."""
+    source, target = registries.Registry(), registries.Registry()
+    try:
+        manifest, image, blobs = source.add_image('app', '1', layers, form, compress)
+        name, other = f'{source.address}/app:1', f'{target.address}/copy:1'
+        tool.ok('pull', '-s', tool.driver, '--keep-compressed', name)
+        # Loaded anew under the other name: what is there stays what it is.
+        saved = tool.ok('save', name)
+        with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+            changed = [(member, (archive.extractfile(member).read().replace(source.address.encode(), target.address.encode()).replace(b'/app:1', b'/copy:1')
+                                 if member.name in ('manifest.json', 'index.json') else archive.extractfile(member).read()) if member.isreg() else b'')
+                       for member in archive]
+        for member, data in changed:
+            member.size = len(data)
+        tool.ok('load', input=tar(changed))
+        assert tool.ok('push', '-q', other).decode().strip() == manifest
+        assert {blob: target.blobs[blob] for blob in blobs} == {blob: source.blobs[blob] for blob in blobs}
+        originals = glob.glob(f'{tool.root}/layers/*/original-*')
+        assert sorted(os.path.basename(path) for path in originals) == sorted('original-' + blob[7:] for blob in blobs)
+        # One that was damaged since is not sent as what it was.
+        target.blobs.clear()
+        with open(originals[0], 'r+b') as file:
+            file.seek(100)
+            file.write(b'damaged')
+        tool.refuses('push', '-q', other, text='its original is damaged')
+        tool.ok('gc')
+        tool.ok('rm', name, other)
+        assert tool.files() == EMPTY
+    finally:
+        source.close()
+        target.close()
+
+
+def test_originals_of_an_archive(tool, layers):
+    target = registries.Registry()
+    try:
+        archive, _ = images.oci_archive(f'{target.address}/app:1', layers, 'gzip')
+        tool.ok('load', '-s', tool.driver, '--keep-compressed', input=archive)
+        tool.ok('push', '-q', f'{target.address}/app:1')
+        blobs = {name[7:] for name in target.blobs}
+        with tarfile.open(fileobj=io.BytesIO(archive)) as whole:
+            names = {os.path.basename(name) for name in whole.getnames()}
+        kept = {os.path.basename(path)[9:] for path in glob.glob(f'{tool.root}/layers/*/original-*')}
+        assert len(kept) == 2 and kept <= names and kept <= blobs
+    finally:
+        target.close()
 
 
 def test_help():

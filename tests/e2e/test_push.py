@@ -209,3 +209,28 @@ def test_killed_in_the_middle(docker, registry, layers):
     finally:
         assert engine.stop_all().returncode == 0
         engine.remove_folder()
+
+
+@pytest.mark.berth
+def test_originals_are_kept(docker, layers):
+    """--keep-compressed: what came by gzip goes on as the same blobs to a registry that has none of them."""
+    from conftest import Docker
+    source, target = registries.Registry(), registries.Registry()
+    manifest, _, blobs = source.add_image('app', '1', layers, 'docker', 'gzip')
+
+    class Keeping(engines.Berth):
+        def command(self):
+            return [*super().command(), '--keep-compressed']
+    engine = Keeping()
+    engine.start()
+    client = Docker(engine, docker.cli, docker.folder)
+    client.ok('pull', f'{source.address}/app:1')
+    client.ok('tag', f'{source.address}/app:1', f'{target.address}/copy:1')
+    assert f'digest: {manifest}' in client.ok('push', f'{target.address}/copy:1')
+    assert all(target.blobs[blob] == source.blobs[blob] for blob in blobs)
+    client.ok('rmi', f'{source.address}/app:1', f'{target.address}/copy:1')
+    assert os.listdir(engine.data + '/layers') == []
+    assert engine.stop_all().returncode == 0
+    engine.remove_folder()
+    source.close()
+    target.close()

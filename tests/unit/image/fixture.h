@@ -35,7 +35,7 @@ static inline void box_open(struct box *box)
     box->store = data_root_store(box->root);
     OK(box, file_mkdirs(box->root_fd, "state", 0700, &box->err));
     _cleanup_close_ int state = file_open_dir(box->root_fd, "state", &box->err);
-    const struct image_store_config config = { box->root_fd, state, box->driver };
+    const struct image_store_config config = { .root_fd = box->root_fd, .state_fd = state, .driver = box->driver };
     OK(box, image_store_open(box->store, &config, &box->images, &box->err));
 }
 

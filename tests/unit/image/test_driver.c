@@ -200,7 +200,7 @@ static void a_driver_that_there_is_not(void **state)
 {
     struct box *box = *state;
     struct image_store *images = NULL;
-    const struct image_store_config config = { box->root_fd, box->root_fd, "zfs" };
+    const struct image_store_config config = { .root_fd = box->root_fd, .state_fd = box->root_fd, .driver = "zfs" };
     assert_int_equal(image_store_open(box->store, &config, &images, &box->err), -1);
     assert_int_equal(box->err.class, ERR_INVALID_ARGUMENT);
     assert_non_null(strstr(box->err.message, "storage driver zfs: not one of erofs, overlay"));

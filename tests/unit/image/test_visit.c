@@ -14,7 +14,7 @@ struct visitor {
 
 static void visit(struct box *box, struct visitor *out)
 {
-    const struct image_store_config config = { box->root_fd, -1, box->driver };
+    const struct image_store_config config = { .root_fd = box->root_fd, .state_fd = -1, .driver = box->driver };
     out->store = data_root_store(box->root);
     OK(box, image_store_open(out->store, &config, &out->images, &box->err));
 }
