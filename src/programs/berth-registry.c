@@ -59,7 +59,7 @@ static const char usage[] =
     "      --tls-key FILE        The certificate's key\n"
     "      --token               Let clients log in by bearer tokens, which the registry issues to the users of --htpasswd\n"
     "      --token-issuer NAME   The issuer that must have made tokens signed by --token-keys\n"
-    "      --token-keys FILE     Take the bearer tokens of another issuer, signed by these keys or certificates (PEM)\n"
+    "      --token-keys FILE     Take the bearer tokens of another issuer, signed by these keys or certificates (PEM, JWKS)\n"
     "      --token-realm URL     Where clients get tokens (with --token: this registry's /token)\n"
     "      --token-service NAME  For whom tokens must be (default berth-registry)\n"
     "  -v, --version             The version\n";

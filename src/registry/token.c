@@ -1,83 +1,15 @@
 // A token is believed after its signature, its issuer, its audience and its times, in this order; then its access is read.
-#include <fcntl.h>
-#include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
 
-#include "base/file.h"
 #include "base/num.h"
-#include "json/json.h"
-#include "registry/token.h"
+#include "token_private.h"
 
 #define TOKEN_MAX (32u << 10) // bytes of a token: what a header may have
-#define KEYS_MAX 32
-#define KEY_FILE_MAX (1u << 20)
 #define LEEWAY_S 60 // clocks differ
-
-struct token_keys {
-    gnutls_pubkey_t keys[KEYS_MAX];
-    size_t len;
-};
-
-// ---- keys -----------------------------------------------------------------------------------------------------------
-
-static int import_certificate(gnutls_pubkey_t key, const gnutls_datum_t *pem)
-{
-    gnutls_x509_crt_t certificate;
-    int failed = gnutls_x509_crt_init(&certificate);
-    if (failed < 0)
-        return failed;
-    failed = gnutls_x509_crt_import(certificate, pem, GNUTLS_X509_FMT_PEM);
-    if (failed >= 0)
-        failed = gnutls_pubkey_import_x509(key, certificate, 0);
-    gnutls_x509_crt_deinit(certificate);
-    return failed;
-}
-
-static int add_key(struct token_keys *keys, const char *block, struct err *err)
-{
-    const gnutls_datum_t pem = { (unsigned char *)block, (unsigned)strlen(block) };
-    if (keys->len == KEYS_MAX)
-        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d keys", KEYS_MAX);
-    gnutls_pubkey_t *key = &keys->keys[keys->len];
-    int failed = gnutls_pubkey_init(key);
-    if (failed < 0)
-        return err_set(err, ERR_INTERNAL, "%s", gnutls_strerror(failed));
-    keys->len++;
-    failed = strncmp(block, "-----BEGIN CERTIFICATE", 22) == 0 ? import_certificate(*key, &pem)
-                                                              : gnutls_pubkey_import(*key, &pem, GNUTLS_X509_FMT_PEM);
-    return failed < 0 ? err_set(err, ERR_INVALID_ARGUMENT, "key %zu: %s", keys->len, gnutls_strerror(failed)) : 0;
-}
-
-int token_keys_read(const char *path, struct token_keys **out, struct err *err)
-{
-    _cleanup_buf_ struct buf file = BUF_INIT(KEY_FILE_MAX);
-    if (file_read_at(AT_FDCWD, path, &file, err) < 0)
-        return -1;
-    struct token_keys *keys = mem_new(struct token_keys);
-    for (const char *block = buf_text(&file); (block = strstr(block, "-----BEGIN ")); block++)
-        if (add_key(keys, block, err) < 0) {
-            token_keys_free(keys);
-            return err_wrap(err, "%s", path);
-        }
-    if (!keys->len) {
-        token_keys_free(keys);
-        return err_set(err, ERR_INVALID_ARGUMENT, "%s: neither a public key nor a certificate in it (PEM)", path);
-    }
-    *out = keys;
-    return 0;
-}
-
-void token_keys_free(struct token_keys *keys)
-{
-    for (size_t i = 0; keys && i < keys->len; i++)
-        gnutls_pubkey_deinit(keys->keys[i]);
-    free(keys);
-}
 
 // ---- base64url ------------------------------------------------------------------------------------------------------
 
-// The bytes in the arena, ended by a NUL that does not count.
-static bool decode_part(struct slice part, struct arena *arena, struct slice *out)
+bool token_decode(struct slice part, struct arena *arena, struct slice *out)
 {
     size_t padded = (part.size + 3) / 4 * 4;
     char *text = arena_alloc(arena, padded + 1);
@@ -121,7 +53,9 @@ struct algorithm {
 
 static const struct algorithm algorithms[] = { // HS256 is the own secret's alone, "none" nobody's
     { "RS256", GNUTLS_SIGN_RSA_SHA256, 0 }, { "RS384", GNUTLS_SIGN_RSA_SHA384, 0 }, { "RS512", GNUTLS_SIGN_RSA_SHA512, 0 },
-    { "ES256", GNUTLS_SIGN_ECDSA_SHA256, 32 }, { "ES384", GNUTLS_SIGN_ECDSA_SHA384, 48 }, { "EdDSA", GNUTLS_SIGN_EDDSA_ED25519, 0 },
+    { "ES256", GNUTLS_SIGN_ECDSA_SHA256, 32 }, { "ES384", GNUTLS_SIGN_ECDSA_SHA384, 48 },
+    { "ES512", GNUTLS_SIGN_ECDSA_SHA512, 66 }, { "PS256", GNUTLS_SIGN_RSA_PSS_SHA256, 0 }, { "PS384", GNUTLS_SIGN_RSA_PSS_SHA384, 0 },
+    { "PS512", GNUTLS_SIGN_RSA_PSS_SHA512, 0 }, { "EdDSA", GNUTLS_SIGN_EDDSA_ED25519, 0 },
 };
 
 static void sign_own(const uint8_t *secret, struct slice text, uint8_t out[32])
@@ -137,7 +71,8 @@ static bool own_signature_fits(const uint8_t *secret, struct slice text, struct 
     return signature.size == sizeof(right) && gnutls_memcmp(right, signature.data, sizeof(right)) == 0;
 }
 
-static bool one_key_fits(const struct token_keys *keys, const struct algorithm *algorithm, struct slice text, struct slice signature)
+static bool one_key_fits(const struct token_keys *keys, const json_t *header, const struct algorithm *algorithm, struct slice text,
+                         struct slice signature)
 {
     const gnutls_datum_t data = { (unsigned char *)text.data, (unsigned)text.size };
     gnutls_datum_t sign = { (unsigned char *)signature.data, (unsigned)signature.size }, encoded = { 0 };
@@ -147,20 +82,24 @@ static bool one_key_fits(const struct token_keys *keys, const struct algorithm *
             return false;
         sign = encoded;
     }
-    bool fits = false;
+    gnutls_pubkey_t brought = token_key_of_chain(keys, header);
+    bool fits = brought && gnutls_pubkey_verify_data2(brought, algorithm->sign, 0, &data, &sign) >= 0;
     for (size_t i = 0; i < keys->len && !fits; i++)
         fits = gnutls_pubkey_verify_data2(keys->keys[i], algorithm->sign, 0, &data, &sign) >= 0;
+    if (brought)
+        gnutls_pubkey_deinit(brought);
     gnutls_free(encoded.data);
     return fits;
 }
 
-static bool signature_fits(const struct token_rules *rules, const char *name, struct slice text, struct slice signature)
+static bool signature_fits(const struct token_rules *rules, const json_t *header, struct slice text, struct slice signature)
 {
+    const char *name = json_get_text(header, "alg", "");
     if (rules->secret && str_eq(name, "HS256"))
         return own_signature_fits(rules->secret, text, signature);
     for (size_t i = 0; rules->keys && i < ARRAY_LEN(algorithms); i++)
         if (str_eq(name, algorithms[i].name))
-            return one_key_fits(rules->keys, &algorithms[i], text, signature);
+            return one_key_fits(rules->keys, header, &algorithms[i], text, signature);
     return false;
 }
 
@@ -218,10 +157,10 @@ static int read_claims(const struct token_rules *rules, const char *text, struct
         return refuse(err, "is not a JSON web token");
     const struct slice signed_text = { text, (size_t)(body.data + body.size - text) };
     _cleanup_json_ json_t *header = NULL;
-    if (!decode_part(head, arena, &head_text) || !decode_part(body, arena, &body_text) || !decode_part(tail, arena, &signature) ||
+    if (!token_decode(head, arena, &head_text) || !token_decode(body, arena, &body_text) || !token_decode(tail, arena, &signature) ||
         json_parse(head_text.data, head_text.size, &header, NULL) < 0)
         return refuse(err, "is not a JSON web token");
-    if (!signature_fits(rules, json_get_text(header, "alg", ""), signed_text, signature))
+    if (!signature_fits(rules, header, signed_text, signature))
         return refuse(err, "is not signed by who may");
     if (json_decode_text(&claim_table, body_text.data, body_text.size, out, arena, NULL, NULL) < 0)
         return refuse(err, "has claims that can't be read");

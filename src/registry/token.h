@@ -15,7 +15,8 @@
 
 struct token_keys; // the public keys of an issuer
 
-// From a PEM file of public keys or certificates, each of which may sign.
+// From a PEM file of public keys or certificates, each of which may sign, or a JSON web key set. A certificate of the file vouches for those
+// that tokens bring themselves (their header's "x5c").
 int token_keys_read(const char *path, struct token_keys **out, struct err *err);
 void token_keys_free(struct token_keys *keys); // NULL is fine
 

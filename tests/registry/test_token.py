@@ -171,6 +171,84 @@ def test_tokens_of_another_issuer(make, tmp_path, algorithm):
     assert registry.call('GET', '/token', authorization=LOGIN)[0] == 404
 
 
+class Chained(Issuer):
+    """One whose key nobody was told of: tokens bring its certificate, which an authority of the registry's has signed."""
+
+    def __init__(self, folder, authority, days='2'):
+        super().__init__(folder, 'ES256')
+        self.openssl('req', '-new', '-key', self.key, '-subj', '/CN=leaf', '-out', str(folder / 'leaf.csr'))
+        self.openssl('x509', '-req', '-in', str(folder / 'leaf.csr'), '-CA', f'{authority}/ca.pem', '-CAkey', f'{authority}/ca.key', '-CAcreateserial',
+                     '-days', days, '-out', str(folder / 'leaf.pem'))
+        self.chain = [''.join((folder / 'leaf.pem').read_text().split('\n')[1:-2])]
+
+    @staticmethod
+    def authority(folder):
+        Issuer.openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', f'{folder}/ca.key', '-out', f'{folder}/ca.pem',
+                       '-subj', '/CN=ca', '-days', '2')
+        return folder
+
+    def issue(self, chain=None):
+        head, body, _ = super().issue().split('.')
+        text = part({'alg': 'ES256', 'x5c': self.chain if chain is None else chain}) + '.' + body
+        return text + '.' + part(self.sign(text.encode()))
+
+
+def test_tokens_that_bring_their_certificate(make, tmp_path):
+    for name in ('ca', 'other', 'one', 'two'):
+        (tmp_path / name).mkdir()
+    authority, stranger = Chained.authority(tmp_path / 'ca'), Chained.authority(tmp_path / 'other')
+    good, bad = Chained(tmp_path / 'one', authority), Chained(tmp_path / 'two', stranger)
+    registry = make('--token-keys', f'{authority}/ca.pem', '--token-realm', 'https://issuer.test/auth', '--token-service', 'here')
+
+    def status(token):
+        return registry.call('GET', '/v2/app/tags/list', authorization='Bearer ' + token)[0]
+    root = ''.join((authority / 'ca.pem').read_text().split('\n')[1:-2])
+    assert status(good.issue()) == status(good.issue([*good.chain, root])) == 404  # it may look: there is none
+    for chain in ([], ['x'], [1], 'x', [root], [*good.chain, 'x'], good.chain * 9, bad.chain):
+        assert status(good.issue(chain)) == 401, chain
+    assert status(bad.issue()) == status(bad.issue(good.chain)) == 401
+    assert status(bad.issue([*bad.chain, ''.join((stranger / 'ca.pem').read_text().split('\n')[1:-2])])) == 401
+
+
+def web_key(issuer):
+    """The public key as a JSON web key, out of openssl's text."""
+    text = Issuer.openssl('pkey', '-in', issuer.key, '-noout', '-text_pub' if issuer.algorithm == 'ES256' else '-text').decode()
+
+    def hexed(name):
+        block = text.split(name + ':', 1)[1].split('\n', 1)[1]
+        digits = ''
+        for line in block.split('\n'):
+            if not line.startswith('    '):
+                break
+            digits += line.strip().replace(':', '')
+        return bytes.fromhex(digits)
+    if issuer.algorithm == 'ES256':
+        point = hexed('pub')
+        return {'kty': 'EC', 'crv': 'P-256', 'x': part(point[1:33]), 'y': part(point[33:65]), 'kid': 'a'}
+    return {'kty': 'RSA', 'n': part(hexed('modulus').lstrip(b'\0')), 'e': part(b'\1\0\1'), 'use': 'sig'}
+
+
+@pytest.mark.parametrize('algorithm', ['RS256', 'ES256'])
+def test_a_key_set(make, tmp_path, algorithm):
+    issuer = Issuer(tmp_path, algorithm)
+    other = {'kty': 'OKP', 'crv': 'Ed25519', 'x': part(bytes(range(32)))}
+    (tmp_path / 'keys').write_text(json.dumps({'keys': [other, {'kty': 'oct', 'use': 'enc'}, web_key(issuer)]}))
+    registry = make('--token-keys', str(tmp_path / 'keys'), '--token-realm', 'https://issuer.test/auth', '--token-service', 'here')
+    assert registry.call('GET', '/v2/app/tags/list', authorization='Bearer ' + issuer.issue())[0] == 404
+    assert registry.call('GET', '/v2/app/tags/list', authorization='Bearer ' + issuer.issue(aud='x'))[0] == 401
+
+
+@pytest.mark.parametrize('text, said', [
+    ('{"keys":[]}', 'neither a public key nor'), ('{"keys":[{"kty":"oct","k":"AAAA"}]}', 'key 1: '), ('{"keys":[{"kty":"RSA","n":"","e":""}]}', 'key 1: '),
+    ('{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}', 'key 1: '), ('{"keys":[{"kty":"EC","crv":"P-1"}]}', 'key 1: '), ('{', 'JSON'),
+    ('{"keys":[' + ','.join(['{"kty":"OKP","crv":"Ed25519","x":"' + part(bytes(32)) + '"}'] * 33) + ']}', 'more than 32 keys')])
+def test_a_bad_key_set(tmp_path, text, said):
+    (tmp_path / 'keys').write_text(text)
+    done = subprocess.run([os.path.join(ROOT, 'build/bin/berth-registry'), '--root', str(tmp_path / 'root'), '--token-keys', str(tmp_path / 'keys'),
+                           '--token-realm', 'http://x'], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and said in done.stderr and done.stderr.count('\n') == 1, done.stderr
+
+
 @pytest.mark.parametrize('options, said', [
     (['--token'], '--token needs --htpasswd'), (['--token-keys', '/etc/passwd'], '--token-keys needs --token-realm'),
     (['--token-keys', '/etc/passwd', '--token-realm', 'http://x'], '/etc/passwd: neither a public key nor a certificate'),
