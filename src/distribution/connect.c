@@ -30,6 +30,7 @@ int distribution_new(const struct image_ref *ref, enum distribution_purpose purp
     struct distribution *distribution = mem_new(struct distribution);
     *distribution = (struct distribution){ .domain = mem_strdup(ref->domain), .path = mem_strdup(ref->path),
                                            .shown = mem_strdup(ref->familiar_name), .purpose = purpose,
+                                           .patience_s = options->patience_s,
                                            .retry_ms = options->retry_ms ? options->retry_ms : 500,
                                            .attempts = options->attempts ? (int)options->attempts : TRIES };
     mutex_init(&distribution->lock, 0);

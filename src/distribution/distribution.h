@@ -30,6 +30,7 @@ struct distribution_options {
     struct strv mirrors; // URLs, tried before docker.io itself for pulls of its images
     const char *certs_dir; // <dir>/<host[:port]>/{*.crt,*.cert,*.key}; NULL: DISTRIBUTION_CERTS_DIR
     int64_t attempts; // until a registry answers; 0: 5
+    int patience_s; // for a connection, and without a byte of an answer; 0: 30, and 60 (600 while something is sent)
     int retry_ms; // pause before the first retry, doubled each time; 0: 500
 };
 #define DISTRIBUTION_CERTS_DIR "/etc/docker/certs.d"

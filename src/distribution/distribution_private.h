@@ -54,7 +54,7 @@ struct distribution {
     enum distribution_purpose purpose;
     struct distribution_login login; // malloc'ed
     struct endpoints endpoints;
-    int retry_ms, attempts;
+    int retry_ms, attempts, patience_s;
     struct mutex lock; // rank 0; nothing is waited for inside
     struct cond changed; // an authorization was made
     size_t chosen GUARDED_BY(lock); // endpoint

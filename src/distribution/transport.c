@@ -203,6 +203,15 @@ static struct curl_slist *make_headers(const struct exchange *exchange)
     return headers;
 }
 
+// A server may take its time over what was sent: it hashes it, writes it.
+static void set_patience(CURL *curl, const struct distribution *distribution, const char *method)
+{
+    bool asks = str_eq(method, "GET") || str_eq(method, "HEAD");
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, distribution->patience_s ? distribution->patience_s * 1000L : CONNECT_MS);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, distribution->patience_s ? (long)distribution->patience_s : asks ? STALL_S : WORK_S);
+}
+
 static void set_request(CURL *curl, const struct exchange *exchange)
 {
     bool secure = str_starts(exchange->url, "https://");
@@ -214,9 +223,6 @@ static void set_request(CURL *curl, const struct exchange *exchange)
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "berth/" BERTH_VERSION);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, str_eq(exchange->method, "GET") ? STALL_S : WORK_S);
     curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 512L * 1024);
     if (str_eq(exchange->method, "HEAD"))
         curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
@@ -239,6 +245,7 @@ int exchange_run(struct distribution *distribution, struct exchange *exchange)
     CURL *curl = exchange->curl = take_handle(distribution);
     forget_answer(exchange);
     set_request(curl, exchange);
+    set_patience(curl, distribution, exchange->method);
     set_proxy(curl, exchange);
     set_tls(curl, exchange->endpoint);
     struct curl_slist *headers = make_headers(exchange);

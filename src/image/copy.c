@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <search.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -18,6 +19,7 @@ struct copy {
     void *names; // struct first_name by inode: files with several names
     char path[PATH_MAX]; // of the folder that is being copied, with a slash behind it; "" at the root
     size_t path_size;
+    unsigned beyond; // folders below the last one whose path fits: files there are copied once for each name
 };
 
 struct first_name {
@@ -183,23 +185,33 @@ static int clear_folder(int fd, struct err *err)
     return 0;
 }
 
-static int enter(struct copy *copy, const char *name, size_t *before, struct err *err)
+static void enter(struct copy *copy, const char *name)
 {
     size_t size = strlen(name);
-    *before = copy->path_size;
-    if (copy->path_size + size + 2 > sizeof(copy->path))
-        return err_errno(err, ENAMETOOLONG, "%s", name);
+    if (copy->beyond || copy->path_size + size + 2 > sizeof(copy->path)) {
+        copy->beyond++;
+        return;
+    }
     memcpy(copy->path + copy->path_size, name, size);
     memcpy(copy->path + copy->path_size + size, "/", 2);
     copy->path_size += size + 1;
-    return 0;
+}
+
+static void leave(struct copy *copy, size_t before)
+{
+    if (copy->beyond) {
+        copy->beyond--;
+        return;
+    }
+    copy->path_size = before;
+    copy->path[before] = 0;
 }
 
 // A folder merges into one that is there; anything else that is there gives way.
 static int copy_folder(struct copy *copy, int from_dir, int to_dir, const char *name, unsigned depth, struct err *err)
 {
     struct stat there;
-    size_t before;
+    size_t before = copy->path_size;
     bool merges = fstatat(to_dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(there.st_mode);
     if (!merges && copy->layer && file_remove_tree(to_dir, name, err) < 0)
         return -1;
@@ -209,11 +221,11 @@ static int copy_folder(struct copy *copy, int from_dir, int to_dir, const char *
     _cleanup_close_ int to = openat(to_dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (from < 0 || to < 0)
         return err_errno(err, errno, "%s", name);
-    if ((copy->layer && merges && is_opaque(from) && clear_folder(to, err) < 0) || enter(copy, name, &before, err) < 0)
+    if (copy->layer && merges && is_opaque(from) && clear_folder(to, err) < 0)
         return -1;
+    enter(copy, name);
     int result = copy_tree(copy, from, to, depth + 1, err);
-    copy->path_size = before;
-    copy->path[before] = 0;
+    leave(copy, before);
     return result;
 }
 
@@ -249,7 +261,7 @@ static int copy_entry(struct copy *copy, int from_dir, int to_dir, const char *n
         return -1;
     if (copy->layer && S_ISCHR(info.st_mode) && info.st_rdev == makedev(0, 0))
         return 0; // a whiteout
-    int linked = info.st_nlink > 1 ? link_again(copy, to_dir, name, &info, err) : 0;
+    int linked = info.st_nlink > 1 && !copy->beyond ? link_again(copy, to_dir, name, &info, err) : 0;
     if (linked != 0)
         return linked < 0 ? -1 : 0;
     if (S_ISREG(info.st_mode))
@@ -273,14 +285,48 @@ static int copy_tree(struct copy *copy, int from, int to, unsigned depth, struct
     return copy_attributes(from, to, &info, err);
 }
 
+// ---- on a stack of its own ------------------------------------------------------------------------------------------
+
+// Handlers' stacks are small, and images nest folders as deep as they like.
+int image_run_deep(void *(*run)(void *), void *context, struct err *err)
+{
+    enum { STACK_SIZE = 16 << 20 }; // of it only what is used is there
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    int failed = pthread_create(&thread, &attributes, run, context);
+    pthread_attr_destroy(&attributes);
+    if (failed)
+        return err_errno(err, failed, "thread");
+    pthread_join(thread, NULL);
+    return 0;
+}
+
+struct copy_job {
+    struct copy copy;
+    int from, result;
+    struct err err;
+};
+
+static void *run_job(void *context)
+{
+    struct copy_job *job = context;
+    job->result = copy_tree(&job->copy, job->from, job->copy.to_root, 0, &job->err);
+    return NULL;
+}
+
 static int copy_all(int from_fd, int to_fd, bool layer, struct err *err)
 {
-    struct copy *copy = mem_new(struct copy);
-    copy->to_root = to_fd;
-    copy->layer = layer;
-    int result = copy_tree(copy, from_fd, to_fd, 0, err);
-    tdestroy(copy->names, free_name);
-    free(copy);
+    struct copy_job *job = mem_new(struct copy_job);
+    job->copy.to_root = to_fd;
+    job->copy.layer = layer;
+    job->from = from_fd;
+    int result = image_run_deep(run_job, job, err);
+    if (result == 0 && (result = job->result) < 0 && err)
+        *err = job->err;
+    tdestroy(job->copy.names, free_name);
+    free(job);
     return result;
 }
 

@@ -147,6 +147,7 @@ void image_erofs_remove(struct image_store *images, const char *folder); // miss
 
 // ---- copy.c, whole.c -------------------------------------------------------------------------------------------------
 
+int image_run_deep(void *(*run)(void *), void *context, struct err *err); // in a thread with a large stack, which is waited for
 int image_apply_layer(int layer_fd, int to_fd, struct err *err); // an unpacked layer over what is there: whiteouts and all
 char *image_tree_name(const char *chain); // "<hex>.tree" in the layers' folder, malloc'ed
 

@@ -185,12 +185,26 @@ static int64_t changed_size(int root, int tree, unsigned depth)
     return size;
 }
 
+struct measuring {
+    int root, tree;
+    int64_t size;
+};
+
+static void *measure(void *context)
+{
+    struct measuring *measuring = context;
+    measuring->size = changed_size(measuring->root, measuring->tree, 0);
+    return NULL;
+}
+
 int image_root_changed(struct image_store *images, const struct image *image, int dir_fd, const char *name, int64_t *size, struct err *err)
 {
     _cleanup_close_ int tree = image_tree_open(images, image, err);
     _cleanup_close_ int root = tree < 0 ? -1 : open_readable(dir_fd, name);
     if (root < 0)
         return tree < 0 ? -1 : err_errno(err, errno, "%s", name);
-    *size = changed_size(root, tree, 0);
-    return 0;
+    struct measuring measuring = { root, tree, 0 };
+    int result = image_run_deep(measure, &measuring, err);
+    *size = measuring.size;
+    return result;
 }

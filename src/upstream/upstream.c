@@ -6,7 +6,7 @@
 #include "upstream/upstream.h"
 
 #define CREDENTIALS_MAX 16384
-#define TRIES 2 // a client waits, and there may be a copy to give it
+#define PATIENCE_S 5 // a client waits, and there may be a copy to give it
 
 struct upstream {
     char *domain;
@@ -90,11 +90,12 @@ void upstream_free(struct upstream *upstream)
 
 // ---- asking ---------------------------------------------------------------------------------------------------------
 
-static int connect(const struct upstream *upstream, const char *repository, int tries, struct distribution **out, struct err *err)
+static int connect(const struct upstream *upstream, const char *repository, int tries, int patience_s, struct distribution **out, struct err *err)
 {
     const struct image_ref ref = { .domain = upstream->domain, .path = (char *)repository, .familiar_name = (char *)repository };
     struct distribution_options options = upstream->options;
     options.attempts = tries;
+    options.patience_s = patience_s;
     return distribution_new(&ref, DISTRIBUTION_PULL, &upstream->login, &options, out, err);
 }
 
@@ -102,7 +103,7 @@ static int get_digest(void *context, const char *repository, const char *referen
 {
     char found[OCI_DIGEST_SIZE];
     struct distribution *distribution = NULL;
-    int result = connect(context, repository, TRIES, &distribution, err);
+    int result = connect(context, repository, 1, PATIENCE_S, &distribution, err);
     if (result == 0)
         result = distribution_manifest_digest(distribution, reference, found, err);
     distribution_free(distribution);
@@ -115,7 +116,7 @@ static int get_manifest(void *context, const char *repository, const char *diges
 {
     struct distribution_manifest manifest = DISTRIBUTION_MANIFEST_INIT;
     struct distribution *distribution = NULL;
-    int result = connect(context, repository, TRIES, &distribution, err);
+    int result = connect(context, repository, 2, 0, &distribution, err);
     if (result == 0)
         result = distribution_manifest_get(distribution, digest, &manifest, err);
     if (result == 0) {
@@ -133,7 +134,7 @@ static int get_blob(void *context, const char *repository, const char *digest, r
 {
     struct oci_descriptor blob = { .digest = (char *)digest };
     struct distribution *distribution = NULL;
-    int result = connect(context, repository, 0, &distribution, err);
+    int result = connect(context, repository, 0, 0, &distribution, err);
     if (result == 0)
         result = distribution_blob_size(distribution, digest, &blob.size, err);
     if (result == 0)
@@ -147,7 +148,7 @@ static int get_blob(void *context, const char *repository, const char *digest, r
 static int get_tags(void *context, const char *repository, struct strv *out, struct err *err)
 {
     struct distribution *distribution = NULL;
-    int result = connect(context, repository, TRIES, &distribution, err);
+    int result = connect(context, repository, 1, PATIENCE_S, &distribution, err);
     if (result == 0)
         result = distribution_tags(distribution, out, err);
     distribution_free(distribution);

