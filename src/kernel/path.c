@@ -10,6 +10,7 @@
 
 #include "kernel/path.h"
 #include "base/fd.h"
+#include "base/slice.h"
 #include "kernel/abi.h"
 
 #define RESOLVE_RETRIES 64 // EAGAIN: a rename raced with ".."
@@ -159,13 +160,35 @@ static bool is_dots(const char *name)
     return str_eq(name, ".") || str_eq(name, "..");
 }
 
-// Makes the one missing folder, or, when a link that leads nowhere stands there, goes on where it points.
+// Below a folder that was just made nothing is there: the rest is made without looking from the root for each. What is not as simple as
+// that is left to the next turn.
+static void make_below(const struct missing *at, const char *rest, mode_t mode)
+{
+    char name[NAME_MAX + 1];
+    struct slice left = slice_of(rest), part;
+    _cleanup_close_ int fd = openat(at->parent_fd, at->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    while (fd >= 0 && slice_cut(&left, '/', &part)) {
+        if (part.size == 0)
+            continue;
+        if (part.size > NAME_MAX)
+            return;
+        memcpy(name, part.data, part.size);
+        name[part.size] = '\0';
+        if (is_dots(name) || mkdirat(fd, name, mode) < 0)
+            return;
+        int next = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        fd_close(fd);
+        fd = next;
+    }
+}
+
+// Makes the one missing folder (1), or, when a link that leads nowhere stands there, goes on where it points.
 static int make_step(char path[PATH_MAX], const struct missing *at, mode_t mode, int *links, struct err *err)
 {
     if (is_dots(at->name))
         return err_errno(err, ENOENT, "%s", path);
     if (mkdirat(at->parent_fd, at->name, mode) == 0)
-        return 0;
+        return 1;
     if (errno != EEXIST)
         return err_errno(err, errno, "mkdir %s", path);
     char target[PATH_MAX];
@@ -227,6 +250,8 @@ __attribute__((noinline)) static int make_missing(int root_fd, const char *path,
         if (!at.name[0])
             return at.parent_fd;
         int made = make_step(rest, &at, mode, &links, err);
+        if (made > 0)
+            make_below(&at, rest + at.rest, mode);
         fd_close(at.parent_fd);
         if (made < 0)
             return -1;

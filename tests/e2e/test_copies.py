@@ -216,7 +216,7 @@ def test_full_disk(copying, tmp_path):
         client.ok('load', input=docker_archive('big:1', [images.busybox_root(), tar([entry('big', data=os.urandom(12_000_000))])])[0])
         first = client.ok('create', *CONTAINER, 'big:1')
         result = client('create', *CONTAINER, 'big:1')
-        assert result.code == 1 and 'No space left on device' in result.err and len(result.err.splitlines()) == 1
+        assert result.code == 1 and 'no space left on device' in result.err.lower() and len(result.err.splitlines()) == 1
         assert os.listdir(engine.data + '/containers') == [first] and client.ok('ps', '-aq', '--no-trunc') == first
     finally:
         assert engine.stop_all().returncode == 0

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -118,6 +119,23 @@ static void test_make_dir(void **state)
     }
 }
 
+// The longest path that there can be costs a moment, not minutes.
+static void test_make_deep(void **state)
+{
+    struct tree *tree = *state;
+    struct err err = { 0 };
+    char path[PATH_MAX] = "a/new/../n";
+    size_t used = strlen(path);
+    while (used < sizeof(path) / 2)
+        used += (size_t)snprintf(path + used, 3, "/d");
+    int64_t before = clock();
+    _cleanup_close_ int fd = path_make_dir(tree->root, path, 0755, &err);
+    if (fd < 0)
+        fail_msg("%s", err.message);
+    assert_true(same(tree, fd, "root/a/n") == false);
+    assert_true((clock() - before) / CLOCKS_PER_SEC < 3);
+}
+
 static void test_make_file(void **state)
 {
     static const struct {
@@ -202,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open, tree_up, tree_down),
         cmocka_unit_test_setup_teardown(test_make_dir, tree_up, tree_down),
+        cmocka_unit_test_setup_teardown(test_make_deep, tree_up, tree_down),
         cmocka_unit_test_setup_teardown(test_make_file, tree_up, tree_down),
         cmocka_unit_test_setup_teardown(test_read_file, tree_up, tree_down),
         cmocka_unit_test_setup_teardown(test_parent_and_node, tree_up, tree_down),
