@@ -10,14 +10,14 @@ static json_t *shape_member(const struct engine_container *container, const stru
                      "MacAddress", shape_text(endpoint->mac), "IPv4Address", address, "IPv6Address", "");
 }
 
-// Who is on it now. On `none` is every container that runs with it.
+// Who is on it now. On `none` and `host` is every container that runs with it.
 static json_t *shape_members(const struct engine_container *containers, size_t len, const struct engine_network *network)
 {
     json_t *members = json_object();
     for (size_t i = 0; i < len; i++)
         for (size_t k = 0; k < containers[i].endpoint_len; k++) {
             const struct engine_endpoint *endpoint = &containers[i].endpoints[k];
-            bool on = endpoint->up || str_eq(network->driver, "null");
+            bool on = endpoint->up || !str_eq(network->driver, "bridge");
             if (containers[i].running && !containers[i].restarting && on && str_eq(endpoint->network_id, network->id))
                 json_object_set_new(members, containers[i].id, shape_member(&containers[i], endpoint));
         }

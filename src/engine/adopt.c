@@ -10,6 +10,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "namespaces.h"
 #include "networks.h"
 #include "vm.h"
 
@@ -83,6 +84,7 @@ static void restore_run(struct container *container)
         log_warn("container %.12s: %s", container->id, err.message);
     if (!known)
         endpoints_adopt(container);
+    namespaces_follow(container, NULL); // for its name; the other one may have ended since
     if (!known && names_update(container, &err) < 0)
         log_warn("container %.12s: its names: %s", container->id, err.message);
     if (!known && container_document(container, &arena, &document, &err) == 0)

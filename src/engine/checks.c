@@ -8,19 +8,6 @@
 
 enum { HOSTNAME_MAX = 64 }; // of sethostname(2)
 
-static int not_yet(struct err *err, const char *path, const char *value)
-{
-    return err_set(err, ERR_NOT_IMPLEMENTED, "%s: %s is not supported yet", path, value);
-}
-
-static int check_network(const struct container_config *config, struct err *err)
-{
-    const char *mode = config->host_config.network_mode;
-    if (!str_empty(mode) && (str_eq(mode, "host") || str_starts(mode, "container:")))
-        return not_yet(err, "HostConfig.NetworkMode", mode);
-    return 0;
-}
-
 // ---- processors and memory nodes ------------------------------------------------------------------------------------
 
 enum { CPU_MAX = 4096 };
@@ -254,7 +241,7 @@ int check_process(const struct oci_image_process *process, struct err *err)
 
 int check_config(const struct container_config *config, struct err *err)
 {
-    if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 || check_network(config, err) < 0 ||
+    if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 ||
         health_check_config(config->process.healthcheck, err) < 0)
         return -1;
     return check_host_config(&config->host_config, err);

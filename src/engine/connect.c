@@ -217,6 +217,9 @@ static int detach_running(struct container *container, struct endpoint *endpoint
 static int disconnect_held(struct container *container, const struct engine_network *network, struct err *err)
 {
     struct endpoint *endpoint = find_endpoint(container, network);
+    const char *mode = container->config.host_config.network_mode;
+    if (str_eq(mode, "host") && str_eq(network->name, "host"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "cannot disconnect container from host network - container was created in host network mode");
     if (!endpoint)
         return err_set(err, ERR_INTERNAL, "container %s is not connected to network %s", container->id, network->name);
     bool running = is_running(container), attached = running && endpoint->up;

@@ -1,6 +1,7 @@
 // create: the client's configuration is checked whole, merged with the image's, and becomes a record. Nothing runs yet.
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/utsname.h>
 
 #include "engine_private.h"
 #include "mounts.h"
@@ -100,6 +101,18 @@ void container_settle(struct container *container)
         json_is_integer(config->stop_timeout_raw) ? json_integer_value(config->stop_timeout_raw) : -1;
 }
 
+// With the host's network a container is called as the host is. Recorded, since that may get another name.
+static void record_hostname(struct container *container, json_t *body)
+{
+    struct container_config *config = &container->config;
+    struct utsname names = { 0 };
+    if (!str_eq(namespaces_network(config), "host") || !str_empty(config->hostname))
+        return;
+    uname(&names);
+    config->hostname = arena_strdup(&container->arena, names.nodename);
+    json_object_set_new(body, "Hostname", json_string(names.nodename));
+}
+
 static int parse_body(struct container *container, json_t *body, struct err *err)
 {
     struct container_config *config = &container->config;
@@ -107,6 +120,7 @@ static int parse_body(struct container *container, json_t *body, struct err *err
     if (json_decode(&container_config_table, body, config, &container->arena, NULL, err) < 0 ||
         namespaces_check_conflicts(config, err) < 0)
         return -1;
+    record_hostname(container, body);
     container_settle(container);
     return 0;
 }

@@ -27,12 +27,14 @@ static char *resolv_text(const struct container *container, struct arena *arena)
     return names_wanted(container) ? resolv_content_named(host, names_outside(container), arena, &settings) : resolv_content(host, arena);
 }
 
+// Of a container that shares another's network they are the other's, and mounted already.
 static void fill_files(struct container *container, struct arena *arena, struct task_document *out)
     REQUIRES(container->lock)
 {
+    bool host = str_eq(namespaces_network(&container->config), "host");
     add_file(out, arena, "/etc/hostname", arena_printf(arena, "%s\n", container->config.hostname));
-    add_file(out, arena, "/etc/hosts", hosts_content(container, arena));
-    add_file(out, arena, "/etc/resolv.conf", resolv_text(container, arena));
+    add_file(out, arena, "/etc/hosts", host ? hosts_content_host(container, arena) : hosts_content(container, arena));
+    add_file(out, arena, "/etc/resolv.conf", host ? resolv_content_host(&container->config.host_config, arena) : resolv_text(container, arena));
 }
 
 // ---- the process ----------------------------------------------------------------------------------------------------
@@ -113,13 +115,13 @@ static void fill_paths(json_t *asked, const char *const *defaults, struct arena 
 }
 
 // Docker's two: users without rights may serve port 80 and ping, in a network namespace that is the container's own.
-static void fill_sysctls(const struct kvs *asked, struct arena *arena, struct kvs *out)
+static void fill_sysctls(const struct kvs *asked, bool own_network, struct arena *arena, struct kvs *out)
 {
     static const struct kv defaults[] = { { (char *)"net.ipv4.ip_unprivileged_port_start", (char *)"0" },
                                           { (char *)"net.ipv4.ping_group_range", (char *)"0 2147483647" } };
     out->items = arena_alloc(arena, (asked->len + ARRAY_LEN(defaults)) * sizeof(*out->items));
     out->len = 0;
-    for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
+    for (size_t i = 0; own_network && i < ARRAY_LEN(defaults); i++)
         if (!kvs_get(asked, defaults[i].key))
             out->items[out->len++] = defaults[i];
     for (size_t i = 0; i < asked->len; i++)
@@ -143,7 +145,7 @@ static int fill_linux(struct container *container, struct arena *arena, struct o
     const struct host_config *host = &container->config.host_config;
     fill_paths(host->masked_paths_raw, host->privileged ? no_paths : engine_masked_paths, arena, &out->masked_paths);
     fill_paths(host->readonly_paths_raw, host->privileged ? no_paths : engine_readonly_paths, arena, &out->readonly_paths);
-    fill_sysctls(&host->sysctls, arena, &out->sysctl);
+    fill_sysctls(&host->sysctls, !namespaces_network(&container->config), arena, &out->sysctl);
     out->cgroups_path = arena_alloc(arena, CONTAINER_CGROUP_SIZE);
     container_cgroup_path(container, out->cgroups_path);
     limits_from_config(host, &out->resources);
@@ -183,7 +185,7 @@ static void fill_network(struct container *container, struct arena *arena, struc
                                   .gateway = arena_strdup(arena, endpoint->net.gateway), .prefix = endpoint->net.prefix,
                                   .netns_fd = -1, .tap_fd = -1 };
     }
-    if (out->nics.len == 0)
+    if (out->nics.len == 0 && !namespaces_network(&container->config))
         *(struct task_nic *)json_list_add(&out->nics, &task_nic_table, arena) =
             (struct task_nic){ .name = (char *)"lo", .netns_fd = -1, .tap_fd = -1 };
     for (size_t i = 0; i < container->port_len; i++) {
@@ -217,7 +219,7 @@ int document_build(struct container *container, struct arena *arena, struct task
         return -1;
     fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
-    namespaces_fill(&config->host_config, arena, out);
+    namespaces_fill(config, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };
     if (log_fill(container, arena, &out->log, err) < 0)

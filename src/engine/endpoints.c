@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include "namespaces.h"
 #include "networks.h"
 #include "vm.h"
 
@@ -115,7 +116,7 @@ int endpoints_from_config(struct container *container, struct err *err)
     const struct container_config *config = &container->config;
     const char *mode = config->host_config.network_mode;
     const struct strv *links = &config->host_config.links; // of clients that say them for the container
-    if (config->network_disabled)
+    if (config->network_disabled || namespaces_other(namespaces_network(config)))
         return 0;
     if (links->len && !is_user_defined(mode))
         return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Links: not supported yet on the network %s", mode);
@@ -343,7 +344,7 @@ static int attach_all(struct container *container, struct port_plan *plan, int *
         if (endpoint->bridge && endpoint_attach(container, endpoint, &how, err) < 0)
             return -1;
     }
-    return gateway || tap_fd ? 0 : net_none(netns_fd, err);
+    return gateway || tap_fd || namespaces_network(&container->config) ? 0 : net_none(netns_fd, err);
 }
 
 int endpoints_attach(struct container *container, struct err *err)
@@ -385,7 +386,7 @@ void endpoints_detach(struct container *container)
 void endpoint_publish(struct container *container, const struct endpoint *endpoint, const char *action)
 {
     event_publish(container->engine, "network", action, endpoint->network_id, "container", container->id, "name", endpoint->network,
-                  "type", endpoint->bridge ? "bridge" : "null", NULL);
+                  "type", endpoint->bridge ? "bridge" : str_eq(endpoint->network, "host") ? "host" : "null", NULL);
 }
 
 static void note_connected(struct container *container, bool connected)

@@ -370,6 +370,9 @@ char *hosts_content(struct container *container, struct arena *arena) REQUIRES(c
 // The lines of its own addresses, but those that `present` has already.
 void hosts_own_lines(const struct container *container, struct buf *out, const char *present) REQUIRES(container->lock);
 char *resolv_content(const struct host_config *host, struct arena *arena);
+// Where the network is the host's: the host's own files, unless the client has names or servers of its own.
+char *hosts_content_host(struct container *container, struct arena *arena) REQUIRES(container->lock);
+char *resolv_content_host(const struct host_config *host, struct arena *arena);
 // The container's file made of the host's `text`, which came from `source`. `ipv6`: a server there can be reached.
 void resolv_build(const char *text, const char *source, const struct host_config *host, bool ipv6, struct buf *out);
 // For a container with a name server of its own: that one alone stands there. `settings` gets whom it asks, the host's servers only where

@@ -164,6 +164,7 @@ int features_check(const struct host_features *features, const struct host_confi
           "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded." },
         { host->blkio_weight > 0, features->io_weight,
           "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded." },
+        { host->port_bindings.len > 0, !str_eq(host->network_mode, "host"), "Published ports are discarded when using host network mode" },
     };
     if (host->nano_cpus > 0 && !features->cpu_quota)
         return err_set(err, ERR_INVALID_ARGUMENT,

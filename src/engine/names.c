@@ -292,6 +292,28 @@ void resolv_build(const char *text, const char *source, const struct host_config
     write_comments(&resolv, host, ndots_from(&resolv, host), out);
 }
 
+char *hosts_content_host(struct container *container, struct arena *arena)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX);
+    if (container->config.host_config.extra_hosts.len)
+        return hosts_content(container, arena);
+    file_read_at(AT_FDCWD, "/etc/hosts", &text, NULL);
+    return arena_strdup(arena, buf_text(&text));
+}
+
+char *resolv_content_host(const struct host_config *host, struct arena *arena)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX), out = BUF_INIT(HOSTS_MAX);
+    struct resolv resolv = { .arena = arena };
+    file_read_at(AT_FDCWD, HOST_FILE, &text, NULL);
+    if (host->dns.len + host->dns_search.len + host->dns_options.len == 0)
+        return arena_strdup(arena, buf_text(&text));
+    read_text(&resolv, buf_text(&text));
+    override(&resolv, host);
+    write_body(&resolv, &out);
+    return arena_strdup(arena, buf_text(&out));
+}
+
 // ---- the same for a container with a name server of its own ---------------------------------------------------------
 
 static void drop_invalid_ndots(struct resolv *resolv)

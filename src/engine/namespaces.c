@@ -13,6 +13,8 @@
 
 #define SHM "/dev/shm"
 
+static const char *const shared_files[] = { "hostname", "hosts", "resolv.conf" };
+
 const char *namespaces_other(const char *mode)
 {
     return mode && str_starts(mode, "container:") ? mode + strlen("container:") : NULL;
@@ -45,8 +47,53 @@ int namespaces_check_words(const struct host_config *host, struct err *err)
     return 0;
 }
 
+const char *namespaces_network(const struct container_config *config)
+{
+    const char *mode = config->host_config.network_mode;
+    return !config->network_disabled && (str_eq(mode, "host") || namespaces_other(mode)) ? mode : NULL;
+}
+
+static bool asks_mac(const struct container_config *config)
+{
+    bool asked = !str_empty(config->mac_address);
+    for (size_t i = 0; i < config->endpoints.len; i++)
+        asked = asked || !str_empty(((const struct endpoint_request *)json_map_at(&config->endpoints, &endpoint_request_table, i))->mac_address);
+    return asked;
+}
+
+static int check_other_network(const struct container_config *config, struct err *err)
+{
+    const struct host_config *host = &config->host_config;
+    const struct {
+        bool asked;
+        const char *what;
+    } table[] = {
+        { !str_empty(config->hostname), "hostname and the network mode" },
+        { host->links.len > 0, "container type network can't be used with links. This would result in undefined behavior" },
+        { host->dns.len > 0, "dns and the network mode" },
+        { host->extra_hosts.len > 0, "custom host-to-IP mapping and the network mode" },
+        { asks_mac(config), "mac-address and the network mode" },
+        { host->port_bindings.len > 0 || host->publish_all_ports, "port publishing and the container type network mode" },
+        { config->process.exposed_ports.len > 0, "port exposing and the container type network mode" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].asked)
+            return err_set(err, ERR_INVALID_ARGUMENT, "conflicting options: %s", table[i].what);
+    return 0;
+}
+
 int namespaces_check_conflicts(const struct container_config *config, struct err *err)
 {
+    const char *network = config->host_config.network_mode, *other = namespaces_other(network);
+    if (str_eq(network, "container") || (other && !*other))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid network mode: invalid container format container:<name|id>");
+    if (other && check_other_network(config, err) < 0)
+        return -1;
+    if (str_eq(network, "host") && config->host_config.links.len)
+        return err_set(err, ERR_INVALID_ARGUMENT, "conflicting options: host type networking can't be used with links. This would result in "
+                                                  "undefined behavior");
+    if (str_eq(network, "host") && asks_mac(config))
+        return err_set(err, ERR_INVALID_ARGUMENT, "conflicting options: mac-address and the network mode");
     if (str_eq(config->host_config.uts_mode, "host") && !str_empty(config->hostname))
         return err_set(err, ERR_INVALID_ARGUMENT, "conflicting options: hostname and the UTS mode");
     return 0;
@@ -58,6 +105,8 @@ static int record_one(struct engine *engine, json_t *host, const char *field, st
     if (str_empty(other))
         return 0;
     _cleanup_container_ struct container *container = container_find(engine, other, err);
+    if (!container && str_eq(field, "NetworkMode"))
+        return 0;
     if (!container) {
         if (err)
             err->class = ERR_INVALID_ARGUMENT; // what is not found is not what the request is about
@@ -70,7 +119,7 @@ static int record_one(struct engine *engine, json_t *host, const char *field, st
 
 int namespaces_record(struct engine *engine, json_t *body, struct err *err)
 {
-    static const char *const fields[] = { "IpcMode", "PidMode" };
+    static const char *const fields[] = { "IpcMode", "PidMode", "NetworkMode" };
     json_t *host = json_object_get(body, "HostConfig");
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (record_one(engine, host, fields[i], err) < 0)
@@ -80,32 +129,46 @@ int namespaces_record(struct engine *engine, json_t *body, struct err *err)
 
 // ---- the document ---------------------------------------------------------------------------------------------------
 
-static bool mounts_shm(const struct task_document *document)
+static bool is_mounted(const struct task_document *document, const char *target)
 {
     for (size_t i = 0; i < document->mounts.len; i++)
-        if (str_eq(((const struct task_mount *)json_list_at(&document->mounts, &task_mount_table, i))->target, SHM))
+        if (str_eq(((const struct task_mount *)json_list_at(&document->mounts, &task_mount_table, i))->target, target))
             return true;
     return false;
+}
+
+// The files of the container whose network it is: what is written by one is read by all.
+static void fill_etc(const struct container_config *config, struct arena *arena, struct task_document *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(shared_files); i++) {
+        const char *target = arena_printf(arena, "/etc/%s", shared_files[i]);
+        if (is_mounted(out, target))
+            continue;
+        struct task_mount *mount = json_list_add(&out->mounts, &task_mount_table, arena);
+        *mount = (struct task_mount){ .kind = (char *)"bind", .source = (char *)namespaces_other(config->host_config.network_mode),
+                                      .target = (char *)target, .fd = -1, .read_only = config->host_config.read_only_rootfs };
+    }
 }
 
 static void fill_shm(const struct host_config *host, struct arena *arena, struct task_document *out)
 {
     const char *other = namespaces_other(host->ipc_mode);
     out->linux_section.no_shm = str_eq(host->ipc_mode, "none");
-    if ((!other && !str_eq(host->ipc_mode, "host")) || mounts_shm(out))
+    if ((!other && !str_eq(host->ipc_mode, "host")) || is_mounted(out, SHM))
         return;
     struct task_mount *mount = json_list_add(&out->mounts, &task_mount_table, arena);
     *mount = (struct task_mount){ .kind = (char *)(other ? "shared" : "bind"), .source = (char *)(other ? other : SHM), .target = (char *)SHM,
                                   .fd = -1, .no_exec = true, .no_suid = true, .no_dev = true };
 }
 
-void namespaces_fill(const struct host_config *host, struct arena *arena, struct task_document *out)
+void namespaces_fill(const struct container_config *config, struct arena *arena, struct task_document *out)
 {
+    const struct host_config *host = &config->host_config;
     const struct {
         const char *type, *mode;
     } table[] = {
         { "mount", NULL }, { "pid", host->pid_mode }, { "ipc", host->ipc_mode },
-        { "uts", host->uts_mode }, { "network", NULL }, { "cgroup", host->cgroupns_mode },
+        { "uts", host->uts_mode }, { "network", namespaces_network(config) }, { "cgroup", host->cgroupns_mode },
     };
     struct oci_namespace *own = arena_alloc(arena, sizeof(*own) * ARRAY_LEN(table));
     out->linux_section.namespaces = (struct json_list){ .items = own };
@@ -120,6 +183,8 @@ void namespaces_fill(const struct host_config *host, struct arena *arena, struct
     if (str_eq(host->uts_mode, "host"))
         out->hostname = NULL;
     fill_shm(host, arena, out);
+    if (namespaces_other(namespaces_network(config)))
+        fill_etc(config, arena, out);
 }
 
 // ---- the others' ----------------------------------------------------------------------------------------------------
@@ -173,29 +238,39 @@ static bool shares_ipc(const struct container *other)
     return str_eq(host->ipc_mode, "shareable") || str_eq(host->ipc_mode, "host") || namespaces_other(host->ipc_mode);
 }
 
+static const struct joinable {
+    const char *type, *file, *failure;
+} joinables[] = {
+    { "ipc", "ipc", "failed to join IPC namespace" },
+    { "pid", "pid", "failed to join PID namespace" },
+    { "network", "net", "cannot join network namespace of container" },
+};
+
 // Docker's statuses: IPC is looked at before the start is under way, where a wrong request is told from a daemon's failure.
-static int failed_to_join(bool ipc, struct err *err)
+static int failed_to_join(const struct joinable *joinable, struct err *err)
 {
-    if (err && !ipc)
+    if (err && str_eq(joinable->type, "pid"))
         err->class = ERR_INTERNAL;
     else if (err && err->class == ERR_NOT_FOUND)
         err->class = ERR_INVALID_ARGUMENT;
-    return err_wrap(err, "failed to join %s namespace", ipc ? "IPC" : "PID");
+    return err_wrap(err, "%s", joinable->failure);
 }
 
 static int load_join(struct engine *engine, struct task_join *join, struct cargo *cargo, struct err *err)
 {
-    bool ipc = str_eq(join->type, "ipc");
+    const struct joinable *joinable = joinables;
+    while (!str_eq(joinable->type, join->type))
+        joinable++;
     _cleanup_container_ struct container *other = container_find(engine, join->container, err);
-    int fd = other ? open_namespace(other, join->type, err) : -1;
+    int fd = other ? open_namespace(other, joinable->file, err) : -1;
     if (fd < 0)
-        return failed_to_join(ipc, err);
+        return failed_to_join(joinable, err);
     if (cargo_add(cargo, fd, true, &join->fd, err) < 0)
         return -1;
-    if (!ipc || shares_ipc(other))
+    if (!str_eq(join->type, "ipc") || shares_ipc(other))
         return 0;
     err_set(err, ERR_INVALID_ARGUMENT, "container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", other->id);
-    return failed_to_join(ipc, err);
+    return failed_to_join(joinable, err);
 }
 
 static int load_shm(struct engine *engine, struct task_mount *mount, struct cargo *cargo, struct err *err)
@@ -207,7 +282,87 @@ static int load_shm(struct engine *engine, struct task_mount *mount, struct carg
     }
     _cleanup_container_ struct container *other = container_find(engine, mount->source, err);
     int fd = other ? open_namespace(other, "mnt", err) : -1;
-    return fd < 0 ? failed_to_join(true, err) : cargo_add(cargo, fd, true, &mount->fd, err);
+    return fd < 0 ? failed_to_join(&joinables[0], err) : cargo_add(cargo, fd, true, &mount->fd, err);
+}
+
+// ---- another's network ----------------------------------------------------------------------------------------------
+
+// The one whose network it is in the end, where each shares the next one's. A reference.
+static struct container *find_owner(struct engine *engine, const char *id, struct err *err)
+{
+    enum { CHAIN_MAX = 64 };
+    struct container *owner = container_find(engine, id, err);
+    for (int i = 0; owner && i < CHAIN_MAX; i++) {
+        const char *next = namespaces_other(namespaces_network(&owner->config));
+        if (!next)
+            return owner;
+        struct container *other = container_find(engine, next, err);
+        container_unref(owner);
+        owner = other;
+    }
+    container_unref(owner);
+    return NULL;
+}
+
+static const char *word_of(struct container *other)
+{
+    static const char *const words[] = { [STATUS_CREATED] = "created",   [STATUS_RUNNING] = "running",   [STATUS_PAUSED] = "paused",
+                                         [STATUS_EXITED] = "exited",     [STATUS_REMOVING] = "removing", [STATUS_RESTARTING] = "restarting" };
+    mutex_lock(&other->lock);
+    enum container_status status = other->state.status;
+    mutex_unlock(&other->lock);
+    return words[status];
+}
+
+// What the start would find later, told first and in Docker's words.
+static int check_owner(struct container *container, struct container *other, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    pid_t pid;
+    struct err why = { 0 };
+    if (other == container)
+        return err_set(err, ERR_INTERNAL, "cannot join own network namespace");
+    if (ask_pid(other, &pid, &why) == 0)
+        return 0;
+    const char *word = word_of(other);
+    if (str_eq(word, "running") || str_eq(word, "paused") || str_eq(word, "restarting"))
+        return err_set(err, why.class, "cannot join network namespace of container: %s", why.message);
+    return err_set(err, ERR_CONFLICT, "cannot join network namespace of a non running container: container %s is %s",
+                   container_name(other, &arena), word);
+}
+
+int namespaces_follow(struct container *container, struct err *err)
+{
+    const char *id = namespaces_other(namespaces_network(&container->config));
+    if (!id)
+        return 0;
+    _cleanup_container_ struct container *other = container_find(container->engine, id, err);
+    if (!other) {
+        if (err)
+            err->class = ERR_INTERNAL;
+        return err_wrap(err, "joining network namespace of container");
+    }
+    if (check_owner(container, other, err) < 0)
+        return -1;
+    struct container_config *config = &container->config;
+    mutex_lock(&container->lock);
+    if (!str_eq(config->hostname, other->config.hostname))
+        config->hostname = arena_strdup(&container->arena, other->config.hostname);
+    if (!str_eq(config->domainname, other->config.domainname))
+        config->domainname = arena_strdup(&container->arena, other->config.domainname);
+    mutex_unlock(&container->lock);
+    return 0;
+}
+
+// A container whose own mounts hide one of the files has none, as has one that was never started.
+static int load_etc(struct engine *engine, struct task_mount *mount, struct cargo *cargo, struct err *err)
+{
+    _cleanup_container_ struct container *owner = find_owner(engine, mount->source, err);
+    if (!owner)
+        return err_set(err, ERR_INTERNAL, "joining network namespace of container: No such container: %s", mount->source);
+    _cleanup_free_ char *path = mem_printf("%s/files/%s", owner->id, mount->target + strlen("/etc/"));
+    int fd = openat(engine->containers_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "%s of container %s", mount->target, owner->id) : cargo_add(cargo, fd, true, &mount->fd, err);
 }
 
 int namespaces_load(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
@@ -216,8 +371,10 @@ int namespaces_load(struct container *container, struct task_document *document,
         if (load_join(container->engine, json_list_at(&document->joins, &task_join_table, i), cargo, err) < 0)
             return -1;
     // The mounts of the container's own come first.
-    for (size_t i = container->mount_len; i < document->mounts.len; i++)
-        if (load_shm(container->engine, json_list_at(&document->mounts, &task_mount_table, i), cargo, err) < 0)
+    for (size_t i = container->mount_len; i < document->mounts.len; i++) {
+        struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
+        if ((str_starts(mount->target, "/etc/") ? load_etc : load_shm)(container->engine, mount, cargo, err) < 0)
             return -1;
+    }
     return 0;
 }

@@ -9,7 +9,7 @@
 
 static const struct {
     const char *name, *driver;
-} builtins[] = { { "bridge", "bridge" }, { "none", "null" } };
+} builtins[] = { { "bridge", "bridge" }, { "host", "host" }, { "none", "null" } };
 
 static const char *const predefined[] = { "bridge", "none", "host", "default" };
 

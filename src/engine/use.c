@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "base/process.h"
-#include "engine_private.h"
+#include "namespaces.h"
 #include "vm.h"
 
 enum { PS_OUTPUT_MAX = 16 << 20, PS_ARGS_MAX = 64, PROC_MAX = 1 << 20 };
@@ -109,7 +109,8 @@ int engine_use(struct engine *engine, const char *ref, struct arena *arena, stru
     out->running = true;
     out->read_ns = clock_wall_ns();
     out->memory_host = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
-    read_interfaces(pid, arena, out);
+    if (!str_eq(namespaces_network(&container->config), "host")) // those are not the container's
+        read_interfaces(pid, arena, out);
     return read_system_cpu(&out->system_cpu_ns, err);
 }
 

@@ -115,12 +115,18 @@ static bool asks_uts(const struct container_config *config)
     return !str_empty(config->host_config.uts_mode);
 }
 
+static bool asks_network(const struct container_config *config)
+{
+    return namespaces_network(config) != NULL;
+}
+
 const struct vm_refusal vm_refusals[] = {
     { "HostConfig.Binds", "-v, --volume", "a guest sees no folder of the host", asks_binds },
     { "HostConfig.Mounts", "--mount type=bind, type=volume", "a guest sees no folder of the host", asks_mounts },
     { "HostConfig.VolumesFrom", "--volumes-from", "a guest sees no folder of the host", asks_volumes_from },
     { "Volumes", "-v PATH, an image's VOLUME", "a volume is a folder of the host", asks_volumes },
     { "NetworkingConfig.EndpointsConfig", "--network, more than one", "a machine has one network card", asks_networks },
+    { "HostConfig.NetworkMode", "--network host, --network container:X", "a machine has a network card of its own", asks_network },
     { "HostConfig.Devices", "--device", "a guest sees no device of the host", asks_devices },
     { "HostConfig.DeviceCgroupRules", "--device-cgroup-rule", "a guest sees no device of the host", asks_device_rules },
     { "HostConfig.IpcMode", "--ipc host, --ipc container:X", "a guest has a kernel of its own", asks_ipc },

@@ -159,7 +159,9 @@ static const struct checked checked[] = {
     { "{'HostConfig':{'DnsSearch':['x\\nnameserver 1.1.1.1']}}", ERR_INVALID_ARGUMENT, "line break" },
     { "{'Hostname':'a\\nb'}", ERR_INVALID_ARGUMENT, "invalid hostname format" },
     { "{'Hostname':'web.example.com'}", ERR_NONE, NULL },
-    { "{'HostConfig':{'NetworkMode':'host'}}", ERR_NOT_IMPLEMENTED, "HostConfig.NetworkMode" },
+    { "{'HostConfig':{'NetworkMode':'host'}}", ERR_NONE, NULL },
+    { "{'HostConfig':{'IpcMode':'nosuch'}}", ERR_INVALID_ARGUMENT, "invalid IPC mode: nosuch" },
+    { "{'HostConfig':{'PidMode':'container:'}}", ERR_INVALID_ARGUMENT, "invalid PID mode: container:" },
     { "{'HostConfig':{'NetworkMode':'nosuch'}}", ERR_NONE, NULL }, // 201 at create, 404 at start
     { "{'HostConfig':{'LogConfig':{'Type':'gelf'}}}", ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Type" },
     { "{'HostConfig':{'LogConfig':{'Type':'nosuch'}}}", ERR_INVALID_ARGUMENT, "plugin \"nosuch\" not found" },

@@ -100,6 +100,8 @@ static void test_refusals(void **state)
         { "{'HostConfig':{'Isolation':'vm'},'NetworkingConfig':{'EndpointsConfig':{'a':{},'b':{}}}}", "NetworkingConfig.EndpointsConfig" },
         { "{'HostConfig':{'Isolation':'vm','Devices':[{'PathOnHost':'/dev/fuse'}]}}", "HostConfig.Devices" },
         { "{'HostConfig':{'Isolation':'vm','DeviceCgroupRules':['c 1:1 r']}}", "HostConfig.DeviceCgroupRules" },
+        { "{'HostConfig':{'Isolation':'vm','NetworkMode':'host'}}", "HostConfig.NetworkMode" },
+        { "{'HostConfig':{'Isolation':'vm','NetworkMode':'container:x'}}", "HostConfig.NetworkMode" },
         { "{'HostConfig':{'Isolation':'vm','IpcMode':'host'}}", "HostConfig.IpcMode" },
         { "{'HostConfig':{'Isolation':'vm','IpcMode':'container:x'}}", "HostConfig.IpcMode" },
         { "{'HostConfig':{'Isolation':'vm','IpcMode':'shareable','UsernsMode':'host'}}", NULL },
