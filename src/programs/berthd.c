@@ -306,25 +306,35 @@ static void remove_sockets(const struct options *options)
             unlink(options->hosts.items[i] + strlen(UNIX));
 }
 
-// For clients that know no other name. A name that somebody has is left to him.
+static const char *linked_socket(const struct options *options)
+{
+    for (size_t i = 0; i < options->hosts.len; i++)
+        if (str_starts(options->hosts.items[i], UNIX))
+            return options->hosts.items[i] + strlen(UNIX);
+    return DEFAULT_HOST + strlen(UNIX); // where berthd.socket listens
+}
+
+static bool is_linked(const struct options *options)
+{
+    char target[PATH_MAX];
+    ssize_t size = readlink(DOCKER_SOCKET, target, sizeof(target) - 1);
+    return size > 0 && slice_eq((struct slice){ target, (size_t)size }, linked_socket(options));
+}
+
+// For clients that know no other name. A name that somebody has is left to him; a link of ours is what a killed daemon left.
 static void link_docker_socket(const struct options *options)
 {
-    const char *path = NULL;
-    for (size_t i = 0; i < options->hosts.len && !path; i++)
-        if (str_starts(options->hosts.items[i], UNIX))
-            path = options->hosts.items[i] + strlen(UNIX);
-    path = path ? path : DEFAULT_HOST + strlen(UNIX); // where berthd.socket listens
-    if (options->docker_socket && symlink(path, DOCKER_SOCKET) < 0)
-        log_warn("--docker-socket: " DOCKER_SOCKET ": %s", errno == EEXIST ? "the name is taken" : strerror(errno));
+    if (!options->docker_socket || symlink(linked_socket(options), DOCKER_SOCKET) == 0)
+        return;
+    int number = errno;
+    if (number != EEXIST || !is_linked(options))
+        log_warn("--docker-socket: " DOCKER_SOCKET ": %s", number == EEXIST ? "the name is taken" : strerror(number));
 }
 
 static void unlink_docker_socket(const struct options *options)
 {
-    char target[PATH_MAX];
-    ssize_t size = options->docker_socket ? readlink(DOCKER_SOCKET, target, sizeof(target) - 1) : -1;
-    for (size_t i = 0; size > 0 && i < options->hosts.len; i++)
-        if (str_starts(options->hosts.items[i], UNIX) && slice_eq((struct slice){ target, (size_t)size }, options->hosts.items[i] + strlen(UNIX)))
-            unlink(DOCKER_SOCKET);
+    if (options->docker_socket && is_linked(options))
+        unlink(DOCKER_SOCKET);
 }
 
 static void write_pidfile(const char *path)

@@ -166,17 +166,30 @@ class Beside(Own):
         return f'/proc/{self.process.pid}/root/run/docker.sock'
 
 
-@pytest.mark.parametrize('before, linked', [('', True), ('echo somebody >/run/docker.sock;', False)], ids=['free', 'taken'])
-def test_docker_socket(ended, before, linked):
-    engine = Beside()
-    engine.before = before
+class ActivatedBeside(Beside, Activated):
+    pass
+
+
+@pytest.mark.parametrize('kind, before, target', [
+    (Beside, '', '{}'), (Beside, 'echo somebody >/run/docker.sock;', None), (Beside, 'ln -s {} /run/docker.sock;', '{}'),
+    (ActivatedBeside, '', '/run/berth/berth.sock')], ids=['free', 'taken', 'left by a killed daemon', 'activated'])
+def test_docker_socket(ended, kind, before, target):
+    engine = kind()
+    engine.before = before.format(engine.socket)
     ended.append(engine)
     engine.start()
-    assert os.path.islink(engine.link()) == linked
-    if linked:
-        assert os.readlink(engine.link()) == engine.socket
-    else:
-        assert open(engine.link()).read() == 'somebody\n' and 'the name is taken' in engines.read(engine.log)
+    engines.wait_until(lambda: 'serving ' in engines.read(engine.log), 10, 'the daemon is ready')
+    assert ('the name is taken' in engines.read(engine.log)) == (not target)
+    if not target:
+        assert open(engine.link()).read() == 'somebody\n'
+        return
+    assert os.readlink(engine.link()) == target.format(engine.socket)
+    folder = os.open(os.path.dirname(engine.link()), os.O_RDONLY)
+    engine.terminate()
+    assert 'docker.sock' not in os.listdir(folder)
+    os.close(folder)
+    if kind is ActivatedBeside:
+        os.unlink(engine.socket)
 
 
 # ---- metrics --------------------------------------------------------------------------------------------------------
