@@ -120,6 +120,7 @@ struct container {
     unsigned restarting GUARDED_BY(lock); // restarts under way: an exit does not remove the container
     int64_t backoff_ns GUARDED_BY(lock); // before the last restart by its policy; 0: there was none, or it ran for long
     bool restart_cancelled GUARDED_BY(lock); // until the next start: its policy does nothing
+    int64_t resuming_until_ns GUARDED_BY(lock); // monotonic; a daemon that starts has it queued, and whoever shares its namespaces waits; 0: no
 };
 
 typedef void job_fn(struct container *container);
@@ -139,6 +140,7 @@ struct pool {
     struct cond wake;
     struct job *jobs GUARDED_BY(lock), **jobs_tail GUARDED_BY(lock);
     bool stopping GUARDED_BY(lock);
+    bool drops; // what waits when it stops is not done any more
     pthread_t threads[WORKER_COUNT];
     unsigned thread_len;
 };

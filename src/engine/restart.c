@@ -7,7 +7,7 @@
 // the host. As with Docker, "always" then also means what somebody had stopped.
 #include <signal.h>
 
-#include "engine_private.h"
+#include "namespaces.h"
 
 #define BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS (60 * NS_PER_S)
@@ -152,11 +152,55 @@ void restart_forbid(struct container *container)
 
 // ---- a daemon that starts -------------------------------------------------------------------------------------------
 
+#define RESUME_MAX_NS (120 * NS_PER_S) // somebody waits for another one that is still to be started
+#define RESUME_STEP_NS (100 * NS_PER_MS)
+
+static bool is_due(const struct container *container) REQUIRES(container->lock)
+{
+    return container->state.status == STATUS_EXITED && container->state.started_ns && !container->restart_cancelled &&
+           policy_asks(container, container->state.exit_code);
+}
+
+// Whose namespaces a container shares starts before it.
+static bool waits_for_another(struct container *container)
+{
+    const struct host_config *host = &container->config.host_config;
+    const char *const others[] = { namespaces_other(host->ipc_mode), namespaces_other(host->pid_mode),
+                                   namespaces_other(namespaces_network(&container->config)) };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        _cleanup_container_ struct container *other = others[i] ? container_find(container->engine, others[i], NULL) : NULL;
+        if (!other)
+            continue;
+        mutex_lock(&other->lock);
+        bool resuming = other->resuming_until_ns > clock_mono_ns();
+        mutex_unlock(&other->lock);
+        if (resuming)
+            return true;
+    }
+    return false;
+}
+
+// Decided again when its turn comes: somebody may have stopped, started or removed it while it was queued.
 static void start_anew(struct container *container)
 {
     struct err err = { 0 };
-    if (container_start(container, &err) < 0 && err.class != ERR_NOT_MODIFIED)
+    if (waits_for_another(container)) {
+        later_queue(container, &container->engine->starters, start_anew, RESUME_STEP_NS);
+        return;
+    }
+    if (container_begin(container, NULL) < 0)
+        return;
+    mutex_lock(&container->lock);
+    bool due = is_due(container);
+    if (due)
+        restart_reset(container);
+    mutex_unlock(&container->lock);
+    if (due && container_start_again(container, &err) < 0)
         log_warn("container %.12s: not started: %s", container->id, err.message);
+    mutex_lock(&container->lock);
+    container->resuming_until_ns = 0;
+    mutex_unlock(&container->lock);
+    container_end(container);
 }
 
 void engine_resume(struct engine *engine)
@@ -164,13 +208,14 @@ void engine_resume(struct engine *engine)
     _cleanup_strv_ struct strv ids = { 0 };
     engine->serving = true;
     container_list_ids(engine, &ids);
-    for (size_t i = 0; i < ids.len; i++) {
+    for (size_t i = ids.len; i-- > 0;) { // oldest first: a container is younger than those it shares with
         _cleanup_container_ struct container *container = container_find(engine, ids.items[i], NULL);
         if (!container)
             continue;
         mutex_lock(&container->lock);
-        bool due = container->state.status == STATUS_EXITED && container->state.started_ns &&
-                   policy_asks(container, container->state.exit_code);
+        bool due = is_due(container);
+        if (due)
+            container->resuming_until_ns = clock_mono_ns() + RESUME_MAX_NS;
         mutex_unlock(&container->lock);
         if (due)
             pool_queue(container, &engine->starters, start_anew);

@@ -27,7 +27,7 @@ static struct job *next_job(struct pool *pool)
     mutex_lock(&pool->lock);
     while (!pool->jobs && !pool->stopping)
         cond_wait(&pool->wake, &pool->lock);
-    struct job *job = take_job(pool);
+    struct job *job = pool->stopping && pool->drops ? NULL : take_job(pool);
     mutex_unlock(&pool->lock);
     return job;
 }
@@ -188,6 +188,7 @@ void workers_init(struct engine *engine)
 {
     pool_init(&engine->workers);
     pool_init(&engine->starters);
+    engine->starters.drops = true;
     mutex_init(&engine->later_lock, RANK_WORKERS);
 }
 
@@ -198,14 +199,14 @@ int workers_start(struct engine *engine, struct err *err)
     return pool_start(&engine->workers, err) < 0 ? -1 : pool_start(&engine->starters, err);
 }
 
-// What is queued is still done, but for what is due later: the next daemon finds out about it by itself.
+// What is queued is still done, but for starts and what is due later: the next daemon finds out about those by itself.
 void workers_stop(struct engine *engine)
 {
     pool_stop(&engine->starters);
     pool_stop(&engine->workers);
 }
 
-// Events that the watcher saw after the workers had gone: their shims send them again to the next daemon.
+// Starts that were not begun, and events that the watcher saw after the workers had gone: their shims send them again to the next daemon.
 void workers_drop(struct engine *engine)
 {
     pool_drop_jobs(&engine->starters);

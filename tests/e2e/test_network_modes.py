@@ -152,3 +152,18 @@ def test_shared_networks_outlive_the_daemon(docker, engine, name):
     assert spaces['a'] == spaces['b'] and spaces['c'] == own('net')
     docker.ok('restart', '-t', '0', name + '-b', name + '-c')
     assert docker.ok('exec', name + '-b', 'readlink', '/proc/self/ns/net') == spaces['a']
+
+
+@pytest.mark.container_only('HostConfig.NetworkMode')
+@pytest.mark.berth
+def test_who_shares_comes_back_after_the_other(docker, engine, name):
+    """As after the host's boot: a daemon finds nothing that runs."""
+    keep(docker, name + '-a', '--restart', 'always', '--ipc', 'shareable')
+    keep(docker, name + '-b', '--restart', 'always', '--network', f'container:{name}-a')
+    keep(docker, name + '-c', '--restart', 'always', '--network', f'container:{name}-b', '--ipc', f'container:{name}-a')
+    engine.restarted = True
+    assert engine.stop_all().returncode == 0
+    engine.start()
+    for it in 'abc':
+        wait_until(lambda: docker.inspect(f'{name}-{it}')['State']['Running'], what=it)
+    assert len({docker.ok('exec', f'{name}-{it}', 'readlink', '/proc/self/ns/net') for it in 'abc'}) == 1

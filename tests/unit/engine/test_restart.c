@@ -129,6 +129,72 @@ static void test_later(void **state)
     bench_close(&bench);
 }
 
+// What waits for a starter when a daemon begins, taken off by hand.
+static struct job *queued(struct bench *bench)
+{
+    struct pool *pool = &bench->engine.starters;
+    mutex_lock(&pool->lock);
+    struct job *job = pool->jobs;
+    mutex_unlock(&pool->lock);
+    return job;
+}
+
+static struct container *ended(struct bench *bench, const char *id, const char *name, const char *body)
+{
+    struct container *container = bench_container(bench, id, name, body);
+    bench_set_status(container, STATUS_EXITED);
+    container->state.started_ns = 1;
+    return container;
+}
+
+static void test_a_stop_while_a_start_is_queued(void **state)
+{
+    struct bench bench;
+    bench_open(&bench);
+    struct container *container = ended(&bench, ID_A, "web", "{\"HostConfig\":{\"RestartPolicy\":{\"Name\":\"always\"}}}");
+    engine_resume(&bench.engine);
+    struct job *job = queued(&bench);
+    assert_non_null(job);
+    assert_int_equal(engine_stop(&bench.engine, "web", "", -1, NULL, &bench.err), -1);
+    assert_int_equal(bench.err.class, ERR_NOT_MODIFIED);
+    job->fn(container);
+    assert_true(container->restart_cancelled);
+    assert_null(container->state.error); // there was no try
+    bench_close(&bench);
+}
+
+static void test_who_shares_waits(void **state)
+{
+    struct bench bench;
+    bench_open(&bench);
+    ended(&bench, ID_A, "pod", "{\"HostConfig\":{\"RestartPolicy\":{\"Name\":\"always\"}}}");
+    struct container *second = ended(&bench, ID_B, "beside",
+                                     "{\"HostConfig\":{\"NetworkMode\":\"container:" ID_A "\",\"RestartPolicy\":{\"Name\":\"always\"}}}");
+    assert_int_equal(workers_start(&bench.engine, &bench.err), 0);
+    workers_stop(&bench.engine); // nobody takes off what is queued
+    engine_resume(&bench.engine);
+    struct job *first = queued(&bench);
+    assert_string_equal(first->container->id, ID_A);
+    assert_string_equal(first->next->container->id, ID_B);
+    first->next->fn(second);
+    assert_null(second->state.error);
+    assert_ptr_equal(bench.engine.later->container, second);
+    bench_close(&bench);
+}
+
+static void test_starts_that_wait_are_dropped(void **state)
+{
+    struct bench bench;
+    bench_open(&bench);
+    struct container *container = bench_container(&bench, ID_A, "a", "{}");
+    bench.engine.starters.stopping = true;
+    pool_queue(container, &bench.engine.starters, never);
+    assert_int_equal(workers_start(&bench.engine, &bench.err), 0);
+    workers_stop(&bench.engine);
+    assert_non_null(queued(&bench)); // workers_drop()'s
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +202,9 @@ int main(void)
         cmocka_unit_test(test_the_wait),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_later),
+        cmocka_unit_test(test_a_stop_while_a_start_is_queued),
+        cmocka_unit_test(test_who_shares_waits),
+        cmocka_unit_test(test_starts_that_wait_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
