@@ -4,6 +4,7 @@ import os
 import pytest
 
 from engines import wait_until
+from test_storage import CONTAINER
 
 WORDS = [('IpcMode', 'nosuch', 'invalid IPC mode: nosuch'), ('PidMode', 'nosuch', 'invalid PID mode: nosuch'),
          ('PidMode', 'container:', 'invalid PID mode: container:'), ('UTSMode', 'container:x', 'invalid UTS mode: container:x')]
@@ -186,3 +187,11 @@ def test_they_outlive_the_daemon(docker, engine, name):
     assert docker.ok('exec', name + '-b', 'sh', '-c', 'cat /dev/shm/x; ps').count('sleep 1000') == 2
     docker.ok('restart', '-t', '0', name + '-b')
     assert docker.ok('exec', name + '-b', 'cat', '/dev/shm/x') == 'kept'
+
+
+@pytest.mark.vm_only
+def test_a_guest_is_joined_by_nobody(docker, name):
+    donor = keep(docker, name)
+    for words in (['--ipc', 'container:' + name], ['--pid', 'container:' + name], ['--network', 'container:' + name]):
+        result = docker('run', '--rm', *CONTAINER, *words, 'bb', 'true')
+        assert result.code == 125 and f'container {donor}: what is behind the VM wall has no namespace to share' in result.err
