@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-kvm check-full bench bench-client bench-vm bench-layer bench-image bench-pull bench-registry install clean
+.PHONY: help all guest deps run stop check check-kvm check-full check-reference bench bench-client bench-vm bench-layer bench-image bench-pull bench-registry install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ deps: ## install the packages that building, running and testing need (root)
 	@tools/deps build run check
 
 # What follows is Python, which a bare machine lacks: it can't install itself.
-guest check check-kvm check-full bench bench-client bench-vm bench-image bench-pull bench-registry: /usr/bin/python3
+guest check check-kvm check-full check-reference bench bench-client bench-vm bench-image bench-pull bench-registry: /usr/bin/python3
 /usr/bin/python3:
 	@tools/deps build run check
 
@@ -38,6 +38,9 @@ check-kvm: ## microVMs on a real KVM, made by emulation: Debian's kernel under b
 
 check-full: ## check, then both clients, a real dockerd beside ours, runc's and crun's own tests, kill loops; writes docs/test-report.md (root)
 	@tools/check-full
+
+check-reference: ## the end-to-end tests against Debian's dockerd: do they tell the truth? Part of check-full (root)
+	@tools/check-full 'end-to-end against dockerd 20.10'
 
 bench: ## the engine beside real dockerds, berth-oci beside runc and crun, the shim beside the bare system calls (root)
 	@bench/engine

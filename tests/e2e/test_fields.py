@@ -4,9 +4,12 @@ import os
 
 import pytest
 
+from engines import ROOT, read
+
 pytestmark = pytest.mark.berth
 
 ENDPOINT = 'NetworkingConfig.EndpointsConfig.bridge.'
+PAGE = read(os.path.join(ROOT, 'docs/compatibility.md'))
 
 VALUES = {
     'Hostname': 'box', 'Domainname': 'example.org', 'User': '1:1', 'AttachStdin': True, 'AttachStdout': True, 'AttachStderr': True,
@@ -95,6 +98,8 @@ def test_a_field(api, docker, path):
     assert answer.status == 501 and path.split('.')[-1] in answer.message or path in MAY_BE_WRONG and answer.status in (400, 404, 409), answer
     assert answer.message.count('\n') == 0
     assert docker.ok('ps', '-aq') == before
+    if answer.status == 501:
+        assert f"`{path.split('.')[-1]}`" in PAGE or f".{path.split('.')[-1]}`" in PAGE, f'docs/compatibility.md says nothing about {path}'
 
 
 # What this host or this daemon can't be asked for, said with another status than 501.
