@@ -109,6 +109,15 @@ static int ask_state(struct container *container, struct arena *arena, struct ta
     return json_decode(&task_state_table, result, out, arena, NULL, err);
 }
 
+static int resume(struct container *container, struct err *err)
+{
+    _cleanup_json_ json_t *arguments = json_object();
+    mutex_lock(&container->lock);
+    struct task_client *client = container->client;
+    mutex_unlock(&container->lock);
+    return task_call(client, "resume", arguments, NULL, 0, CALL_TIMEOUT_NS, NULL, NULL, NULL, err);
+}
+
 // Also a task that has ended while nobody looked, with its end already acknowledged: then no event comes any more.
 static int learn_state(struct container *container, struct err *err)
 {
@@ -123,9 +132,12 @@ static int learn_state(struct container *container, struct err *err)
         container_declare_ended(container, state.exit_code, state.exited_ns, state.oom);
         return 0;
     }
+    bool paused = str_eq(state.status, "paused");
+    if (commit_was_cut_off(container) && paused)
+        paused = resume(container, err) < 0;
     mutex_lock(&container->lock);
     container->state.pid = state.pid;
-    container->state.status = str_eq(state.status, "paused") ? STATUS_PAUSED : STATUS_RUNNING;
+    container->state.status = paused ? STATUS_PAUSED : STATUS_RUNNING;
     mutex_unlock(&container->lock);
     health_adopt(container, &state.execs);
     return 0;

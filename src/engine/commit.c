@@ -178,6 +178,38 @@ static int commit(struct container *container, const struct engine_commit *wish,
     return 0;
 }
 
+// A daemon that dies while it holds a container for a commit leaves this mark beside the task's socket; the next one lets the container
+// go on. The mark is there before it is held, and goes after it goes on.
+#define MARK_NAME "held"
+
+static bool mark_held(struct container *container, bool held)
+{
+    _cleanup_free_ char *path = mem_printf("%s/" MARK_NAME, container->id);
+    return held ? file_write_at(container->engine->tasks_fd, path, "", 0, 0600, false, NULL) == 0
+                : unlinkat(container->engine->tasks_fd, path, 0) == 0;
+}
+
+bool commit_was_cut_off(struct container *container)
+{
+    return mark_held(container, false);
+}
+
+static bool hold(struct container *container)
+{
+    if (!mark_held(container, true))
+        return false;
+    if (engine_pause(container->engine, container->id, true, NULL) == 0)
+        return true;
+    mark_held(container, false);
+    return false;
+}
+
+static void let_go(struct container *container)
+{
+    engine_pause(container->engine, container->id, false, NULL);
+    mark_held(container, false);
+}
+
 int engine_commit(struct engine *engine, const char *ref, const struct engine_commit *wish, struct arena *arena, char **id,
                   const struct cancel *cancel, struct err *err)
 {
@@ -186,9 +218,9 @@ int engine_commit(struct engine *engine, const char *ref, const struct engine_co
         return -1;
     // One that does not run, or is paused already, stays as it is. A frozen machine could not be asked: its guest holds its processes.
     bool guest = vm_wanted(&container->config.host_config);
-    bool paused = wish->pause && !guest && engine_pause(engine, container->id, true, NULL) == 0;
+    bool held = wish->pause && !guest && hold(container);
     int result = commit(container, wish, cancel, arena, id, err);
-    if (paused)
-        engine_pause(engine, container->id, false, NULL);
+    if (held)
+        let_go(container);
     return result;
 }

@@ -292,6 +292,7 @@ void defaults_apply(const struct engine *engine, struct host_config *host, struc
 void settings_init(struct engine *engine, const struct engine_settings *settings);
 void settings_done(struct engine *engine);
 void settings_get(struct engine *engine, struct arena *arena, struct engine_settings *out); // a copy
+bool commit_was_cut_off(struct container *container); // commit.c: true once, when a paused container is to go on
 void container_delist(struct container *container); // out of the engine's list; its name is free again
 
 // ---- names by DNS (resolver.c) ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+import images
 from engines import SLOWER, wait_until
 from test_net import fetch, free_port
 from test_state import stamp
@@ -188,3 +189,41 @@ def test_kills_at_any_moment(docker, engine, crash, name):
                     continue
                 assert str(state['ExitCode']) == line[-1] and logs.out.strip() == line[-1], logs
             docker.ok('rm', '-f', line)
+
+
+@pytest.mark.long
+@pytest.mark.container_only('HostConfig.Binds')
+def test_kills_under_every_verb(docker, crash, name, tmp_path):
+    """Verbs of all kinds are under way when the daemon dies. What each has made is whole or not there, all of it can be removed, and
+    nothing stays on the host (which is looked at after every test)."""
+    draw = random.Random(5)
+    archive = tmp_path / 'image.tar'
+    archive.write_bytes(images.docker_archive('kill:1', [images.busybox_root(), images.tar([images.entry('file', data=b'x' * 100000)])])[0])
+    for kill in range(max(2, int(os.environ.get('BERTH_E2E_KILLS', '3')) // 5)):
+        own = f'{name}v{kill}'
+        docker.ok('run', '-d', '--name', own + 'a', '-v', f'{own}:/data', 'bb', 'sleep', '100')
+        docker.ok('run', '-d', '--name', own + 'b', '--restart', 'on-failure', 'bb', 'sleep', '100')
+        verbs = [['load', '-qi', str(archive)], ['exec', own + 'a', 'sh', '-c', 'sleep 0.2; echo x >/data/f'], ['stop', '-t', '0', own + 'b'],
+                 ['run', '--rm', '-p', '127.0.0.1::80', '-v', f'{own}:/data', 'bb', 'sh', '-c', 'sleep 0.2'],
+                 ['network', 'create', own], ['network', 'connect', own, own + 'a'], ['update', '--cpu-shares', '77', own + 'a'],
+                 ['rm', '-f', own + 'b'], ['cp', str(archive), f'{own}a:/tmp'], ['commit', own + 'a', 'kill:2'], ['volume', 'create', own + 'w']]
+        draw.shuffle(verbs)
+        clients = [docker.popen(*verb, seconds=20) for verb in verbs]
+        time.sleep(draw.uniform(0, 0.5))
+        crash()
+        for client in clients:
+            try:
+                client.communicate(timeout=30 * SLOWER)
+            finally:
+                client.kill()
+        state = docker.inspect(own + 'a')['State']
+        assert state['Running'] and docker.ok('exec', own + 'a', 'cat', '/proc/1/comm').strip() == 'sleep'
+        for line in docker.ok('ps', '-aq').split():
+            docker('rm', '-f', '-v', line)
+        assert docker.ok('ps', '-aq') == ''
+        for network in docker.ok('network', 'ls', '-q', '--filter', 'type=custom').split():
+            docker.ok('network', 'rm', network)
+        for volume in docker.ok('volume', 'ls', '-q').split():
+            docker.ok('volume', 'rm', volume)
+        for image in ('kill:1', 'kill:2'):
+            docker('rmi', '-f', image)
