@@ -57,6 +57,11 @@ static int read_subnet(const struct net_network *wanted, struct subnet *out, str
                                                             wanted->gateway, wanted->subnet);
 }
 
+static void own_link_name(const struct net *net, const char *network_id, char out[IFNAMSIZ])
+{
+    snprintf(out, IFNAMSIZ, "b%.4s-%.9s", net->id, network_id);
+}
+
 static int settle(struct net *net, const struct net_network *wanted, struct bridge *out, struct err *err) REQUIRES(net->lock)
 {
     *out = (struct bridge){ .mtu = (int)wanted->mtu,
@@ -66,7 +71,7 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
     if (wanted->mtu && (wanted->mtu < MTU_MIN || wanted->mtu > MTU_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
     if (str_empty(wanted->link))
-        snprintf(out->link, sizeof(out->link), "b%.4s-%.9s", net->id, wanted->id);
+        own_link_name(net, wanted->id, out->link);
     else if (strlen(wanted->link) >= IFNAMSIZ || strpbrk(wanted->link, "/ \t\n\"") || wanted->link[0] == '.')
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid bridge name: %s", wanted->link);
     else
@@ -101,18 +106,25 @@ static void delist(struct net *net, const char *id) REQUIRES(net->lock)
         *found = net->networks.items[--net->networks.len];
 }
 
+// One without an alias is ours by its name alone: its making was cut off between the two. A client's name proves nothing.
+static bool is_own_link(const struct net *net, const struct bridge *bridge, const struct link_info *link)
+{
+    char alias[ALIAS_SIZE], name[IFNAMSIZ];
+    snprintf(alias, sizeof(alias), "berth %s %s bridge", net->id, bridge->id);
+    own_link_name(net, bridge->id, name);
+    return str_eq(link->alias, alias) || (!link->alias[0] && str_eq(bridge->link, name));
+}
+
 static int remove_network(struct net *net, const char *id, struct err *err) REQUIRES(net->lock)
 {
     struct bridge bridge;
     struct link_info link;
-    char alias[ALIAS_SIZE];
     if (!bridge_find(net, id, &bridge))
         return 0;
     int endpoints = record_endpoint_count(net->store, id, err);
     if (endpoints != 0)
         return endpoints < 0 ? -1 : err_set(err, ERR_CONFLICT, "containers are attached to it");
-    snprintf(alias, sizeof(alias), "berth %s %s bridge", net->id, id);
-    if (link_find(&net->link, bridge.link, &link, NULL) == 0 && str_eq(link.alias, alias) &&
+    if (link_find(&net->link, bridge.link, &link, NULL) == 0 && is_own_link(net, &bridge, &link) &&
         link_delete(&net->link, link.index, err) < 0)
         return -1;
     delist(net, id);

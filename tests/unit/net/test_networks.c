@@ -49,6 +49,18 @@ static void test_what_a_network_is(void **state)
     OK(net_network_remove(world->net, id_a(), err));
 }
 
+// A daemon that dies between the making of a bridge and its alias.
+static void test_a_bridge_without_its_alias(void **state)
+{
+    struct world *world = *state;
+    struct net_bridge_info info = create(world, &(struct net_network){ .id = id_a() });
+    char *argv[] = { (char *)"ip", (char *)"link", (char *)"set", info.name, (char *)"alias", (char *)"", NULL };
+    _cleanup_buf_ struct buf output = BUF_INIT(4096);
+    OK(process_run(argv, NULL, &output, err));
+    OK(net_network_remove(world->net, id_a(), err));
+    assert_int_equal(if_nametoindex(info.name), 0);
+}
+
 // The default bridge keeps what it would get; explicit subnets are looked at, chosen ones never overlap.
 static void test_subnets(void **state)
 {
@@ -255,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_a_network_is, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_a_bridge_without_its_alias, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_subnets, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_asked_for, world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_apart, world_setup, world_teardown),
