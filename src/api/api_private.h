@@ -84,6 +84,15 @@ int progress_end(struct progress *progress, int result, struct err *err); // wha
 // ---- requests (params.c) --------------------------------------------------------------------------------------------
 
 // The JSON body: invalid_argument for another type, none at all, or junk.
+// platform.c: the client's "platform" or "platforms", as JSON. not_found when the image is of another one; not_implemented when it is not
+// this machine's.
+#if defined(__aarch64__)
+#define PLATFORM_ARCHITECTURE "arm64"
+#else
+#define PLATFORM_ARCHITECTURE "amd64"
+#endif
+int platform_check(struct call *call, const char *key, const char *name, const struct image *image, struct err *err);
+int platform_check_own(struct call *call, const char *key, struct err *err);
 int body_json(struct call *call, json_t **out, struct err *err);
 int body_check_type(const char *content_type, struct err *err); // "application/json", parameters allowed
 char *base64_text(const void *data, size_t size, struct arena *arena); // with padding

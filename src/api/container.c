@@ -6,11 +6,7 @@
 // "linux/amd64": one host runs one platform. not_found, as Docker has it: the client then tries to pull the right one.
 static int check_platform(const struct call *call, const char *image, struct err *err)
 {
-#if defined(__aarch64__)
-    static const char own[] = "linux/arm64";
-#else
-    static const char own[] = "linux/amd64";
-#endif
+    static const char own[] = "linux/" PLATFORM_ARCHITECTURE;
     const char *asked = httpd_query(call->request, "platform");
     if (str_empty(asked) || str_eq(asked, "linux") || str_eq(asked, own))
         return 0;

@@ -129,7 +129,8 @@ int handle_image_inspect(struct call *call, struct err *err)
 {
     struct image image;
     struct image_store *images = engine_images(call->engine);
-    if (image_get(images, call->values[0], call->arena, &image, err) < 0)
+    if (image_get(images, call->values[0], call->arena, &image, err) < 0 ||
+        (call->version >= 49 && platform_check(call, "platform", call->values[0], &image, err) < 0))
         return -1;
     return reply_json(call, 200, shape_image(&image, image_driver_name(images), call->version));
 }
@@ -162,7 +163,8 @@ int handle_image_history(struct call *call, struct err *err)
 {
     struct image image;
     size_t layer = 0; // steps that made one
-    if (image_get(engine_images(call->engine), call->values[0], call->arena, &image, err) < 0)
+    if (image_get(engine_images(call->engine), call->values[0], call->arena, &image, err) < 0 ||
+        (call->version >= 48 && platform_check(call, "platform", call->values[0], &image, err) < 0))
         return -1;
     const struct json_list *history = &image.config.history;
     for (size_t i = 0; i < history->len; i++)
@@ -190,6 +192,10 @@ int handle_image_tag(struct call *call, struct err *err)
 int handle_image_delete(struct call *call, struct err *err)
 {
     struct image_removed removed = { 0 };
+    struct image image;
+    if (call->version >= 50 && image_get(engine_images(call->engine), call->values[0], call->arena, &image, NULL) == 0 &&
+        platform_check(call, "platforms", call->values[0], &image, err) < 0)
+        return -1;
     if (engine_image_remove(call->engine, call->values[0], httpd_query_flag(call->request, "force", false), call->arena,
                             &removed, err) < 0)
         return -1;
@@ -215,10 +221,15 @@ int write_archive(void *context, int pipe_fd, size_t size)
 int handle_image_save(struct call *call, struct err *err)
 {
     struct strv names = { 0 };
+    struct image image;
     if (call->values[0])
         strv_push_arena(&names, call->arena, call->values[0]);
     else
         httpd_query_all(call->request, "names", &names);
+    for (size_t i = 0; call->version >= 48 && i < names.len; i++)
+        if (image_get(engine_images(call->engine), names.items[i], call->arena, &image, NULL) == 0 &&
+            platform_check(call, "platform", names.items[i], &image, err) < 0)
+            return -1;
     if (engine_save(call->engine, &names, write_archive, call->request, httpd_cancel(call->request), err) < 0) {
         httpd_stream_abort(call->request);
         return -1;
@@ -232,6 +243,8 @@ int handle_image_save(struct call *call, struct err *err)
 int handle_image_load(struct call *call, struct err *err)
 {
     struct progress progress = { call };
+    if (call->version >= 48 && platform_check_own(call, "platform", err) < 0)
+        return -1;
     int result = engine_load(call->engine, httpd_body_fd(call->request), httpd_query_flag(call->request, "quiet", true),
                              progress_write, &progress, httpd_cancel(call->request), err);
     return progress_end(&progress, result, err);

@@ -363,3 +363,17 @@ def test_import_with_a_bad_name_or_change(docker):
     assert 'invalid reference format' in docker('import', '-', 'Bad:Name:x', input=root).err
     result = docker('import', '-c', 'FROM x', '-', 'x:1', input=root)
     assert result.code == 1 and docker('image', 'inspect', 'x:1').code == 1
+
+
+@pytest.mark.differs('knows it since 28')
+def test_an_image_of_another_platform(docker, api, tmp_path):
+    docker.needs((1, 48), 'has no such flag')
+    other = ('--platform', 'linux/arm64')
+    for words in (['save', '-o', str(tmp_path / 'x')], ['history'], ['image', 'inspect']):
+        answer = docker(*words, *other, 'bb')
+        assert answer.code == 1 and 'its platform (linux/amd64) does not match the specified platform (linux/arm64)' in answer.err, answer
+        docker.ok(*words, '--platform', 'linux/amd64', 'bb')
+    answer = docker('load', *other, '-i', str(tmp_path / 'x'))
+    assert answer.code == 1 and 'linux/arm64' in answer.err
+    docker.ok('load', '--platform', 'linux/amd64', '-i', str(tmp_path / 'x'))
+    assert api.get('/images/bb/json?platform=nonsense').status == 400
