@@ -11,8 +11,8 @@ const char *const engine_migrations[] = {
     " image_id TEXT NOT NULL, image_name TEXT NOT NULL, body TEXT NOT NULL, effective TEXT NOT NULL,"
     " mounts TEXT NOT NULL, state TEXT NOT NULL);",
     "ALTER TABLE containers ADD COLUMN health TEXT;",
-    "CREATE TABLE networks(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL, body TEXT NOT NULL);"
-    "ALTER TABLE containers ADD COLUMN networks TEXT;",
+    ("CREATE TABLE networks(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL, body TEXT NOT NULL);"
+     "ALTER TABLE containers ADD COLUMN networks TEXT;"),
 };
 const size_t engine_migration_len = ARRAY_LEN(engine_migrations);
 

@@ -108,9 +108,8 @@ static int open_file(struct fetch *fetch, struct err *err)
     return fetch->fd < 0 ? err_errno(err, errno, "%s", fetch->path) : 0;
 }
 
-static struct fetch *start(struct call *call, struct err *err) REQUIRES(call->registry->fetch_lock)
+static struct fetch *start(struct registry *registry, const struct call *call, struct err *err) REQUIRES(registry->fetch_lock)
 {
-    struct registry *registry = call->registry;
     pthread_t thread;
     if (registry->closing || registry->fetch_len == FETCHES_MAX) {
         err_set(err, ERR_UNAVAILABLE, "%d blobs are being fetched already", FETCHES_MAX);
@@ -148,7 +147,7 @@ static struct fetch *join(struct call *call, int *there, struct err *err)
         if (str_eq(fetch->digest, call->reference) && str_eq(fetch->repository, call->repository))
             break;
     if (!fetch && (*there = record_has_blob(call, call->repository, call->reference, err)) == 0)
-        fetch = start(call, err);
+        fetch = start(registry, call, err);
     if (fetch)
         fetch->users++;
     mutex_unlock(&registry->fetch_lock);
