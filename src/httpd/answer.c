@@ -2,9 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/sockios.h>
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -298,19 +296,6 @@ static int leave_dummy(int fd, struct err *err)
     return placed < 0 ? err_errno(err, failed, "replace a descriptor") : 0;
 }
 
-// Some clients read the head through a buffer and then from the socket itself (python3-docker): what had come behind the head by then is
-// lost to them. So the first byte behind it waits until the head was taken, or for a moment.
-static void await_reader(int fd)
-{
-    enum { STEP_MAX_US = 1000, WAIT_US = 200000 };
-    int queued = 0;
-    for (unsigned step = 20, waited = 0; waited < WAIT_US; waited += step, step = MIN_OF(step * 2, (unsigned)STEP_MAX_US)) {
-        if (ioctl(fd, SIOCOUTQ, &queued) < 0 || queued == 0)
-            return;
-        usleep(step);
-    }
-}
-
 static int hijack(struct httpd_request *request, const char *status, const char *content_type, const char *headers, struct err *err)
 {
     if (request->answer != ANSWER_NONE || request->body_mode == HTTPD_BODY_STREAM)
@@ -321,7 +306,6 @@ static int hijack(struct httpd_request *request, const char *status, const char 
     request->answer = ANSWER_HIJACKED;
     if (write_head(request, status, content_type, headers) < 0)
         return err_set(err, ERR_CANCELLED, "the client hung up");
-    await_reader(fd);
     if (leave_dummy(request->fd, err) < 0)
         return -1;
     return take_fd(&fd);

@@ -90,7 +90,7 @@ bool httpd_answered(const struct httpd_request *request); // the head went out
 
 // Sends "101 UPGRADED" (with Upgrade/Connection: Upgrade) when the client asked for it, else a bare 200 without length, and
 // returns the connection's descriptor, the caller's from now on; it may be passed to another process. Nothing that the
-// server does afterwards reaches it. It does not block (O_NONBLOCK). Waits up to 0.2 s for the client to read the head. Not for requests with a streamed body.
+// server does afterwards reaches it. It does not block (O_NONBLOCK). Not for requests with a streamed body.
 int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err);
 
 // The same for a client that asked for a websocket: "101 Switching Protocols" with `accept` as its key's answer.

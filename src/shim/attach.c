@@ -7,11 +7,15 @@
 // The ends of a connection mean different things. End of file is a half-closed peer: Docker's CLI half-closes at once
 // when it has no input to send, and that ends nothing. Only a hang-up (EPOLLHUP) is a client that left.
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "shim/shim_private.h"
 
 #define FRAME_HEADER_SIZE 8
+#define HEAD_LOOK_NS NS_PER_MS
+#define HEAD_WAIT_NS (200 * NS_PER_MS)
 // Beyond the budget: one read that was under way per outlet, and what two full pipes of a dead process may hold.
 #define QUEUE_MAX (SHIM_READER_BUDGET + 2 * SHIM_COPY_SIZE + (1u << 20))
 
@@ -25,7 +29,7 @@ int client_new(const struct task_attach *attach, int fd, struct client **out, st
         return err_set(err, ERR_INVALID_ARGUMENT, "attach: not a stream socket");
     struct client *client = mem_new(struct client);
     *client = (struct client){ .fd = -1, .in = attach->in, .out = attach->out, .error = attach->error,
-                               .framed = attach->framed, .queue = BUF_INIT(QUEUE_MAX) };
+                               .framed = attach->framed, .head_until_ns = clock_mono_ns() + HEAD_WAIT_NS, .queue = BUF_INIT(QUEUE_MAX) };
     if (detach_keys_parse(attach->detach_keys, &client->keys, err) < 0) {
         client_discard(client);
         return -1;
@@ -39,6 +43,7 @@ void client_discard(struct client *client)
 {
     loop_remove(client->source);
     loop_remove(client->stall);
+    loop_remove(client->head_wait);
     fd_close(client->fd);
     buf_done(&client->queue);
     free(client);
@@ -77,6 +82,7 @@ void client_drop(struct client *client)
     client->gone = true;
     loop_remove(take_ptr(&client->source));
     loop_remove(take_ptr(&client->stall));
+    loop_remove(take_ptr(&client->head_wait));
     shutdown(client->fd, SHUT_RDWR);
     drain_input(client);
     fd_close(take_fd(&client->fd));
@@ -131,7 +137,8 @@ static void update_events(struct client *client)
 {
     if (client->gone)
         return;
-    uint32_t events = (wants_input(client) ? EPOLLIN : 0) | (client_pending(client) ? EPOLLOUT : 0);
+    bool sends = client_pending(client) && !client->head_wait;
+    uint32_t events = (wants_input(client) ? EPOLLIN : 0) | (sends ? EPOLLOUT : 0);
     if (client->hung_up) {
         loop_remove(take_ptr(&client->source));
     } else if (client->source) {
@@ -147,10 +154,27 @@ int client_watch(struct client *client, struct err *err)
 
 // ---- output ---------------------------------------------------------------------------------------------------------
 
+static void look_at_head(void *context);
+
+// Some clients read the answer's head through a buffer and then from the socket itself (python3-docker): what has come behind the head by
+// then is lost to them. So the first byte waits until the head was taken, as far as the kernel can tell (of a unix socket), or for a moment.
+static bool head_taken(struct client *client)
+{
+    int unread = 0;
+    if (client->head_until_ns == 0)
+        return true;
+    if (ioctl(client->fd, SIOCOUTQ, &unread) < 0 || unread == 0 || clock_mono_ns() >= client->head_until_ns)
+        client->head_until_ns = 0;
+    else if (!client->head_wait &&
+             loop_add_timer(client->stdio->loop, HEAD_LOOK_NS, look_at_head, client, &client->head_wait, NULL) < 0)
+        client->head_until_ns = 0;
+    return client->head_until_ns == 0;
+}
+
 static void send_queue(struct client *client)
 {
     bool progressed = false;
-    while (client_pending(client)) {
+    while (client_pending(client) && head_taken(client)) {
         ssize_t sent = send(client->fd, client->queue.data + client->queue_head, client_pending(client),
                             MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
@@ -175,11 +199,21 @@ static void send_queue(struct client *client)
         stdio_reader_changed(client->stdio);
 }
 
+static void look_at_head(void *context)
+{
+    struct client *client = context;
+    loop_remove(take_ptr(&client->head_wait));
+    send_queue(client);
+    update_events(client);
+}
+
 // What the socket takes at once; the count, or -1 when the peer is gone.
 static ssize_t send_now(struct client *client, const struct iovec *parts, size_t len)
 {
     struct msghdr message = { .msg_iov = (struct iovec *)parts, .msg_iovlen = len };
     ssize_t sent;
+    if (!head_taken(client))
+        return 0;
     do
         sent = sendmsg(client->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);

@@ -70,6 +70,8 @@ struct client {
     struct detach_keys keys;
     struct loop_source *source;
     struct loop_source *stall; // timer, of that patience
+    struct loop_source *head_wait; // timer: looks whether what stood in the socket before us was read
+    int64_t head_until_ns; // no longer than until then; 0: it was
     enum client_patience patience;
     struct buf queue; // not sent yet, from queue_head on
     size_t queue_head;
