@@ -24,6 +24,10 @@ REFUSED = {
     'NetworkingConfig.EndpointsConfig': [['--network', 'one', '--network', 'two']],
     'HostConfig.Devices': [['--device', '/dev/null'], ['--device', '/dev/null:/dev/x:r']],
     'HostConfig.DeviceCgroupRules': [['--device-cgroup-rule', 'c 1:3 rwm']],
+    'HostConfig.NetworkMode': [['--network', 'host'], ['--network', 'container:any']],
+    'HostConfig.IpcMode': [['--ipc', 'host']],
+    'HostConfig.PidMode': [['--pid', 'host']],
+    'HostConfig.UTSMode': [['--uts', 'host']],
 }
 
 
