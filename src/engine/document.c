@@ -183,6 +183,7 @@ static void fill_network(struct container *container, struct arena *arena, struc
         *nic = (struct task_nic){ .name = arena_strdup(arena, endpoint->net.interface), .mac = arena_strdup(arena, endpoint->net.mac),
                                   .address = arena_strdup(arena, endpoint->net.address),
                                   .gateway = arena_strdup(arena, endpoint->net.gateway), .prefix = endpoint->net.prefix,
+                                  .mtu = endpoint->mtu,
                                   .netns_fd = -1, .tap_fd = -1 };
     }
     if (out->nics.len == 0 && !namespaces_network(&container->config))

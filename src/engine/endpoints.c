@@ -8,6 +8,7 @@
 #include "vm.h"
 
 #define IFNAME_OPTION "com.docker.network.endpoint.ifname"
+#define MTU_OPTION "com.docker.network.driver.mtu"
 #define BINDING_OPTION "com.docker.network.bridge.host_binding_ipv4"
 
 // ---- the list -------------------------------------------------------------------------------------------------------
@@ -256,6 +257,9 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->bridge = network_is_bridge(network);
     endpoint->builtin = network->builtin;
     endpoint->internal = network->request && network->request->internal;
+    endpoint->mtu = 0;
+    if (options && kvs_get(options, MTU_OPTION))
+        num_parse_i64(slice_of(kvs_get(options, MTU_OPTION)), &endpoint->mtu); // a record's was looked at
     endpoint->binding = arena_strdup(&endpoint->arena, options ? kvs_get(options, BINDING_OPTION) : NULL);
     mutex_unlock(&container->lock);
 }

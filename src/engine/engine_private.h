@@ -154,6 +154,7 @@ struct endpoint {
     char network_id[65]; // "" until then
     struct endpoint_request request;
     bool bridge, builtin, internal; // of the network; bridge: it has addresses
+    int64_t mtu; // of the network's links; 0: the usual one
     char *binding; // the network's own default address of published ports; NULL: none
     bool connected; // the connect event is out, and the disconnect is not
     bool up; // `net` says what it is

@@ -109,6 +109,16 @@ static int add_gateway(const struct card *card, uint32_t gateway, struct err *er
                                                      : err_errno(err, errno, "default route by %s", card->nic->gateway);
 }
 
+// What is larger than the bridge's is lost without a word.
+static int set_mtu(const struct card *card, struct err *err)
+{
+    struct ifreq request = { .ifr_mtu = (int)card->nic->mtu };
+    if (card->nic->mtu <= 0)
+        return 0;
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", card->name);
+    return ioctl(card->sock, SIOCSIFMTU, &request) == 0 ? 0 : err_errno(err, errno, "mtu %lld", (long long)card->nic->mtu);
+}
+
 static int set_card(struct card *card, struct err *err)
 {
     const struct task_nic *nic = card->nic;
@@ -120,7 +130,7 @@ static int set_card(struct card *card, struct err *err)
     if (nic->prefix < 1 || nic->prefix > 32)
         return err_set(err, ERR_INVALID_ARGUMENT, "prefix %lld", (long long)nic->prefix);
     if (rename_card(card, err) < 0 || set_address(card, SIOCSIFADDR, address.s_addr, err) < 0 ||
-        set_address(card, SIOCSIFNETMASK, network_mask(nic->prefix), err) < 0 ||
+        set_address(card, SIOCSIFNETMASK, network_mask(nic->prefix), err) < 0 || set_mtu(card, err) < 0 ||
         bring_up(card->sock, card->name, err) < 0)
         return -1;
     return str_empty(nic->gateway) ? 0 : add_gateway(card, gateway.s_addr, err);

@@ -49,6 +49,7 @@ static const struct json_field nic_fields[] = {
     JSON_FIELD("address", JSON_TEXT, struct task_nic, address),
     JSON_FIELD("prefix", JSON_INT, struct task_nic, prefix),
     JSON_FIELD("gateway", JSON_TEXT, struct task_nic, gateway),
+    JSON_FIELD("mtu", JSON_INT, struct task_nic, mtu, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("netns_fd", JSON_INT, struct task_nic, netns_fd, .required = true),
     JSON_FIELD("tap_fd", JSON_INT, struct task_nic, tap_fd, .required = true),
 };

@@ -400,7 +400,7 @@ def test_twenty_at_once(docker):
 
 @pytest.mark.berth
 @pytest.mark.parametrize('host_config', [
-    {'UsernsMode': 'host'},
+    {'UsernsMode': 'keep-id'},
     {'Runtime': 'kata'},
     {'DeviceRequests': [{'Driver': 'nvidia', 'Count': 1}]},
     {'StorageOpt': {'size': '1G'}},
