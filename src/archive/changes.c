@@ -110,10 +110,12 @@ static bool same_capability(const struct folders *folders, const char *name)
     return own_size == first_size && (own_size <= 0 || memcmp(own, first, (size_t)own_size) == 0);
 }
 
-static bool same_target(const struct folders *folders, const char *name)
+// Not inlined: the walk is a recursion, and its frames shall stay small.
+static __attribute__((noinline)) bool same_target(const struct folders *folders, const char *name)
 {
-    _cleanup_free_ char *own = mem_alloc(PATH_MAX), *first = mem_alloc(PATH_MAX);
-    ssize_t own_size = readlinkat(folders->upper_fd, name, own, PATH_MAX), first_size = readlinkat(folders->lower_fd, name, first, PATH_MAX);
+    char own[PATH_MAX], first[PATH_MAX];
+    ssize_t own_size = readlinkat(folders->upper_fd, name, own, sizeof(own));
+    ssize_t first_size = readlinkat(folders->lower_fd, name, first, sizeof(first));
     return own_size >= 0 && own_size == first_size && memcmp(own, first, (size_t)own_size) == 0;
 }
 
