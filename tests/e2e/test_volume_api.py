@@ -77,7 +77,7 @@ def test_missing_ones(docker, volume):
 @pytest.mark.parametrize('options, says', [
     (['bad/name'], 'includes invalid characters'),
     (['-d', 'nfs', 'some'], '"nfs" not found'),
-    (['-o', 'type=tmpfs', 'some'], 'type'),
+    (['-o', 'type=tmpfs', 'some'], 'missing required option: "device"'),
 ])
 @pytest.mark.berth
 def test_what_is_refused(docker, options, says):
