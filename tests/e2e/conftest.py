@@ -8,7 +8,7 @@
     BERTH_E2E_CLI      the docker client; default: the one on PATH, else Debian's, unpacked
     BERTH_E2E_KILLS    how often the kill loop kills (default 3)
     BERTH_E2E_LONG     anything: also what computes for long
-    BERTH_E2E_LOAD_KILLS  how often a load is killed (default 20)
+    BERTH_E2E_LOAD_KILLS  how often a load is killed (default 8)
 """
 import json
 import os

@@ -279,7 +279,7 @@ def test_a_load_is_killed_at_any_moment(start, tmp_path):
     docker.ok('load', '-i', str(archive))
     took = time.monotonic() - began
     docker.ok('rmi', 'big:1')
-    for _ in range(int(os.environ.get('BERTH_E2E_LOAD_KILLS', '20'))):
+    for _ in range(int(os.environ.get('BERTH_E2E_LOAD_KILLS', '8'))):
         with docker.popen('load', '-i', str(archive)) as client:
             time.sleep(draw.uniform(0, took * 1.5))
             docker.engine.kill9()
