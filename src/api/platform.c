@@ -36,38 +36,43 @@ static bool fits(const struct platform *asked, const char *os, const char *archi
            (str_empty(asked->variant) || str_eq(asked->variant, variant ? variant : ""));
 }
 
-int platform_check(struct call *call, const char *key, const char *name, const struct image *image, struct err *err)
+// All that the client names; empty ones say nothing.
+static int read_asked(struct call *call, const char *key, struct platform **out, size_t *len, struct err *err)
 {
     struct strv asked = { 0 };
     httpd_query_all(call->request, key, &asked);
-    for (size_t i = 0; i < asked.len; i++) {
-        struct platform platform;
-        if (str_empty(asked.items[i]))
-            continue;
-        if (parse(asked.items[i], call->arena, &platform, err) < 0)
+    *out = arena_alloc(call->arena, (asked.len + 1) * sizeof(**out));
+    *len = 0;
+    for (size_t i = 0; i < asked.len; i++)
+        if (!str_empty(asked.items[i]) && parse(asked.items[i], call->arena, &(*out)[(*len)++], err) < 0)
             return -1;
-        const struct oci_image_config *config = &image->config;
-        if (!fits(&platform, config->os, config->architecture, config->variant))
+    return 0;
+}
+
+int platform_check(struct call *call, const char *key, const char *name, const struct image *image, struct err *err)
+{
+    const struct oci_image_config *config = &image->config;
+    struct platform *asked;
+    size_t len;
+    if (read_asked(call, key, &asked, &len, err) < 0)
+        return -1;
+    for (size_t i = 0; i < len; i++)
+        if (!fits(&asked[i], config->os, config->architecture, config->variant))
             return err_set(err, ERR_NOT_FOUND, "image with reference %.200s was found but its platform (%s) does not match the specified platform (%.100s)",
                            name, shown(call->arena, config->os, config->architecture, config->variant),
-                           shown(call->arena, platform.os, platform.architecture, platform.variant));
-    }
+                           shown(call->arena, asked[i].os, asked[i].architecture, asked[i].variant));
     return 0;
 }
 
 int platform_check_own(struct call *call, const char *key, struct err *err)
 {
-    struct strv asked = { 0 };
-    httpd_query_all(call->request, key, &asked);
-    for (size_t i = 0; i < asked.len; i++) {
-        struct platform platform;
-        if (str_empty(asked.items[i]))
-            continue;
-        if (parse(asked.items[i], call->arena, &platform, err) < 0)
-            return -1;
-        if (!fits(&platform, "linux", PLATFORM_ARCHITECTURE, ""))
+    struct platform *asked;
+    size_t len;
+    if (read_asked(call, key, &asked, &len, err) < 0)
+        return -1;
+    for (size_t i = 0; i < len; i++)
+        if (!fits(&asked[i], "linux", PLATFORM_ARCHITECTURE, ""))
             return err_set(err, ERR_NOT_IMPLEMENTED, "%s: %.100s is not supported: images of this machine's platform alone are loaded", key,
-                           shown(call->arena, platform.os, platform.architecture, platform.variant));
-    }
+                           shown(call->arena, asked[i].os, asked[i].architecture, asked[i].variant));
     return 0;
 }
