@@ -194,7 +194,7 @@ class Berth(Engine):
         """Everything in our cgroups or with our id or folders in its command line, but the daemon."""
         for folder in glob.glob('/proc/[0-9]*'):
             pid = int(folder[6:])
-            if pid == os.getpid() or (self.process and pid == self.process.pid):
+            if pid == os.getpid() or (self.process and pid == self.process.pid) or self.has_ended(folder):
                 continue
             command = read(folder + '/cmdline').replace('\0', ' ').strip()
             program = os.path.basename(command.split(' ')[0])
@@ -202,6 +202,11 @@ class Berth(Engine):
             named = program.startswith('berth-') and (self.id in command or self.folder in command)
             if ours or named:
                 yield f'process {pid} {command or read(folder + "/comm").strip()}'
+
+    def has_ended(self, folder):
+        """A dead process that init has not reaped yet is none of ours any more; one that our daemon does not reap is."""
+        state, parent = (read(folder + '/stat').rpartition(') ')[2].split(' ') + ['', ''])[:2]
+        return state in ('Z', 'X', '') and not (self.process and parent == str(self.process.pid))
 
     def mounts(self):
         """Mount points, each as often as something is mounted on it."""
