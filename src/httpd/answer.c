@@ -201,25 +201,42 @@ void answer_raw(struct httpd_request *request)
 
 // ---- streams --------------------------------------------------------------------------------------------------------
 
-int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type)
+static bool is_chunked(const struct httpd_request *request)
+{
+    return !request->http_10 && !request->sized;
+}
+
+static int begin_stream(struct httpd_request *request, int status, const char *content_type, const char *last)
 {
     char line[128];
     if (request->answer != ANSWER_NONE)
         return -1;
     request->answer = ANSWER_STREAM;
     snprintf(line, sizeof(line), "%d %s", status, reason(status));
-    return write_head(request, line, content_type,
-                      request->http_10 ? "Connection: close\r\n"
-                                       : "Connection: close\r\nTransfer-Encoding: chunked\r\n");
+    return write_head(request, line, content_type, last);
+}
+
+int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type)
+{
+    return begin_stream(request, status, content_type, request->http_10 ? "Connection: close\r\n"
+                                                                        : "Connection: close\r\nTransfer-Encoding: chunked\r\n");
+}
+
+int httpd_stream_begin_sized(struct httpd_request *request, int status, const char *content_type, int64_t size)
+{
+    char last[96];
+    snprintf(last, sizeof(last), "Connection: close\r\nContent-Length: %lld\r\n", (long long)size);
+    request->sized = true;
+    return begin_stream(request, status, content_type, last);
 }
 
 #define CHUNK_HEAD_SIZE 24
 
-// What goes before `size` bytes and behind them: nothing for clients of HTTP/1.0. Their size.
+// What goes before `size` bytes and behind them: nothing where there are no chunks. Their size.
 static size_t chunk_ends(const struct httpd_request *request, size_t size, char head[CHUNK_HEAD_SIZE], size_t *tail_size)
 {
-    *tail_size = request->http_10 ? 0 : 2;
-    return request->http_10 ? 0 : (size_t)snprintf(head, CHUNK_HEAD_SIZE, "%zx\r\n", size);
+    *tail_size = is_chunked(request) ? 2 : 0;
+    return !is_chunked(request) ? 0 : (size_t)snprintf(head, CHUNK_HEAD_SIZE, "%zx\r\n", size);
 }
 
 int httpd_stream_write(struct httpd_request *request, const void *data, size_t size)
@@ -265,7 +282,7 @@ void httpd_stream_end(struct httpd_request *request)
     if (request->answer != ANSWER_STREAM)
         return;
     request->answer = ANSWER_STREAM_ENDED;
-    if (!request->http_10)
+    if (is_chunked(request))
         write_all(request, "0\r\n\r\n", 5);
 }
 

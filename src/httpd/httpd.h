@@ -80,6 +80,9 @@ void httpd_reply_file(struct httpd_request *request, int status, const char *con
 
 // Chunked; the head goes out with begin, each write is one flushed chunk. -1 when the client is gone.
 int httpd_stream_begin(struct httpd_request *request, int status, const char *content_type);
+// The same with its length in the head, and no chunks: exactly `size` bytes are written, or the client sees that some are missing. For a
+// HEAD nothing is.
+int httpd_stream_begin_sized(struct httpd_request *request, int status, const char *content_type, int64_t size);
 int httpd_stream_write(struct httpd_request *request, const void *data, size_t size);
 // The same of the next `size` bytes of a pipe, which has them: they go by the kernel, without a copy where it can.
 int httpd_stream_splice(struct httpd_request *request, int pipe_fd, size_t size);

@@ -77,6 +77,7 @@ struct httpd_request {
     struct cancel cancel;
     char *method, *path;
     bool http_10, has_body;
+    bool sized; // a stream without chunks, whose head has its length
     struct kvs query, headers; // copied: a stream's handler reads them in its own thread while trailers may still come
 
     enum httpd_body body_mode;
