@@ -157,6 +157,30 @@ int image_layer_recipe(struct image_store *images, const struct image *image, si
 // The same layer's blob as it came, where that is kept (keep_compressed): 1, with its digest and a readable descriptor; 0: it is not.
 int image_layer_original(struct image_store *images, const struct image *image, size_t index, char digest[OCI_DIGEST_SIZE], int *fd, struct err *err);
 
+// ---- for a registry that hands the store's images out (blobs.c) --------------------------------------------------------
+
+// A blob by its digest: an image's configuration; a layer as it came, where that is kept; the exact tar of a layer, whose digest is the
+// diff ID.
+struct image_blob {
+    int fd; // of a file that is the blob; of a tar what its recipe lies over
+    int recipe_fd; // -1: it is a file
+    int64_t size;
+};
+// 1; 0: the store has no such blob. With `bytes` false the size alone counts, and a tar's `fd` is -1. Caller closes with image_blob_done().
+int image_blob_open(struct image_store *images, const char *digest, bool bytes, struct image_blob *out, struct err *err);
+void image_blob_done(struct image_blob *blob);
+// Whether the layer with that diff ID is there and has that blob: its tar, or its original. *size as image_layer_size() has it.
+int image_layer_has(struct image_store *images, const char *diff_id, const char *digest, int64_t *size, struct err *err);
+// The blob that a layer came as stays with it from now on: `fd` is a whole file of that digest, which must inflate to the layer's tar, and
+// lies on the store's file system. A second link of the same file; the layer is gone already: nothing is done.
+int image_layer_keep(struct image_store *images, const char *diff_id, const char *digest, int fd, struct err *err);
+// The manifest whose layers are plain tars, as docker save writes it; arena. NULL: not_implemented when a layer's tar is not known.
+char *image_plain_manifest(struct image_store *images, const struct image *image, struct arena *arena, char digest[OCI_DIGEST_SIZE], struct err *err);
+// Repositories that have a tag, the tags of one, and the images that one has by tag or digest; all sorted, names familiar.
+int image_repositories(struct image_store *images, struct arena *arena, struct strv *out, struct err *err);
+int image_repository_tags(struct image_store *images, const char *repository, struct arena *arena, struct strv *out, struct err *err);
+int image_repository_images(struct image_store *images, const char *repository, struct arena *arena, struct strv *out, struct err *err);
+
 // ---- the graph driver -----------------------------------------------------------------------------------------------
 
 // What a wall starts from, by descriptors (O_PATH): the layers' trees top first, each once, so `len` may be less than the

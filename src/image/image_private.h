@@ -125,6 +125,8 @@ struct image_place {
     struct arena *arena;
 };
 int image_find_place(struct image_store *images, const struct image *image, size_t index, struct image_place *out, struct err *err);
+// tars.c: the recipe of its tar, and (`with_content`) what that lies over. What is open afterwards, also after an error, is the caller's.
+int image_place_tar(struct image_store *images, const struct image_place *place, bool with_content, struct image_tar *out, struct err *err);
 // Puts a staged layer in its place, or gives an error; a folder without a record that is in the way is moved out.
 int image_publish_layer(struct image_store *images, int staging_fd, const char *from, const char *folder, struct err *err);
 // Takes a folder out of the layers at once; what it was is in *trash (a name in staging, malloc'ed) to be removed later.

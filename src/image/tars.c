@@ -5,22 +5,25 @@
 #include "image_private.h"
 #include "layer/layer.h"
 
-static int open_tar(struct image_store *images, const struct image *image, size_t index, struct arena *arena, struct image_tar *out,
-                    struct err *err)
+int image_place_tar(struct image_store *images, const struct image_place *place, bool with_content, struct image_tar *out, struct err *err)
+{
+    const struct image_driver *driver = image_driver_by_word(place->driver);
+    struct layer_recipe_info info;
+    out->recipe_fd = driver->open_recipe(images, place->folder, err);
+    if (out->recipe_fd < 0 || layer_recipe_read_info(out->recipe_fd, &info, err) < 0)
+        return -1;
+    out->size = info.tar_size;
+    return with_content && (out->image_fd = driver->open_content(images, place->folder, info.tar_size, err)) < 0 ? -1 : 0;
+}
+
+static int open_tar(struct image_store *images, const struct image *image, size_t index, bool with_content, struct arena *arena,
+                    struct image_tar *out, struct err *err)
 {
     struct image_place place = { .arena = arena };
     if (image_find_place(images, image, index, &place, err) < 0)
         return -1;
-    const struct image_driver *driver = image_driver_by_word(place.driver);
     out->diff_id = index < image->config.rootfs.diff_ids.len ? image->config.rootfs.diff_ids.items[index] : "";
-    out->recipe_fd = driver->open_recipe(images, place.folder, err);
-    struct layer_recipe_info info;
-    if (out->recipe_fd >= 0 && layer_recipe_read_info(out->recipe_fd, &info, err) == 0)
-        out->image_fd = driver->open_content(images, place.folder, info.tar_size, err);
-    if (out->image_fd < 0)
-        return err_wrap(err, "layer %.19s", out->diff_id);
-    out->size = info.tar_size;
-    return 0;
+    return image_place_tar(images, &place, with_content, out, err) < 0 ? err_wrap(err, "layer %.19s", out->diff_id) : 0;
 }
 
 int image_layer_recipe(struct image_store *images, const struct image *image, size_t index, int *recipe_fd, int *image_fd, struct err *err)
@@ -28,7 +31,7 @@ int image_layer_recipe(struct image_store *images, const struct image *image, si
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct image_tar tar = { .image_fd = -1, .recipe_fd = -1 };
     struct err why = { 0 };
-    if (open_tar(images, image, index, &arena, &tar, &why) == 0) {
+    if (open_tar(images, image, index, true, &arena, &tar, &why) == 0) {
         *recipe_fd = tar.recipe_fd;
         *image_fd = tar.image_fd;
         return 1;
@@ -91,20 +94,37 @@ char *image_tars_manifest(const struct image *image, const struct image_tars *ta
     return arena_strdup(arena, text);
 }
 
-int image_tars_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_tars *out,
+static int open_all(struct image_store *images, const struct image *image, bool with_content, struct arena *arena, struct image_tars *out,
                     struct err *err)
 {
     struct image_tars tars = { .items = mem_alloc((image->chain_ids.len + 1) * sizeof(*tars.items)) };
     for (size_t i = 0; i < image->chain_ids.len; i++) {
         struct image_tar *tar = &tars.items[tars.len++];
         *tar = (struct image_tar){ .image_fd = -1, .recipe_fd = -1 };
-        if (open_tar(images, image, i, arena, tar, err) < 0) {
+        if (open_tar(images, image, i, with_content, arena, tar, err) < 0) {
             image_tars_done(&tars);
             return -1;
         }
     }
     *out = tars;
     return 0;
+}
+
+int image_tars_open(struct image_store *images, const struct image *image, struct arena *arena, struct image_tars *out,
+                    struct err *err)
+{
+    return open_all(images, image, true, arena, out, err);
+}
+
+char *image_plain_manifest(struct image_store *images, const struct image *image, struct arena *arena, char digest[OCI_DIGEST_SIZE],
+                           struct err *err)
+{
+    struct image_tars tars;
+    if (open_all(images, image, false, arena, &tars, err) < 0)
+        return NULL;
+    char *text = image_tars_manifest(image, &tars, arena, digest);
+    image_tars_done(&tars);
+    return text;
 }
 
 void image_tars_done(struct image_tars *tars)

@@ -6,8 +6,10 @@
 //     berth-image --worker import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]...
 //     berth-image --worker commit [--reference R] [--change C]...
 //     berth-image --worker save
+//     berth-image --worker range
 //     berth-image --worker inflate
 //     berth-image --worker fetch [--max-inflate-ratio N] [--platform P] REFERENCE
+//     berth-image --worker receive REFERENCE
 //     berth-image --worker login DOMAIN
 //     berth-image --worker lookup REFERENCE
 //     berth-image --worker tags REPOSITORY
@@ -15,7 +17,7 @@
 //     berth-image --worker send REFERENCE
 //
 // Descriptor 3 is an empty staging folder, standard output the report (transfer/transfer.h); standard input is the archive, for
-// save the order, for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
+// save and range the order, for receive what a pull's fetching half sends, for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -67,6 +69,11 @@ static int run_save(struct job *job, struct err *err)
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_save(STDIN_FILENO, err);
 }
 
+static int run_range(struct job *job, struct err *err)
+{
+    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_range(STDIN_FILENO, err);
+}
+
 // Its standard output is the bytes, and its standard input what is inflated.
 static int run_inflate(struct job *job, struct err *err)
 {
@@ -116,6 +123,14 @@ static int run_fetch(struct job *job, struct err *err)
     close(STDIN_FILENO); // the other half ends
     waitpid(child, NULL, 0);
     return result;
+}
+
+// The fetching half is whoever started us.
+static int run_receive(struct job *job, struct err *err)
+{
+    if (transfer_jail(STAGING_FD, err) < 0)
+        return -1;
+    return transfer_pull(STDIN_FILENO, STAGING_FD, job->reference, NULL, job->inflate_ratio, stdout, err);
 }
 
 // ---- questions: one process, without a staging folder's rights -------------------------------------------------------
@@ -270,8 +285,10 @@ static const struct verb worker_verbs[] = {
     { "import", run_import, NULL, 0, 0, "Rrmpc", NULL, NULL },
     { "commit", run_commit, NULL, 0, 0, "rc", NULL, NULL },
     { "save", run_save, NULL, 0, 0, "", NULL, NULL },
+    { "range", run_range, NULL, 0, 0, "", NULL, NULL },
     { "inflate", run_inflate, NULL, 0, 0, "", NULL, NULL },
     { "fetch", run_fetch, NULL, 1, 1, "Rp", NULL, NULL },
+    { "receive", run_receive, NULL, 1, 1, "R", NULL, NULL },
     { "login", run_login, NULL, 1, 1, "", NULL, NULL },
     { "lookup", run_lookup, NULL, 1, 1, "", NULL, NULL },
     { "tags", run_tags, NULL, 1, 1, "", NULL, NULL },

@@ -109,3 +109,19 @@ bool oci_digest_valid(const char *digest)
 {
     return digest && str_starts(digest, "sha256:") && strlen(digest) == 71 && hex_valid(slice_of(digest + 7));
 }
+
+bool oci_layer_is_tar(const char *media_type)
+{
+    static const char *const types[] = {
+        MEDIA_OCI_LAYER,
+        MEDIA_OCI_LAYER "+gzip",
+        MEDIA_OCI_LAYER "+zstd",
+        "application/vnd.docker.image.rootfs.diff.tar",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (str_eq(media_type, types[i]))
+            return true;
+    return false;
+}

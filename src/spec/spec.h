@@ -293,6 +293,9 @@ struct oci_rootfs {
     struct strv diff_ids; // "sha256:<hex>", bottom first
 };
 
+// Whether a layer of this media type is a tar, plain or compressed in a way that is known.
+bool oci_layer_is_tar(const char *media_type);
+
 struct oci_image_config {
     char *created, *author, *architecture, *os, *os_version, *variant;
     char *docker_version, *comment, *container; // Docker's own additions

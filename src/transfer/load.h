@@ -26,7 +26,6 @@ struct load_image {
     struct strv blobs; // one per layer: the member's digest, "" where the form does not tell it
     struct strv references;
 };
-bool load_layer_type_known(const char *media_type); // plain, gzip, zstd; OCI's and Docker's names
 // Compares a document with the digest under which it is known.
 int load_check_text(const struct buf *text, const char *digest, struct err *err);
 // What of a config must be right before a layer is looked at.

@@ -6,15 +6,6 @@
 #include "platform.h"
 #include "spec/spec.h"
 
-static const char *const layer_types[] = {
-    MEDIA_OCI_LAYER,
-    MEDIA_OCI_LAYER "+gzip",
-    MEDIA_OCI_LAYER "+zstd",
-    "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    "application/vnd.docker.image.rootfs.diff.tar.zstd",
-};
-
 static bool is_index(const struct oci_descriptor *descriptor)
 {
     return str_eq(descriptor->media_type, MEDIA_OCI_INDEX) || str_eq(descriptor->media_type, MEDIA_DOCKER_LIST);
@@ -80,20 +71,12 @@ static bool is_chosen(const struct json_list *entries, size_t at)
 
 // ---- manifests ------------------------------------------------------------------------------------------------------
 
-bool load_layer_type_known(const char *media_type)
-{
-    for (size_t i = 0; i < ARRAY_LEN(layer_types); i++)
-        if (str_eq(media_type, layer_types[i]))
-            return true;
-    return false;
-}
-
 static int describe_layers(const struct oci_manifest *manifest, struct arena *arena, struct load_image *image,
                            struct err *err)
 {
     for (size_t i = 0; i < manifest->layers.len; i++) {
         const struct oci_descriptor *layer = json_list_at(&manifest->layers, &oci_descriptor_table, i);
-        if (!load_layer_type_known(layer->media_type))
+        if (!oci_layer_is_tar(layer->media_type))
             return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu: unsupported media type %.128s", i,
                            layer->media_type ? layer->media_type : "");
         char name[96];

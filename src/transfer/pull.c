@@ -73,7 +73,7 @@ static int read_manifest(struct pull *pull, const struct buf *text, const char *
                        STAGE_LAYERS_MAX);
     for (size_t i = 0; i < manifest->layers.len; i++) {
         const struct oci_descriptor *layer = json_list_at(&manifest->layers, &oci_descriptor_table, i);
-        if (!load_layer_type_known(layer->media_type))
+        if (!oci_layer_is_tar(layer->media_type))
             return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu: unsupported media type %.128s", i,
                            layer->media_type ? layer->media_type : "");
         if (!oci_digest_valid(layer->digest) || layer->size < 0)

@@ -72,6 +72,10 @@ int transfer_commit(int input_fd, int staging_fd, const struct transfer_commit *
 #define TRANSFER_SAVE_MEMBERS_MAX 8000
 int transfer_save(int order_fd, struct err *err);
 
+// A part of a layer's tar. One message on `order_fd`: "START SIZE DIFF_ID", with descriptors for the output, the layer's image and its
+// recipe. internal: the layer is damaged; a whole tar lacks at least its last byte then.
+int transfer_range(int order_fd, struct err *err);
+
 // Plain bytes of what may be compressed, in any way that a layer may be.
 int transfer_inflate(int input_fd, int output_fd, struct err *err);
 
@@ -109,6 +113,9 @@ void transfer_fetch_free(struct fetch *fetch);
 // The unpacking process, jailed: leaves in the staging folder what transfer_load() does. `platform` NULL: as it comes.
 int transfer_pull(int link_fd, int staging_fd, const char *reference, const char *platform, uint64_t inflate_ratio, FILE *report,
                   struct err *err);
+
+// Where whoever keeps the store has the image's documents and blobs itself, it takes the fetching half's place (transfer/link.h), and layers
+// may be plain files.
 
 // A push, in one such process too, which gets what it needs by descriptors over `daemon_fd`, each message one byte: first the
 // request (JSON: "diff_ids", "recipes": whether each layer's files follow, "originals": digests of blobs that are kept as they came, a third descriptor, "manifests": struct image_manifest) and the image's

@@ -66,4 +66,14 @@ int pipe_relay(int fd, worker_pipe_fn *sink, void *context, const struct cancel 
 int worker_save(struct image_store *images, const char *program, const struct strv *names, worker_pipe_fn *sink, void *context,
                 const struct cancel *cancel, struct err *err);
 
+// `size` bytes of a layer's exact tar from `start` on, by its files (image/image.h). An error after the first byte means that the end is
+// missing; of a whole tar the digest was checked before its last byte.
+struct worker_range {
+    int image_fd, recipe_fd;
+    const char *diff_id;
+    int64_t start, size;
+};
+int worker_range(struct image_store *images, const char *program, const struct worker_range *range, worker_pipe_fn *sink, void *context,
+                 const struct cancel *cancel, struct err *err);
+
 #endif
