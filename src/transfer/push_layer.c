@@ -1,5 +1,5 @@
-// One layer of a push, from the cheapest way to the dearest: it is there; it is in another repository of that registry; its tar is
-// made again, compressed, hashed and sent as it comes.
+// One layer of a push, from the cheapest way to the dearest: it is there; it is in another repository of that registry; its plain tar is
+// there; its tar is made again, compressed, hashed and sent as it comes.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,6 +80,19 @@ static int mount_there(struct push *push, size_t index, struct err *err)
         return push_report(push, push->layers[index].diff_id, status, err) < 0 ? -1 : 1;
     }
     return 0;
+}
+
+// 1: it has the plain tar. So has one that shares our store, and no byte of the layer has to move.
+static int find_plain(struct push *push, struct push_layer *layer, struct err *err)
+{
+    struct layer_recipe_info info;
+    if (layer->recipe_fd < 0 || layer_recipe_read_info(layer->recipe_fd, &info, NULL) < 0)
+        return 0;
+    const struct oci_descriptor plain = { .media_type = (char *)MEDIA_OCI_LAYER, .digest = (char *)layer->diff_id, .size = (int64_t)info.tar_size };
+    int exists = distribution_blob_exists(push->distribution, &plain, err);
+    if (exists > 0)
+        layer->blob = plain;
+    return exists;
 }
 
 // ---- sending --------------------------------------------------------------------------------------------------------
@@ -220,13 +233,13 @@ int push_layer(void *context, size_t index, struct err *err)
 {
     struct push *push = context;
     struct push_layer *layer = &push->layers[index];
-    int there = find_there(push, index, err);
-    if (there > 0)
-        return push_report(push, layer->diff_id, "Layer already exists", err);
+    int there = find_there(push, index, err), mounted = there ? 0 : mount_there(push, index, err);
+    if (mounted != 0)
+        return mounted < 0 ? -1 : 0;
     if (there == 0)
-        there = mount_there(push, index, err);
+        there = find_plain(push, layer, err);
     if (there != 0)
-        return there < 0 ? -1 : 0;
+        return there < 0 ? -1 : push_report(push, layer->diff_id, "Layer already exists", err);
     if (layer->original_fd >= 0)
         return send_original(push, index, err) < 0 ? err_wrap(err, "layer %.19s", layer->diff_id) : 0;
     if (layer->recipe_fd < 0)
