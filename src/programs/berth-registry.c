@@ -2,6 +2,7 @@
 // nothing names any more.
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,15 +10,18 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "registry/registry.h"
+#include "shared/shared.h"
 #include "upstream/upstream.h"
 
 #define DEFAULT_ROOT "/var/lib/berth/registry"
+#define DEFAULT_SHARED_ROOT "/var/lib/berth"
 #define DEFAULT_LISTEN "127.0.0.1:5000"
 #define LISTEN_MAX 8
 
@@ -29,6 +33,7 @@ struct options {
     size_t listen_len;
     int64_t collect_every_s, grace_s;
     bool collect_once, json_log;
+    bool shared;
     enum log_level level;
 };
 
@@ -54,6 +59,7 @@ static const char usage[] =
     "      --read-only           Pulls alone\n"
     "      --realm TEXT          What a client that must log in is told\n"
     "      --root DIR            Where everything is kept (default " DEFAULT_ROOT ")\n"
+    "      --shared              Hand out the engine's images, and make pushed ones its; --root is its data root then (default " DEFAULT_SHARED_ROOT ")\n"
     "      --tls-cert FILE       Serve TLS with this certificate, its chain behind it (PEM)\n"
     "      --tls-client-ca FILE  Only clients with a certificate that these have signed\n"
     "      --tls-key FILE        The certificate's key\n"
@@ -66,7 +72,7 @@ static const char usage[] =
 
 enum {
     OPT_COLLECT = 256, OPT_COLLECT_EVERY, OPT_GRACE, OPT_HELP, OPT_HTPASSWD, OPT_LISTEN, OPT_LOG_FORMAT, OPT_PROXY, OPT_PROXY_KEEP, OPT_PROXY_LOGIN, OPT_READ_ONLY,
-    OPT_REALM, OPT_ROOT, OPT_TLS_CERT, OPT_TLS_CLIENT_CA, OPT_TLS_KEY, OPT_TOKEN, OPT_TOKEN_ISSUER, OPT_TOKEN_KEYS,
+    OPT_REALM, OPT_ROOT, OPT_SHARED, OPT_TLS_CERT, OPT_TLS_CLIENT_CA, OPT_TLS_KEY, OPT_TOKEN, OPT_TOKEN_ISSUER, OPT_TOKEN_KEYS,
     OPT_TOKEN_REALM, OPT_TOKEN_SERVICE,
 };
 
@@ -85,6 +91,7 @@ static const struct option long_options[] = {
     { "read-only", no_argument, NULL, OPT_READ_ONLY },
     { "realm", required_argument, NULL, OPT_REALM },
     { "root", required_argument, NULL, OPT_ROOT },
+    { "shared", no_argument, NULL, OPT_SHARED },
     { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
     { "tls-client-ca", required_argument, NULL, OPT_TLS_CLIENT_CA },
     { "tls-key", required_argument, NULL, OPT_TLS_KEY },
@@ -169,6 +176,9 @@ static void set_option(struct options *options, int option, const char *value)
     case OPT_ROOT:
         options->registry.root = value;
         break;
+    case OPT_SHARED:
+        options->shared = true;
+        break;
     case OPT_TLS_CERT:
         options->tls.cert = value;
         break;
@@ -220,7 +230,7 @@ static void check_tokens(const struct registry_options *options)
 
 static struct options parse_options(int argc, char *argv[])
 {
-    struct options options = { .registry = { .root = DEFAULT_ROOT, .keep_ns = 604800 * NS_PER_S }, .collect_every_s = 3600, .grace_s = 86400, .level = LOG_INFO };
+    struct options options = { .registry = { .keep_ns = 604800 * NS_PER_S }, .collect_every_s = 3600, .grace_s = 86400, .level = LOG_INFO };
     int option;
     while ((option = getopt_long(argc, argv, "l:v", long_options, NULL)) != -1)
         set_option(&options, option, optarg);
@@ -231,6 +241,12 @@ static struct options parse_options(int argc, char *argv[])
     check_tokens(&options.registry);
     if (options.upstream.credentials && !options.upstream.url)
         fail("--proxy-login: for --proxy");
+    if (options.shared && options.upstream.url)
+        fail("--shared: not with --proxy: nothing is pushed to a cache");
+    if (options.shared && options.registry.token_keys)
+        fail("--shared: not with --token-keys: whoever is let in sees all images of the engine");
+    if (!options.registry.root)
+        options.registry.root = options.shared ? DEFAULT_SHARED_ROOT : DEFAULT_ROOT;
     options.registry.is_tls = options.tls.cert;
     if (options.listen_len == 0)
         options.listen[options.listen_len++] = DEFAULT_LISTEN;
@@ -310,12 +326,35 @@ static void serve(struct registry *registry, const struct options *options, int 
     httpd_tls_free(tls);
 }
 
+// The engine's store, and a folder in it for what only a registry has.
+static struct shared *open_shared(struct options *options, char **own_root, struct registry_engine *functions)
+{
+    struct err err = { 0 };
+    struct shared *shared = NULL;
+    char program[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    if (size < 0)
+        fail("/proc/self/exe: %m");
+    program[size] = 0;
+    _cleanup_free_ char *worker = mem_printf("%.*s/berth-image", (int)(strrchr(program, '/') - program), program);
+    if (shared_open(options->registry.root, worker, &shared, &err) < 0)
+        fail("--shared: %s", err.message);
+    *own_root = mem_printf("%s/registry", options->registry.root);
+    *functions = shared_functions(shared);
+    options->registry.root = *own_root;
+    options->registry.engine = functions;
+    return shared;
+}
+
 int main(int argc, char *argv[])
 {
     struct options options = parse_options(argc, argv);
     struct registry *registry = NULL;
     struct upstream *upstream = NULL;
     struct registry_upstream functions;
+    struct shared *shared = NULL;
+    struct registry_engine engine;
+    _cleanup_free_ char *own_root = NULL;
     struct err err = { 0 };
 
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -328,6 +367,8 @@ int main(int argc, char *argv[])
         functions = upstream_functions(upstream);
         options.registry.upstream = &functions;
     }
+    if (options.shared)
+        shared = open_shared(&options, &own_root, &engine);
     if (registry_open(&options.registry, &registry, &err) < 0)
         fail("%s", err.message);
     int result = 0;
@@ -336,5 +377,6 @@ int main(int argc, char *argv[])
     else
         serve(registry, &options, signal_fd);
     registry_close(registry);
+    shared_close(shared);
     return result < 0;
 }

@@ -6,10 +6,6 @@
 
 // ---- reading --------------------------------------------------------------------------------------------------------
 
-struct range {
-    int64_t start, end; // the last byte's place, as HTTP counts
-};
-
 // "bytes=1-5", "bytes=5-", "bytes=-5". 1: *out; 0: none that one answer can give (several ranges, other units), so the whole
 // is sent; -1: nothing of the blob lies in it.
 static int parse_range(const char *header, int64_t size, struct range *out)
@@ -37,6 +33,34 @@ static int parse_range(const char *header, int64_t size, struct range *out)
     return 1;
 }
 
+int blob_range(struct call *call, const char *digest, int64_t size, struct range *out)
+{
+    *out = (struct range){ 0, size - 1 };
+    int partial = parse_range(httpd_header(call->request, "Range"), size, out);
+    if (partial < 0) {
+        set_headerf(call, "Content-Range", "bytes */%lld", (long long)size);
+        call_refuse(call, RANGE_INVALID, "the blob has %lld bytes", (long long)size);
+        return -1;
+    }
+    if (partial)
+        set_headerf(call, "Content-Range", "bytes %lld-%lld/%lld", (long long)out->start, (long long)out->end, (long long)size);
+    httpd_set_header(call->request, "Accept-Ranges", "bytes");
+    httpd_set_header(call->request, "Docker-Content-Digest", digest);
+    set_headerf(call, "ETag", "\"%s\"", digest);
+    metrics_count(call->registry, partial ? 206 : 200);
+    metrics_bytes(call->registry, BYTES_OUT, call->head ? 0 : out->end - out->start + 1);
+    return partial ? 206 : 200;
+}
+
+void blob_serve_file(struct call *call, const char *digest, const char *content_type, int take_file_fd, int64_t size)
+{
+    _cleanup_close_ int fd = take_file_fd;
+    struct range range;
+    int status = blob_range(call, digest, size, &range);
+    if (status > 0)
+        httpd_reply_file(call->request, status, content_type, take_fd(&fd), range.start, range.end - range.start + 1);
+}
+
 void blob_serve(struct call *call, const char *digest, const char *content_type)
 {
     char path[BLOB_PATH_SIZE];
@@ -49,22 +73,7 @@ void blob_serve(struct call *call, const char *digest, const char *content_type)
         call_failed(call, &err);
         return;
     }
-    struct range range = { 0, status.st_size - 1 };
-    int partial = parse_range(httpd_header(call->request, "Range"), status.st_size, &range);
-    if (partial < 0) {
-        set_headerf(call, "Content-Range", "bytes */%lld", (long long)status.st_size);
-        call_refuse(call, RANGE_INVALID, "the blob has %lld bytes", (long long)status.st_size);
-        return;
-    }
-    if (partial)
-        set_headerf(call, "Content-Range", "bytes %lld-%lld/%lld", (long long)range.start, (long long)range.end,
-                    (long long)status.st_size);
-    httpd_set_header(call->request, "Accept-Ranges", "bytes");
-    httpd_set_header(call->request, "Docker-Content-Digest", digest);
-    set_headerf(call, "ETag", "\"%s\"", digest);
-    metrics_count(call->registry, partial ? 206 : 200);
-    metrics_bytes(call->registry, BYTES_OUT, call->head ? 0 : range.end - range.start + 1);
-    httpd_reply_file(call->request, partial ? 206 : 200, content_type, take_fd(&fd), range.start, range.end - range.start + 1);
+    blob_serve_file(call, digest, content_type, take_fd(&fd), status.st_size);
 }
 
 void handle_blob_get(struct call *call)
@@ -79,9 +88,9 @@ void handle_blob_get(struct call *call)
         call_failed(call, &err);
     else if (!found && is_cache(call->registry))
         proxy_blob(call);
-    else if (!found)
+    else if (!found && !(is_shared(call->registry) && backing_serve_blob(call)))
         call_refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
-    else
+    else if (found)
         blob_serve(call, call->reference, "application/octet-stream");
 }
 
@@ -110,7 +119,8 @@ void handle_blob_delete(struct call *call)
     }
     int found = record_has_blob(call, call->repository, call->reference, &err);
     if (found == 0) {
-        call_refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
+        if (!is_shared(call->registry) || !backing_refuse_delete(call))
+            call_refuse(call, BLOB_UNKNOWN, "%s has no blob %s", call->repository, call->reference);
         return;
     }
     mutex_lock(&call->registry->files);

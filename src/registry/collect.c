@@ -121,6 +121,8 @@ int registry_collect(struct registry *registry, int64_t grace_ns, struct registr
         collect_files(registry, "sha512", &collected, err) < 0 ||
         uploads_collect(registry, before_ns, &collected.uploads, err) < 0)
         return err_wrap(err, "collect");
+    if (is_shared(registry) && registry->engine.collect(registry->engine.context, err) < 0)
+        return err_wrap(err, "collect");
     *out = collected;
     return 0;
 }

@@ -64,23 +64,24 @@ static void reply_page(struct call *call, const char *key, const char *sql, cons
     call_reply_json(call, 200, "application/json", body);
 }
 
-// n and last of a list that is not ours.
-static void reply_tags(struct call *call, const struct strv *tags)
+// n and last of a sorted list that is not ours alone.
+static void reply_part(struct call *call, const char *key, const struct strv *names)
 {
     uint64_t max;
     const char *last;
     if (!read_page(call, &max, &last))
         return;
     struct list list = { json_array(), (size_t)max, false };
-    for (size_t i = 0; i < tags->len && !list.more; i++)
-        if (strcmp(tags->items[i], last) > 0) {
+    for (size_t i = 0; i < names->len && !list.more; i++)
+        if (strcmp(names->items[i], last) > 0) {
             list.more = json_array_size(list.items) == list.max;
             if (!list.more)
-                json_array_append_new(list.items, json_string(tags->items[i]));
+                json_array_append_new(list.items, json_string(names->items[i]));
         }
     json_t *body = json_object();
-    json_object_set_new(body, "name", json_string(call->repository));
-    json_object_set_new(body, "tags", list.items);
+    if (call->repository)
+        json_object_set_new(body, "name", json_string(call->repository));
+    json_object_set_new(body, key, list.items);
     set_next(call, &list);
     call_reply_json(call, 200, "application/json", body);
 }
@@ -90,6 +91,19 @@ static int compare_tags(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static void list_shared_tags(struct call *call)
+{
+    struct strv tags = { 0 };
+    struct err err = { 0 };
+    int found = record_has_repository(call, &err);
+    if (found < 0 || backing_tags(call, &tags, &err) < 0)
+        call_failed(call, &err);
+    else if (!found && tags.len == 0)
+        call_refuse(call, NAME_UNKNOWN, "%s: no such repository", call->repository);
+    else
+        reply_part(call, "tags", &tags);
+}
+
 void handle_tags(struct call *call)
 {
     _cleanup_strv_ struct strv tags = { 0 };
@@ -97,7 +111,11 @@ void handle_tags(struct call *call)
     if (is_cache(call->registry) && proxy_tags(call, &tags)) {
         if (tags.len)
             qsort(tags.items, tags.len, sizeof(*tags.items), compare_tags);
-        reply_tags(call, &tags);
+        reply_part(call, "tags", &tags);
+        return;
+    }
+    if (is_shared(call->registry)) {
+        list_shared_tags(call);
         return;
     }
     int found = record_has_repository(call, &err);
@@ -111,6 +129,15 @@ void handle_tags(struct call *call)
 
 void handle_catalog(struct call *call)
 {
+    struct strv names = { 0 };
+    struct err err = { 0 };
+    if (is_shared(call->registry)) {
+        if (backing_repositories(call, &names, &err) < 0)
+            call_failed(call, &err);
+        else
+            reply_part(call, "repositories", &names);
+        return;
+    }
     reply_page(call, "repositories",
                "SELECT DISTINCT repository FROM manifests WHERE repository > ?1 ORDER BY repository LIMIT ?2", "ti");
 }

@@ -19,8 +19,8 @@ static int take_found(void *context, const struct store_row *row, struct err *er
     return 0;
 }
 
-// The manifest that the call's reference names. False: answered.
-static bool find(struct call *call, struct found *out)
+// The manifest that the call's reference names, NULL for its digest: the registry itself has none. False: answered.
+static bool find_own(struct call *call, struct found *out)
 {
     struct err err = { 0 };
     bool by_digest = strchr(call->reference, ':') != NULL;
@@ -37,17 +37,23 @@ static bool find(struct call *call, struct found *out)
         call_failed(call, &err);
         return false;
     }
-    if (out->digest)
-        return true;
+    return true;
+}
+
+static void refuse_unknown(struct call *call)
+{
     call_refuse(call, MANIFEST_UNKNOWN, "%s has no manifest %s", call->repository, call->reference);
-    return false;
 }
 
 void handle_manifest_get(struct call *call)
 {
     struct found found;
-    if ((!is_cache(call->registry) || proxy_manifest(call)) && find(call, &found))
+    if ((is_cache(call->registry) && !proxy_manifest(call)) || !find_own(call, &found))
+        return;
+    if (found.digest)
         blob_serve(call, found.digest, found.media_type);
+    else if (!is_shared(call->registry) || !backing_serve_manifest(call))
+        refuse_unknown(call);
 }
 
 // ---- putting --------------------------------------------------------------------------------------------------------
@@ -181,6 +187,37 @@ static void set_tags(struct call *call, const struct put *put)
     httpd_set_header(call->request, "OCI-Tag", buf_text(&list));
 }
 
+// ---- an image for the engine ----------------------------------------------------------------------------------------
+
+static int open_own(void *context, const char *digest, struct err *err)
+{
+    struct call *call = context;
+    char path[BLOB_PATH_SIZE];
+    int found = digest_valid(digest) ? record_has_blob(call, call->repository, digest, err) : 0;
+    if (found <= 0)
+        return found < 0 ? -1 : err_set(err, ERR_NOT_FOUND, "%s has no %.80s", call->repository, digest);
+    digest_path(digest, path);
+    int fd = openat(call->registry->root_fd, path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "%s", path) : fd;
+}
+
+// Whether the push is done with: the engine has the image, or it was refused. What has no tag has to stay as it is, and what refers to
+// another manifest is found here.
+static bool give_engine(struct call *call, const struct put *put, const char *text)
+{
+    bool answered = false;
+    const struct registry_image image = { call->repository, put->digest, text, &put->tags, open_own, call };
+    if (!is_shared(call->registry) || strchr(call->reference, ':') || put->manifest.subject || put->manifest.children.len)
+        return false;
+    if (backing_take(call, &image, &answered) && !answered) {
+        set_tags(call, put);
+        set_place(call, "manifests", put->digest);
+        call_reply(call, 201);
+        answered = true;
+    }
+    return answered;
+}
+
 void handle_manifest_put(struct call *call)
 {
     size_t size;
@@ -189,7 +226,9 @@ void handle_manifest_put(struct call *call)
     const char *text = httpd_body_text(call->request, &size);
     if (!check_reference(call, &put, text, size) || !read_body(call, &put, text, size))
         return;
-    if (keep(call, &put, text, size, &err) < 0) {
+    if (give_engine(call, &put, text))
+        return;
+    if ((is_shared(call->registry) && backing_adopt(call, &put.manifest, &err) < 0) || keep(call, &put, text, size, &err) < 0) {
         if (err.class == ERR_NOT_FOUND)
             call_refuse(call, MANIFEST_BLOB_UNKNOWN, "%s", err.message);
         else
@@ -235,8 +274,13 @@ void handle_manifest_delete(struct call *call)
 {
     struct err err = { 0 };
     struct found found;
-    if (!find(call, &found))
+    if (!find_own(call, &found))
         return;
+    if (!found.digest) {
+        if (!is_shared(call->registry) || !backing_refuse_delete(call))
+            refuse_unknown(call);
+        return;
+    }
     mutex_lock(&call->registry->files);
     int result = strchr(call->reference, ':') ? manifest_drop(call->registry, call->repository, found.digest, &err) : delete_tag(call, &err);
     mutex_unlock(&call->registry->files);

@@ -22,6 +22,8 @@ const char *const registry_migrations[] = {
     " FOREIGN KEY(repository, digest) REFERENCES manifests(repository, digest) ON DELETE CASCADE) WITHOUT ROWID;"
     "CREATE INDEX tags_by_digest ON tags(repository, digest);"
     "CREATE TABLE uploads(id TEXT PRIMARY KEY, repository TEXT NOT NULL, started_ns INTEGER NOT NULL) WITHOUT ROWID;",
+    // Of tags that are the engine's: the manifest that they were pushed with, of several that the image may have.
+    ("CREATE TABLE engine_tags(repository TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY(repository, name)) WITHOUT ROWID;"),
 };
 const size_t registry_migration_len = ARRAY_LEN(registry_migrations);
 

@@ -42,6 +42,8 @@ int registry_open(const struct registry_options *options, struct registry **out,
     registry->keep_ns = options->keep_ns;
     if (options->upstream)
         registry->upstream = *options->upstream;
+    if (options->engine)
+        registry->engine = *options->engine;
     mutex_init(&registry->fetch_lock, 0);
     cond_init(&registry->fetch_changed);
     mutex_init(&registry->files, 0);

@@ -38,6 +38,42 @@ struct registry_upstream {
     int (*tags)(void *context, const char *repository, struct strv *out, struct err *err);
 };
 
+// A store of images that the registry hands out and fills: the engine's. What it has is served beside what the registry keeps itself, its
+// blobs in every repository; an image that is pushed by a tag goes there. A repository's name is the one that people read ("team/app",
+// "debian"). Called by many threads at once.
+struct registry_blob {
+    int fd; // of a file that is the blob; or the store's own
+    int aside_fd; // the store's own: then send() gives the bytes; -1: it is a file
+    int64_t size;
+};
+struct registry_manifest {
+    char *digest, *media_type, *text; // in the arena
+};
+struct registry_image { // an image that was pushed
+    const char *repository, *digest, *text;
+    const struct strv *tags; // one at least
+    int (*open)(void *context, const char *digest, struct err *err); // a blob that the registry has: a readable file. not_found: it has none
+    void *context;
+};
+typedef int registry_pipe_fn(void *context, int pipe_fd, size_t size); // has to take so many bytes, which are there; negative: no more
+struct registry_engine {
+    void *context;
+    // 1, or 0: it has none. With `bytes` false only the size counts. Both descriptors are the caller's.
+    int (*blob)(void *context, const char *digest, bool bytes, struct registry_blob *out, struct err *err);
+    int (*send)(void *context, const struct registry_blob *blob, const char *digest, int64_t start, int64_t size, registry_pipe_fn *sink,
+                void *sink_context, const struct cancel *cancel, struct err *err);
+    // By tag or digest: 1, or 0. `last` (NULL: not known) is the digest that a push has given to the tag: it counts if the tag still
+    // names that image.
+    int (*manifest)(void *context, const char *repository, const char *reference, const char *last, struct arena *arena,
+                    struct registry_manifest *out, struct err *err);
+    int (*tags)(void *context, const char *repository, struct arena *arena, struct strv *out, struct err *err);
+    int (*repositories)(void *context, struct arena *arena, struct strv *out, struct err *err);
+    // 1: it is an image of the store now, and the registry needs its blobs no more; 0: it is none that the store can have. not_found: a blob
+    // is missing; invalid_argument: it is no good image.
+    int (*take)(void *context, const struct registry_image *image, struct err *err);
+    int (*collect)(void *context, struct err *err); // what nothing names there
+};
+
 struct registry_options {
     const char *root; // made when it is missing
     const char *htpasswd; // file of "name:hash" lines, the hash as crypt(3) knows it (bcrypt); NULL: everybody may do all
@@ -50,6 +86,7 @@ struct registry_options {
     const char *token_realm; // where clients get them; NULL, for its own: by the name that the client called it by
     bool read_only; // pulls alone; what would write is refused
     const struct registry_upstream *upstream; // NULL: none; else pulls alone, of what is there and of what that has
+    const struct registry_engine *engine; // NULL: none
     int64_t keep_ns; // of what came from there: as long after it was last asked for; 0: for ever
 };
 

@@ -39,6 +39,7 @@ struct registry {
     char *token_realm, *token_service, *token_issuer;
     bool read_only;
     struct registry_upstream upstream; // of a cache, else all NULL
+    struct registry_engine engine; // whose store is shared, else all NULL
     int64_t keep_ns;
     atomic_int_fast64_t rests_until_ns; // it did not answer
     struct metrics metrics;
@@ -160,6 +161,12 @@ typedef int record_fn(struct call *call, void *context, struct err *err);
 int blob_commit(struct call *call, const char *upload, const char *digest, int64_t size, record_fn *record, void *context,
                 struct err *err);
 void blob_serve(struct call *call, const char *digest, const char *content_type); // its file, with ranges
+void blob_serve_file(struct call *call, const char *digest, const char *content_type, int take_file_fd, int64_t size);
+// What of a blob the request is for, with the headers that say so. 206, 200, or -1: answered.
+struct range {
+    int64_t start, end; // the last byte's place, as HTTP counts
+};
+int blob_range(struct call *call, const char *digest, int64_t size, struct range *out);
 
 // manifest.c
 // One that another registry has: what it names need not be here. invalid_argument: it is none.
@@ -177,6 +184,22 @@ int proxy_forget(struct registry *registry, int64_t before_ns, struct err *err);
 void proxy_refuse(struct call *call, const struct err *err);
 void proxy_blob(struct call *call); // one that the repository has not: fetches it and answers
 bool fetches_end(struct registry *registry); // false: some still run
+
+struct manifest;
+
+// backing.c: the engine's store, where it is shared. Each false: it has none, and nothing is answered.
+static inline bool is_shared(const struct registry *registry)
+{
+    return registry->engine.blob != NULL;
+}
+int backing_has_blob(struct call *call, const char *digest, struct err *err); // 1 yes, 0 no
+bool backing_serve_blob(struct call *call);
+bool backing_serve_manifest(struct call *call);
+bool backing_refuse_delete(struct call *call); // of what is the engine's
+bool backing_take(struct call *call, const struct registry_image *image, bool *answered); // an image that was pushed
+int backing_adopt(struct call *call, const struct manifest *manifest, struct err *err); // what it names there is the repository's, too
+int backing_tags(struct call *call, struct strv *out, struct err *err); // of both, sorted; arena
+int backing_repositories(struct call *call, struct strv *out, struct err *err);
 
 // upload.c
 void uploads_free(struct registry *registry);

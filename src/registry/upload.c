@@ -287,6 +287,8 @@ static int mount(struct call *call, const char *digest, const char *from, struct
             result = store_commit(registry->store, err);
     }
     mutex_unlock(&registry->files);
+    if (result == 0 && !found && is_shared(registry))
+        return backing_has_blob(call, digest, err);
     return result < 0 ? -1 : found != NULL;
 }
 
