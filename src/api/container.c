@@ -218,7 +218,7 @@ int handle_container_unpause(struct call *call, struct err *err)
 int handle_container_remove(struct call *call, struct err *err)
 {
     if (httpd_query_flag(call->request, "link", false))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "links are not supported");
+        return engine_unlink(call->engine, call->values[0], err) < 0 ? -1 : reply_empty(call, 204);
     bool force = httpd_query_flag(call->request, "force", false), volumes = httpd_query_flag(call->request, "v", false);
     return engine_remove(call->engine, call->values[0], force, volumes, err) < 0 ? -1 : reply_empty(call, 204);
 }

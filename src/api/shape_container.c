@@ -225,6 +225,8 @@ json_t *shape_container_row(const struct engine_container *container, const char
                   "Command", shape_command(container), "Created", (json_int_t)(container->created_ns / NS_PER_S),
                   "Ports", shape_port_list(container), "Labels", shape_map(&container->config->process.labels), "State",
                   container->status, "Status", status_words(container, clock_wall_ns(), &arena));
+    for (size_t i = 0; i < container->link_names.len; i++)
+        json_array_append_new(json_object_get(row, "Names"), shape_text(container->link_names.items[i]));
     json_object_set_new(row, "HostConfig", json_pack("{s:o}", "NetworkMode", shape_text(container->network)));
     json_object_set_new(row, "NetworkSettings", json_pack("{s:o}", "Networks", shape_networks(container)));
     json_object_set_new(row, "Mounts", shape_mounts(container));

@@ -1,6 +1,7 @@
 // The list of containers, their lookup by a client's words, and exclusive use by a verb.
 #include <ctype.h>
 
+#include "links.h"
 #include "networks.h"
 
 struct container *container_new(struct engine *engine, const char *id)
@@ -96,7 +97,25 @@ bool container_name_valid(const char *name)
     return true;
 }
 
-// Full id, then exact name, then unique prefix.
+// "PARENT/ALIAS".
+static struct container *lookup_link(struct engine *engine, const char *name) REQUIRES(engine->list_lock)
+{
+    const char *slash = strrchr(name, '/');
+    char id[65];
+    bool found = false;
+    for (struct container *c = slash ? engine->containers : NULL; c && !found; c = c->next)
+        if (!c->hidden && strlen(c->name) == (size_t)(slash - name) && str_starts(name, c->name)) {
+            mutex_lock(&c->lock);
+            found = links_find(c, slash + 1, id);
+            mutex_unlock(&c->lock);
+        }
+    for (struct container *c = found ? engine->containers : NULL; c; c = c->next)
+        if (!c->hidden && str_eq(c->id, id))
+            return c;
+    return NULL;
+}
+
+// Full id, then exact name, then unique prefix; a name that a link gives.
 static struct container *lookup(struct engine *engine, const char *ref, bool *ambiguous) REQUIRES(engine->list_lock)
 {
     const char *name = ref[0] == '/' ? ref + 1 : ref;
@@ -117,7 +136,7 @@ static struct container *lookup(struct engine *engine, const char *ref, bool *am
                 return NULL;
             prefix_match = c;
         }
-    return prefix_match;
+    return prefix_match ? prefix_match : lookup_link(engine, name);
 }
 
 struct container *container_find(struct engine *engine, const char *ref, struct err *err)

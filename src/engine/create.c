@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/utsname.h>
 
-#include "engine_private.h"
+#include "links.h"
 #include "mounts.h"
 #include "namespaces.h"
 #include "networks.h"
@@ -243,7 +243,7 @@ int engine_create(struct engine *engine, const char *name, const struct containe
     defaults_record(engine, body);
     _cleanup_container_ struct container *container = container_new(engine, fresh_id);
     container->created_ns = clock_wall_ns();
-    if (namespaces_record(engine, body, err) < 0 || build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
+    if (namespaces_record(engine, body, err) < 0 || links_record(engine, body, err) < 0 || build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
         return -1;
     if (make(container, &image, arena, err) < 0) {
         container_delist(container);

@@ -1,6 +1,7 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
 #include "devices.h"
+#include "links.h"
 #include "namespaces.h"
 #include "networks.h"
 #include "tree.h"
@@ -28,23 +29,25 @@ static char *resolv_text(const struct container *container, struct arena *arena)
 }
 
 // Of a container that shares another's network they are the other's, and mounted already.
-static void fill_files(struct container *container, struct arena *arena, struct task_document *out)
+static void fill_files(struct container *container, const char *links, struct arena *arena, struct task_document *out)
     REQUIRES(container->lock)
 {
     bool host = str_eq(namespaces_network(&container->config), "host");
     add_file(out, arena, "/etc/hostname", arena_printf(arena, "%s\n", container->config.hostname));
-    add_file(out, arena, "/etc/hosts", host ? hosts_content_host(container, arena) : hosts_content(container, arena));
+    add_file(out, arena, "/etc/hosts", host ? hosts_content_host(container, arena) : arena_printf(arena, "%s%s", hosts_content(container, arena), links));
     add_file(out, arena, "/etc/resolv.conf", host ? resolv_content_host(&container->config.host_config, arena) : resolv_text(container, arena));
 }
 
 // ---- the process ----------------------------------------------------------------------------------------------------
 
-static void base_env(const struct container_config *config, struct arena *arena, bool terminal, struct strv *out)
+static void base_env(const struct container_config *config, const struct strv *links, struct arena *arena, bool terminal, struct strv *out)
 {
     strv_push_arena(out, arena, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     strv_push_arena(out, arena, arena_printf(arena, "HOSTNAME=%s", config->hostname));
     if (terminal)
         strv_push_arena(out, arena, "TERM=xterm");
+    for (size_t i = 0; i < links->len; i++)
+        strv_env_set(out, arena, links->items[i]);
     for (size_t i = 0; i < config->process.env.len; i++)
         strv_env_set(out, arena, config->process.env.items[i]);
 }
@@ -70,7 +73,7 @@ static void console_size(const json_t *raw, int64_t *height, int64_t *width)
     }
 }
 
-static int fill_process(struct container *container, struct arena *arena, struct oci_process *out, struct err *err)
+static int fill_process(struct container *container, const struct strv *links, struct arena *arena, struct oci_process *out, struct err *err)
 {
     const struct container_config *config = &container->config;
     const struct host_config *host = &config->host_config;
@@ -79,7 +82,7 @@ static int fill_process(struct container *container, struct arena *arena, struct
     for (size_t i = 0; i < config->process.cmd.len; i++)
         strv_push_arena(&out->args, arena, config->process.cmd.items[i]);
     out->terminal = config->tty;
-    base_env(config, arena, config->tty, &out->env);
+    base_env(config, links, arena, config->tty, &out->env);
     out->cwd = str_empty(config->process.working_dir) ? (char *)"/" : config->process.working_dir;
     out->user.name = str_empty(config->process.user) ? (char *)"0" : config->process.user;
     out->user.groups = host->group_add;
@@ -212,11 +215,13 @@ static void fill_rootfs(struct container *container, struct arena *arena, struct
 int document_build(struct container *container, struct arena *arena, struct task_document *out, struct err *err)
 {
     const struct container_config *config = &container->config;
+    struct strv links = { 0 };
+    char *link_lines;
     *out = (struct task_document){ .version = TASK_DOCUMENT_VERSION, .id = container->id, .daemon_id = container->engine->id,
                                    .isolation = (char *)"container", .hostname = config->hostname,
                                    .domainname = config->domainname, .init = json_is_true(config->host_config.init_raw),
                                    .stop_signal = (char *)container_stop_signal(container) };
-    if (fill_process(container, arena, &out->process, err) < 0 || fill_linux(container, arena, &out->linux_section, err) < 0)
+    if (links_resolve(container, arena, &links, &link_lines, err) < 0 || fill_process(container, &links, arena, &out->process, err) < 0 || fill_linux(container, arena, &out->linux_section, err) < 0)
         return -1;
     fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
@@ -227,7 +232,7 @@ int document_build(struct container *container, struct arena *arena, struct task
         return -1;
     mutex_lock(&container->lock);
     fill_network(container, arena, out);
-    fill_files(container, arena, out);
+    fill_files(container, link_lines, arena, out);
     mutex_unlock(&container->lock);
     return vm_wanted(&config->host_config) ? vm_complete(container, arena, out, err) : 0;
 }
@@ -238,6 +243,7 @@ int document_exec(struct container *container, const struct exec *exec, struct a
                   struct err *err)
 {
     const struct container_config *config = &container->config;
+    struct strv links = { 0 };
     struct host_config rights = config->host_config;
     struct oci_process *process = &out->process;
     rights.privileged = rights.privileged || exec->config.privileged;
@@ -247,7 +253,8 @@ int document_exec(struct container *container, const struct exec *exec, struct a
                                .seccomp_profile = (char *)(own ? profile : NULL) };
     process->args = exec->config.cmd;
     process->terminal = exec->config.tty;
-    base_env(config, arena, exec->config.tty, &process->env);
+    links_environment(container, arena, &links);
+    base_env(config, &links, arena, exec->config.tty, &process->env);
     for (size_t i = 0; i < exec->config.env.len; i++)
         strv_env_set(&process->env, arena, exec->config.env.items[i]);
     process->cwd = !str_empty(exec->config.working_dir)      ? exec->config.working_dir

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 
+#include "links.h"
 #include "namespaces.h"
 #include "networks.h"
 #include "vm.h"
@@ -116,11 +117,10 @@ int endpoints_from_config(struct container *container, struct err *err)
 {
     const struct container_config *config = &container->config;
     const char *mode = config->host_config.network_mode;
-    const struct strv *links = &config->host_config.links; // of clients that say them for the container
+    static const struct strv none = { 0 };
+    const struct strv *links = links_any(config) ? &none : &config->host_config.links; // those of the default bridge are links.c's
     if (config->network_disabled || namespaces_other(namespaces_network(config)))
         return 0;
-    if (links->len && !is_user_defined(mode))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Links: not supported yet on the network %s", mode);
     for (size_t i = 0; i < config->endpoints.len; i++) {
         const char *network = config->endpoints.keys[i];
         struct endpoint_request request = *(const struct endpoint_request *)json_map_at(&config->endpoints, &endpoint_request_table, i);

@@ -123,6 +123,7 @@ int engine_remove(struct engine *engine, const char *ref, bool force, bool volum
 // not_implemented (what a machine that runs can't change) leave it as it was.
 int engine_update(struct engine *engine, const char *ref, const struct update_request *request, struct arena *arena,
                   struct strv *warnings, struct err *err);
+int engine_unlink(struct engine *engine, const char *ref, struct err *err); // "PARENT/ALIAS", which names the child until then
 int engine_rename(struct engine *engine, const char *ref, const char *name, struct err *err);
 int engine_resize(struct engine *engine, const char *ref, int64_t height, int64_t width, struct err *err);
 
@@ -195,6 +196,7 @@ struct engine_endpoint {
 };
 struct engine_container {
     char *id, *name; // without "/"
+    struct strv link_names; // of a list: "/PARENT/ALIAS", what links of others call it
     int64_t created_ns;
     char *path; // executable
     struct strv args;

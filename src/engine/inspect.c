@@ -1,4 +1,5 @@
 // Snapshots of containers for inspect and ps, in the caller's arena.
+#include "links.h"
 #include "networks.h"
 #include "tree.h"
 #include "vm.h"
@@ -133,8 +134,11 @@ static int copy_config(struct container *container, struct arena *arena, struct 
 {
     struct container_config *config = arena_alloc(arena, sizeof(*config));
     _cleanup_json_ json_t *process = json_encode(&oci_image_process_table, &container->config.process);
+    _cleanup_json_ json_t *links = links_show(container), *shown = NULL;
     mutex_lock(&container->lock);
-    _cleanup_free_ char *text = json_text(container->body);
+    if (links)
+        config_put(config_member(shown = json_deep_copy(container->body), "HostConfig"), "Links", json_incref(links));
+    _cleanup_free_ char *text = json_text(shown ? shown : container->body);
     int decoded = json_decode(&container_config_table, container->body, config, arena, NULL, err);
     mutex_unlock(&container->lock);
     if (decoded < 0 || json_decode(&oci_image_process_table, process, &config->process, arena, NULL, err) < 0)
@@ -271,5 +275,6 @@ int engine_list(struct engine *engine, bool all, struct arena *arena, struct eng
             (*len)++;
         container_unref(containers[i]);
     }
+    engine_link_names(engine, arena, *out, *len);
     return result;
 }

@@ -7,6 +7,7 @@
 // the host. As with Docker, "always" then also means what somebody had stopped.
 #include <signal.h>
 
+#include "links.h"
 #include "namespaces.h"
 
 #define BACKOFF_MIN_NS (100 * NS_PER_MS)
@@ -161,23 +162,32 @@ static bool is_due(const struct container *container) REQUIRES(container->lock)
            policy_asks(container, container->state.exit_code);
 }
 
-// Whose namespaces a container shares starts before it.
+static bool is_resuming(struct engine *engine, const char *id)
+{
+    _cleanup_container_ struct container *other = id ? container_find(engine, id, NULL) : NULL;
+    if (!other)
+        return false;
+    mutex_lock(&other->lock);
+    bool resuming = other->resuming_until_ns > clock_mono_ns();
+    mutex_unlock(&other->lock);
+    return resuming;
+}
+
+// Whose namespaces a container shares, and whom it is linked to, starts before it.
 static bool waits_for_another(struct container *container)
 {
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
     const struct host_config *host = &container->config.host_config;
     const char *const others[] = { namespaces_other(host->ipc_mode), namespaces_other(host->pid_mode),
                                    namespaces_other(namespaces_network(&container->config)) };
-    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-        _cleanup_container_ struct container *other = others[i] ? container_find(container->engine, others[i], NULL) : NULL;
-        if (!other)
-            continue;
-        mutex_lock(&other->lock);
-        bool resuming = other->resuming_until_ns > clock_mono_ns();
-        mutex_unlock(&other->lock);
-        if (resuming)
-            return true;
-    }
-    return false;
+    struct strv children = { 0 };
+    bool waits = false;
+    links_children(container, &arena, &children);
+    for (size_t i = 0; i < ARRAY_LEN(others) && !waits; i++)
+        waits = is_resuming(container->engine, others[i]);
+    for (size_t i = 0; i < children.len && !waits; i++)
+        waits = is_resuming(container->engine, children.items[i]);
+    return waits;
 }
 
 // Decided again when its turn comes: somebody may have stopped, started or removed it while it was queued.

@@ -8,6 +8,7 @@
 
 #include "cargo.h"
 #include "devices.h"
+#include "links.h"
 #include "mounts.h"
 #include "namespaces.h"
 #include "networks.h"
@@ -310,6 +311,7 @@ int container_start_again(struct container *container, struct err *err)
     record_note_state(container);
     event_volumes(container, true);
     event_container(container, "start", NULL);
+    links_tell_parents(container);
     health_begin(container);
     return 0;
 }

@@ -89,8 +89,8 @@ static void test_paths(void **state)
         const char *method, *path, *pattern, *value; // pattern NULL: page not found
     } cases[] = {
         { "GET", "/containers/json", "/containers/json", NULL },
-        { "GET", "/v1.41/containers/web/json", "/containers/{id}/json", "web" },
-        { "GET", "/containers//web/json", "/containers/{id}/json", "web" },
+        { "GET", "/v1.41/containers/web/json", "/containers/{id...}/json", "web" },
+        { "GET", "/containers//web/json", "/containers/{id...}/json", "web" },
         { "GET", "/containers/create", NULL, NULL },
         { "PATCH", "/containers/json", NULL, NULL },
         { "DELETE", "/_ping", NULL, NULL },
