@@ -29,12 +29,10 @@ static json_t *shape_options(const struct engine_network *network)
 {
     if (network->request)
         return shape_map(&network->request->options);
-    if (!network->link)
-        return json_object();
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "com.docker.network.bridge.default_bridge", "true",
-                     "com.docker.network.bridge.enable_icc", "true", "com.docker.network.bridge.enable_ip_masquerade",
-                     "true", "com.docker.network.bridge.host_binding_ipv4", "0.0.0.0", "com.docker.network.bridge.name",
-                     network->link, "com.docker.network.driver.mtu", "1500");
+    json_t *options = network->options ? shape_map(network->options) : json_object();
+    if (network->link)
+        json_object_set_new(options, "com.docker.network.bridge.name", shape_text(network->link));
+    return options;
 }
 
 static json_t *shape_pools(const struct engine_network *network)
@@ -46,10 +44,14 @@ static json_t *shape_pools(const struct engine_network *network)
     json_t *row = json_pack("{s:s}", "Subnet", network->subnet);
     if (pool && !str_empty(pool->ip_range))
         json_object_set_new(row, "IPRange", shape_text(pool->ip_range));
+    else if (!pool && !str_empty(network->range))
+        json_object_set_new(row, "IPRange", shape_text(network->range));
     if (!str_empty(network->gateway))
         json_object_set_new(row, "Gateway", shape_text(network->gateway));
     if (pool && pool->reserved.len)
         json_object_set_new(row, "AuxiliaryAddresses", shape_map(&pool->reserved));
+    else if (!str_empty(network->route))
+        json_object_set_new(row, "AuxiliaryAddresses", json_pack("{s:s}", "DefaultGatewayIPv4", network->route));
     return json_pack("[o]", row);
 }
 

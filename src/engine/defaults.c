@@ -19,6 +19,9 @@ static void copy_settings(struct arena *arena, const struct engine_settings *fro
     copy_list(arena, &from->labels, &to->labels);
     copy_list(arena, &from->insecure_registries, &to->insecure_registries);
     copy_list(arena, &from->registry_mirrors, &to->registry_mirrors);
+    to->runtime = arena_strdup(arena, from->runtime);
+    to->cgroupns_mode = arena_strdup(arena, from->cgroupns_mode);
+    to->ipc_mode = arena_strdup(arena, from->ipc_mode);
 }
 
 void settings_init(struct engine *engine, const struct engine_settings *settings)
@@ -63,7 +66,11 @@ static void tell_reload(struct engine *engine, const struct engine_settings *set
                               arena_printf(&arena, "%lld", (long long)settings->uploads),
                               arena_printf(&arena, "%lld", (long long)settings->attempts) };
     event_publish(engine, "daemon", "reload", engine->id, "debug", settings->debug ? "true" : "false", "insecure-registries",
-                  list_text(&arena, &settings->insecure_registries), "labels", list_text(&arena, &settings->labels), "live-restore", "true",
+                  list_text(&arena, &settings->insecure_registries), "default-cgroupns-mode",
+                  str_empty(settings->cgroupns_mode) ? "private" : settings->cgroupns_mode, "default-ipc-mode",
+                  str_empty(settings->ipc_mode) ? "private" : settings->ipc_mode, "default-runtime",
+                  str_empty(settings->runtime) ? "berth" : settings->runtime, "default-shm-size",
+                  arena_printf(&arena, "%lld", (long long)(settings->shm_size ? settings->shm_size : 64 << 20)), "labels", list_text(&arena, &settings->labels), "live-restore", "true",
                   "max-concurrent-downloads", numbers[0], "max-concurrent-uploads", numbers[1], "max-download-attempts", numbers[2], "name",
                   host.nodename, "registry-mirrors", list_text(&arena, &settings->registry_mirrors), NULL);
 }
@@ -92,11 +99,9 @@ void defaults_copy(struct engine *engine, const struct engine_defaults *from)
     copy_list(arena, &from->dns, &to->dns);
     copy_list(arena, &from->dns_search, &to->dns_search);
     copy_list(arena, &from->dns_options, &to->dns_options);
+    copy_list(arena, &from->host_gateways, &to->host_gateways);
     copy_list(arena, &from->log_opts, &to->log_opts);
     to->log_driver = arena_strdup(arena, from->log_driver);
-    to->runtime = arena_strdup(arena, from->runtime);
-    to->cgroupns_mode = arena_strdup(arena, from->cgroupns_mode);
-    to->ipc_mode = arena_strdup(arena, from->ipc_mode);
     to->cgroup_parent = arena_strdup(arena, from->cgroup_parent);
     to->seccomp = arena_strdup(arena, from->seccomp);
     to->publish_ip = arena_strdup(arena, from->publish_ip);
@@ -114,22 +119,30 @@ static bool open_text(json_t *object, const char *key)
     return !value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0);
 }
 
-void defaults_record(const struct engine *engine, json_t *body)
+static void record_settings(struct engine *engine, json_t *host)
+{
+    mutex_lock(&engine->settings_lock);
+    const struct engine_settings *settings = &engine->settings;
+    if (!str_empty(settings->runtime) && open_text(host, "Runtime") && open_text(host, "Isolation"))
+        json_object_set_new(host, "Runtime", json_string(settings->runtime));
+    if (!str_empty(settings->cgroupns_mode) && open_text(host, "CgroupnsMode"))
+        json_object_set_new(host, "CgroupnsMode", json_string(settings->cgroupns_mode));
+    if (!str_empty(settings->ipc_mode) && open_text(host, "IpcMode"))
+        json_object_set_new(host, "IpcMode", json_string(settings->ipc_mode));
+    if (settings->shm_size && !json_integer_value(json_object_get(host, "ShmSize")))
+        json_object_set_new(host, "ShmSize", json_integer(settings->shm_size));
+    mutex_unlock(&engine->settings_lock);
+}
+
+void defaults_record(struct engine *engine, json_t *body)
 {
     const struct engine_defaults *defaults = &engine->defaults;
     json_t *host = json_object_get(body, "HostConfig");
     if (!json_is_object(host) && json_object_set_new(body, "HostConfig", host = json_object()) < 0)
         return; // the body is no object: decoding says so
-    if (!str_empty(defaults->runtime) && open_text(host, "Runtime") && open_text(host, "Isolation"))
-        json_object_set_new(host, "Runtime", json_string(defaults->runtime));
-    if (!str_empty(defaults->cgroupns_mode) && open_text(host, "CgroupnsMode"))
-        json_object_set_new(host, "CgroupnsMode", json_string(defaults->cgroupns_mode));
-    if (!str_empty(defaults->ipc_mode) && open_text(host, "IpcMode"))
-        json_object_set_new(host, "IpcMode", json_string(defaults->ipc_mode));
+    record_settings(engine, host);
     if (!str_empty(defaults->cgroup_parent) && open_text(host, "CgroupParent"))
         json_object_set_new(host, "CgroupParent", json_string(defaults->cgroup_parent));
-    if (defaults->shm_size && !json_integer_value(json_object_get(host, "ShmSize")))
-        json_object_set_new(host, "ShmSize", json_integer(defaults->shm_size));
     if (!str_empty(defaults->log_driver))
         log_settle(defaults, host);
 }
@@ -196,6 +209,21 @@ void defaults_apply(const struct engine *engine, struct host_config *host, struc
     fill_addresses(defaults, host);
 }
 
+// One of each kind, as Docker has it.
+static int check_gateways(const struct strv *gateways, struct err *err)
+{
+    unsigned char bytes[16];
+    size_t len[2] = { 0, 0 };
+    for (size_t i = 0; i < gateways->len; i++) {
+        bool v6 = strchr(gateways->items[i], ':');
+        if (inet_pton(v6 ? AF_INET6 : AF_INET, gateways->items[i], bytes) != 1)
+            return err_set(err, ERR_INVALID_ARGUMENT, "--host-gateway-ip: invalid IP address: %.100s", gateways->items[i]);
+        if (++len[v6] > 1)
+            return err_set(err, ERR_INVALID_ARGUMENT, "only one %s host gateway IP address can be specified", v6 ? "IPv6" : "IPv4");
+    }
+    return 0;
+}
+
 // As if a client had asked for all of it.
 int defaults_check(struct engine *engine, struct err *err)
 {
@@ -205,6 +233,8 @@ int defaults_check(struct engine *engine, struct err *err)
     unsigned char address[16];
     const char *ip = engine->defaults.publish_ip;
     defaults_record(engine, body);
+    if (check_gateways(&engine->defaults.host_gateways, err) < 0)
+        return -1;
     if (!str_empty(ip) && inet_pton(AF_INET, ip, address) != 1 && inet_pton(AF_INET6, ip, address) != 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address: %s", ip);
     if (json_decode(&container_config_table, body, &config, &arena, NULL, err) < 0)

@@ -257,7 +257,7 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->bridge = network_is_bridge(network);
     endpoint->builtin = network->builtin;
     endpoint->internal = network->request && network->request->internal;
-    endpoint->mtu = 0;
+    endpoint->mtu = network->builtin ? container->engine->bridge_mtu : 0;
     if (options && kvs_get(options, MTU_OPTION))
         num_parse_i64(slice_of(kvs_get(options, MTU_OPTION)), &endpoint->mtu); // a record's was looked at
     endpoint->binding = arena_strdup(&endpoint->arena, options ? kvs_get(options, BINDING_OPTION) : NULL);
@@ -269,6 +269,10 @@ static int resolve_all(struct container *container, struct err *err)
     for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
         _cleanup_arena_ struct arena arena = ARENA_INIT;
         struct engine_network network;
+        if (container->engine->no_bridge && str_eq(endpoint->network, "bridge")) { // as with none
+            endpoint->bridge = false;
+            continue;
+        }
         if (find_network(container->engine, endpoint, &arena, &network, err) < 0)
             return -1;
         endpoint_settle(container, endpoint, &network);

@@ -5,8 +5,8 @@
 #include <sys/utsname.h>
 
 #include "dns/dns.h"
-#include "engine_private.h"
 #include "machine.h"
+#include "networks.h"
 
 #define STOP_GRACE_NS (5 * NS_PER_S)
 
@@ -77,7 +77,10 @@ static int open_net(struct engine *engine, const struct engine_options *options,
         pools[i].size = (int)from->size;
         memcpy(pools[i].base, from->base, strlen(from->base) + 1);
     }
-    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip, .pools = pools, .pool_len = options->address_pool_len };
+    const struct engine_bridge *bridge = &options->bridge;
+    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip, .pools = pools, .pool_len = options->address_pool_len,
+                                       .bridge = bridge->name, .fixed_cidr = bridge->fixed_cidr, .gateway = bridge->gateway, .mtu = bridge->mtu,
+                                       .isolated = bridge->isolated, .no_masquerade = bridge->no_masquerade, .no_forward = options->no_forward };
     return net_open(engine->store, &config, &engine->net, err);
 }
 
@@ -133,6 +136,7 @@ static struct engine *engine_new(const struct engine_options *options)
     mutex_init(&engine->pull_lock, 0);
     cond_init(&engine->pull_ended);
     defaults_copy(engine, &options->defaults);
+    network_defaults_copy(engine, options);
     settings_init(engine, &options->settings);
     engine->registry_certs = mem_strdup(options->registry_certs);
     workers_init(engine);

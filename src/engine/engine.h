@@ -30,6 +30,8 @@ struct engine_settings {
     bool debug;
     struct strv labels; // of the daemon, "key=value"
     struct strv insecure_registries, registry_mirrors; // as distribution.h has them
+    const char *runtime, *cgroupns_mode, *ipc_mode; // of containers that do not say, recorded with them; NULL: the engine's own
+    int64_t shm_size; // the same; 0: the engine's own
     int64_t downloads, uploads, attempts; // of layers at a time; tries until a registry answers; 0: the default
 };
 
@@ -37,10 +39,10 @@ struct engine_settings {
 // it starts. Copied.
 struct engine_defaults {
     struct strv dns, dns_search, dns_options;
+    struct strv host_gateways; // what host-gateway stands for; none: the bridge's address
     struct json_list ulimits; // struct ulimit
     struct strv log_opts; // "key=value"; recorded, for containers that name no driver, or the same
-    const char *log_driver, *runtime, *cgroupns_mode, *ipc_mode, *cgroup_parent; // recorded; NULL: the engine's own
-    int64_t shm_size; // recorded; 0: the engine's own
+    const char *log_driver, *cgroup_parent; // recorded; NULL: the engine's own
     const char *seccomp; // "unconfined" or a profile's text; NULL: the engine's own
     const char *publish_ip; // NULL: every address
     int64_t stop_timeout; // seconds; -1: the engine's own
@@ -51,6 +53,13 @@ struct engine_pool {
     char *base; // "10.10.0.0/16", cut into subnets of this prefix
     int64_t size;
 };
+// The default bridge.
+struct engine_bridge {
+    const char *name; // NULL: one of ours; "none": there is none; else one that is there
+    const char *fixed_cidr, *gateway; // NULL: the whole subnet; the bridge
+    int64_t mtu; // 0: 1500
+    bool isolated, no_masquerade;
+};
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
     const char *storage_driver; // of new layers: "erofs" "overlay" "overlay2" "btrfs" "vfs"; NULL: chosen
@@ -58,6 +67,9 @@ struct engine_options {
     const char *bip; // the default bridge's address, NULL: chosen
     const struct engine_pool *address_pools; // of networks that name no subnet; none: Docker's
     size_t address_pool_len;
+    struct engine_bridge bridge;
+    bool no_forward; // the host's forwarding is left as it is
+    struct strv network_options; // of new networks: "bridge=com.docker.network.driver.mtu=1400"
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
     const char *registry_certs; // NULL: /etc/docker/certs.d
@@ -310,6 +322,8 @@ struct engine_network {
     bool builtin; // it was never made and can't be removed
     const struct network_request *request; // NULL: built-in
     char *link, *subnet, *gateway; // of a bridge, "" when no subnet is free; else NULL
+    const struct kvs *options; // of the default bridge; else NULL
+    char *range, *route; // of the default bridge, what the operator says; "": the whole subnet, the bridge itself
 };
 // Built-in ones first, then the oldest.
 int engine_networks(struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len, struct err *err);

@@ -192,6 +192,10 @@ struct engine {
     struct cgroup_layout cgroups;
     struct host_features features;
     struct machines *machines;
+    bool no_bridge, bridge_isolated; // what the operator says of the default one; set once, as the next three
+    int64_t bridge_mtu; // 0: the usual one
+    struct kvs bridge_options;
+    struct strv network_options; // of new networks
     struct mutex network_lock; // unranked: held while a network is made or removed
     struct mutex disk_lock; // unranked: held while the guests' disk template is made
     struct mutex names_lock; // unranked: held while a network's list of names is edited
@@ -288,7 +292,7 @@ static inline void watch_free_cleanup(struct watch **watch)
 
 int defaults_check(struct engine *engine, struct err *err); // once, when the engine opens
 void defaults_copy(struct engine *engine, const struct engine_defaults *from);
-void defaults_record(const struct engine *engine, json_t *body); // into a create body
+void defaults_record(struct engine *engine, json_t *body); // into a create body
 void defaults_apply(const struct engine *engine, struct host_config *host, struct arena *arena); // to what a body leaves open
 void settings_init(struct engine *engine, const struct engine_settings *settings);
 void settings_done(struct engine *engine);

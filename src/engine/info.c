@@ -85,7 +85,7 @@ static void describe_settings(struct engine *engine, struct arena *arena, struct
     out->registry_mirrors = settings.registry_mirrors;
     out->debug = settings.debug;
     out->log_driver = arena_strdup(arena, str_empty(defaults->log_driver) ? "json-file" : defaults->log_driver);
-    out->runtime = arena_strdup(arena, str_empty(defaults->runtime) ? "berth" : defaults->runtime);
+    out->runtime = arena_strdup(arena, str_empty(settings.runtime) ? "berth" : settings.runtime);
     mutex_lock(&engine->bus_lock);
     out->events = (int64_t)engine->next_serial;
     for (const struct subscriber *s = engine->subscribers; s; s = s->next)

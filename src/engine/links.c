@@ -86,6 +86,8 @@ int links_record(struct engine *engine, json_t *body, struct err *err)
     size_t i;
     if (!json_is_array(links) || json_array_size(links) == 0 || !is_for_mode(mode))
         return 0;
+    if (engine->bridge_isolated)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.Links: not supported with --icc=false: no way from one container of the default bridge to another");
     _cleanup_json_ json_t *recorded = json_array();
     json_array_foreach (links, i, item)
         if (!json_is_string(item))
@@ -167,8 +169,7 @@ static int compare_ports(const void *a, const void *b)
     bool tcp = str_eq(one->proto, "tcp"), other_tcp = str_eq(other->proto, "tcp");
     if (tcp != other_tcp)
         return tcp ? -1 : 1;
-    int protos = strcmp(one->proto, other->proto);
-    return protos ? protos : one->number < other->number ? -1 : one->number > other->number;
+    return one->number < other->number ? -1 : one->number > other->number;
 }
 
 // "80/tcp", the lowest of TCP first.

@@ -122,8 +122,12 @@ char *hosts_content(struct container *container, struct arena *arena)
     for (size_t i = 0; i < config->host_config.extra_hosts.len; i++) {
         struct slice rest = slice_of(config->host_config.extra_hosts.items[i]), name;
         slice_cut(&rest, ':', &name);
+        const struct strv *said = &container->engine->defaults.host_gateways;
+        bool stands_in = str_eq(rest.data, "host-gateway") && said->len > 0;
         const char *address = str_eq(rest.data, "host-gateway") ? gateway : rest.data;
-        if (!str_empty(address)) // no subnet is free: there is no gateway
+        for (size_t k = 0; stands_in && k < said->len; k++)
+            buf_addf(&text, "%s\t%.*s\n", said->items[k], (int)name.size, name.data);
+        if (!stands_in && !str_empty(address)) // no subnet is free: there is no gateway
             buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
     }
     hosts_own_lines(container, &text, "");

@@ -9,7 +9,7 @@
 
 static const struct {
     const char *name, *driver;
-} builtins[] = { { "bridge", "bridge" }, { "host", "host" }, { "none", "null" } };
+} builtins[] = { { "bridge", "bridge" }, { "host", "host" }, { "none", "null" } }; // the first one may be switched off
 
 static const char *const predefined[] = { "bridge", "none", "host", "default" };
 
@@ -59,6 +59,9 @@ static void fill_bridge(const struct engine *engine, struct arena *arena, struct
     network->link = arena_strdup(arena, bridge.name);
     network->subnet = arena_strdup(arena, bridge.subnet);
     network->gateway = arena_strdup(arena, bridge.gateway);
+    network->range = arena_strdup(arena, bridge.range);
+    network->route = arena_strdup(arena, bridge.route);
+    network->options = network->builtin ? &engine->bridge_options : NULL;
 }
 
 static void fill_builtin(const struct engine *engine, size_t index, struct arena *arena, struct engine_network *out)
@@ -110,11 +113,11 @@ static int take_row(void *context, const struct store_row *row, struct err *err)
 int engine_networks(struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len, struct err *err)
 {
     struct finding finding = { .arena = arena };
-    for (size_t i = 0; i < ARRAY_LEN(builtins); i++)
+    for (size_t i = engine->no_bridge; i < ARRAY_LEN(builtins); i++)
         fill_builtin(engine, i, arena, add(&finding));
     if (store_query(engine->store, err, take_row, &finding, SELECT "ORDER BY created_ns", "") < 0)
         return -1;
-    for (size_t i = ARRAY_LEN(builtins); i < finding.len; i++)
+    for (size_t i = ARRAY_LEN(builtins) - engine->no_bridge; i < finding.len; i++)
         fill_bridge(engine, arena, &finding.items[i]);
     *out = finding.items;
     *len = finding.len;
@@ -125,7 +128,7 @@ int engine_networks(struct engine *engine, struct arena *arena, struct engine_ne
 static int find_exactly(struct engine *engine, const char *ref, struct arena *arena, struct engine_network *out, struct err *err)
 {
     struct finding finding = { .arena = arena };
-    for (size_t i = 0; i < ARRAY_LEN(builtins); i++) {
+    for (size_t i = engine->no_bridge; i < ARRAY_LEN(builtins); i++) {
         char id[65];
         builtin_id(engine, builtins[i].name, id);
         if (!str_eq(ref, builtins[i].name) && !str_eq(ref, id))
@@ -337,12 +340,13 @@ static int make(struct engine *engine, const struct network_request *request, js
 int engine_network_create(struct engine *engine, const struct network_request *request, json_t *body, char id[65], struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct engine_network network = { .name = request->name, .driver = "bridge", .created_ns = clock_wall_ns() };
-    if (check_request(request, err) < 0)
+    struct network_request wanted = *request;
+    if (network_defaults_apply(engine, body, &arena, &wanted, err) < 0 || check_request(&wanted, err) < 0)
         return -1;
+    struct engine_network network = { .name = wanted.name, .driver = "bridge", .created_ns = clock_wall_ns() };
     random_hex(network.id, 64);
     mutex_lock(&engine->network_lock);
-    int result = make(engine, request, body, &arena, &network, err);
+    int result = make(engine, &wanted, body, &arena, &network, err);
     mutex_unlock(&engine->network_lock);
     if (result < 0)
         return -1;

@@ -8,6 +8,10 @@
 
 const char *network_net_id(const struct engine_network *network); // what the net room calls it
 bool network_is_bridge(const struct engine_network *network);
+// network_defaults.c
+void network_defaults_copy(struct engine *engine, const struct engine_options *options);
+// What new networks of that driver begin with goes into the create's body, and the request is read from it again.
+int network_defaults_apply(struct engine *engine, json_t *body, struct arena *arena, struct network_request *request, struct err *err);
 void networks_settle(struct engine *engine); // at start, before containers are adopted
 
 // ---- endpoints.c: a container's places on networks -------------------------------------------------------------------

@@ -104,7 +104,7 @@ int address_lowest_free(const struct subnet *subnet, const uint32_t *taken, size
         uint32_t candidate = (uint32_t)at;
         while (next < len && taken[next] < candidate)
             next++;
-        if (candidate == subnet->gateway || (next < len && taken[next] == candidate))
+        if (candidate == subnet->gateway || candidate == subnet->route || (next < len && taken[next] == candidate))
             continue;
         *out = candidate;
         return 0;

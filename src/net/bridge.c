@@ -123,6 +123,8 @@ static int settle_subnet(struct net *net, bool have_bridge, struct err *err) REQ
     bool same = wanted.gateway == net->subnet.gateway && wanted.prefix == net->subnet.prefix;
     if (same && net->subnet_recorded)
         return 0;
+    if (net->wanted.subnet.route && !subnet_contains(&wanted, net->wanted.subnet.route))
+        return err_set(err, ERR_INVALID_ARGUMENT, "the default gateway is not in the bridge's subnet");
     if (!same && endpoints > 0)
         return err_set(err, ERR_CONFLICT, "the bridge's subnet can't change while containers are attached to it");
     return record_subnet(net, &wanted, err) < 0 ? -1 : 1;
@@ -141,7 +143,7 @@ static int make_link(struct net *net, const struct bridge *bridge, const char *a
     return link_set_alias(&net->link, out->index, alias, err);
 }
 
-// 1: there is one, and it is ours.
+// 1: there is one, and it is ours; with alias NULL it may be anybody's.
 static int look_for_link(struct net *net, const char *name, const char *alias, struct link_info *out, struct err *err)
     REQUIRES(net->lock)
 {
@@ -151,7 +153,7 @@ static int look_for_link(struct net *net, const char *name, const char *alias, s
             *err = missing;
         return missing.class == ERR_NOT_FOUND ? 0 : -1;
     }
-    if (!str_empty(out->alias) && !str_eq(out->alias, alias))
+    if (alias && !str_empty(out->alias) && !str_eq(out->alias, alias))
         return err_set(err, ERR_CONFLICT, "link %s is somebody else's (%s)", name, out->alias);
     return 1;
 }
@@ -170,12 +172,20 @@ static int complete_link(struct net *net, struct bridge *bridge, const struct li
     return link->up ? 0 : link_set_up(&net->link, link->index, err);
 }
 
+int bridge_missing(const char *name, struct err *err)
+{
+    return err_set(err, ERR_PERMISSION_DENIED, "bridge device with non default name %s must be created manually", name);
+}
+
 int bridge_ensure_link(struct net *net, struct bridge *bridge, struct err *err)
 {
     struct link_info link;
     char alias[ALIAS_SIZE];
     bridge_alias(net, bridge, alias);
-    int have = look_for_link(net, bridge->link, alias, &link, err);
+    bool foreign = net->foreign_bridge && !bridge->id[0];
+    int have = look_for_link(net, bridge->link, foreign ? NULL : alias, &link, err);
+    if (!have && foreign)
+        return bridge_missing(bridge->link, err);
     if (have < 0 || (!have && make_link(net, bridge, alias, &link, err) < 0) || complete_link(net, bridge, &link, err) < 0)
         return -1;
     return !have;
@@ -183,7 +193,10 @@ int bridge_ensure_link(struct net *net, struct bridge *bridge, struct err *err)
 
 static void describe_default(const struct net *net, struct bridge *out) REQUIRES(net->lock)
 {
-    *out = (struct bridge){ .subnet = net->subnet, .index = net->bridge_index };
+    *out = net->wanted;
+    out->subnet.gateway = net->subnet.gateway;
+    out->subnet.prefix = net->subnet.prefix;
+    out->index = net->bridge_index;
     snprintf(out->link, sizeof(out->link), "%s", net->bridge);
 }
 
@@ -203,10 +216,10 @@ static int ensure_default(struct net *net, struct err *err) REQUIRES(net->lock)
     struct link_info link;
     char alias[ALIAS_SIZE];
     bridge_alias(net, &bridge, alias);
-    int have = look_for_link(net, net->bridge, alias, &link, err);
+    int have = look_for_link(net, net->bridge, net->foreign_bridge ? NULL : alias, &link, err);
     _cleanup_close_ _unused_ int choice = have ? -1 : bridge_choice_begin();
     int changed = have < 0 ? -1 : settle_subnet(net, have, err);
-    if (changed < 0 || (changed && have && link_delete(&net->link, link.index, err) < 0))
+    if (changed < 0 || (changed && have && !net->foreign_bridge && link_delete(&net->link, link.index, err) < 0))
         return -1;
     describe_default(net, &bridge);
     int made = bridge_ensure_link(net, &bridge, err);
@@ -235,7 +248,7 @@ int bridge_make_table(struct net *net, struct err *err)
     _cleanup_record_ports_ struct record_ports ports = { 0 };
     _cleanup_free_ struct bridge *bridges = mem_alloc((net->networks.len + 1) * sizeof(*bridges));
     size_t len = 0;
-    if (net->subnet.gateway)
+    if (net->subnet.gateway && !net->no_bridge)
         describe_default(net, &bridges[len++]);
     for (size_t i = 0; i < net->networks.len; i++)
         bridges[len++] = net->networks.items[i];
@@ -258,6 +271,8 @@ static int ensure_table(struct net *net, bool anew, struct err *err) REQUIRES(ne
 static int ensure_forwarding(struct net *net, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(64);
+    if (net->no_forward)
+        return 0;
     if (file_read_at(AT_FDCWD, net->ip_forward_file, &text, err) < 0)
         return -1;
     if (buf_text(&text)[0] != '0')
@@ -282,6 +297,10 @@ static int ask_others(struct net *net, struct err *err) REQUIRES(net->lock)
     link_pattern(net, pattern);
     free(take_ptr(&net->foreign_line));
     foreign_admit(pattern, comment, &net->foreign_line, &tool);
+    if (net->foreign_bridge && tool) {
+        free(take_ptr(&net->foreign_line));
+        foreign_admit(net->bridge, comment, &net->foreign_line, &tool);
+    }
     for (size_t i = 0; i < net->networks.len && tool; i++)
         if (strncmp(net->networks.items[i].link, pattern, 5) != 0) {
             free(take_ptr(&net->foreign_line));

@@ -80,7 +80,7 @@ static int configure_interface(const struct attach *attach, struct err *err)
     if (result == 0)
         result = link_set_up(&inside, index, err);
     if (result == 0 && has_gateway(&attach->bridge) && !attach->wish->no_gateway)
-        result = link_add_default_route(&inside, index, subnet->gateway, err);
+        result = link_add_default_route(&inside, index, subnet->route ? subnet->route : subnet->gateway, err);
     link_close(&inside);
     return result;
 }
@@ -120,7 +120,7 @@ static void describe(const struct bridge *bridge, const struct record_endpoint *
     mac_text(from->mac, out->mac);
     address_text(from->address, out->address);
     if (has_gateway(bridge))
-        address_text(bridge->subnet.gateway, out->gateway);
+        address_text(bridge->subnet.route ? bridge->subnet.route : bridge->subnet.gateway, out->gateway);
 }
 
 // In the namespace of the calling thread, which is the room's.

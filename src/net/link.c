@@ -152,6 +152,39 @@ int link_each(struct link_socket *socket, link_each_fn *fn, void *context, struc
     return dump(socket, RTM_GETLINK, AF_UNSPEC, on_link, &walk, err);
 }
 
+struct address_walk {
+    int index;
+    const struct subnet *range;
+    struct subnet found;
+};
+
+static int on_address(struct nl_msg *message, void *argument)
+{
+    struct address_walk *walk = argument;
+    struct nlattr *attributes[IFA_MAX + 1];
+    if (nlmsg_parse(nlmsg_hdr(message), sizeof(struct ifaddrmsg), attributes, IFA_MAX, NULL) < 0)
+        return NL_SKIP;
+    const struct ifaddrmsg *header = nlmsg_data(nlmsg_hdr(message));
+    struct nlattr *local = attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
+    if (header->ifa_family != AF_INET || (int)header->ifa_index != walk->index || !local || nla_len(local) != sizeof(uint32_t))
+        return NL_OK;
+    const struct subnet address = { .gateway = ntohl(nla_get_u32(local)), .prefix = header->ifa_prefixlen };
+    bool fits = walk->range->range_prefix && subnet_contains(&address, walk->range->range_first);
+    bool fitted = walk->found.gateway && walk->range->range_prefix && subnet_contains(&walk->found, walk->range->range_first);
+    if (!walk->found.gateway || (fits && !fitted))
+        walk->found = address;
+    return NL_OK;
+}
+
+int link_address(struct link_socket *socket, int index, const struct subnet *range, struct subnet *out, struct err *err)
+{
+    struct address_walk walk = { .index = index, .range = range };
+    if (dump(socket, RTM_GETADDR, AF_INET, on_address, &walk, err) < 0)
+        return -1;
+    *out = walk.found;
+    return walk.found.gateway != 0;
+}
+
 struct route_walk {
     link_route_fn *fn;
     void *context;

@@ -32,11 +32,20 @@ struct net_config {
     const char *bip; // "172.17.0.1/16", NULL: the first of Docker's pools that no route of the host overlaps
     const struct net_pool *pools; // instead of Docker's; read while opening
     size_t pool_len;
+    // Of the default bridge. `bridge` NULL: one of ours; "none": there is none; else one that somebody else made, with the address that it
+    // has, which is left as it is.
+    const char *bridge;
+    const char *fixed_cidr; // where its addresses are chosen from; NULL: the whole subnet
+    const char *gateway; // the default route of its containers; NULL: the bridge
+    int64_t mtu; // 0: the kernel's
+    bool isolated, no_masquerade; // as net_network has it
+    bool no_forward; // the host's forwarding is left as it is
     const char *ip_forward_file; // NULL: /proc/sys/net/ipv4/ip_forward
 };
 
 // Opens the records and makes nothing on the host yet: the bridge and the table come with the first container
-// (net_bridge_up), so that a daemon without containers leaves the host alone. invalid_argument: a malformed id or bip.
+// (net_bridge_up), so that a daemon without containers leaves the host alone. invalid_argument: a malformed id, bip, fixed_cidr or gateway;
+// permission_denied: there is no bridge of that name.
 int net_open(struct store *store, const struct net_config *config, struct net **out, struct err *err);
 void net_close(struct net *net);
 
@@ -54,6 +63,7 @@ struct net_bridge_info {
     char name[16]; // the link
     char subnet[INET_ADDRSTRLEN + 4], gateway[INET_ADDRSTRLEN]; // "172.17.0.0/16", "172.17.0.1"
     int prefix;
+    char range[INET_ADDRSTRLEN + 4], route[INET_ADDRSTRLEN]; // "" where they are the whole subnet and the gateway
 };
 void net_bridge_info(const struct net *net, struct net_bridge_info *out);
 

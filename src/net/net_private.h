@@ -17,6 +17,7 @@ struct subnet {
     int prefix;
     uint32_t range_first; // where addresses are chosen from
     int range_prefix; // 0: anywhere in the subnet
+    uint32_t route; // the containers' default gateway where it is not the bridge: nobody gets that address; 0: it is
 };
 uint32_t subnet_mask(int prefix);
 bool subnet_contains(const struct subnet *subnet, uint32_t address);
@@ -70,6 +71,8 @@ int link_set_hairpin(struct link_socket *socket, int index, struct err *err);
 int link_isolate_port(struct link_socket *socket, int index, struct err *err); // no way to other isolated ports
 int link_block_port(struct link_socket *socket, int index, struct err *err);
 int link_delete(struct link_socket *socket, int index, struct err *err); // missing is fine
+// An IPv4 address of that link, one in the range before others (prefix 0: any). 1 when it has one.
+int link_address(struct link_socket *socket, int index, const struct subnet *range, struct subnet *out, struct err *err);
 
 // Dumps; the callbacks must not use the socket.
 typedef void link_each_fn(void *context, const struct link_info *link);
@@ -226,6 +229,9 @@ struct net {
     char table[NFT_TABLE_SIZE];
     char *ip_forward_file;
     struct subnet bip; // what the configuration asks for; gateway 0: nothing
+    struct bridge wanted; // of the default bridge: flags, MTU, and of its subnet the range and the route
+    bool no_bridge, foreign_bridge; // there is no default bridge; it is somebody else's
+    bool no_forward;
     struct net_pool *pools; // where subnets come from
     size_t pool_len;
     // Guards what follows, and with the sockets every request on the host's side. Inside it only the store's lock is taken.
@@ -252,6 +258,7 @@ int bridge_ensure_rules(struct net *net, bool anew, struct err *err) REQUIRES(ne
 // The default one or a client's, as it is now; false: there is none.
 bool bridge_find(struct net *net, const char *id, struct bridge *out) REQUIRES(net->lock);
 // Link, address, up. 1: it was made anew. An empty alias is ours too: made, but not yet named when somebody killed us.
+int bridge_missing(const char *name, struct err *err);
 int bridge_ensure_link(struct net *net, struct bridge *bridge, struct err *err) REQUIRES(net->lock);
 // Puts the near ends of all attached containers on the bridge (endpoint.c).
 int endpoint_rejoin(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock);

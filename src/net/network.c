@@ -208,5 +208,11 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
     address_text(bridge.subnet.gateway, out->gateway);
     address_text(bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix), network);
     snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, bridge.subnet.prefix);
+    if (bridge.subnet.route)
+        address_text(bridge.subnet.route, out->route);
+    if (bridge.subnet.range_prefix) {
+        address_text(bridge.subnet.range_first, network);
+        snprintf(out->range, sizeof(out->range), "%s/%d", network, bridge.subnet.range_prefix);
+    }
     return true;
 }

@@ -158,7 +158,7 @@ static int check_address(struct store *store, const struct bridge *bridge, uint3
     if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address = ?", "ti",
                     bridge->id, (int64_t)address) < 0)
         return -1;
-    return count > 0 || address == bridge->subnet.gateway ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
+    return count > 0 || address == bridge->subnet.gateway || address == bridge->subnet.route ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
 }
 
 static int insert_ports(struct store *store, const struct record_endpoint *endpoint, const struct net_port *ports, size_t len,

@@ -11,7 +11,7 @@
 
 static bool takes_object(const struct option_row *row)
 {
-    return row && (row->kind == OPTION_PAIRS || row->kind == OPTION_ULIMITS || row->kind == OPTION_OBJECTS);
+    return row && (row->kind == OPTION_PAIRS || row->kind == OPTION_ULIMITS || row->kind == OPTION_OBJECTS || row->kind == OPTION_NESTED);
 }
 
 // Objects that are no option's value are groups of options: {"proxies": {"http-proxy": ...}}. A new reference.
@@ -161,6 +161,24 @@ static int set_list(struct options *options, const struct option_row *row, const
     return 0;
 }
 
+// {"bridge": {"com.docker.network.driver.mtu": "1400"}}
+static int set_nested(struct options *options, const struct option_row *row, json_t *map, struct err *err)
+{
+    const char *group, *key;
+    json_t *inner, *value;
+    if (!json_is_object(map))
+        return wrong_kind("an object", err);
+    json_object_foreach (map, group, inner)
+        json_object_foreach (inner, key, value) {
+            const char *text = json_is_string(value) ? arena_printf(&options->arena, "%s=%s=%s", group, key, json_string_value(value)) : NULL;
+            if (!text)
+                return wrong_kind("an object of objects of strings", err);
+            if (option_set(options, row, text, err) < 0)
+                return -1;
+        }
+    return 0;
+}
+
 static int set_map(struct options *options, const struct option_row *row, json_t *map, struct err *err)
 {
     const char *key;
@@ -190,6 +208,8 @@ static int set_value(struct options *options, const struct option_row *row, json
         return 0;
     if (row->kind == OPTION_LIST || row->kind == OPTION_POOLS || (row->kind == OPTION_OBJECTS && json_is_array(value)))
         return set_list(options, row, value, err);
+    if (row->kind == OPTION_NESTED)
+        return set_nested(options, row, value, err);
     if (takes_object(row))
         return set_map(options, row, value, err);
     if (!kind_fits(row->kind, value))

@@ -17,6 +17,7 @@ void options_init(struct options *options)
     options->max_downloads = 3;
     options->max_uploads = options->max_attempts = 5;
     options->stop_timeout = -1;
+    options->icc = options->ip_masq = options->ip_forward = true;
 }
 
 void options_done(struct options *options)
@@ -120,5 +121,7 @@ int options_check(const struct options *options, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid logging level: %s", options->log_level);
     if (!str_eq(options->log_format, "text") && !str_eq(options->log_format, "json"))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid log format: %s", options->log_format);
+    if (!str_empty(options->host_gateway_ip) && options->host_gateway_ips.len)
+        return err_set(err, ERR_INVALID_ARGUMENT, "host-gateway-ip and host-gateway-ips: one of them");
     return check_labels(&options->labels, err);
 }

@@ -23,6 +23,11 @@ struct options {
     unsigned char from[OPTIONS_MAX]; // enum option_source of each row
 
     char *config_file, *data_root, *exec_root, *pidfile, *group, *log_format, *log_level, *metrics_addr;
+    char *bridge, *fixed_cidr, *default_gateway, *host_gateway_ip;
+    struct strv host_gateway_ips;
+    bool icc, ip_masq, ip_forward;
+    int64_t mtu;
+    struct strv network_options; // "bridge=com.docker.network.driver.mtu=1400"
     char *storage_driver, *bip, *accel, *guest, *registry_certs;
     char *tlscacert, *tlscert, *tlskey;
     bool tls, tlsverify, debug, stop_all, validate, help, version, docker_socket;
@@ -49,6 +54,7 @@ enum option_kind {
     OPTION_PAIRS, // struct strv of "key=value"; an object in the file
     OPTION_ULIMITS, // struct strv of "name=soft:hard"; in the file {"nofile": {"Name", "Soft", "Hard"}}
     OPTION_POOLS, // struct strv of "base=10.10.0.0/16,size=24"; in the file a list of {"base", "size"}
+    OPTION_NESTED, // struct strv of "driver=key=value"; an object of objects in the file
     OPTION_OBJECTS, // never honoured; in the file a list of objects
 };
 enum option_answer { OPTION_HONOURED, OPTION_PASSES, OPTION_REFUSED };

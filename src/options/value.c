@@ -118,6 +118,8 @@ static int check_item(struct options *options, const struct option_row *row, con
         return options_parse_pool(text, &options->arena, &name, &soft, err);
     if (row->kind == OPTION_PAIRS && (!strchr(text, '=') || *text == '='))
         return err_set(err, ERR_INVALID_ARGUMENT, "not of the form KEY=VALUE");
+    if (row->kind == OPTION_NESTED && (!strchr(text, '=') || !strchr(strchr(text, '=') + 1, '=') || *text == '='))
+        return err_set(err, ERR_INVALID_ARGUMENT, "not of the form DRIVER=KEY=VALUE");
     if (row->words && !option_fits(row->words, text))
         return err_set(err, ERR_INVALID_ARGUMENT, "not one of %s", row->words);
     return 0;

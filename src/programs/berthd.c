@@ -121,7 +121,9 @@ static struct engine_settings settings_of(const struct options *options)
 {
     return (struct engine_settings){ .debug = options->debug, .labels = options->labels, .downloads = options->max_downloads,
                                      .uploads = options->max_uploads, .attempts = options->max_attempts,
-                                     .insecure_registries = options->insecure_registries, .registry_mirrors = options->registry_mirrors };
+                                     .insecure_registries = options->insecure_registries, .registry_mirrors = options->registry_mirrors,
+                                     .runtime = options->default_runtime, .cgroupns_mode = options->cgroupns_mode,
+                                     .ipc_mode = options->ipc_mode, .shm_size = options->shm_size };
 }
 
 // NULL for the built-in filter.
@@ -152,11 +154,13 @@ static void fill_ulimits(struct options *options, struct json_list *out)
 static struct engine_defaults defaults_of(struct options *options)
 {
     struct engine_defaults defaults = { .dns = options->dns, .dns_search = options->dns_search, .dns_options = options->dns_options,
-                                        .runtime = options->default_runtime, .cgroupns_mode = options->cgroupns_mode, .ipc_mode = options->ipc_mode,
+                                        .host_gateways = options->host_gateway_ips,
                                         .cgroup_parent = options->cgroup_parent,
-                                        .shm_size = options->shm_size, .seccomp = seccomp_of(options), .publish_ip = options->publish_ip,
+                                        .seccomp = seccomp_of(options), .publish_ip = options->publish_ip,
                                         .stop_timeout = options->stop_timeout, .init = options->init,
                                         .no_new_privileges = options->no_new_privileges };
+    if (!str_empty(options->host_gateway_ip))
+        strv_push_arena(&defaults.host_gateways, &options->arena, options->host_gateway_ip);
     fill_ulimits(options, &defaults.ulimits);
     if (options_given(options, "log-driver") || options->log_opts.len > 0) {
         defaults.log_driver = options->log_driver;
@@ -180,6 +184,9 @@ static struct engine_options engine_options_of(struct options *options)
     return (struct engine_options){ .data_root = absolute(options->data_root), .exec_root = absolute(options->exec_root),
                                     .storage_driver = options->storage_driver, .bip = options->bip, .program_dir = own_folder(),
                                     .address_pools = pools_of(options), .address_pool_len = options->address_pools.len,
+                                    .bridge = { .name = options->bridge, .fixed_cidr = options->fixed_cidr, .gateway = options->default_gateway,
+                                                .mtu = options->mtu, .isolated = !options->icc, .no_masquerade = !options->ip_masq },
+                                    .no_forward = !options->ip_forward, .network_options = options->network_options,
                                     .keep_compressed = options->keep_compressed,
                                     .guest_dir = options->guest ? absolute(options->guest) : NULL,
                                     .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,

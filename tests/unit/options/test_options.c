@@ -53,7 +53,7 @@ static void refusals(void **state)
         enum err_class class;
         const char *says;
     } cases[] = {
-        { { "--icc=false" }, ERR_NOT_IMPLEMENTED, "--icc=false is not supported: " },
+        { { "--iptables=false" }, ERR_NOT_IMPLEMENTED, "--iptables=false is not supported: " },
         { { "--userns-remap", "default" }, ERR_NOT_IMPLEMENTED, "--userns-remap=default is not supported: " },
         { { "--exec-opt", "native.cgroupdriver=systemd" }, ERR_NOT_IMPLEMENTED, "--exec-opt=native.cgroupdriver=systemd is not supported: " },
         { { "--feature", "containerd-snapshotter=true" }, ERR_NOT_IMPLEMENTED, "--feature=containerd-snapshotter=true is not supported: " },
@@ -138,10 +138,10 @@ static void bad_files(void **state)
           "[c=d e=f]), log-level: (from flag: debug, from file: warn)" },
         { "{\"debug\": \"yes\"}", "debug: invalid JSON: expected true or false" },
         { "{\"dns\": \"1.1.1.1\"}", "dns: invalid JSON: expected a list" },
-        { "{\"mtu\": 1400}", "mtu: is not supported: " },
+        { "{\"cpu-rt-period\": 1400}", "cpu-rt-period: is not supported: " },
         { "{\"runtimes\": {\"crun\": {\"path\": \"crun\"}}}", "runtimes: is not supported: " },
         { "{\"default-address-pools\": [{\"base\": \"10.0.0.0/8\"}]}", "default-address-pools: not of the form base=" },
-        { "{\"default-network-opts\": {\"bridge\": {\"x\": \"y\"}}}", "default-network-opts: is not supported: " },
+        { "{\"default-network-opts\": {\"bridge\": {\"x\": 1}}}", "default-network-opts: invalid JSON: " },
         { "{\"debug\": true,}", "invalid JSON" },
         { "[]", "invalid JSON: expected an object" },
     };
