@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "base/slice.h"
 
 void buf_done(struct buf *buf)
 {
@@ -102,4 +103,22 @@ char *buf_take(struct buf *buf)
 int buf_check(const struct buf *buf, const char *what, struct err *err)
 {
     return buf->overflow ? err_set(err, ERR_RESOURCE_EXHAUSTED, "%s: larger than %zu bytes", what, buf->ceiling) : 0;
+}
+
+void buf_add_quoted(struct buf *out, const char *text)
+{
+    static const char names[] = "\a\b\f\n\r\t\v\\\"", letters[] = "abfnrtv\\\"";
+    buf_addc(out, '"');
+    while (*text) {
+        const char *name = strchr(names, *text);
+        size_t size = slice_utf8_len(slice_of(text));
+        if (name)
+            buf_addf(out, "\\%c", letters[name - names]);
+        else if (!size || (size == 1 && ((unsigned char)*text < ' ' || *text == 127)))
+            buf_addf(out, "\\x%02x", (unsigned char)*text);
+        else
+            buf_add(out, text, size);
+        text += size ? size : 1;
+    }
+    buf_addc(out, '"');
 }

@@ -26,6 +26,7 @@ void buf_adds(struct buf *buf, const char *text);
 void buf_addf(struct buf *buf, const char *fmt, ...) _printf_(2, 3);
 void buf_vaddf(struct buf *buf, const char *fmt, va_list args);
 void buf_addc(struct buf *buf, char c);
+void buf_add_quoted(struct buf *buf, const char *text); // as Go's %q writes it
 // Room for `size` more bytes at the end, to be filled by the caller and then counted with buf_commit(); NULL past the
 // ceiling.
 char *buf_reserve(struct buf *buf, size_t size);

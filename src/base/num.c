@@ -1,3 +1,5 @@
+#include <ctype.h>
+#include <math.h>
 #include <sys/random.h>
 
 #include "base/num.h"
@@ -88,4 +90,68 @@ void random_hex(char *out, size_t digits)
         done += part;
     }
     out[digits] = 0;
+}
+
+bool num_parse_bytes(const char *text, int64_t *out)
+{
+    static const char units[] = "bkmgtp";
+    char *end;
+    if (!isdigit((unsigned char)*text))
+        return false;
+    double number = strtod(text, &end);
+    if (!isdigit((unsigned char)end[-1]) || memchr(text, 'x', (size_t)(end - text)) || memchr(text, 'X', (size_t)(end - text)))
+        return false;
+    if (*end == ' ')
+        end++;
+    int power = 0;
+    if (*end) {
+        const char *unit = strchr(units, tolower((unsigned char)*end));
+        if (!unit)
+            return false;
+        power = (int)(unit - units);
+        end++;
+        if (power && tolower((unsigned char)*end) == 'i')
+            end++;
+        if (power && tolower((unsigned char)*end) == 'b')
+            end++;
+    }
+    number = ldexp(number, 10 * power);
+    if (*end || number >= 9.2e18)
+        return false;
+    *out = (int64_t)number;
+    return true;
+}
+
+bool num_parse_duration(const char *text, int64_t *ns)
+{
+    static const struct {
+        const char *word;
+        double ns;
+    } units[] = { { "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 } };
+    bool minus = *text == '-';
+    double total = 0;
+    text += *text == '-' || *text == '+';
+    if (str_eq(text, "0")) {
+        *ns = 0;
+        return true;
+    }
+    if (!*text)
+        return false;
+    while (*text) {
+        char *end;
+        if (!isdigit((unsigned char)*text) && *text != '.')
+            return false;
+        double number = strtod(text, &end);
+        size_t size = strspn(end, "nuµmsh"), i = 0;
+        while (i < ARRAY_LEN(units) && (strlen(units[i].word) != size || memcmp(units[i].word, end, size) != 0))
+            i++;
+        if (i == ARRAY_LEN(units))
+            return false;
+        total += number * units[i].ns;
+        text = end + size;
+    }
+    if (total >= 9.2e18)
+        return false;
+    *ns = (int64_t)(minus ? -total : total);
+    return true;
 }

@@ -131,7 +131,7 @@ static bool parse_time(const char *text, int64_t *ns)
 int time_argument(const char *text, struct buf *out, struct err *err)
 {
     int64_t ns;
-    if (parse_duration(text, &ns) && text[strspn(text, "0123456789.-")])
+    if (num_parse_duration(text, &ns) && text[strspn(text, "0123456789.-")])
         ns = clock_wall_ns() - ns;
     else if (!parse_time(text, &ns)) {
         if (text[strspn(text, "0123456789.")] || !*text)

@@ -45,70 +45,6 @@ const struct flag *flag_letter(const struct flag_tables *tables, char letter)
 
 // ---- values ---------------------------------------------------------------------------------------------------------
 
-bool parse_bytes(const char *text, int64_t *out)
-{
-    static const char units[] = "bkmgtp";
-    char *end;
-    if (!isdigit((unsigned char)*text))
-        return false;
-    double number = strtod(text, &end);
-    if (!isdigit((unsigned char)end[-1]) || memchr(text, 'x', (size_t)(end - text)) || memchr(text, 'X', (size_t)(end - text)))
-        return false;
-    if (*end == ' ')
-        end++;
-    int power = 0;
-    if (*end) {
-        const char *unit = strchr(units, tolower((unsigned char)*end));
-        if (!unit)
-            return false;
-        power = (int)(unit - units);
-        end++;
-        if (power && tolower((unsigned char)*end) == 'i')
-            end++;
-        if (power && tolower((unsigned char)*end) == 'b')
-            end++;
-    }
-    number = ldexp(number, 10 * power);
-    if (*end || number >= 9.2e18)
-        return false;
-    *out = (int64_t)number;
-    return true;
-}
-
-bool parse_duration(const char *text, int64_t *ns)
-{
-    static const struct {
-        const char *word;
-        double ns;
-    } units[] = { { "ns", 1 }, { "us", 1e3 }, { "ms", 1e6 }, { "s", 1e9 }, { "m", 60e9 }, { "h", 3600e9 } };
-    bool minus = *text == '-';
-    double total = 0;
-    text += *text == '-' || *text == '+';
-    if (str_eq(text, "0")) {
-        *ns = 0;
-        return true;
-    }
-    if (!*text)
-        return false;
-    while (*text) {
-        char *end;
-        if (!isdigit((unsigned char)*text) && *text != '.')
-            return false;
-        double number = strtod(text, &end);
-        size_t size = strspn(end, "nuµmsh"), i = 0;
-        while (i < ARRAY_LEN(units) && (strlen(units[i].word) != size || memcmp(units[i].word, end, size) != 0))
-            i++;
-        if (i == ARRAY_LEN(units))
-            return false;
-        total += number * units[i].ns;
-        text = end + size;
-    }
-    if (total >= 9.2e18)
-        return false;
-    *ns = (int64_t)(minus ? -total : total);
-    return true;
-}
-
 bool parse_cpus(const char *text, int64_t *nano)
 {
     char *end;
@@ -148,10 +84,10 @@ static const char *wrong(const struct flag *flag, const char *text, struct arena
         return num_parse_u64(slice_of(text), UINT64_MAX, &natural)
                    ? NULL : arena_printf(arena, "strconv.ParseUint: parsing \"%s\": invalid syntax", text);
     case FLAG_BYTES:
-        return parse_bytes(text, &number) || (str_eq(text, "-1") && str_eq(flag->fallback, "-1"))
+        return num_parse_bytes(text, &number) || (str_eq(text, "-1") && str_eq(flag->fallback, "-1"))
                    ? NULL : arena_printf(arena, "invalid size: '%s'", text);
     case FLAG_DURATION:
-        return parse_duration(text, &number) ? NULL : arena_printf(arena, "time: invalid duration \"%s\"", text);
+        return num_parse_duration(text, &number) ? NULL : arena_printf(arena, "time: invalid duration \"%s\"", text);
     case FLAG_CPUS:
         return parse_cpus(text, &number) ? NULL : arena_printf(arena, "failed to parse %s as a rational number", text);
     case FLAG_FILTER:
@@ -398,10 +334,10 @@ static json_t *json_of(const struct flag_value *value)
         num_parse_i64(slice_of(text), &number);
         return json_integer(number);
     case FLAG_BYTES:
-        parse_bytes(text, &number);
+        num_parse_bytes(text, &number);
         return json_integer(number);
     case FLAG_DURATION:
-        parse_duration(text, &number);
+        num_parse_duration(text, &number);
         return json_integer(number);
     case FLAG_CPUS:
         parse_cpus(text, &number);

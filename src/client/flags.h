@@ -82,8 +82,6 @@ void flags_to_body(const struct flags *flags, json_t *body);
 void flags_to_query(const struct flags *flags, struct buf *query);
 
 // The pieces, for who needs them alone.
-bool parse_bytes(const char *text, int64_t *out); // 10, 10k, 1.5GiB, 10 mb: powers of 1024
-bool parse_duration(const char *text, int64_t *ns); // Go's: 1h2m3.5s, 100ms
 bool parse_cpus(const char *text, int64_t *nano);
 // Puts a value at a dotted path, objects made on the way; takes the reference.
 void body_put(json_t *body, const char *path, json_t *value);

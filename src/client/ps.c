@@ -218,7 +218,7 @@ static void put_command(json_t *row, const char *command, bool no_trunc)
         buf_adds(&cut, command);
     else
         text_ellipsis(command, 20, &cut);
-    text_quote(buf_text(&cut), &quoted);
+    buf_add_quoted(&quoted, buf_text(&cut));
     row_put(row, "Command", buf_text(&quoted));
 }
 

@@ -43,7 +43,7 @@ static json_t *value_of(enum option_kind kind, const char *text)
             return json_true();
         return strchr("0fF", *text) && *text ? json_false() : NULL;
     case OPTION_BYTES:
-        return parse_bytes(text, &number) ? json_integer(number) : NULL;
+        return num_parse_bytes(text, &number) ? json_integer(number) : NULL;
     case OPTION_OCTAL:
         return num_parse_octal(slice_of(text), UINT32_MAX, &octal) ? json_integer((json_int_t)octal) : NULL;
     case OPTION_TEXT:

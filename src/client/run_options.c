@@ -138,7 +138,7 @@ static int add_rate(const char *text, const char *key, bool bytes, json_t *list,
         return err_set(err, ERR_INVALID_ARGUMENT, "bad format: %s", text);
     if (!slice_starts(path, "/dev/"))
         return err_set(err, ERR_INVALID_ARGUMENT, "bad format for device path: %s", text);
-    if (bytes ? !parse_bytes(rest.data, &rate) : !num_parse_i64(rest, &rate) || rate < 0)
+    if (bytes ? !num_parse_bytes(rest.data, &rate) : !num_parse_i64(rest, &rate) || rate < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid rate for device: %s. The correct format is <device-path>:<number>%s", text,
                        bytes ? "[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb"
                              : ". Number must be a positive integer");

@@ -359,7 +359,7 @@ static void print_verb(struct call *call, const char *spec, char verb, const str
         return;
     }
     if (verb == 'q' && json_is_string(arg->json))
-        text_quote(json_string_value(arg->json), &plain);
+        buf_add_quoted(&plain, json_string_value(arg->json));
     else if (strchr("svt", verb))
         value_print(*arg, &plain);
     else

@@ -88,24 +88,6 @@ void text_put_char(uint32_t character, struct buf *out)
         buf_addc(out, (char)(0x80 | (character >> 6 * more & 0x3f)));
 }
 
-void text_quote(const char *text, struct buf *out)
-{
-    static const char names[] = "\a\b\f\n\r\t\v\\\"", letters[] = "abfnrtv\\\"";
-    buf_addc(out, '"');
-    while (*text) {
-        const char *name = strchr(names, *text);
-        size_t size = slice_utf8_len(slice_of(text));
-        if (name)
-            buf_addf(out, "\\%c", letters[name - names]);
-        else if (!size || (size == 1 && ((unsigned char)*text < ' ' || *text == 127)))
-            buf_addf(out, "\\x%02x", (unsigned char)*text);
-        else
-            buf_add(out, text, size);
-        text += size ? size : 1;
-    }
-    buf_addc(out, '"');
-}
-
 // The East Asian blocks that are two columns wide.
 static size_t columns_of(const char *at, size_t size)
 {

@@ -14,7 +14,6 @@ const char *text_age(int64_t seconds, char out[TEXT_SIZE]); // "About a minute"
 int64_t text_ns(int64_t seconds); // of a unix time that a daemon tells; 0 for one that no clock shows
 void text_time(int64_t unix_ns, struct buf *out); // "2023-11-14 22:13:20.5 +0100 CET", in local time
 void text_put_char(uint32_t character, struct buf *out); // as UTF-8
-void text_quote(const char *text, struct buf *out); // Go's %q
 // At most `width` columns, the last of them "…" where something was cut off.
 void text_ellipsis(const char *text, size_t width, struct buf *out);
 size_t text_columns(struct slice text); // characters; wide ones count two

@@ -2,6 +2,7 @@
 #include "client/rows.h"
 #include "client/text.h"
 #include "base/clock.h"
+#include "base/num.h"
 
 // ---- df -------------------------------------------------------------------------------------------------------------
 
@@ -208,7 +209,7 @@ static void put_prune_query(struct call *call, const struct pruned *what, struct
     if (what == &cache_pruned && flag_set(&call->flags, "keep-storage")) {
         char text[24];
         int64_t bytes = 0;
-        parse_bytes(flag_text(&call->flags, "keep-storage"), &bytes);
+        num_parse_bytes(flag_text(&call->flags, "keep-storage"), &bytes);
         snprintf(text, sizeof(text), "%lld", (long long)bytes);
         query_add(path, "keep-storage", text);
     }

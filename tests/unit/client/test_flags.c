@@ -4,6 +4,7 @@
 
 #include <cmocka.h>
 
+#include "base/num.h"
 #include "client/flags.h"
 
 static const struct flag rows[] = {
@@ -161,12 +162,12 @@ static void numbers(void **state)
                   { "5", INT64_MIN }, { "", INT64_MIN }, { "1d", INT64_MIN }, { "s", INT64_MIN }, { "1s1", INT64_MIN } };
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         int64_t got = -1;
-        if (parse_bytes(sizes[i].text, &got) != (sizes[i].bytes >= 0) || got != sizes[i].bytes)
+        if (num_parse_bytes(sizes[i].text, &got) != (sizes[i].bytes >= 0) || got != sizes[i].bytes)
             fail_msg("%s gave %lld", sizes[i].text, (long long)got);
     }
     for (size_t i = 0; i < ARRAY_LEN(times); i++) {
         int64_t got = INT64_MIN;
-        if (parse_duration(times[i].text, &got) != (times[i].ns != INT64_MIN) || got != times[i].ns)
+        if (num_parse_duration(times[i].text, &got) != (times[i].ns != INT64_MIN) || got != times[i].ns)
             fail_msg("%s gave %lld", times[i].text, (long long)got);
     }
 }

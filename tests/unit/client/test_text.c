@@ -46,9 +46,14 @@ static void table(const char *text, struct buf *out)
     text_table(slice_of(text), 4, 2, out);
 }
 
+static void quoted(const char *text, struct buf *out)
+{
+    buf_add_quoted(out, text);
+}
+
 static void texts(void **state)
 {
-    check(text_quote, "a\"b\\\n\x01\xff\xc3\xa9", "\"a\\\"b\\\\\\n\\x01\\xff\xc3\xa9\"");
+    check(quoted, "a\"b\\\n\x01\xff\xc3\xa9", "\"a\\\"b\\\\\\n\\x01\\xff\xc3\xa9\"");
     check(twenty, "abcde", "abcde");
     check(twenty, "abcdef", "abcd…");
     check(twenty, "日本語", "日本…");
