@@ -47,11 +47,11 @@ static void parse_command(const char *text, struct arena *arena, struct strv *ou
 static int parse_words(const struct change *change, const char *text, struct strv *out, struct err *err)
 {
     struct strv raw = { 0 };
-    if (words_split(text, change->arena, &raw, err) < 0)
+    if (change_words(text, change->arena, &raw, err) < 0)
         return -1;
     for (size_t i = 0; i < raw.len; i++) {
         char *word;
-        if (words_expand(raw.items[i], &change->config->env, change->arena, &word, err) < 0)
+        if (change_word_expand(raw.items[i], &change->config->env, change->arena, &word, err) < 0)
             return -1;
         strv_push_arena(out, change->arena, word);
     }
@@ -62,7 +62,7 @@ static int parse_words(const struct change *change, const char *text, struct str
 static int parse_pairs(const struct change *change, const char *text, struct kvs *out, struct err *err)
 {
     struct strv raw = { 0 };
-    if (words_split(text, change->arena, &raw, err) < 0)
+    if (change_words(text, change->arena, &raw, err) < 0)
         return -1;
     bool old = !strchr(raw.items[0], '=');
     if (old && raw.len < 2)
@@ -80,8 +80,8 @@ static int parse_pairs(const struct change *change, const char *text, struct kvs
                            "name=value", raw.items[i]);
         struct kv *pair = &out->items[out->len++];
         const char *key = arena_strndup(change->arena, raw.items[i], (size_t)(equals - raw.items[i]));
-        if (words_expand(key, &change->config->env, change->arena, &pair->key, err) < 0 ||
-            words_expand(equals + 1, &change->config->env, change->arena, &pair->value, err) < 0)
+        if (change_word_expand(key, &change->config->env, change->arena, &pair->key, err) < 0 ||
+            change_word_expand(equals + 1, &change->config->env, change->arena, &pair->value, err) < 0)
             return -1;
         if (!*pair->key)
             return err_set(err, ERR_INVALID_ARGUMENT, "%s names can not be blank", change->name);
@@ -239,7 +239,7 @@ static char *join_folder(struct arena *arena, const char *before, const char *pa
 static int change_workdir(struct change *change, const char *text, struct err *err)
 {
     char *path;
-    if (words_expand(text, &change->config->env, change->arena, &path, err) < 0)
+    if (change_word_expand(text, &change->config->env, change->arena, &path, err) < 0)
         return -1;
     change->config->working_dir = join_folder(change->arena, change->config->working_dir, path);
     return 0;

@@ -6,7 +6,7 @@
 #define WORD_MAX ((size_t)256 << 10) // bytes
 #define NESTING_MAX 16
 
-int words_split(const char *text, struct arena *arena, struct strv *out, struct err *err)
+int change_words(const char *text, struct arena *arena, struct strv *out, struct err *err)
 {
     for (const char *at = text; *(at += strspn(at, " \t"));) {
         const char *start = at;
@@ -128,7 +128,7 @@ static int expand(struct expander *expander, char end, struct err *err)
     return 0;
 }
 
-int words_expand(const char *word, const struct strv *env, struct arena *arena, char **out, struct err *err)
+int change_word_expand(const char *word, const struct strv *env, struct arena *arena, char **out, struct err *err)
 {
     struct expander expander = { .at = word, .env = env, .arena = arena, .out = BUF_INIT(WORD_MAX) };
     int done = expand(&expander, 0, err);

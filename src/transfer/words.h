@@ -6,9 +6,9 @@
 #include "base/strv.h"
 
 // Splits at blanks outside of quotes; quotes and backslashes stay in the words.
-int words_split(const char *text, struct arena *arena, struct strv *out, struct err *err);
+int change_words(const char *text, struct arena *arena, struct strv *out, struct err *err);
 // Takes quotes and backslashes away and puts in $name, ${name}, ${name:-word}, ${name-word}, ${name:+word} and
 // ${name+word} from `env` (an unknown name is empty), except between single quotes.
-int words_expand(const char *word, const struct strv *env, struct arena *arena, char **out, struct err *err);
+int change_word_expand(const char *word, const struct strv *env, struct arena *arena, char **out, struct err *err);
 
 #endif
