@@ -109,6 +109,7 @@ char *config_headers(struct client *client); // lines for every request, malloc'
 void config_proxies(struct client *client, json_t *environment);
 // "X-Registry-Auth: ...\r\n" for an image's registry, malloc'ed.
 char *image_auth_header(struct client *client, const char *image);
+char *registry_config_header(struct client *client); // "X-Registry-Config: ...\r\n", malloc'ed
 char *base64_text(const void *data, size_t size, bool url); // malloc'ed
 bool base64_decode(struct slice text, struct buf *out);
 
@@ -178,6 +179,7 @@ int put_ports(struct call *call, json_t *body, struct err *err);
 int put_mounts(struct call *call, json_t *body, struct err *err);
 int put_networks(struct call *call, json_t *body, struct err *err);
 int put_ipam(struct call *call, json_t *body, struct err *err); // of network create
+int put_ulimits(struct call *call, json_t *list, struct err *err); // --ulimit
 int put_restart(struct call *call, json_t *body, struct err *err);
 int mount_option(const char *text, json_t *mounts, struct err *err);
 int publish_option(const char *text, json_t *exposed, json_t *bindings, struct err *err);
@@ -211,7 +213,7 @@ const char *command_suggestion(const char *word, const char *group, char kept[64
 
 // Every command.
 #define COMMAND_LIST(X)                                                                                                            \
-    X(attach) X(commit) X(completion) X(complete) X(cp) X(create) X(diff) X(events) X(exec) X(export) X(history) X(images) X(import)   \
+    X(attach) X(build) X(commit) X(completion) X(complete) X(cp) X(create) X(diff) X(events) X(exec) X(export) X(history) X(images) X(import)   \
     X(info) X(inspect) X(container_inspect) X(image_inspect) X(kill) X(load) X(login) X(logout) X(logs) X(manual)                       \
     X(network_connect) X(network_create) X(network_disconnect) X(network_inspect) X(network_ls) X(network_prune) X(network_rm)           \
     X(pause) X(port) X(ps) X(pull) X(push) X(rename) X(restart) X(rm) X(rmi) X(run) X(save) X(search) X(start) X(stats) X(stop)        \

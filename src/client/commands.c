@@ -42,6 +42,40 @@ static const struct flag attach_flags[] = {
     FLAG("sig-proxy", 0, FLAG_BOOL, NULL, "Hand our signals to the process", .fallback = "true"),
 };
 
+static const struct flag build_flags[] = {
+    FLAG("add-host", 0, FLAG_LIST, "?extrahosts", "A line for /etc/hosts, host:ip"),
+    FLAG("build-arg", 0, FLAG_LIST, NULL, "A value for an ARG, NAME=VALUE; NAME alone takes ours"),
+    FLAG("cache-from", 0, FLAG_COMMAS, NULL, "Images whose layers may be taken"),
+    FLAG("cgroup-parent", 0, FLAG_TEXT, "?cgroupparent", "The cgroup above those of the steps"),
+    FLAG("check", 0, FLAG_BOOL, NULL, "Build nothing: say what is likely wrong in the Dockerfile"),
+    FLAG("compress", 0, FLAG_BOOL, NULL, "Send the context compressed"),
+    FLAG("cpu-period", 0, FLAG_INT, "?cpuperiod", "The scheduler's period of a step, microseconds"),
+    FLAG("cpu-quota", 0, FLAG_INT, "?cpuquota", "Its part of that, microseconds"),
+    FLAG("cpu-shares", 'c', FLAG_INT, "?cpushares", "Weight among others"),
+    FLAG("cpuset-cpus", 0, FLAG_TEXT, "?cpusetcpus", "Processors, 0-2,4"),
+    FLAG("cpuset-mems", 0, FLAG_TEXT, "?cpusetmems", "Memory nodes, 0-1"),
+    CONTENT_TRUST,
+    FLAG("file", 'f', FLAG_TEXT, NULL, "The Dockerfile (default PATH/Dockerfile); -: standard input"),
+    FLAG("force-rm", 0, FLAG_BOOL, NULL, "Remove what a failed step leaves behind"),
+    FLAG("iidfile", 0, FLAG_TEXT, NULL, "Write the image's id into this file"),
+    FLAG("isolation", 0, FLAG_TEXT, "?isolation", "The wall around the steps"),
+    FLAG("label", 0, FLAG_LIST, NULL, "A label of the image, KEY=VALUE"),
+    FLAG("memory", 'm', FLAG_BYTES, NULL, "Memory of a step at most"),
+    FLAG("memory-swap", 0, FLAG_BYTES, NULL, "The same with swap; -1: without limit", .fallback = "-1"),
+    FLAG("network", 0, FLAG_TEXT, "?networkmode", "The network of the steps", .fallback = "default"),
+    FLAG("no-cache", 0, FLAG_BOOL, NULL, "Take no step from an earlier build"),
+    FLAG("platform", 0, FLAG_TEXT, "?platform", "The platform to build for"),
+    FLAG("pull", 0, FLAG_BOOL, NULL, "Ask for newer base images"),
+    FLAG("quiet", 'q', FLAG_BOOL, NULL, "Print the image's id alone"),
+    FLAG("rm", 0, FLAG_BOOL, NULL, "Remove what the steps leave behind", .fallback = "true"),
+    FLAG("security-opt", 0, FLAG_LIST, "?securityopt", "Security options of the steps"),
+    FLAG("shm-size", 0, FLAG_BYTES, NULL, "Size of /dev/shm"),
+    FLAG("squash", 0, FLAG_BOOL, NULL, "Make one layer of the new ones"),
+    FLAG("tag", 't', FLAG_LIST, NULL, "A name of the image, name:tag"),
+    FLAG("target", 0, FLAG_TEXT, "?target", "The stage to build"),
+    FLAG("ulimit", 0, FLAG_LIST, NULL, "A limit of the steps, name=soft[:hard]", .word = "ulimit"),
+};
+
 static const struct flag commit_flags[] = {
     FLAG("author", 'a', FLAG_TEXT, "?author", "Who made it"),
     FLAG("change", 'c', FLAG_LIST, "?changes", "A Dockerfile instruction for the image"),
@@ -454,8 +488,8 @@ const struct command commands[] = {
     { "completion", NULL, "bash|zsh|fish", "Completion for a shell", 1, 1, NO_FLAGS, false, COMPLETES_NOTHING, command_completion, NULL },
     { "__complete", NULL, "[WORD...]", "The words that could come next", 0, -1, NO_FLAGS, true, COMPLETES_NOTHING, command_complete, NULL },
     { "__manual", NULL, "", "The manual page", 0, 0, NO_FLAGS, false, COMPLETES_NOTHING, command_manual, NULL },
-    { "build", "image build, builder build", "", "Build an image from a Dockerfile",
-      0, -1, NO_FLAGS, true, COMPLETES_NOTHING, NULL, "the docker CLI and its plug-ins build on this daemon" },
+    { "build", "image build, builder build", "[OPTIONS] PATH|URL|-", "Build an image from a Dockerfile",
+      1, 1, FLAGS(build_flags), false, COMPLETES_FILES, command_build, NULL },
 };
 const size_t commands_len = ARRAY_LEN(commands);
 

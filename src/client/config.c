@@ -174,6 +174,23 @@ char *image_auth_header(struct client *client, const char *image)
     return mem_printf("X-Registry-Auth: %s\r\n", encoded);
 }
 
+// Every registry's that we have any for: a build may pull from each of them.
+char *registry_config_header(struct client *client)
+{
+    static const char *const places[] = { "auths", "credHelpers" };
+    _cleanup_json_ json_t *all = json_object();
+    const char *server;
+    json_t *ignored;
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        json_object_foreach(json_object_get(client_config(client), places[i]), server, ignored) {
+            json_t *auth = json_object_get(all, server) ? NULL : credentials(client, server);
+            if (auth)
+                json_object_set_new(all, server, auth);
+        }
+    _cleanup_free_ char *text = json_text(all), *encoded = base64_text(text, strlen(text), true);
+    return mem_printf("X-Registry-Config: %s\r\n", encoded);
+}
+
 // ---- login, logout --------------------------------------------------------------------------------------------------
 
 static const char *server_of(const struct call *call)

@@ -128,6 +128,15 @@ static int add_ulimit(const char *text, json_t *list, struct err *err)
     return 0;
 }
 
+int put_ulimits(struct call *call, json_t *list, struct err *err)
+{
+    const struct strv *texts = flag_texts(&call->flags, "ulimit");
+    for (size_t i = 0; i < texts->len; i++)
+        if (add_ulimit(texts->items[i], list, err) < 0)
+            return err_wrap(err, "invalid argument \"%s\" for \"--ulimit\" flag", texts->items[i]);
+    return 0;
+}
+
 // "path:rate" of --device-*-* and --blkio-weight-device.
 static int add_rate(const char *text, const char *key, bool bytes, json_t *list, struct err *err)
 {
@@ -160,9 +169,8 @@ static int put_limits(struct call *call, json_t *body, struct err *err)
     };
     const struct strv *texts = flag_texts(&call->flags, "ulimit");
     json_t *list = texts->len ? list_at(body, "HostConfig.Ulimits") : NULL;
-    for (size_t i = 0; i < texts->len; i++)
-        if (add_ulimit(texts->items[i], list, err) < 0)
-            return err_wrap(err, "invalid argument \"%s\" for \"--ulimit\" flag", texts->items[i]);
+    if (put_ulimits(call, list, err) < 0)
+        return -1;
     for (size_t r = 0; r < ARRAY_LEN(rates); r++) {
         texts = flag_texts(&call->flags, rates[r].flag);
         list = texts->len ? list_at(body, rates[r].path) : NULL;
