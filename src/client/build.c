@@ -179,9 +179,9 @@ static int put_query(struct call *call, const struct build_context *context, str
     return buf_check(path, "the request", err);
 }
 
-static int write_id(struct call *call, const json_t *aux, struct err *err)
+static int write_id(struct call *call, const char *id, struct err *err)
 {
-    const char *path = flag_text(&call->flags, "iidfile"), *id = json_get_text(aux, "ID", "");
+    const char *path = flag_text(&call->flags, "iidfile");
     if (str_empty(path))
         return 0;
     if (!*id)
@@ -204,19 +204,39 @@ static int open_stream(struct call *call, const struct build_context *context, c
     return result;
 }
 
+// What comes back; with --quiet that is the id alone, and all that was said where it fails.
+static int show(struct call *call, struct api_stream *stream, const char **id, struct err *err)
+{
+    _cleanup_json_ json_t *aux = NULL;
+    _cleanup_free_ char *held = NULL;
+    size_t size;
+    bool quiet = flag_on(&call->flags, "quiet");
+    FILE *out = quiet ? open_memstream(&held, &size) : stdout;
+    if (!out)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the stream");
+    int result = progress_show(stream, out, false, &aux, err);
+    *id = arena_strdup(&call->arena, json_get_text(aux, "ID", ""));
+    if (quiet) {
+        fclose(out);
+        fputs(held, result < 0 ? stderr : stdout);
+        *id = arena_strndup(&call->arena, held, strcspn(held, "\n"));
+    }
+    return result;
+}
+
 static int build(struct call *call, struct build_context *context, struct err *err)
 {
     _cleanup_buf_ struct buf path = PATH_INIT;
-    _cleanup_json_ json_t *aux = NULL;
+    const char *id = "";
     struct api_stream stream;
     if (build_context_pack(call, context, flag_on(&call->flags, "compress"), err) < 0 || put_query(call, context, &path, err) < 0 ||
         open_stream(call, context, buf_text(&path), &stream, err) < 0)
         return -1;
-    int result = progress_show(&stream, stdout, false, &aux, err);
+    int result = show(call, &stream, &id, err);
     api_stream_done(call->client, &stream);
     if (result == 0)
         result = build_context_packed(context, err);
-    return result < 0 ? -1 : write_id(call, aux, err);
+    return result < 0 ? result : write_id(call, id, err);
 }
 
 int command_build(struct call *call, struct err *err)

@@ -87,10 +87,16 @@ static void show(struct screen *screen, const json_t *message)
     fflush(screen->out);
 }
 
+// A command that failed in a build tells its exit code, which becomes ours.
 static int take_error(const json_t *message, struct err *err)
 {
-    const char *text = json_get_text(json_object_get(message, "errorDetail"), "message", json_get_text(message, "error", NULL));
-    return text ? err_set(err, ERR_INTERNAL, "%s", text) : 0;
+    const json_t *detail = json_object_get(message, "errorDetail");
+    const char *text = json_get_text(detail, "message", json_get_text(message, "error", NULL));
+    int64_t code = json_get_int(detail, "code", 1);
+    if (!text)
+        return 0;
+    err_set(err, ERR_INTERNAL, "%s", text);
+    return code > 0 && code < 256 ? (int)-code : -1;
 }
 
 int progress_show(struct api_stream *stream, FILE *out, bool quiet, json_t **aux, struct err *err)
@@ -102,8 +108,10 @@ int progress_show(struct api_stream *stream, FILE *out, bool quiet, json_t **aux
     for (;;) {
         json_t *message _cleanup_json_ = NULL;
         more = api_stream_next(stream, &message, err);
-        if (more > 0 && take_error(message, err) < 0)
-            more = -1;
+        if (more > 0) {
+            int failed = take_error(message, err);
+            more = failed < 0 ? failed : more;
+        }
         if (more <= 0)
             break;
         json_t *value = json_object_get(message, "aux");

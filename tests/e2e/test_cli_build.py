@@ -149,9 +149,17 @@ def test_what_is_printed_and_written(builder, tmp_path):
     done = builder.run(BERTH, '--iidfile', str(tmp_path / 'id'), '--compress', str(folder))
     assert done.stdout == b'Step 1/1 : FROM scratch\nSuccessfully built aaaaaaaaaaaa\n' and (tmp_path / 'id').read_text() == ID
     assert builder.body.startswith(b'\x1f\x8b') and 'Dockerfile' in builder.files
-    builder.daemon.on('POST /build', lambda request: (request.read(b'\r\n0\r\n\r\n'), request.stream(), request.say(b'{"errorDetail":{"message":"no"},"error":"no"}\n')))
+    def says(*messages):
+        builder.daemon.on('POST /build', lambda request: (request.read(b'\r\n0\r\n\r\n'), request.stream(), [request.say(json.dumps(message).encode() + b'\n') for message in messages]))
+    says({'stream': 'out'}, {'errorDetail': {'message': 'no'}, 'error': 'no'})
     done = builder.run(BERTH, str(folder))
-    assert (done.returncode, done.stdout, done.stderr) == (1, b'', b'no\n')
+    assert (done.returncode, done.stdout, done.stderr) == (1, b'out', b'no\n')
+    says({'stream': 'out\n'}, {'errorDetail': {'message': 'failed', 'code': 7}, 'error': 'failed'})
+    done = builder.run(BERTH, '-q', str(folder))
+    assert (done.returncode, done.stdout, done.stderr) == (7, b'', b'out\nfailed\n')
+    says({'stream': ID + '\n'})
+    done = builder.run(BERTH, '-q', '--iidfile', str(tmp_path / 'quiet'), str(folder))
+    assert (done.returncode, done.stdout, (tmp_path / 'quiet').read_text()) == (0, ID.encode() + b'\n', ID)
     builder.daemon.on('POST /build', lambda request: request.answer({'message': 'dockerfile parse error'}, '400 Bad Request', 'Connection: close\r\n'))
     done = builder.run(BERTH, str(folder))
     assert done.returncode == 1 and done.stderr == b'Error response from daemon: dockerfile parse error\n'

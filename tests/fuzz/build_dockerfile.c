@@ -1,9 +1,10 @@
 // rooms: build json base | jansson
-// A Dockerfile from anywhere: what parses is expanded, scoped and made a graph of; an error has a place within the file.
+// A Dockerfile from anywhere: what parses is expanded, scoped, made a graph of and linted; an error has a place within the file.
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "build/graph.h"
+#include "build/lint.h"
 #include "build/step.h"
 #include "build/words.h"
 
@@ -54,10 +55,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct dockerfile_place place;
     struct graph *graph;
     struct scope global;
+    struct lint_report report;
+    struct lint_input lint = { .args = &args };
     struct err err;
     if (dockerfile_parse(source, &arena, &file, &place, &err) < 0) {
         excerpt(source, place);
     } else if (scope_global(file, &args, &arena, &global, &err) == 0) {
+        lint_run(file, &lint, &arena, &report, &err);
         for (size_t i = 0; i < file->len && i < 8; i++)
             through_stage(file, i, &global, &arena);
         if (graph_make(file, &global, NULL, &arena, &graph, &place, &err) < 0)
