@@ -48,6 +48,40 @@ int archive_put(int root_fd, const char *path, const struct archive_put *options
 // "user", "uid", "user:group": by the tree's /etc/passwd and /etc/group. not_found: no such user.
 int archive_user(int root_fd, const char *user, uid_t *uid, gid_t *gid, struct err *err);
 
+// ---- a build's COPY and ADD ------------------------------------------------------------------------------------------
+
+struct archive_source {
+    int fd; // a tree; with `tar`: a plain tar that is read once
+    const char *path; // below the tree; with * ? [ ] as Go's filepath.Match has them. "/": all of it
+    bool exact; // no character of the path is a wildcard
+    bool tar; // its members are placed, not itself
+};
+struct archive_place {
+    const struct archive_source *sources;
+    size_t source_len; // 0: the target is made as a folder
+    const char *target; // absolute
+    bool folder; // the target is one, whatever stands there
+    const char *owner; // archive_user()'s; NULL: as the sources say, and root's what is made besides
+    bool roots; // without `owner`: root's
+    int64_t mode; // -1: as the sources say
+    int64_t time_max; // seconds: later times become this one; -1: none does
+    int64_t now; // seconds: the time of folders that are made
+};
+// The layer, as a tar, of what copying the sources to the target makes of the tree `root_fd`, which is only looked at: a folder's
+// content, not itself, goes into the target; a link that a source path ends with is followed, one inside of it is copied. Folders on the
+// way say what they are, or are made (0755). Errors: not_found with ENOENT, a source is not there; invalid_argument, and Docker's words.
+int archive_place(int root_fd, const struct archive_place *place, int out_fd, struct err *err);
+
+// What the sources are, to be hashed: a tar that depends on their contents, names, modes (and owners, but for `roots`), and on nothing
+// else. `each`, which may be NULL, is told of every source that was found.
+struct archive_found {
+    const char *path; // "/a/b"
+    bool folder;
+    bool packed; // a file that begins like a tar, or like something compressed
+};
+typedef int archive_found_fn(void *context, size_t source, const struct archive_found *found, struct err *err);
+int archive_sources(const struct archive_place *place, archive_found_fn *each, void *context, int out_fd, struct err *err);
+
 // ---- what an overlay changed ----------------------------------------------------------------------------------------
 
 struct archive_layers {

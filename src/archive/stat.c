@@ -106,8 +106,8 @@ static bool take_link(int root_fd, struct follow *follow, const char *name, cons
     return true;
 }
 
-// For people's eyes and the client's next request, which is resolved anew: nothing is opened by it.
-static void follow_link(int root_fd, const char *clean, char out[PATH_MAX])
+// Whoever opens what it says resolves it anew.
+void name_follow(int root_fd, const char *clean, char out[PATH_MAX])
 {
     struct follow follow = { .links = 0 };
     char name[NAME_MAX + 1];
@@ -150,6 +150,6 @@ int archive_stat(int root_fd, const char *path, struct archive_stat *out, struct
                                   .mtime_ns = info.st_mtim.tv_sec * NS_PER_S + info.st_mtim.tv_nsec };
     snprintf(out->name, sizeof(out->name), "%s", name_base(clean, end));
     if (S_ISLNK(info.st_mode))
-        follow_link(root_fd, clean, out->link_target);
+        name_follow(root_fd, clean, out->link_target);
     return 0;
 }

@@ -26,8 +26,18 @@ enum tar_type {
 
 struct tar_links;
 
+// What entries say instead of what their files are.
+struct tar_changes {
+    bool give; // all belongs to uid and gid
+    uid_t uid;
+    gid_t gid;
+    int64_t mode; // permissions of all but links; -1: their own
+    int64_t time_max; // seconds: later times become this one; -1: none does
+};
+
 struct tar_writer {
     int fd;
+    const struct tar_changes *changes; // NULL: none
     struct tar_links *links; // files with several names, by what they are
     struct buf extra; // pax records of the entry under way
     char *chunk;
@@ -38,6 +48,12 @@ void tar_writer_done(struct tar_writer *writer);
 // One entry named `as` for `name` in the folder `dir_fd`, which is not followed. A folder's content is the caller's.
 int tar_write_entry(struct tar_writer *writer, int dir_fd, const char *name, const struct stat *info, const char *as, struct err *err);
 int tar_write_empty(struct tar_writer *writer, const char *as, struct err *err); // an empty file of root's, for whiteouts
+int tar_write_folder(struct tar_writer *writer, const struct stat *info, const char *as, struct err *err); // one that is nowhere yet
+// What a reader has come to, content and all, under another name; `link` for what is one.
+struct tar_reader;
+struct tar_entry;
+int tar_write_copy(struct tar_writer *writer, struct tar_reader *reader, const struct tar_entry *entry, const char *as, const char *link,
+                   struct err *err);
 int tar_write_end(struct tar_writer *writer, struct err *err);
 
 // A folder and all below it, named `as`/...; "" for `as` names what is below alone. `depth` 0.
@@ -87,6 +103,8 @@ enum name_end { NAME_PLAIN, NAME_SLASH, NAME_DOT };
 // "/a/b" of whatever the client wrote, and how that ended.
 int name_clean(const char *path, char out[PATH_MAX], enum name_end *end, struct err *err);
 const char *name_base(const char *clean, enum name_end end); // "b"; "/"; "."
+// Where it leads when every link is followed, as far as that exists: for eyes, and for names in a tar. Nothing is opened by it.
+void name_follow(int root_fd, const char *clean, char out[PATH_MAX]);
 // An O_PATH descriptor of it: a link at a plain end is itself.
 int name_open(int root_fd, const char *clean, enum name_end end, struct err *err);
 

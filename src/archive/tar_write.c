@@ -157,11 +157,28 @@ static void put_owner(struct tar_writer *writer, char *field, uint32_t id, const
     put_octal(field, 8, id, OCTAL7_MAX);
 }
 
+static struct stat changed(const struct tar_changes *changes, enum tar_type type, const struct stat *info)
+{
+    struct stat out = *info;
+    if (!changes)
+        return out;
+    if (changes->give) {
+        out.st_uid = changes->uid;
+        out.st_gid = changes->gid;
+    }
+    if (changes->mode >= 0 && type != TAR_SYMLINK)
+        out.st_mode = (out.st_mode & S_IFMT) | (mode_t)changes->mode;
+    if (changes->time_max >= 0 && out.st_mtim.tv_sec > changes->time_max)
+        out.st_mtim = (struct timespec){ .tv_sec = changes->time_max };
+    return out;
+}
+
 // The records begin with extended attributes, if any; they are written and emptied.
-static int write_header(struct tar_writer *writer, enum tar_type type, const struct stat *info, const char *as, const char *link,
+static int write_header(struct tar_writer *writer, enum tar_type type, const struct stat *found, const char *as, const char *link,
                         struct err *err)
 {
     char head[TAR_BLOCK] = { 0 };
+    const struct stat own = changed(writer->changes, type, found), *info = &own;
     uint64_t size = type == TAR_FILE ? (uint64_t)info->st_size : 0;
     int64_t seconds = info->st_mtim.tv_sec;
     put_text(writer, head, as, "path");
@@ -284,6 +301,33 @@ int tar_write_empty(struct tar_writer *writer, const char *as, struct err *err)
 {
     const struct stat info = { .st_mode = 0600 };
     return write_header(writer, TAR_FILE, &info, as, "", err);
+}
+
+int tar_write_folder(struct tar_writer *writer, const struct stat *info, const char *as, struct err *err)
+{
+    _cleanup_free_ char *named = mem_printf("%s/", as);
+    return write_header(writer, TAR_FOLDER, info, named, "", err);
+}
+
+int tar_write_copy(struct tar_writer *writer, struct tar_reader *reader, const struct tar_entry *entry, const char *as, const char *link,
+                   struct err *err)
+{
+    const struct stat info = { .st_mode = entry->mode, .st_uid = entry->uid, .st_gid = entry->gid, .st_size = entry->size,
+                               .st_mtim = entry->mtime, .st_rdev = entry->device };
+    _cleanup_free_ char *folder = entry->type == TAR_FOLDER ? mem_printf("%s/", as) : NULL;
+    const char *data;
+    ssize_t got;
+    for (size_t i = 0; i < entry->xattr_len; i++) {
+        _cleanup_free_ char *key = xattr_wanted(entry->xattrs[i].name) ? mem_printf("SCHILY.xattr.%s", entry->xattrs[i].name) : NULL;
+        if (key)
+            add_record(writer, key, entry->xattrs[i].value, entry->xattrs[i].size);
+    }
+    if (write_header(writer, entry->type, &info, folder ? folder : as, link, err) < 0)
+        return -1;
+    while ((got = tar_reader_content(reader, &data, err)) > 0)
+        if (fd_write_full(writer->fd, data, (size_t)got, err) < 0)
+            return -1;
+    return got < 0 ? -1 : pad(writer, entry->type == TAR_FILE ? (uint64_t)entry->size : 0, err);
 }
 
 int tar_write_end(struct tar_writer *writer, struct err *err)

@@ -10,8 +10,10 @@
 
 #include "archive/archive.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/slice.h"
 #include "json/json.h"
+#include "kernel/path.h"
 #include "view.h"
 
 struct job {
@@ -19,7 +21,9 @@ struct job {
     const char *path, *owner;
     bool keep_kind, sync;
     struct view view;
-    int data_fd, upper_fd, lower_fd, root_fd;
+    int data_fd, upper_fd, lower_fd, root_fd, spec_fd;
+    int source_fds[ARCHIVE_ORDER_SOURCES_MAX];
+    size_t source_len;
 };
 
 // ---- words to the daemon --------------------------------------------------------------------------------------------
@@ -118,10 +122,95 @@ static int run_layer(struct job *job, struct err *err)
     return archive_layer(&layers, job->data_fd, err);
 }
 
+// ---- of a build -----------------------------------------------------------------------------------------------------
+
+// One file, whole; the daemon stops reading where it has enough.
+static int run_read(struct job *job, struct err *err)
+{
+    char chunk[65536];
+    ssize_t got;
+    _cleanup_close_ int fd = path_open_file(job->root_fd, job->path, err);
+    if (fd < 0)
+        return -1;
+    while ((got = fd_read_full(fd, chunk, sizeof(chunk), err)) > 0)
+        if (fd_write_full(job->data_fd, chunk, (size_t)got, err) < 0)
+            return -1;
+    return (int)got;
+}
+
+static int run_remove(struct job *job, struct err *err)
+{
+    _cleanup_free_ char *name = NULL;
+    _cleanup_close_ int parent = path_open_parent(job->root_fd, job->path, false, &name, err);
+    if (parent < 0)
+        return -1;
+    return unlinkat(parent, name, 0) < 0 ? err_errno(err, errno, "%s", job->path) : 0;
+}
+
+static int read_spec(const struct job *job, json_t **spec, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT((size_t)16 << 20);
+    if (file_read_fd(job->spec_fd, "the order", &text, err) < 0)
+        return -1;
+    return json_parse(buf_text(&text), text.size, spec, err);
+}
+
+static int take_sources(const struct job *job, const json_t *list, struct archive_source *out, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *from = json_array_get(list, i);
+        int64_t tree = json_get_int(from, "tree", -1);
+        if (tree < 0 || (size_t)tree >= job->source_len)
+            return err_set(err, ERR_INTERNAL, "an order without a source");
+        out[i] = (struct archive_source){ .fd = job->source_fds[tree], .path = json_get_text(from, "path", "/"),
+                                          .exact = json_get_flag(from, "exact", false), .tar = json_get_flag(from, "tar", false) };
+    }
+    return 0;
+}
+
+static int tell_found(void *context, size_t source, const struct archive_found *found, struct err *err)
+{
+    size_t *told = context;
+    if ((*told)++ == ARCHIVE_FOUND_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d files that may be archives in one instruction", ARCHIVE_FOUND_MAX);
+    json_t *value = json_pack("{s:I, s:b}", "source", (json_int_t)source, "packed", found->packed);
+    json_object_set_new(value, "path", json_new_text(found->path));
+    tell("found", value);
+    return 0;
+}
+
+static int run_spec(struct job *job, bool hash, struct err *err)
+{
+    _cleanup_json_ json_t *spec = NULL;
+    if (read_spec(job, &spec, err) < 0)
+        return -1;
+    const json_t *list = json_object_get(spec, "sources");
+    const char *owner = json_get_text(spec, "owner", "");
+    _cleanup_free_ struct archive_source *sources = mem_alloc((json_array_size(list) + 1) * sizeof(*sources));
+    const struct archive_place place = { .sources = sources, .source_len = json_array_size(list), .target = json_get_text(spec, "target", "/"),
+                                         .folder = json_get_flag(spec, "folder", false), .owner = str_empty(owner) ? NULL : owner,
+                                         .roots = json_get_flag(spec, "roots", false), .mode = json_get_int(spec, "mode", -1),
+                                         .time_max = json_get_int(spec, "time_max", -1), .now = json_get_int(spec, "now", 0) };
+    size_t told = 0;
+    if (take_sources(job, list, sources, err) < 0)
+        return -1;
+    return hash ? archive_sources(&place, json_get_flag(spec, "tell", false) ? tell_found : NULL, &told, job->data_fd, err) : archive_place(job->root_fd, &place, job->data_fd, err);
+}
+
+static int run_sources(struct job *job, struct err *err)
+{
+    return run_spec(job, true, err);
+}
+
+static int run_place(struct job *job, struct err *err)
+{
+    return run_spec(job, false, err);
+}
+
 static const struct verb {
     const char *name;
     int (*run)(struct job *job, struct err *err);
-    bool path, data, layers, writes;
+    bool path, data, layers, writes, spec;
 } verbs[] = {
     { "stat", run_stat, .path = true },
     { "get", run_get, .path = true, .data = true },
@@ -129,6 +218,10 @@ static const struct verb {
     { "export", run_export, .data = true },
     { "changes", run_changes, .layers = true },
     { "layer", run_layer, .data = true, .layers = true },
+    { "read", run_read, .path = true, .data = true },
+    { "remove", run_remove, .path = true, .writes = true },
+    { "sources", run_sources, .data = true, .spec = true },
+    { "place", run_place, .data = true, .spec = true },
 };
 
 // ---- the order ------------------------------------------------------------------------------------------------------
@@ -138,12 +231,17 @@ static int take_line(struct job *job, struct slice line, int fd, struct err *err
     const struct {
         const char *word;
         int *place;
-    } places[] = { { "root", &job->view.tree_fd }, { "data", &job->data_fd }, { "upper", &job->upper_fd }, { "lower", &job->lower_fd } };
+    } places[] = { { "root", &job->view.tree_fd }, { "data", &job->data_fd }, { "upper", &job->upper_fd }, { "lower", &job->lower_fd },
+                   { "spec", &job->spec_fd } };
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         if (slice_eq(line, places[i].word) && *places[i].place < 0) {
             *places[i].place = fd;
             return 0;
         }
+    if (slice_eq(line, "source") && job->source_len < ARCHIVE_ORDER_SOURCES_MAX) {
+        job->source_fds[job->source_len++] = fd;
+        return 0;
+    }
     bool read_only = slice_starts(line, "mount-ro /");
     size_t word = strlen(read_only ? "mount-ro " : "mount ");
     if ((!read_only && !slice_starts(line, "mount /")) || job->view.mount_len == ARCHIVE_ORDER_MOUNTS_MAX)
@@ -170,7 +268,7 @@ static int read_order(struct job *job, struct err *err)
 
 static int check_order(const struct job *job, struct err *err)
 {
-    if (job->view.tree_fd < 0 || (job->verb->data && job->data_fd < 0))
+    if (job->view.tree_fd < 0 || (job->verb->data && job->data_fd < 0) || (job->verb->spec && job->spec_fd < 0))
         return err_set(err, ERR_INTERNAL, "the order lacks a descriptor");
     return 0;
 }
@@ -229,7 +327,7 @@ static int run(struct job *job, struct err *err)
     return read_order(job, err) < 0 || check_order(job, err) < 0 ? -1 : work(job, err);
 }
 
-#define JOB_INIT { .view = VIEW_INIT, .data_fd = -1, .upper_fd = -1, .lower_fd = -1, .root_fd = -1 }
+#define JOB_INIT { .view = VIEW_INIT, .data_fd = -1, .upper_fd = -1, .lower_fd = -1, .root_fd = -1, .spec_fd = -1 }
 
 int archive_worker_main(int argc, char **argv)
 {

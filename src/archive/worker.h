@@ -1,16 +1,19 @@
 // The program that touches a container's files for the daemon, one verb a process. The daemon starts
 //
-//     berth-archive stat|get|put|export|changes|layer [--keep-kind] [--owner USER] [PATH]
+//     berth-archive stat|get|put|export|changes|layer|read|remove|sources|place [--keep-kind] [--owner USER] [PATH]
 //
 // with a SOCK_SEQPACKET on standard input, read to its end first. A message has lines and, in the same order, a descriptor for each:
 //
 //     root               the tree's mount, detached
 //     mount TARGET       a folder or file of the host to be seen there, with all that is mounted below it; mount-ro: read-only
 //     data               where the tar goes, or comes from
+//     source             sources, place: a tree, or a plain tar, by its number
+//     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*"},{"tree":1,"tar":true}],"target","folder","owner",
+//                        "roots","mode","time_max","now","tell"}: struct archive_place
 //     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
-// byte), {"change":{"kind","path"}}, and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
+// byte), {"change":{"kind","path"}}, {"found":{"source","path","packed"}} (sources with "tell": at most ARCHIVE_FOUND_MAX), and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
 //
 // Its jail: before the first name is resolved or the first byte read, the tree is the root of a mount namespace of its own in which
 // nothing else is, the network is an empty one, and of all capabilities those for reading any file are left, for `put` those to make
@@ -21,6 +24,8 @@
 #define ARCHIVE_ORDER_MESSAGE_MAX 8192 // bytes
 #define ARCHIVE_ORDER_FDS_MAX 64 // of one message
 #define ARCHIVE_ORDER_MOUNTS_MAX 1024
+#define ARCHIVE_ORDER_SOURCES_MAX 256
+#define ARCHIVE_FOUND_MAX 200
 
 #include <stdbool.h>
 #include <stddef.h>

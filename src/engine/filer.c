@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "mounting.h"
@@ -14,11 +15,14 @@ enum { MESSAGE_LINES_MAX = 48, MESSAGE_SIZE_MAX = 8192 }; // archive/worker.h
 void filer_done(struct filer *filer)
 {
     process_done(&filer->process);
+    if (!filer->container)
+        fd_close(take_fd(&filer->tree.root_fd));
     if (filer->booted) {
         container_release(filer->container);
         container_end(filer->container);
     }
-    container_tree_done(filer->container, &filer->tree);
+    if (filer->container)
+        container_tree_done(filer->container, &filer->tree);
     fd_close(filer->data_fd);
     fd_close(filer->report_fd);
     buf_done(&filer->report);
@@ -115,7 +119,20 @@ static int open_report(struct filer *filer, struct err *err)
     if (fd_pipe(ends, err) < 0)
         return -1;
     filer->report_fd = ends[0];
+    fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); // what "sources" tells waits while its data is read
     return ends[1];
+}
+
+static int add_spec(json_t *spec, struct order *order, struct err *err)
+{
+    _cleanup_free_ char *text = json_text(spec);
+    _cleanup_close_ int fd = memfd_create("spec", MFD_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, errno, "memfd");
+    if (fd_write_full(fd, text, strlen(text), err) < 0)
+        return -1;
+    lseek(fd, 0, SEEK_SET);
+    return add_line(order, "spec", NULL, take_fd(&fd), true, err);
 }
 
 static int give_order(struct filer *filer, const struct filer_wish *wish, struct order *order, struct err *err)
@@ -125,6 +142,11 @@ static int give_order(struct filer *filer, const struct filer_wish *wish, struct
         (tree->upper_fd >= 0 && add_line(order, "upper", NULL, tree->upper_fd, false, err) < 0) ||
         (tree->lower_fd >= 0 && add_line(order, "lower", NULL, tree->lower_fd, false, err) < 0) ||
         (wish->data_fd >= 0 && add_line(order, "data", NULL, wish->data_fd, false, err) < 0))
+        return -1;
+    for (size_t i = 0; i < wish->source_len; i++)
+        if (add_line(order, "source", NULL, wish->source_fds[i], false, err) < 0)
+            return -1;
+    if (wish->spec && add_spec(wish->spec, order, err) < 0)
         return -1;
     if (wish->mounts && (add_mounts(filer->container, order, err) < 0 || add_files(filer->container, order, err) < 0))
         return -1;
@@ -155,15 +177,23 @@ static int spawn(struct filer *filer, const struct filer_wish *wish, int order_e
     if (report_end < 0)
         return -1;
     const struct process_io io = { order_end, report_end, STDERR_FILENO, NULL, 0 };
-    _cleanup_free_ char *path = mem_printf("%s/berth-archive", filer->container->engine->program_dir);
+    _cleanup_free_ char *path = mem_printf("%s/berth-archive", filer->engine->program_dir);
     return process_spawn(path, -1, (char *const *)argv, envp, &io, &filer->process, err);
+}
+
+static int open_tree_of(struct filer *filer, const struct filer_wish *wish, struct err *err)
+{
+    if (filer->container)
+        return container_tree_open(filer->container, wish->tree, &filer->tree, err);
+    filer->tree.root_fd = fd_dup(wish->root_fd, err);
+    return filer->tree.root_fd < 0 ? -1 : 0;
 }
 
 static int start_here(struct filer *filer, const struct filer_wish *wish, struct err *err)
 {
     _cleanup_(order_done) struct order order = { .sock = -1, .lines = BUF_INIT(2 * MESSAGE_SIZE_MAX) };
     int ends[2];
-    if (container_tree_open(filer->container, wish->tree, &filer->tree, err) < 0 || fd_socketpair(SOCK_SEQPACKET, ends, err) < 0)
+    if (open_tree_of(filer, wish, err) < 0 || fd_socketpair(SOCK_SEQPACKET, ends, err) < 0)
         return -1;
     order.sock = ends[0];
     _cleanup_close_ int order_end = ends[1];
@@ -214,7 +244,7 @@ static int start_in_guest(struct filer *filer, const struct filer_wish *wish, st
 
 int filer_start(struct filer *filer, const struct filer_wish *wish, struct err *err)
 {
-    return vm_wanted(&filer->container->config.host_config) ? start_in_guest(filer, wish, err) : start_here(filer, wish, err);
+    return filer->container && vm_wanted(&filer->container->config.host_config) ? start_in_guest(filer, wish, err) : start_here(filer, wish, err);
 }
 
 // ---- its report -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@
 #include "tree.h"
 
 struct filer {
-    struct container *container; // borrowed
+    struct engine *engine; // borrowed, as is the next
+    struct container *container; // NULL: a builder's, which names its tree itself
     struct container_tree tree;
     struct process process; // none behind the VM wall
     bool booted; // a machine of our own
@@ -13,7 +14,8 @@ struct filer {
     int report_fd;
     struct buf report; // not yet read lines
 };
-#define FILER_INIT(of_container) { .container = (of_container), .tree = TREE_INIT, .process = PROCESS_NONE, .data_fd = -1, .report_fd = -1, .report = BUF_INIT(1 << 20) }
+#define FILER_ALONE(of_engine) { .engine = (of_engine), .tree = TREE_INIT, .process = PROCESS_NONE, .data_fd = -1, .report_fd = -1, .report = BUF_INIT(1 << 20) }
+#define FILER_INIT(of_container) { .engine = (of_container)->engine, .container = (of_container), .tree = TREE_INIT, .process = PROCESS_NONE, .data_fd = -1, .report_fd = -1, .report = BUF_INIT(1 << 20) }
 void filer_done(struct filer *filer); // also ends what still runs
 
 struct filer_wish {
@@ -24,6 +26,10 @@ struct filer_wish {
     bool output; // filer->data_fd is what it writes
     bool freeze; // a guest's processes stand still meanwhile
     int data_fd; // what it reads, or else writes: borrowed; -1
+    int root_fd; // without a container: a detached mount, borrowed
+    const int *source_fds; // "source" and "spec" of its order: borrowed
+    size_t source_len;
+    json_t *spec; // NULL: none
 };
 // Behind the VM wall the worker is in the guest; a machine that does not run is booted for it, and goes with filer_done().
 int filer_start(struct filer *filer, const struct filer_wish *wish, struct err *err);

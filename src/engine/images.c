@@ -1,4 +1,5 @@
 // Images as verbs: the worker reads the foreign bytes, the daemon takes over what it staged in one transaction.
+#include "steps.h"
 #include "worker.h"
 
 struct image_store *engine_images(struct engine *engine)
@@ -147,6 +148,11 @@ int engine_image_remove(struct engine *engine, const char *name, bool force, str
     if (out->deleted.len > 0)
         event_image(engine, image.id, "delete", image.id);
     return 0;
+}
+
+int step_forget(struct engine *engine, const char *id, int64_t *size, struct err *err)
+{
+    return image_forget(engine->images, id, image_in_use, engine, size, err);
 }
 
 int engine_image_tag(struct engine *engine, const char *name, const char *reference, struct err *err)

@@ -43,6 +43,11 @@ int inflate_start(struct inflate *inflate, int input_fd, const struct cancel *ca
     return layer_is_compressed(start, size) ? spawn(inflate, input_fd, err) : 0;
 }
 
+int inflate_file(struct inflate *inflate, int file_fd, struct err *err)
+{
+    return spawn(inflate, file_fd, err);
+}
+
 void inflate_done(struct inflate *inflate)
 {
     process_done(&inflate->process);

@@ -13,6 +13,8 @@ struct inflate {
 #define INFLATE_INIT(of_engine) { .engine = (of_engine), .process = PROCESS_NONE, .fd = -1 }
 // Looks at what the pipe `input_fd` begins with, waiting for it, and takes nothing out. Compressed: the image worker reads it.
 int inflate_start(struct inflate *inflate, int input_fd, const struct cancel *cancel, struct err *err);
+// The same of a file that is known to be compressed, and from its beginning.
+int inflate_file(struct inflate *inflate, int file_fd, struct err *err);
 void inflate_done(struct inflate *inflate);
 
 #endif

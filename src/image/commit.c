@@ -296,11 +296,11 @@ static int insert_records(struct commit *commit, struct err *err)
     int64_t created_ns = 0;
     clock_parse(slice_of(commit->config.created), &created_ns);
     if (commit->fresh) {
-        if (store_exec(store, err, "INSERT INTO images(id, created_ns, tagged_ns, hidden) VALUES(?, ?, 0, 0)", "ti", id,
-                       created_ns) < 0 ||
+        if (store_exec(store, err, "INSERT INTO images(id, created_ns, tagged_ns, hidden) VALUES(?, ?, 0, ?)", "tii", id,
+                       created_ns, (int64_t)(commit->staged->step ? IMAGE_STEP : IMAGE_SHOWN)) < 0 ||
             insert_layers(commit, err) < 0)
             return -1;
-    } else if (store_exec(store, err, "UPDATE images SET hidden = 0 WHERE id = ?", "t", id) < 0) {
+    } else if (!commit->staged->step && store_exec(store, err, "UPDATE images SET hidden = 0 WHERE id = ?", "t", id) < 0) {
         return -1;
     }
     if (commit->staged->parent && store_exec(store, err, "INSERT INTO image_parents(image_id, parent_id) VALUES(?, ?) ON CONFLICT DO NOTHING", "tt",

@@ -121,6 +121,7 @@ struct image_staged_layer {
 };
 struct image_staged {
     char *config_digest; // "sha256:<hex>"
+    bool step; // of a build: in no list until image_show(). No worker's word
     struct strv references; // as the archive says them; normalised here
     struct json_list layers; // struct image_staged_layer, bottom first
     struct image_manifest *manifest; // NULL: it comes from no registry
@@ -138,6 +139,16 @@ void image_staging_remove(struct image_store *images, const char *name);
 // layers than there are, a reference is none, or a layer is neither staged nor known.
 int image_commit_staged(struct image_store *images, const char *staging, const struct image_staged *staged,
                         struct arena *arena, char **id, struct err *err);
+
+void image_digest(const void *data, size_t size, char out[OCI_DIGEST_SIZE]); // "sha256:<hex>" of these bytes
+
+// ---- steps of a build -----------------------------------------------------------------------------------------------
+
+// An image that a build made on its way is in no list; it is found by its ID and its beginning, and stays until it is forgotten, or shown:
+// then it is one like others.
+int image_show(struct image_store *images, const char *id, struct err *err);
+// Deletes it, unless it was shown (0) or `in_use` says that a container was made of it (2): 1 when it went. *size: the bytes that were freed.
+int image_forget(struct image_store *images, const char *id, image_in_use_fn *in_use, void *context, int64_t *size, struct err *err);
 
 // One at a time, of all processes that have this root open, pulls what `key` says: the others wait, and find its layers. A descriptor that
 // is closed when the pull is over. cancelled: as `cancel` says.

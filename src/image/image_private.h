@@ -53,9 +53,11 @@ bool image_is_held(const struct image_store *images, const char *name); // by wh
 
 // ---- digest.c -------------------------------------------------------------------------------------------------------
 
-void image_digest(const void *data, size_t size, char out[OCI_DIGEST_SIZE]);
 // Chain ID of a layer: the diff ID of the lowest (parent NULL), else the digest of "parent diff".
 void image_chain_id(const char *parent, const char *diff_id, char out[OCI_DIGEST_SIZE]);
+
+// The column `hidden`: in lists; deleted, and kept for a stopped container; a build's, in no list.
+enum { IMAGE_SHOWN = 0, IMAGE_DELETED = 1, IMAGE_STEP = 2 };
 
 // ---- record.c -------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 // image_chains.folder is the chain ID (hex) under which a layer's folder lies, driver the graph driver that it is of. A diff is
 // the same whatever stands below it, so a second chain with the same diff ID names the folder of the first. Nothing is counted: an
 // image, a chain, a folder is in use when a row names it. `hidden` is an image that was deleted while a stopped container still
-// needed its layers.
+// needed its layers (1), or a step of a build (2).
 #include "base/clock.h"
 #include "base/num.h"
 #include "image_private.h"
@@ -73,7 +73,7 @@ static int by_prefix(struct image_store *images, const char *name, struct arena 
     struct texts texts = { &found, arena };
     const char *from = arena_printf(arena, "sha256:%s", hex), *to = arena_printf(arena, "sha256:%sg", hex);
     if (store_query(images->store, err, take_text, &texts,
-                    "SELECT id FROM images WHERE id >= ? AND id < ? AND hidden = 0 LIMIT 2", "tt", from, to) < 0)
+                    "SELECT id FROM images WHERE id >= ? AND id < ? AND hidden <> 1 LIMIT 2", "tt", from, to) < 0)
         return -1;
     if (found.len == 1)
         *id = found.items[0];
@@ -188,6 +188,17 @@ int image_tag(struct image_store *images, const char *name, const char *referenc
         result = put_tag(images, &ref, id, err);
     image_unlock(images);
     return result;
+}
+
+int image_show(struct image_store *images, const char *id, struct err *err)
+{
+    if (store_begin(images->store, err) < 0)
+        return -1;
+    if (store_exec(images->store, err, "UPDATE images SET hidden = 0 WHERE id = ? AND hidden = 2", "t", id) < 0) {
+        store_rollback(images->store);
+        return -1;
+    }
+    return store_commit(images->store, err);
 }
 
 static int take_size(void *context, const struct store_row *row, struct err *err)

@@ -270,3 +270,56 @@ int image_collect(struct image_store *images, image_in_use_fn *in_use, void *con
         image_leftovers_remove(images, &left);
     return result;
 }
+
+// ---- steps of a build -----------------------------------------------------------------------------------------------
+
+static int sum_sizes(void *context, const struct store_row *row, struct err *err)
+{
+    *(int64_t *)context = store_int(row, 0);
+    return 0;
+}
+
+// Of the layers that no other image has.
+static int own_size(struct image_store *images, const char *id, int64_t *size, struct err *err)
+{
+    *size = 0;
+    return store_query(images->store, err, sum_sizes, size,
+                       "SELECT COALESCE(SUM(size), 0) FROM image_chains WHERE id IN (SELECT chain_id FROM image_layers WHERE image_id = ?)"
+                       " AND id NOT IN (SELECT chain_id FROM image_layers WHERE image_id <> ?)",
+                       "tt", id, id);
+}
+
+static int forget_locked(struct image_store *images, const char *id, struct arena *arena, int64_t *size, struct image_leftovers *left, struct err *err)
+{
+    struct strv found = { 0 };
+    if (store_begin(images->store, err) < 0)
+        return -1;
+    int done = image_query_texts(images, &found, arena, err, "SELECT id FROM images WHERE id = ? AND hidden = 2", id);
+    if (done == 0 && found.len > 0)
+        done = own_size(images, id, size, err);
+    if (done == 0 && found.len > 0)
+        done = image_delete_records(images, id, arena, NULL, left, err);
+    if (done < 0 || found.len == 0) {
+        store_rollback(images->store);
+        return done;
+    }
+    if (store_commit(images->store, err) < 0)
+        return -1;
+    image_leftovers_unlink(images, left);
+    return 1;
+}
+
+int image_forget(struct image_store *images, const char *id, image_in_use_fn *in_use, void *context, int64_t *size, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_leftovers_ struct image_leftovers left = { 0 };
+    char by[13];
+    bool running = false;
+    *size = 0;
+    image_lock(images);
+    int result = in_use(context, id, by, &running) ? 2 : forget_locked(images, id, &arena, size, &left, err);
+    image_unlock(images);
+    if (result == 1)
+        image_leftovers_remove(images, &left);
+    return result;
+}

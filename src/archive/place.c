@@ -1,0 +1,395 @@
+// Theory of operation: nothing is written but a tar. Its names are real ones, with every link of the tree resolved, so that no entry of the
+// layer stands in the place of a folder's link (/lib, in many images). Beside each folder of a source goes the descriptor of the folder of
+// the tree that it meets, or none: what is there already is known by one fstatat.
+#include "place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+#include "kernel/path.h"
+
+#define DEPTH_MAX 1000
+#define WHITEOUT ".wh."
+
+struct placing {
+    int root_fd; // -1: there is no tree, and names are the sources' own
+    const struct archive_place *place;
+    struct tar_writer writer;
+    struct tar_changes changes;
+    char target[PATH_MAX]; // real, "/a/b"
+    bool folder; // the target is one, or becomes one
+    struct strv told; // real folders on the way that have their entries
+};
+
+static int open_folder_at(int parent, const char *name, struct err *err)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "open %s", name) : fd;
+}
+
+// ---- folders on the way ---------------------------------------------------------------------------------------------
+
+static int tell_folder(struct placing *placing, const char *path, struct err *err)
+{
+    struct stat info = { .st_mode = S_IFDIR | 0755, .st_mtim = { .tv_sec = placing->place->now } };
+    if (strv_has(&placing->told, path))
+        return 0;
+    strv_add(&placing->told, path);
+    const struct tar_changes *changes = placing->writer.changes, made = { .mode = -1, .time_max = changes->time_max };
+    _cleanup_close_ int fd = path_open(placing->root_fd, path, true, NULL);
+    bool there = fd >= 0 && fstat(fd, &info) == 0;
+    if (there && !S_ISDIR(info.st_mode))
+        return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", path);
+    if (!there && placing->place->owner) {
+        info.st_uid = placing->changes.uid;
+        info.st_gid = placing->changes.gid;
+    }
+    placing->writer.changes = there ? NULL : &made;
+    int done = tar_write_folder(&placing->writer, &info, path + 1, err);
+    placing->writer.changes = changes;
+    return done;
+}
+
+// "/a/b": /a, and with `itself` /a/b.
+static int tell_way(struct placing *placing, const char *path, bool itself, struct err *err)
+{
+    if (placing->root_fd < 0)
+        return 0;
+    for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        _cleanup_free_ char *above = mem_strndup(path, (size_t)(slash - path));
+        if (tell_folder(placing, above, err) < 0)
+            return -1;
+    }
+    return itself && path[1] ? tell_folder(placing, path, err) : 0;
+}
+
+// ---- trees ----------------------------------------------------------------------------------------------------------
+
+static int refuse_name(const char *name, struct err *err)
+{
+    return str_starts(name, WHITEOUT) ? err_set(err, ERR_INVALID_ARGUMENT, "%.200s: a name that begins with " WHITEOUT " can't be in an image", name)
+                                      : 0;
+}
+
+// What stands in the tree where `name` goes: -1 and no error when there is nothing that matters.
+static int meet(int beside_fd, const char *name, bool folder, const char *as, int *met_fd, struct err *err)
+{
+    struct stat info;
+    *met_fd = -1;
+    if (beside_fd < 0 || fstatat(beside_fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    if (folder && !S_ISDIR(info.st_mode))
+        return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: /%s", as);
+    if (!folder && S_ISDIR(info.st_mode))
+        return err_set(err, ERR_INVALID_ARGUMENT, "cannot overwrite directory \"/%s\" with non-directory", as);
+    return folder && (*met_fd = open_folder_at(beside_fd, name, err)) < 0 ? -1 : 0;
+}
+
+static int put_children(struct placing *placing, int from_fd, int beside_fd, const char *as, unsigned depth, struct err *err);
+
+static int put_child(struct placing *placing, int from_fd, int beside_fd, const char *name, const char *as, unsigned depth, struct err *err)
+{
+    struct stat info;
+    _cleanup_close_ int met = -1;
+    if (refuse_name(name, err) < 0)
+        return -1;
+    if (fstatat(from_fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_errno(err, errno, "stat %s", as);
+    if (meet(beside_fd, name, S_ISDIR(info.st_mode), as, &met, err) < 0 || tar_write_entry(&placing->writer, from_fd, name, &info, as, err) < 0)
+        return -1;
+    if (!S_ISDIR(info.st_mode))
+        return 0;
+    _cleanup_close_ int child = open_folder_at(from_fd, name, err);
+    return child < 0 ? -1 : put_children(placing, child, met, as, depth + 1, err);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int put_children(struct placing *placing, int from_fd, int beside_fd, const char *as, unsigned depth, struct err *err)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    if (depth > DEPTH_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "folders nested deeper than %d", DEPTH_MAX);
+    if (file_list_names(from_fd, ".", &names, err) < 0)
+        return -1;
+    if (names.len > 1)
+        qsort(names.items, names.len, sizeof(*names.items), compare_names);
+    for (size_t i = 0; i < names.len; i++) {
+        _cleanup_free_ char *child = *as ? mem_printf("%s/%s", as, names.items[i]) : mem_strdup(names.items[i]);
+        if (put_child(placing, from_fd, beside_fd, names.items[i], child, depth, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+// ---- sources --------------------------------------------------------------------------------------------------------
+
+// The descriptor of a folder of the tree, to look at what is in it; -1: it is not there.
+static int open_met(const struct placing *placing, const char *path)
+{
+    _cleanup_close_ int fd = placing->root_fd < 0 ? -1 : path_open(placing->root_fd, path, true, NULL);
+    return fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+// A folder that is made is as the one whose content it gets.
+static int put_folder(struct placing *placing, int from_fd, const char *target, struct err *err)
+{
+    struct stat info;
+    if (fstat(from_fd, &info) < 0)
+        return err_errno(err, errno, "stat");
+    _cleanup_close_ int met = open_met(placing, target);
+    if (tell_way(placing, target, met >= 0, err) < 0)
+        return -1;
+    if (met < 0 && target[1] && !strv_has(&placing->told, target)) {
+        _cleanup_close_ int other = placing->root_fd < 0 ? -1 : path_open(placing->root_fd, target, true, NULL);
+        if (other >= 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", target);
+        strv_add(&placing->told, target);
+        if (tar_write_folder(&placing->writer, &info, target + 1, err) < 0)
+            return -1;
+    }
+    return put_children(placing, from_fd, met, target + 1, 0, err);
+}
+
+static int put_file(struct placing *placing, int tree_fd, const char *path, const char *target, struct err *err)
+{
+    struct stat info;
+    char real[PATH_MAX];
+    _cleanup_free_ char *name = NULL;
+    name_follow(tree_fd, path, real);
+    _cleanup_close_ int parent = path_open_parent(tree_fd, real, false, &name, err);
+    if (parent < 0)
+        return -1;
+    if (fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_errno(err, errno, "%s", path + 1);
+    const char *last = strrchr(target, '/');
+    _cleanup_free_ char *above = mem_strndup(target, last == target ? 1 : (size_t)(last - target));
+    _cleanup_close_ int beside = open_met(placing, above), met = -1;
+    if (refuse_name(last + 1, err) < 0 || meet(beside, last + 1, false, target + 1, &met, err) < 0 || tell_way(placing, target, false, err) < 0)
+        return -1;
+    return tar_write_entry(&placing->writer, parent, name, &info, target + 1, err);
+}
+
+// Under the target's name, or in it under its own.
+static int put_match(struct placing *placing, int tree_fd, const char *path, const char *target, bool inside, struct err *err)
+{
+    struct stat info;
+    _cleanup_close_ int fd = path_open(tree_fd, path, false, err);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &info) < 0)
+        return err_errno(err, errno, "%s", path + 1);
+    if (!S_ISDIR(info.st_mode)) {
+        _cleanup_free_ char *within = mem_printf("%s%s", target[1] ? target : "", strrchr(path, '/'));
+        return put_file(placing, tree_fd, path, inside ? within : target, err);
+    }
+    _cleanup_close_ int folder = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return folder < 0 ? err_errno(err, errno, "open %s", path + 1) : put_folder(placing, folder, target, err);
+}
+
+static int put_matches(struct placing *placing, const struct archive_source *source, struct err *err)
+{
+    _cleanup_strv_ struct strv matches = { 0 };
+    if (source_matches(source, &matches, err) < 0)
+        return -1;
+    if (matches.len > 1 && !placing->folder)
+        return err_set(err, ERR_INVALID_ARGUMENT, "When using COPY with more than one source file, the destination must be a directory and end with a /");
+    for (size_t i = 0; i < matches.len; i++)
+        if (put_match(placing, source->fd, matches.items[i], placing->target, placing->folder, err) < 0)
+            return -1;
+    return 0;
+}
+
+// ---- archives -------------------------------------------------------------------------------------------------------
+
+static ssize_t read_tar(void *context, void *data, size_t size, struct err *err)
+{
+    ssize_t got;
+    do
+        got = read(*(const int *)context, data, size);
+    while (got < 0 && errno == EINTR);
+    return got < 0 ? err_errno(err, errno, "read the archive") : got;
+}
+
+// The real name in the tree of a name in the archive. A link at the end is itself.
+static int real_name(const struct placing *placing, const char *name, char out[PATH_MAX], struct err *err)
+{
+    char clean[PATH_MAX], above[PATH_MAX], whole[PATH_MAX];
+    enum name_end end;
+    if (strstr(name, "..") && (str_starts(name, "../") || strstr(name, "/../") || str_eq(name, "..")))
+        return err_set(err, ERR_INVALID_ARGUMENT, "\"%.512s\" is outside of the archive", name);
+    if (name_clean(name, clean, &end, err) < 0)
+        return -1;
+    if ((size_t)snprintf(whole, sizeof(whole), "%s%s", placing->target[1] ? placing->target : "", clean[1] ? clean : "") >= sizeof(whole))
+        return err_errno(err, ENAMETOOLONG, "%.64s...", name);
+    char *last = strrchr(whole, '/');
+    if (!last || !clean[1]) {
+        snprintf(out, PATH_MAX, "%s", placing->target);
+        return 0;
+    }
+    *last = '\0';
+    name_follow(placing->root_fd, *whole ? whole : "/", above);
+    return (size_t)snprintf(out, PATH_MAX, "%s/%s", above[1] ? above : "", last + 1) >= PATH_MAX ? err_errno(err, ENAMETOOLONG, "%.64s...", name) : 0;
+}
+
+static int put_member(struct placing *placing, struct tar_reader *reader, const struct tar_entry *entry, struct err *err)
+{
+    char name[PATH_MAX], link[PATH_MAX] = "/";
+    _cleanup_close_ int met = -1;
+    if (real_name(placing, entry->name, name, err) < 0 || (entry->type == TAR_HARDLINK && real_name(placing, entry->link, link, err) < 0))
+        return -1;
+    if (!name[1] || str_eq(name, placing->target))
+        return 0; // the folder itself
+    const char *last = strrchr(name, '/');
+    _cleanup_free_ char *above = mem_strndup(name, last == name ? 1 : (size_t)(last - name));
+    _cleanup_close_ int beside = open_met(placing, above);
+    bool folder = entry->type == TAR_FOLDER;
+    if (refuse_name(last + 1, err) < 0 || meet(beside, last + 1, folder, name + 1, &met, err) < 0 || tell_way(placing, name, false, err) < 0)
+        return -1;
+    if (folder)
+        strv_add(&placing->told, name);
+    const char *target = entry->type == TAR_SYMLINK ? entry->link : link + 1;
+    return tar_write_copy(&placing->writer, reader, entry, name + 1, target, err);
+}
+
+static int put_tar(struct placing *placing, const struct archive_source *source, struct err *err)
+{
+    struct tar_reader reader;
+    struct tar_entry *entry;
+    int fd = source->fd, more;
+    // Its members belong to whom it says, unless somebody else is asked for.
+    struct tar_changes changes = placing->changes;
+    changes.give = placing->place->owner != NULL;
+    if (tell_way(placing, placing->target, true, err) < 0)
+        return -1;
+    placing->writer.changes = &changes;
+    tar_reader_init(&reader, read_tar, &fd);
+    while ((more = tar_reader_next(&reader, &entry, err)) > 0)
+        if (put_member(placing, &reader, entry, err) < 0) {
+            more = -1;
+            break;
+        }
+    tar_reader_done(&reader);
+    placing->writer.changes = &placing->changes;
+    return more;
+}
+
+// ---- the whole ------------------------------------------------------------------------------------------------------
+
+static int begin(struct placing *placing, int out_fd, struct err *err)
+{
+    const struct archive_place *place = placing->place;
+    placing->changes = (struct tar_changes){ .give = place->roots || place->owner, .mode = place->mode, .time_max = place->time_max };
+    if (place->owner && archive_user(placing->root_fd, place->owner, &placing->changes.uid, &placing->changes.gid, err) < 0)
+        return -1;
+    tar_writer_init(&placing->writer, out_fd);
+    placing->writer.changes = &placing->changes;
+    return 0;
+}
+
+static int find_target(struct placing *placing, struct err *err)
+{
+    char clean[PATH_MAX];
+    enum name_end end;
+    if (name_clean(placing->place->target, clean, &end, err) < 0)
+        return -1;
+    name_follow(placing->root_fd, clean, placing->target);
+    _cleanup_close_ int there = open_met(placing, placing->target);
+    placing->folder = placing->place->folder || end != NAME_PLAIN || there >= 0;
+    return 0;
+}
+
+static int put_all(struct placing *placing, struct err *err)
+{
+    const struct archive_place *place = placing->place;
+    if (find_target(placing, err) < 0)
+        return -1;
+    _cleanup_close_ int there = open_met(placing, placing->target);
+    if (place->source_len == 0 && there < 0 && tell_way(placing, placing->target, true, err) < 0)
+        return -1;
+    for (size_t i = 0; i < place->source_len; i++) {
+        const struct archive_source *source = &place->sources[i];
+        if ((source->tar ? put_tar(placing, source, err) : put_matches(placing, source, err)) < 0)
+            return -1;
+    }
+    return tar_write_end(&placing->writer, err);
+}
+
+int archive_place(int root_fd, const struct archive_place *place, int out_fd, struct err *err)
+{
+    struct placing placing = { .root_fd = root_fd, .place = place };
+    if (begin(&placing, out_fd, err) < 0)
+        return -1;
+    int done = put_all(&placing, err);
+    tar_writer_done(&placing.writer);
+    strv_done(&placing.told);
+    return done;
+}
+
+// ---- to be hashed ---------------------------------------------------------------------------------------------------
+
+static bool looks_packed(int fd)
+{
+    static const struct {
+        const char *bytes;
+        size_t at, size;
+    } magics[] = { { "\x1f\x8b", 0, 2 }, { "BZh", 0, 3 }, { "\xfd" "7zXZ", 0, 5 }, { "\x28\xb5\x2f\xfd", 0, 4 }, { "ustar", 257, 5 } };
+    char head[TAR_BLOCK];
+    ssize_t size = fd_read_full(fd, head, sizeof(head), NULL);
+    for (size_t i = 0; i < ARRAY_LEN(magics); i++)
+        if (size >= (ssize_t)(magics[i].at + magics[i].size) && memcmp(head + magics[i].at, magics[i].bytes, magics[i].size) == 0)
+            return true;
+    return false;
+}
+
+static int tell_found(const struct archive_source *source, size_t index, const char *path, archive_found_fn *each, void *context, struct err *err)
+{
+    struct stat info;
+    _cleanup_close_ int fd = path_open(source->fd, path, false, err);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &info) < 0)
+        return err_errno(err, errno, "%s", path + 1);
+    _cleanup_close_ int file = S_ISREG(info.st_mode) ? path_open_file(source->fd, path, err) : -1;
+    if (S_ISREG(info.st_mode) && file < 0)
+        return -1;
+    const struct archive_found found = { .path = path, .folder = S_ISDIR(info.st_mode), .packed = file >= 0 && looks_packed(file) };
+    return each(context, index, &found, err);
+}
+
+static int hash_source(struct placing *placing, size_t index, archive_found_fn *each, void *context, struct err *err)
+{
+    const struct archive_source *source = &placing->place->sources[index];
+    _cleanup_strv_ struct strv matches = { 0 };
+    if (source_matches(source, &matches, err) < 0)
+        return -1;
+    for (size_t i = 0; i < matches.len; i++) {
+        char target[64];
+        snprintf(target, sizeof(target), "/%zu/%zu", index, i);
+        if ((each && tell_found(source, index, matches.items[i], each, context, err) < 0) ||
+            put_match(placing, source->fd, matches.items[i], target, true, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int archive_sources(const struct archive_place *place, archive_found_fn *each, void *context, int out_fd, struct err *err)
+{
+    struct placing placing = { .root_fd = -1, .place = place, .folder = true };
+    placing.changes = (struct tar_changes){ .give = place->roots, .mode = -1, .time_max = 0 };
+    tar_writer_init(&placing.writer, out_fd);
+    placing.writer.changes = &placing.changes;
+    int done = 0;
+    for (size_t i = 0; i < place->source_len && done == 0; i++)
+        done = hash_source(&placing, i, each, context, err);
+    if (done == 0)
+        done = tar_write_end(&placing.writer, err);
+    tar_writer_done(&placing.writer);
+    strv_done(&placing.told);
+    return done;
+}

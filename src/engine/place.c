@@ -1,0 +1,206 @@
+// COPY and ADD, as the jailed archive worker does them: what is asked of it, and the digest of what it would read.
+#include <gnutls/crypto.h>
+
+#include "place.h"
+#include "layer/layer.h"
+#include "kernel/path.h"
+#include "worker/worker.h"
+
+#define HEAD_SIZE 512 // of a tar
+
+// ---- the order ------------------------------------------------------------------------------------------------------
+
+static void add_source(struct place_order *order, int fd, const char *path, bool exact, bool tar)
+{
+    json_t *row = json_pack("{s:I, s:b, s:b}", "tree", (json_int_t)order->len, "exact", exact, "tar", tar);
+    json_object_set_new(row, "path", json_new_text(path));
+    json_array_append_new(json_object_get(order->spec, "sources"), row);
+    order->fds = mem_grow(order->fds, (order->len + 1) * sizeof(*order->fds));
+    order->fds[order->len++] = fd;
+}
+
+void place_order_init(struct place_order *order, struct engine *engine, const struct step_place *place, bool tell)
+{
+    *order = (struct place_order){ .engine = engine };
+    order->spec = json_pack("{s:[], s:b, s:b, s:I, s:I, s:I, s:b}", "sources", "folder", place->folder, "roots", place->roots, "mode",
+                            (json_int_t)place->mode, "time_max", (json_int_t)place->time_max, "now", (json_int_t)place->now, "tell", tell);
+    json_object_set_new(order->spec, "target", json_new_text(place->target));
+    if (place->owner)
+        json_object_set_new(order->spec, "owner", json_new_text(place->owner));
+}
+
+void place_order_done(struct place_order *order)
+{
+    for (size_t i = 0; i < order->inflate_len; i++) {
+        inflate_done(order->inflates[i]);
+        free(order->inflates[i]);
+    }
+    for (size_t i = 0; i < order->own_len; i++)
+        fd_close(order->own_fds[i]);
+    free(order->inflates);
+    free(order->own_fds);
+    free(order->fds);
+    json_decref(order->spec);
+}
+
+// ---- archives -------------------------------------------------------------------------------------------------------
+
+// A header's checksum, as every tar has it.
+static bool is_header(const unsigned char head[HEAD_SIZE])
+{
+    char text[9] = { 0 };
+    unsigned long sum = 0;
+    memcpy(text, head + 148, 8);
+    for (size_t i = 0; i < HEAD_SIZE; i++)
+        sum += i >= 148 && i < 156 ? ' ' : head[i];
+    return head[0] && strtoul(text, NULL, 8) == sum;
+}
+
+static struct inflate *add_inflate(struct place_order *order)
+{
+    struct inflate *inflate = mem_new(struct inflate);
+    *inflate = (struct inflate)INFLATE_INIT(order->engine);
+    order->inflates = mem_grow(order->inflates, (order->inflate_len + 1) * sizeof(struct inflate *));
+    order->inflates[order->inflate_len++] = inflate;
+    return inflate;
+}
+
+// What the file inflates to begins as a tar does. It is inflated twice: the first time nobody reads on.
+static bool inflates_to_tar(struct place_order *order, int file_fd)
+{
+    unsigned char head[HEAD_SIZE];
+    struct inflate probe = INFLATE_INIT(order->engine);
+    bool tar = inflate_file(&probe, file_fd, NULL) == 0 && fd_read_full(probe.fd, head, sizeof(head), NULL) == HEAD_SIZE && is_header(head);
+    inflate_done(&probe);
+    lseek(file_fd, 0, SEEK_SET);
+    return tar;
+}
+
+static int own_fd(struct place_order *order, int fd)
+{
+    order->own_fds = mem_grow(order->own_fds, (order->own_len + 1) * sizeof(*order->own_fds));
+    order->own_fds[order->own_len++] = fd;
+    return fd;
+}
+
+// 1: it is an archive, and its members are in the order.
+static int add_archive(struct place_order *order, int tree_fd, const char *path, struct err *err)
+{
+    unsigned char head[HEAD_SIZE];
+    int file = path_open_file(tree_fd, path, err);
+    if (file < 0)
+        return -1;
+    own_fd(order, file);
+    ssize_t size = fd_read_full(file, head, sizeof(head), err);
+    lseek(file, 0, SEEK_SET);
+    if (size < 0)
+        return -1;
+    if (!layer_is_compressed(head, MIN_OF((size_t)size, (size_t)LAYER_MAGIC_SIZE))) {
+        if (size < HEAD_SIZE || !is_header(head))
+            return 0;
+        add_source(order, file, "/", true, true);
+        return 1;
+    }
+    if (!inflates_to_tar(order, file))
+        return 0;
+    struct inflate *inflate = add_inflate(order);
+    if (inflate_file(inflate, file, err) < 0)
+        return -1;
+    add_source(order, inflate->fd, "/", true, true);
+    return 1;
+}
+
+int place_order_add(struct place_order *order, const struct step_place *place, const struct step_sources *looked, struct err *err)
+{
+    for (size_t i = 0; i < place->source_len; i++) {
+        const struct step_source *source = &place->sources[i];
+        if (!source->unpack || !looked) {
+            add_source(order, source->tree_fd, source->path, false, false);
+            continue;
+        }
+        for (size_t k = 0; k < looked->len; k++) {
+            const struct step_found *found = &looked->found[k];
+            int archive = found->source != i ? -2 : found->packed ? add_archive(order, source->tree_fd, found->path, err) : 0;
+            if (archive == -1)
+                return -1;
+            if (archive == 0)
+                add_source(order, source->tree_fd, found->path, true, false);
+        }
+    }
+    return 0;
+}
+
+// ---- looking --------------------------------------------------------------------------------------------------------
+
+struct hashing {
+    gnutls_hash_hd_t hash;
+};
+
+static int hash_bytes(void *context, int pipe_fd, size_t size)
+{
+    struct hashing *hashing = context;
+    char chunk[65536];
+    for (size_t left = size; left > 0;) {
+        ssize_t got = fd_read_full(pipe_fd, chunk, MIN_OF(left, sizeof(chunk)), NULL);
+        if (got <= 0)
+            return -1;
+        gnutls_hash(hashing->hash, chunk, (size_t)got);
+        left -= (size_t)got;
+    }
+    return 0;
+}
+
+static int take_found(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
+{
+    size_t capacity = 0;
+    json_t *line;
+    int more;
+    while ((more = filer_next(filer, cancel, &line, err)) > 0) {
+        const json_t *found = json_object_get(line, "found");
+        if (out->len == capacity) {
+            capacity = capacity ? 2 * capacity : 16;
+            struct step_found *grown = arena_alloc(arena, capacity * sizeof(*grown));
+            if (out->len)
+                memcpy(grown, out->found, out->len * sizeof(*grown));
+            out->found = grown;
+        }
+        if (found)
+            out->found[out->len++] = (struct step_found){ (size_t)json_get_int(found, "source", 0),
+                                                          arena_strdup(arena, json_get_text(found, "path", "")), json_get_flag(found, "packed", false) };
+        json_decref(line);
+    }
+    return more;
+}
+
+static int hash_sources(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
+{
+    unsigned char raw[32];
+    struct hashing hashing;
+    if (gnutls_hash_init(&hashing.hash, GNUTLS_DIG_SHA256) < 0)
+        return err_set(err, ERR_INTERNAL, "no SHA-256");
+    int done = pipe_relay(filer->data_fd, hash_bytes, &hashing, cancel, err);
+    gnutls_hash_deinit(hashing.hash, raw);
+    if (done < 0)
+        return -1;
+    memcpy(out->digest, "sha256:", 7);
+    hex_encode(raw, sizeof(raw), out->digest + 7);
+    return take_found(filer, arena, out, cancel, err);
+}
+
+int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
+               struct err *err)
+{
+    bool tell = false;
+    for (size_t i = 0; i < place->source_len; i++)
+        tell = tell || place->sources[i].unpack;
+    *out = (struct step_sources){ 0 };
+    _cleanup_(place_order_done) struct place_order order;
+    place_order_init(&order, engine, place, tell);
+    _cleanup_close_ int root = tree_of_image(engine, NULL, err);
+    if (root < 0 || place_order_add(&order, place, NULL, err) < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "sources", .root_fd = root, .source_fds = order.fds, .source_len = order.len, .spec = order.spec,
+                                     .output = true, .data_fd = -1 };
+    return filer_start(&filer, &wish, err) < 0 ? -1 : hash_sources(&filer, arena, out, cancel, err);
+}

@@ -1,0 +1,250 @@
+// A build's images, a step at a time:
+//
+//     step_plain        the daemon writes the configuration: there is no foreign byte in it that it does not know already
+//     step_place        berth-archive place --tar--> berth-image commit --report--> records
+//     step_container    berth-archive layer --tar--> the same
+#include "steps.h"
+
+#include "place.h"
+#include "vm.h"
+#include "worker.h"
+
+struct stepping {
+    struct engine *engine;
+    struct worker worker;
+    struct filer filer;
+    const struct filer_wish *wish;
+    const struct cancel *cancel;
+    int input_fd;
+    struct arena *arena;
+    const struct step *step;
+    struct image parent; // without one: empty
+    struct oci_image_config config;
+    struct oci_history history;
+    char *id;
+};
+
+struct store *engine_store(struct engine *engine)
+{
+    return engine->store;
+}
+
+const char *engine_data_root(const struct engine *engine)
+{
+    return engine->data_root;
+}
+
+// ---- the configuration ----------------------------------------------------------------------------------------------
+
+static void fill_platform(struct oci_image_config *config, const char *platform, struct arena *arena)
+{
+    struct slice rest = slice_of(str_empty(platform) ? "linux" : platform), os, architecture;
+    slice_cut(&rest, '/', &os);
+    config->os = arena_strndup(arena, os.data, os.size);
+#if defined(__aarch64__)
+    config->architecture = arena_strdup(arena, "arm64");
+#else
+    config->architecture = arena_strdup(arena, "amd64");
+#endif
+    if (slice_cut(&rest, '/', &architecture))
+        config->architecture = arena_strndup(arena, architecture.data, architecture.size);
+    config->rootfs.type = arena_strdup(arena, "layers");
+}
+
+static int fill(struct stepping *stepping, struct err *err)
+{
+    const struct step *step = stepping->step;
+    struct oci_image_config *config = &stepping->config;
+    char created[CLOCK_TEXT_SIZE];
+    if (step->parent && image_get(stepping->engine->images, step->parent, stepping->arena, &stepping->parent, err) < 0)
+        return -1;
+    *config = stepping->parent.config;
+    if (!step->parent)
+        fill_platform(config, step->platform, stepping->arena);
+    clock_format(step->created_ns, created);
+    config->config = *step->process;
+    config->created = arena_strdup(stepping->arena, created);
+    config->author = step->author ? (char *)step->author : config->author;
+    config->comment = config->container = NULL;
+    config->docker_version = (char *)BERTH_VERSION;
+    stepping->history = (struct oci_history){ .created = config->created, .created_by = (char *)step->created_by, .author = config->author,
+                                              .comment = (char *)step->comment };
+    return 0;
+}
+
+static struct stepping stepping_of(struct engine *engine, const struct step *step, struct arena *arena)
+{
+    return (struct stepping){ .engine = engine, .worker = WORKER_INIT(engine), .filer = FILER_ALONE(engine), .input_fd = -1, .arena = arena, .step = step };
+}
+
+static void stepping_done(struct stepping *stepping)
+{
+    fd_close(stepping->input_fd);
+    worker_done(&stepping->worker);
+    filer_done(&stepping->filer);
+}
+
+// ---- without a layer ------------------------------------------------------------------------------------------------
+
+static void list_layers(struct stepping *stepping, struct image_staged *staged)
+{
+    const struct strv *diff_ids = &stepping->config.rootfs.diff_ids;
+    struct image_staged_layer *layers = arena_alloc(stepping->arena, (diff_ids->len + 1) * sizeof(*layers));
+    for (size_t i = 0; i < diff_ids->len; i++)
+        layers[i] = (struct image_staged_layer){ .diff_id = diff_ids->items[i], .size = i < stepping->parent.chain_ids.len ? stepping->parent.layer_sizes[i]
+                                                                                                                         : stepping->step->layer_size };
+    staged->layers = (struct json_list){ .items = layers, .len = diff_ids->len };
+}
+
+static int stage_config(struct stepping *stepping, int staging_fd, char digest[OCI_DIGEST_SIZE], struct err *err)
+{
+    _cleanup_json_ json_t *document = json_encode(&oci_image_config_table, &stepping->config);
+    _cleanup_free_ char *text = json_text(document);
+    image_digest(text, strlen(text), digest);
+    _cleanup_free_ char *path = mem_printf("blobs/%s", oci_digest_hex(digest));
+    if (file_mkdirs(staging_fd, "blobs", 0700, err) < 0)
+        return -1;
+    return file_write_at(staging_fd, path, text, strlen(text), 0600, false, err);
+}
+
+static int commit_plain(struct stepping *stepping, int staging_fd, const char *staging, struct err *err)
+{
+    char digest[OCI_DIGEST_SIZE];
+    if (stage_config(stepping, staging_fd, digest, err) < 0)
+        return -1;
+    struct image_staged staged = { .config_digest = digest, .step = true, .parent = stepping->step->parent };
+    list_layers(stepping, &staged);
+    return image_commit_staged(stepping->engine->images, staging, &staged, stepping->arena, &stepping->id, err);
+}
+
+int step_plain(struct engine *engine, const struct step *step, struct arena *arena, char **id, struct err *err)
+{
+    struct stepping stepping = stepping_of(engine, step, arena);
+    if (fill(&stepping, err) < 0)
+        return -1;
+    stepping.history.empty_layer = !step->diff_id;
+    if (step->diff_id)
+        strv_push_arena(&stepping.config.rootfs.diff_ids, arena, step->diff_id);
+    *(struct oci_history *)json_list_add(&stepping.config.history, &oci_history_table, arena) = stepping.history;
+    _cleanup_free_ char *staging = NULL;
+    _cleanup_close_ int staging_fd = image_staging_new(engine->images, &staging, err);
+    if (staging_fd < 0)
+        return -1;
+    int done = commit_plain(&stepping, staging_fd, staging, err);
+    image_staging_remove(engine->images, staging);
+    *id = stepping.id;
+    return done;
+}
+
+// ---- with one -------------------------------------------------------------------------------------------------------
+
+static json_t *describe(const struct stepping *stepping)
+{
+    json_t *sizes = json_array(), *words = json_object();
+    for (size_t i = 0; i < stepping->parent.chain_ids.len; i++)
+        json_array_append_new(sizes, json_integer(stepping->parent.layer_sizes[i]));
+    json_object_set_new(words, "config", json_encode(&oci_image_config_table, &stepping->config));
+    json_object_set_new(words, "step", json_encode(&oci_history_table, &stepping->history));
+    json_object_set_new(words, "sizes", sizes);
+    return words;
+}
+
+// See start_layer() in commit.c.
+static int start_tar(struct worker *worker, struct err *err)
+{
+    struct stepping *stepping = worker->context;
+    struct filer_wish wish = *stepping->wish;
+    struct err broken = { 0 };
+    _cleanup_json_ json_t *words = describe(stepping);
+    _cleanup_free_ char *text = json_text(words), *line = mem_printf("%s\n", text);
+    wish.data_fd = stepping->input_fd;
+    int started = fd_write_full(stepping->input_fd, line, strlen(line), &broken) < 0 ? 0 : filer_start(&stepping->filer, &wish, err);
+    fd_close(take_fd(&stepping->input_fd));
+    return started;
+}
+
+static int end_tar(struct worker *worker, struct image_staged *staged, struct err *err)
+{
+    struct stepping *stepping = worker->context;
+    staged->parent = stepping->step->parent;
+    staged->step = true;
+    return filer_end(&stepping->filer, stepping->cancel, err);
+}
+
+static int take_image(struct worker *worker, const struct image_staged *staged, const char *id, struct arena *arena, struct err *err)
+{
+    struct stepping *stepping = worker->context;
+    stepping->id = arena_strdup(stepping->arena, id);
+    return 0;
+}
+
+// Where the image worker could not go on, because it got no whole tar, the one who failed to make it knows why.
+static int explain(struct stepping *stepping, struct err *err)
+{
+    struct err why = { 0 };
+    if (stepping->filer.report_fd >= 0 && err->class != ERR_CANCELLED && filer_end(&stepping->filer, stepping->cancel, &why) < 0 &&
+        why.class != ERR_INTERNAL)
+        *err = why;
+    return -1;
+}
+
+static int run(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
+{
+    char *const argv[] = { (char *)"berth-image", (char *)"commit", NULL };
+    int ends[2];
+    stepping->wish = wish;
+    stepping->worker.context = stepping;
+    stepping->worker.started = start_tar;
+    stepping->worker.ready = end_tar;
+    stepping->worker.told = take_image;
+    if (fill(stepping, err) < 0 || fd_pipe(ends, err) < 0)
+        return -1;
+    _cleanup_close_ int read_end = ends[0];
+    stepping->input_fd = ends[1];
+    if (worker_run(&stepping->worker, argv, read_end, stepping->cancel, err) < 0)
+        return explain(stepping, err);
+    *id = stepping->id;
+    return *id ? 0 : err_set(err, ERR_INTERNAL, "the image worker made no image");
+}
+
+int step_place(struct engine *engine, const struct step *step, const struct step_place *place, const struct step_sources *sources,
+               struct arena *arena, char **id, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_(stepping_done) struct stepping stepping = stepping_of(engine, step, arena);
+    stepping.cancel = cancel;
+    _cleanup_close_ int root = tree_of_image(engine, step->parent, err);
+    if (root < 0)
+        return -1;
+    _cleanup_(place_order_done) struct place_order order;
+    place_order_init(&order, engine, place, false);
+    if (place_order_add(&order, place, sources, err) < 0)
+        return -1;
+    const struct filer_wish wish = { .verb = "place", .root_fd = root, .source_fds = order.fds, .source_len = order.len, .spec = order.spec };
+    return run(&stepping, &wish, id, err);
+}
+
+int step_container(struct engine *engine, const struct step *step, const char *ref, struct arena *arena, char **id, const struct cancel *cancel,
+                   struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    _cleanup_(stepping_done) struct stepping stepping = stepping_of(engine, step, arena);
+    stepping.filer = (struct filer)FILER_INIT(container);
+    stepping.cancel = cancel;
+    const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true } };
+    return run(&stepping, &wish, id, err);
+}
+
+// ---- afterwards -----------------------------------------------------------------------------------------------------
+
+int step_publish(struct engine *engine, const char *id, const struct strv *tags, struct err *err)
+{
+    if (image_show(engine->images, id, err) < 0)
+        return -1;
+    event_image(engine, id, "create", id);
+    for (size_t i = 0; i < tags->len; i++)
+        if (engine_image_tag(engine, id, tags->items[i], err) < 0)
+            return -1;
+    return 0;
+}

@@ -1,0 +1,94 @@
+// What a builder needs of the engine besides containers: trees to read from, made by jailed workers or of images, and images made a step at
+// a time. Nothing here knows a Dockerfile.
+//
+// A tree is the descriptor of a detached mount that nobody else sees, so that a worker who has it reaches nothing beside it. The daemon opens
+// nothing in one by a path of its content but files of an ADD, with kernel/path.h: workers do (archive/worker.h).
+//
+// Any thread; blocking.
+#ifndef ENGINE_STEPS_H
+#define ENGINE_STEPS_H
+
+#include "engine/engine.h"
+
+// ---- a build's own folder -------------------------------------------------------------------------------------------
+
+// A folder below the data root's staging, which goes with workshop_free(); one whose daemon was killed goes at the next start.
+struct workshop;
+int workshop_new(struct engine *engine, struct workshop **out, struct err *err);
+void workshop_free(struct workshop *workshop); // NULL is fine
+// A new, empty folder in it (O_PATH), and such a folder as a tree.
+int workshop_folder(struct workshop *workshop, const char *name, struct err *err);
+int tree_of_folder(int folder_fd, struct err *err);
+// The host's path of that folder, for binds. malloc'ed.
+char *workshop_path(const struct workshop *workshop, const char *name);
+// A file of ours in such a folder. `name` is one component.
+int workshop_write(struct workshop *workshop, const char *folder, const char *name, const void *data, size_t size, mode_t mode, struct err *err);
+
+// ---- trees ----------------------------------------------------------------------------------------------------------
+
+// A client's tar, compressed or not, into a workshop's folder.
+int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err);
+// A regular file of at most `max` bytes; appended. not_found.
+int folder_read(struct engine *engine, int folder_fd, const char *path, size_t max, struct buf *out, const struct cancel *cancel, struct err *err);
+int folder_remove(struct engine *engine, int folder_fd, const char *path, const struct cancel *cancel, struct err *err);
+// An image's root as a tree; `id` NULL: an empty one.
+int tree_of_image(struct engine *engine, const char *id, struct err *err);
+
+// ---- COPY and ADD ---------------------------------------------------------------------------------------------------
+
+struct step_source {
+    int tree_fd; // borrowed
+    const char *path; // below it, with wildcards
+    bool unpack; // files that are archives give their members
+};
+// The members are those of archive/archive.h's struct archive_place.
+struct step_place {
+    const struct step_source *sources;
+    size_t source_len; // 0: the target is made as a folder
+    const char *target, *owner; // owner NULL: none is asked for
+    bool folder, roots;
+    int64_t mode, time_max, now;
+};
+// What the sources that may be archives name, by the paths in their trees.
+struct step_found {
+    size_t source;
+    const char *path;
+    bool packed; // it begins like an archive
+};
+struct step_sources {
+    char digest[OCI_DIGEST_SIZE]; // of what the sources are: contents, names, modes, owners
+    struct step_found *found; // of all sources where one has `unpack`; else none
+    size_t len;
+};
+int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
+               struct err *err);
+
+// ---- images ---------------------------------------------------------------------------------------------------------
+
+// The next image: `parent` with one step more. Configuration and history of the parent are known from its record; `process` takes the
+// configuration's place.
+struct step {
+    const char *parent; // an ID; NULL: nothing
+    const struct oci_image_process *process;
+    const char *created_by, *comment, *author; // author NULL: the parent's
+    const char *platform; // "linux/amd64", of what has no parent
+    int64_t created_ns;
+    const char *diff_id; // of step_plain(): a layer that another image has on the same ones; NULL: none
+    int64_t layer_size;
+};
+// The image of a step without a layer of its own, with what the sources make of the parent's tree, or with what a container has written. It is in no
+// list (image_show()). *id is arena memory. A layer that changes nothing is none.
+int step_plain(struct engine *engine, const struct step *step, struct arena *arena, char **id, struct err *err);
+int step_place(struct engine *engine, const struct step *step, const struct step_place *place, const struct step_sources *sources,
+               struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
+int step_container(struct engine *engine, const struct step *step, const char *container, struct arena *arena, char **id,
+                   const struct cancel *cancel, struct err *err);
+int step_forget(struct engine *engine, const char *id, int64_t *size, struct err *err); // image_forget()
+
+// Shows an image and gives it its names; tells those who watch.
+int step_publish(struct engine *engine, const char *id, const struct strv *tags, struct err *err);
+
+const char *engine_data_root(const struct engine *engine);
+struct store *engine_store(struct engine *engine); // a builder's own tables
+
+#endif

@@ -1,0 +1,156 @@
+#include <errno.h>
+#include <fcntl.h>
+
+#include "filer.h"
+#include "inflate.h"
+#include "kernel/mount.h"
+#include "steps.h"
+#include "worker/worker.h"
+
+struct workshop {
+    struct engine *engine;
+    char *name; // of its staging folder
+    int fd;
+};
+
+int workshop_new(struct engine *engine, struct workshop **out, struct err *err)
+{
+    struct workshop *workshop = mem_new(struct workshop);
+    workshop->engine = engine;
+    workshop->fd = image_staging_new(engine->images, &workshop->name, err);
+    if (workshop->fd < 0) {
+        workshop_free(workshop);
+        return -1;
+    }
+    *out = workshop;
+    return 0;
+}
+
+void workshop_free(struct workshop *workshop)
+{
+    if (!workshop)
+        return;
+    if (workshop->name)
+        image_staging_remove(workshop->engine->images, workshop->name);
+    fd_close(workshop->fd);
+    free(workshop->name);
+    free(workshop);
+}
+
+int workshop_folder(struct workshop *workshop, const char *name, struct err *err)
+{
+    if (mkdirat(workshop->fd, name, 0755) < 0)
+        return err_errno(err, errno, "folder %s of a build", name);
+    int fd = openat(workshop->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "folder %s of a build", name) : fd;
+}
+
+char *workshop_path(const struct workshop *workshop, const char *name)
+{
+    return mem_printf("%s/staging/%s/%s", workshop->engine->data_root, workshop->name, name);
+}
+
+int workshop_write(struct workshop *workshop, const char *folder, const char *name, const void *data, size_t size, mode_t mode, struct err *err)
+{
+    if (strchr(name, '/') || !*name || str_eq(name, ".") || str_eq(name, ".."))
+        return err_set(err, ERR_INVALID_ARGUMENT, "not a file's name: %.200s", name);
+    _cleanup_free_ char *path = mem_printf("%s/%s", folder, name);
+    return file_write_at(workshop->fd, path, data, size, mode, false, err);
+}
+
+int tree_of_folder(int folder_fd, struct err *err)
+{
+    return mount_clone(folder_fd, false, err);
+}
+
+// ---- trees ----------------------------------------------------------------------------------------------------------
+
+int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_(inflate_done) struct inflate inflate = INFLATE_INIT(engine);
+    if (inflate_start(&inflate, input_fd, cancel, err) < 0)
+        return -1;
+    _cleanup_close_ int tree = tree_of_folder(folder_fd, err);
+    if (tree < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "put", .path = "/", .root_fd = tree, .data_fd = inflate.fd >= 0 ? inflate.fd : input_fd };
+    return filer_start(&filer, &wish, err) < 0 ? -1 : filer_end(&filer, cancel, err);
+}
+
+struct taken {
+    struct buf *out;
+    const char *path;
+    size_t max;
+    struct err err;
+};
+
+static int take_bytes(void *context, int pipe_fd, size_t size)
+{
+    struct taken *taken = context;
+    if (size > taken->max - MIN_OF(taken->out->size, taken->max))
+        return err_set(&taken->err, ERR_INVALID_ARGUMENT, "%.200s is larger than %zu bytes", taken->path, taken->max);
+    char *room = buf_reserve(taken->out, size);
+    ssize_t got = room ? fd_read_full(pipe_fd, room, size, &taken->err) : -1;
+    if (got > 0)
+        buf_commit(taken->out, (size_t)got);
+    return got < 0 ? -1 : 0;
+}
+
+int folder_read(struct engine *engine, int folder_fd, const char *path, size_t max, struct buf *out, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_close_ int tree = tree_of_folder(folder_fd, err);
+    if (tree < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    struct taken taken = { .out = out, .path = path, .max = max };
+    const struct filer_wish wish = { .verb = "read", .path = path, .root_fd = tree, .output = true, .data_fd = -1 };
+    if (filer_start(&filer, &wish, err) < 0)
+        return -1;
+    if (pipe_relay(filer.data_fd, take_bytes, &taken, cancel, err) < 0)
+        return taken.err.class == ERR_NONE ? -1 : err_set(err, taken.err.class, "%s", taken.err.message);
+    return filer_end(&filer, cancel, err);
+}
+
+int folder_remove(struct engine *engine, int folder_fd, const char *path, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_close_ int tree = tree_of_folder(folder_fd, err);
+    if (tree < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "remove", .path = path, .root_fd = tree, .data_fd = -1 };
+    return filer_start(&filer, &wish, err) < 0 ? -1 : filer_end(&filer, cancel, err);
+}
+
+static int empty_tree(struct err *err)
+{
+    int fd = mount_new("tmpfs", NULL, 0, 0, err);
+    return fd;
+}
+
+static int stack(const struct image_layers *layers, struct err *err)
+{
+    const struct mount_overlay overlay = { .lower_fds = layers->fds, .lower_len = layers->len, .upper_fd = -1, .work_fd = -1 };
+    return layers->len == 1 ? mount_clone(layers->fds[0], false, err) : mount_overlay(&overlay, MOUNT_OVERLAY_ANY, err);
+}
+
+static int tree_of_layers(struct engine *engine, const struct image *image, struct arena *arena, struct err *err)
+{
+    struct image_layers layers = { 0 };
+    if (image_layers_open(engine->images, image, arena, &layers, err) < 0)
+        return -1;
+    int fd = stack(&layers, err);
+    image_layers_done(&layers);
+    return fd;
+}
+
+int tree_of_image(struct engine *engine, const char *id, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    if (!id)
+        return empty_tree(err);
+    if (image_get(engine->images, id, &arena, &image, err) < 0)
+        return -1;
+    return image.chain_ids.len == 0 ? empty_tree(err) : tree_of_layers(engine, &image, &arena, err);
+}
