@@ -17,11 +17,13 @@
 
 struct api {
     struct engine *engine;
+    struct builder *builder;
     char server[64]; // "Docker/0.1.0 (linux)": clients read the operating system out of it
 };
 
 struct call {
     struct engine *engine;
+    struct builder *builder;
     struct httpd_request *request;
     struct arena *arena; // the request's
     int version; // minor: 51 for v1.51
@@ -200,6 +202,7 @@ api_handler handle_container_prune, handle_image_prune, handle_network_prune, ha
     handle_system_usage, handle_container_stats, handle_container_top;
 api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
     handle_container_commit, handle_container_attach_ws, handle_container_checkpoint;
+api_handler handle_build;
 api_handler handle_network_list, handle_network_inspect, handle_network_create, handle_network_remove;
 api_handler handle_network_connect, handle_network_disconnect;
 api_handler handle_plugin_list, handle_plugin_missing, handle_options;

@@ -1,5 +1,6 @@
 // GET /system/df: what images, containers and volumes take on the disk.
 #include "api_private.h"
+#include "builder/builder.h"
 
 struct layer_use {
     const char *chain_id;
@@ -131,6 +132,31 @@ static json_t *shape_volumes(struct call *call, const struct usage *usage)
     return rows;
 }
 
+// ---- the build cache ------------------------------------------------------------------------------------------------
+
+static int shape_cache(struct call *call, bool wanted, json_t **out, struct err *err)
+{
+    struct build_entry *entries = NULL;
+    size_t len = 0;
+    *out = json_null();
+    if (!wanted)
+        return 0;
+    if (builder_cache(call->builder, call->arena, &entries, &len, err) < 0)
+        return -1;
+    *out = json_array();
+    for (size_t i = 0; i < len; i++) {
+        const struct build_entry *entry = &entries[i];
+        json_t *row = json_pack("{s:s, s:s, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", entry->id + strlen("sha256:"), "Type", "regular", "Description",
+                                json_new_text(entry->description), "InUse", 0, "Shared", entry->shared, "Size", (json_int_t)entry->size, "CreatedAt",
+                                shape_time(entry->created_ns), "LastUsedAt", entry->uses ? shape_time(entry->used_ns) : json_null(), "UsageCount",
+                                (json_int_t)entry->uses);
+        if (entry->parent)
+            json_object_set_new(row, "Parents", json_pack("[s]", entry->parent + strlen("sha256:")));
+        json_array_append_new(*out, row);
+    }
+    return 0;
+}
+
 // Clients may ask for some kinds only; all are the answer when they name none.
 static bool is_wanted(const struct strv *types, const char *type)
 {
@@ -146,12 +172,13 @@ int handle_system_usage(struct call *call, struct err *err)
         if (!str_eq(types.items[i], "container") && !str_eq(types.items[i], "image") && !str_eq(types.items[i], "volume") &&
             !str_eq(types.items[i], "build-cache"))
             return err_set(err, ERR_INVALID_ARGUMENT, "unknown object type: %.100s", types.items[i]);
-    if (look(call, &usage, err) < 0)
+    json_t *cache;
+    if (look(call, &usage, err) < 0 || shape_cache(call, is_wanted(&types, "build-cache"), &cache, err) < 0)
         return -1;
     bool images = is_wanted(&types, "image");
     return reply_json(call, 200, json_pack("{s:I, s:o, s:o, s:o, s:o}", "LayersSize", (json_int_t)(images ? size_of_layers(&usage) : 0),
                                            "Images", images ? shape_images(call, &usage) : json_null(), "Containers",
                                            is_wanted(&types, "container") ? shape_containers(call, &usage) : json_null(), "Volumes",
                                            is_wanted(&types, "volume") ? shape_volumes(call, &usage) : json_null(), "BuildCache",
-                                           is_wanted(&types, "build-cache") ? json_array() : json_null()));
+                                           cache));
 }

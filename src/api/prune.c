@@ -1,5 +1,6 @@
 // The prunes: what nobody uses goes, and the answer says what and how much.
 #include "api_private.h"
+#include "builder/builder.h"
 
 struct prune {
     struct filters filters;
@@ -115,10 +116,29 @@ int handle_image_prune(struct call *call, struct err *err)
     return answer(call, &prune, "image", "ImagesDeleted", gone);
 }
 
-// There is no builder yet, so there is nothing that one has kept.
+// "keep-storage" was "reserved-space" from 1.48 on.
+static int keep_size(const struct call *call, int64_t *out, struct err *err)
+{
+    const char *key = str_empty(httpd_query(call->request, "reserved-space")) ? "keep-storage" : "reserved-space";
+    return query_int(call, key, 0, out, err);
+}
+
+// What a builder keeps: all but what images in the list were made of, or with all=1 that too.
 int handle_build_prune(struct call *call, struct err *err)
 {
-    return reply_json(call, 200, json_pack("{s:n, s:i}", "CachesDeleted", "SpaceReclaimed", 0));
+    static const char *const keys[] = { "until", "unused-for", NULL };
+    struct prune prune;
+    struct build_prune wish = { .all = httpd_query_flag(call->request, "all", false) };
+    struct strv deleted = { 0 };
+    if (begin(call, keys, &prune, err) < 0 || keep_size(call, &wish.keep_size, err) < 0)
+        return -1;
+    const struct strv *unused = filters_get(&prune.filters, "unused-for");
+    if (unused && until_parse(unused->items[0], &prune.until_ns, err) < 0)
+        return -1;
+    wish.unused_before_ns = prune.until_ns;
+    if (builder_prune(call->builder, &wish, call->arena, &deleted, &prune.reclaimed, err) < 0)
+        return -1;
+    return answer(call, &prune, "builder", "CachesDeleted", shape_texts(&deleted));
 }
 
 // ---- networks and volumes -------------------------------------------------------------------------------------------

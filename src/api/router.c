@@ -1,5 +1,6 @@
 // All endpoints of the Docker Engine API in one table, and the way from a request to its handler.
 #include "api_private.h"
+#include "builder/builder.h"
 
 #define SERVED(verb, path, function, ...) \
     { .method = (verb), .pattern = (path), .handler = (function), .kind = ROUTE_SERVED, ##__VA_ARGS__ }
@@ -68,7 +69,7 @@ const struct route api_routes[] = {
     SERVED("DELETE", "/images/{name...}", handle_image_delete),
     SERVED("POST", "/commit", handle_container_commit),
 
-    LATER("POST", "/build", .says = "docker build is not supported yet: the daemon has no builder"),
+    SERVED("POST", "/build", handle_build, .body = HTTPD_BODY_STREAM),
     SERVED("POST", "/build/prune", handle_build_prune, .since = 31),
     LATER("POST", "/build/cancel", .since = 31),
     LATER("POST", "/session", .since = 31),
@@ -267,6 +268,10 @@ int api_new(struct engine *engine, struct api **out, struct err *err)
 {
     struct api *api = mem_new(struct api);
     api->engine = engine;
+    if (builder_open(engine, &api->builder, err) < 0) {
+        free(api);
+        return -1;
+    }
     snprintf(api->server, sizeof(api->server), "Docker/%s (linux)", BERTH_VERSION);
     *out = api;
     return 0;
@@ -274,6 +279,8 @@ int api_new(struct engine *engine, struct api **out, struct err *err)
 
 void api_free(struct api *api)
 {
+    if (api)
+        builder_free(api->builder);
     free(api);
 }
 
@@ -288,7 +295,7 @@ enum httpd_body api_body(void *context, struct httpd_request *request)
 void api_handle(void *context, struct httpd_request *request)
 {
     struct api *api = context;
-    struct call call = { .engine = api->engine, .request = request, .arena = httpd_arena(request) };
+    struct call call = { .engine = api->engine, .builder = api->builder, .request = request, .arena = httpd_arena(request) };
     const struct route *route;
     struct err err = { 0 };
     set_common_headers(api, request);

@@ -1,4 +1,4 @@
-"""One suite, two walls. Behind the VM wall every `docker run` and `create` gets --isolation vm, every create body likewise, and the
+"""One suite, two walls. Behind the VM wall every `docker run`, `create` and `build` gets --isolation vm, every create body likewise, and the
 tests are the same but for what that wall refuses: the one list of it stands in the engine, src/engine/vm.c, and is read here."""
 import http.client
 import json
@@ -28,7 +28,7 @@ def refusals():
 def arguments(words):
     """The client's arguments, with the wall in them; a wall that a test names itself stays."""
     named = any(word.split('=')[0] in ('--isolation', '--runtime') for word in words)
-    if VM and not named and words and words[0] in ('run', 'create'):
+    if VM and not named and words and words[0] in ('run', 'create', 'build'):
         return [words[0], '--isolation', 'vm', *words[1:]]
     return list(words)
 

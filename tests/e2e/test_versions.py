@@ -190,11 +190,10 @@ def test_no_plugins(docker):
 
 
 @pytest.mark.berth
-def test_no_builder(docker, tmp_path):
-    (tmp_path / 'Dockerfile').write_text('FROM bb\n')
-    (tmp_path / 'large').write_bytes(os.urandom(6 << 20))
-    done = subprocess.run(docker.command('build', str(tmp_path)), env={**docker.environment(), 'DOCKER_BUILDKIT': '0'}, capture_output=True, text=True)
-    assert done.returncode == 1 and 'docker build is not supported yet: the daemon has no builder' in done.stderr
+def test_buildkits_door_is_shut(api):
+    for path in ('/grpc', '/session'):
+        answer = api.post(path, headers={'Connection': 'Upgrade', 'Upgrade': 'h2c'})
+        assert answer.status == 501 and answer.message
 
 
 def test_options_of_any_path(api):

@@ -1,0 +1,204 @@
+// One build from its first byte to its last, and the builder's own life.
+#include "builder_private.h"
+
+#define IGNORE_SIZE_MAX ((size_t)16 << 20)
+
+// ---- life -----------------------------------------------------------------------------------------------------------
+
+static int take_name(void *context, const struct store_row *row, struct err *err)
+{
+    strv_add(context, store_text(row, 0));
+    return 0;
+}
+
+static int remove_leftovers(struct builder *builder, struct err *err)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    if (store_query(builder->store, err, take_name, &names, "SELECT name FROM build_containers", "") < 0)
+        return -1;
+    for (size_t i = 0; i < names.len; i++) {
+        struct err missing = { 0 };
+        if (engine_remove(builder->engine, names.items[i], true, true, &missing) == 0 || missing.class == ERR_NOT_FOUND)
+            container_forget(builder, names.items[i]);
+    }
+    return 0;
+}
+
+int builder_open(struct engine *engine, struct builder **out, struct err *err)
+{
+    struct builder *builder = mem_new(struct builder);
+    builder->engine = engine;
+    builder->store = engine_store(engine);
+    mutex_init(&builder->lock, 0);
+    if (store_migrate(builder->store, "builder", builder_migrations, builder_migration_len, err) < 0 || remove_leftovers(builder, err) < 0 ||
+        cache_sweep(builder, err) < 0) {
+        builder_free(builder);
+        return -1;
+    }
+    *out = builder;
+    return 0;
+}
+
+void builder_free(struct builder *builder)
+{
+    if (builder)
+        mutex_done(&builder->lock);
+    free(builder);
+}
+
+static void count_build(struct builder *builder, bool begins)
+{
+    mutex_lock(&builder->lock);
+    if (begins && builder->running++ == 0)
+        builder->since_ns = clock_wall_ns();
+    builder->running -= !begins;
+    mutex_unlock(&builder->lock);
+}
+
+// ---- the context ----------------------------------------------------------------------------------------------------
+
+static int read_dockerfile(struct build *build, struct buf *out, struct err *err)
+{
+    const char *name = str_empty(build->request->dockerfile) ? "Dockerfile" : build->request->dockerfile;
+    if (folder_read(build->engine, build->context_fd, name, DOCKERFILE_SIZE_MAX, out, build->cancel, err) == 0)
+        return out->size > 0 ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "the Dockerfile (%.300s) cannot be empty", name);
+    return err->class == ERR_NOT_FOUND ? err_set(err, ERR_INVALID_ARGUMENT, "Cannot locate specified Dockerfile: %.300s", name) : -1;
+}
+
+// A client sends both files though its .dockerignore leaves them out: they are of the build, not of the context.
+static int hide_files(struct build *build, struct err *err)
+{
+    const char *name = str_empty(build->request->dockerfile) ? "Dockerfile" : build->request->dockerfile, *const files[] = { name, ".dockerignore" };
+    _cleanup_buf_ struct buf text = BUF_INIT(IGNORE_SIZE_MAX);
+    struct ignore *ignore;
+    struct err missing = { 0 };
+    if (folder_read(build->engine, build->context_fd, ".dockerignore", IGNORE_SIZE_MAX, &text, build->cancel, &missing) < 0)
+        return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
+    if (ignore_parse((struct slice){ buf_text(&text), text.size }, build->arena, &ignore, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (ignore_match(ignore, files[i]) && folder_remove(build->engine, build->context_fd, files[i], build->cancel, &missing) < 0 &&
+            missing.class != ERR_NOT_FOUND)
+            return err_set(err, missing.class, "%s", missing.message);
+    return 0;
+}
+
+static int open_context(struct build *build, int input_fd, struct buf *dockerfile, struct err *err)
+{
+    if (workshop_new(build->engine, &build->workshop, err) < 0)
+        return -1;
+    build->context_fd = workshop_folder(build->workshop, "context", err);
+    if (build->context_fd < 0 || folder_unpack(build->engine, build->context_fd, input_fd, build->cancel, err) < 0)
+        return -1;
+    return read_dockerfile(build, dockerfile, err) < 0 ? -1 : hide_files(build, err);
+}
+
+// ---- the plan -------------------------------------------------------------------------------------------------------
+
+#if defined(__aarch64__)
+#define OWN_PLATFORM "linux/arm64"
+#else
+#define OWN_PLATFORM "linux/amd64"
+#endif
+
+static int take_epoch(struct build *build, struct err *err)
+{
+    const char *text = kvs_get(&build->args.given, "SOURCE_DATE_EPOCH");
+    build->time_max = -1;
+    if (!str_empty(text) && (!num_parse_i64(slice_of(text), &build->time_max) || build->time_max < 0))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid SOURCE_DATE_EPOCH: %.64s", text);
+    build->created_ns = build->time_max >= 0 ? build->time_max * NS_PER_S : clock_wall_ns();
+    return 0;
+}
+
+static void count_steps(struct build *build)
+{
+    build->steps = (unsigned)build->file->globals_len + (build->request->labels.len > 0);
+    for (size_t i = 0; i < build->graph->len; i++)
+        if (build->graph->nodes[i].needed)
+            build->steps += 1 + (unsigned)build->graph->nodes[i].stage->len;
+}
+
+static int make_plan(struct build *build, const struct buf *text, struct err *err)
+{
+    const struct build_request *request = build->request;
+    struct slice source = { buf_text(text), text->size };
+    build->args = (struct build_args){ .given = request->args, .build_platform = OWN_PLATFORM,
+                                       .target_platform = str_empty(request->platform) ? OWN_PLATFORM : request->platform,
+                                       .target_stage = str_empty(request->target) ? NULL : request->target };
+    if (dockerfile_parse(source, build->arena, &build->file, NULL, err) < 0 || take_epoch(build, err) < 0 ||
+        scope_global(build->file, &build->args, build->arena, &build->global, err) < 0 ||
+        graph_make(build->file, &build->global, request->target, build->arena, &build->graph, NULL, err) < 0)
+        return -1;
+    build->stages = arena_alloc(build->arena, build->graph->len * sizeof(*build->stages));
+    for (size_t i = 0; i < build->graph->len; i++)
+        build->stages[i] = (struct stage){ .build = build, .index = i };
+    count_steps(build);
+    return 0;
+}
+
+// ---- the whole ------------------------------------------------------------------------------------------------------
+
+static void warn_of_unused(struct build *build)
+{
+    struct strv unused = { 0 };
+    scope_unused(build->file, &build->args, build->arena, &unused);
+    if (unused.len == 0)
+        return;
+    struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX);
+    for (size_t i = 0; i < unused.len; i++)
+        buf_addf(&text, i ? " %s" : "%s", unused.items[i]);
+    say(build, "[Warning] One or more build-args [%s] were not consumed\n", buf_text(&text));
+    buf_done(&text);
+}
+
+static int run_stages(struct build *build, struct err *err)
+{
+    for (size_t i = 0; i < build->file->globals_len; i++)
+        say_step(build, build->file->globals[i].text);
+    for (size_t i = 0; i < build->graph->len; i++)
+        if (build->graph->nodes[i].needed && stage_run(&build->stages[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int finish(struct build *build, struct build_result *out, struct err *err)
+{
+    struct stage *target = &build->stages[build->graph->target];
+    if (!target->image)
+        return err_set(err, ERR_INVALID_ARGUMENT, "No image was generated. Is your Dockerfile empty?");
+    warn_of_unused(build);
+    if (step_publish(build->engine, target->image, &build->request->tags, err) < 0)
+        return -1;
+    out->id = arena_strdup(build->arena, target->image);
+    say(build, "Successfully built %.12s\n", target->image + strlen("sha256:"));
+    for (size_t i = 0; i < build->request->tags.len; i++)
+        say(build, "Successfully tagged %s\n", build->request->tags.items[i]);
+    return 0;
+}
+
+static int run(struct build *build, int input_fd, struct build_result *out, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX + 1);
+    if (open_context(build, input_fd, &text, err) < 0 || make_plan(build, &text, err) < 0 || run_stages(build, err) < 0)
+        return -1;
+    return finish(build, out, err);
+}
+
+int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,
+                  struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err)
+{
+    struct build build = { .builder = builder, .engine = builder->engine, .request = request, .cancel = cancel, .arena = arena, .context_fd = -1,
+                           .progress = progress, .progress_of = context, .unsaid = BUF_INIT(1 << 20) };
+    *out = (struct build_result){ 0 };
+    count_build(builder, true);
+    int result = run(&build, input_fd, out, err);
+    count_build(builder, false);
+    out->exit_code = build.exit_code;
+    if (result < 0)
+        say_unsaid(&build);
+    fd_close(build.context_fd);
+    workshop_free(build.workshop);
+    buf_done(&build.unsaid);
+    return result;
+}

@@ -1,0 +1,64 @@
+// The builder: a Dockerfile and its context become an image, one step after the other. The language is the room build's; containers, trees
+// and images are the engine's (engine/steps.h). What a step makes is kept under a key, and found again by every later build.
+//
+// **Key.** The digest of: the image below, the step as it is said, the configuration after it, and what it reads: contents, modes, names of
+// files, never their times.
+//
+// **What is where.** A build has a folder of its own (its context, heredocs), and a container for each RUN. Both go with it: after an
+// error, when the client leaves, and at the next start when the daemon was killed. Only what `--rm=false` asks for, and the container of a RUN
+// that failed, stay, as with Docker.
+//
+// Threads: any; a build runs in its caller's. Several builds at one time do not know of each other.
+#ifndef BUILDER_BUILDER_H
+#define BUILDER_BUILDER_H
+
+#include "engine/engine.h"
+
+struct builder;
+// Opens the cache, and removes containers of builds that were cut off. `engine` is borrowed.
+int builder_open(struct engine *engine, struct builder **out, struct err *err);
+void builder_free(struct builder *builder); // once no build runs
+
+struct build_request {
+    const char *dockerfile; // path in the context; NULL or "": "Dockerfile"
+    struct strv tags; // normal references
+    struct strv cache_from; // images whose steps count as done
+    struct kvs args; // a value of NULL: none
+    struct kvs labels;
+    const char *target, *platform; // NULL or ""
+    bool quiet, no_cache, pull, keep, force_remove; // keep: containers of steps stay
+    json_t *host; // HostConfig of the steps' containers, as a client of the API would say it; borrowed
+    // Who we are to a registry; borrowed texts.
+    struct engine_login (*login)(void *of, const char *domain);
+    void *login_of;
+};
+
+struct build_result {
+    char *id; // of the image; arena memory
+    int64_t exit_code; // of a RUN that failed, else 0
+};
+// `input_fd`: the context, a tar that may be compressed. What Docker's classic builder says goes to `progress`. invalid_argument, and Docker's
+// words, for a Dockerfile that is none.
+int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,
+                  struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err);
+
+// ---- the cache ------------------------------------------------------------------------------------------------------
+
+struct build_entry {
+    char *id, *image_id, *parent; // id: the key
+    char *description; // the step
+    int64_t size, created_ns, used_ns, uses;
+    bool shared; // an image that is in the list of images, or below one
+};
+int builder_cache(struct builder *builder, struct arena *arena, struct build_entry **out, size_t *len, struct err *err);
+
+struct build_prune {
+    bool all; // also what images in the list were made of
+    int64_t unused_before_ns; // 0: whenever it was used
+    int64_t keep_size; // bytes that may stay, the latest used; 0: none
+};
+// Deleted keys are in the arena. What a container stands on stays.
+int builder_prune(struct builder *builder, const struct build_prune *prune, struct arena *arena, struct strv *deleted, int64_t *reclaimed,
+                  struct err *err);
+
+#endif

@@ -1,0 +1,170 @@
+// RUN --mount: what a step sees besides its image and leaves nothing of in the layer, but for empty folders where it was.
+//
+//     cache    a folder that stays, <data root>/build-cache/<digest of its id>: one of its own for each build that asks for `private` at the
+//              same time, waited for with `locked`
+//     bind     a part of the context, read-only
+//     tmpfs    memory
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "builder_private.h"
+#include "kernel/path.h"
+
+#define RETRY_NS (50 * NS_PER_MS)
+#define PRIVATE_MAX 64
+
+static int refuse(const struct run_mount *mount, const char *why, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "RUN --mount=%.200s: %s", mount->raw, why);
+}
+
+static int check(const struct run_mount *mount, struct err *err)
+{
+    if (mount->type == RUN_MOUNT_SECRET || mount->type == RUN_MOUNT_SSH)
+        return refuse(mount, "secrets and agents are given by BuildKit's door alone, which is not open yet", err);
+    if (mount->from)
+        return refuse(mount, "from= is not supported yet", err);
+    if (mount->type == RUN_MOUNT_BIND && !mount->read_only)
+        return refuse(mount, "rw is not supported yet", err);
+    return str_empty(mount->target) ? err_set(err, ERR_INVALID_ARGUMENT, "invalid mount: target is required") : 0;
+}
+
+// ---- caches ---------------------------------------------------------------------------------------------------------
+
+static int wait_lock(struct build *build, int folder, const char *name, struct err *err)
+{
+    for (;;) {
+        struct err busy = { 0 };
+        int lock = file_lock_at(folder, name, &busy);
+        if (lock >= 0 || busy.class != ERR_CONFLICT)
+            return lock >= 0 ? lock : err_set(err, busy.class, "%s", busy.message);
+        if (cancel_wait(build->cancel, -1, clock_mono_ns() + RETRY_NS, err) < 0)
+            return -1;
+    }
+}
+
+// The folder's name among those of this id; *lock_fd holds it.
+static int choose(struct build *build, int folder, const struct run_mount *mount, const char *id, char **name, int *lock_fd, struct err *err)
+{
+    *name = arena_strdup(build->arena, id);
+    if (mount->sharing == RUN_SHARING_LOCKED) {
+        *lock_fd = wait_lock(build, folder, arena_printf(build->arena, "%s.lock", id), err);
+        return *lock_fd < 0 ? -1 : 0;
+    }
+    for (int i = 1; mount->sharing == RUN_SHARING_PRIVATE; i++) {
+        struct err busy = { 0 };
+        *lock_fd = file_lock_at(folder, arena_printf(build->arena, "%s.lock", *name), &busy);
+        if (*lock_fd >= 0)
+            return 0;
+        if (busy.class != ERR_CONFLICT || i == PRIVATE_MAX)
+            return err_set(err, busy.class, "%s", busy.message);
+        *name = arena_printf(build->arena, "%s-%d", id, i);
+    }
+    return 0;
+}
+
+static int make_folder(int folder, const char *name, const struct run_mount *mount, struct err *err)
+{
+    if (mkdirat(folder, name, 0700) < 0)
+        return errno == EEXIST ? 0 : err_errno(err, errno, "cache folder");
+    if (fchownat(folder, name, (uid_t)MAX_OF(mount->uid, INT64_C(0)), (gid_t)MAX_OF(mount->gid, INT64_C(0)), 0) < 0 ||
+        fchmodat(folder, name, mount->mode >= 0 ? (mode_t)mount->mode : 0755, 0) < 0)
+        return err_errno(err, errno, "cache folder");
+    return 0;
+}
+
+static int add_cache(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
+{
+    struct build *build = stage->build;
+    const char *id = str_empty(mount->id) ? target : mount->id, *root = engine_data_root(build->engine);
+    char digest[OCI_DIGEST_SIZE], *name;
+    int lock = -1;
+    image_digest(id, strlen(id), digest);
+    const char *path = arena_printf(build->arena, "%s/build-cache", root);
+    if (file_mkdirs(AT_FDCWD, path, 0700, err) < 0)
+        return -1;
+    _cleanup_close_ int folder = file_open_dir(AT_FDCWD, path, err);
+    if (folder < 0 || choose(build, folder, mount, oci_digest_hex(digest), &name, &lock, err) < 0)
+        return -1;
+    if (lock >= 0)
+        out->locks[out->lock_len++] = lock;
+    if (make_folder(folder, name, mount, err) < 0)
+        return -1;
+    json_array_append_new(out->list, json_pack("{s:s, s:o, s:o, s:b}", "Type", "bind", "Source", json_sprintf("%s/%s", path, name), "Target",
+                                               json_new_text(target), "ReadOnly", mount->read_only));
+    return 0;
+}
+
+// ---- the context ----------------------------------------------------------------------------------------------------
+
+// The path is the kernel's own word for what the resolver found inside the context, which nobody changes any more.
+static int add_bind(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
+{
+    struct build *build = stage->build;
+    const char *source = str_empty(mount->source) ? "/" : mount->source;
+    struct step_sources looked;
+    char link[64], path[PATH_MAX];
+    _cleanup_close_ int tree = tree_of_folder(build->context_fd, err), found = path_open(build->context_fd, source, false, err);
+    if (tree < 0 || found < 0)
+        return -1;
+    const struct step_source one = { .tree_fd = tree, .path = source };
+    const struct step_place place = { .sources = &one, .source_len = 1, .target = "/", .folder = true, .roots = true, .mode = -1, .time_max = -1 };
+    if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
+        return -1;
+    out->key = arena_printf(build->arena, "%s%s\n", out->key, looked.digest);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", found);
+    ssize_t size = readlink(link, path, sizeof(path) - 1);
+    if (size < 0)
+        return err_errno(err, errno, "%s", source);
+    path[size] = '\0';
+    json_array_append_new(out->list, json_pack("{s:s, s:o, s:o, s:b}", "Type", "bind", "Source", json_new_text(path), "Target", json_new_text(target),
+                                               "ReadOnly", 1));
+    return 0;
+}
+
+static void add_tmpfs(const struct run_mount *mount, const char *target, struct step_mounts *out)
+{
+    json_t *row = json_pack("{s:s, s:o}", "Type", "tmpfs", "Target", json_new_text(target));
+    if (mount->size > 0)
+        json_object_set_new(row, "TmpfsOptions", json_pack("{s:I}", "SizeBytes", (json_int_t)mount->size));
+    json_array_append_new(out->list, row);
+}
+
+// ---- all ------------------------------------------------------------------------------------------------------------
+
+static int add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err)
+{
+    struct arena *arena = stage->build->arena;
+    if (check(mount, err) < 0)
+        return -1;
+    const char *target = join_path(arena, stage->config.working_dir, mount->target);
+    out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
+    switch (mount->type) {
+    case RUN_MOUNT_CACHE:
+        return add_cache(stage, mount, target, out, err);
+    case RUN_MOUNT_BIND:
+        return add_bind(stage, mount, target, out, err);
+    default:
+        add_tmpfs(mount, target, out);
+        return 0;
+    }
+}
+
+int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err)
+{
+    struct arena *arena = stage->build->arena;
+    *out = (struct step_mounts){ .list = json_array(), .key = "", .locks = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(int)) };
+    for (size_t i = 0; i < fields->mounts_len; i++)
+        if (add(stage, &fields->mounts[i], out, err) < 0)
+            return -1;
+    return 0;
+}
+
+void step_mounts_close(struct step_mounts *mounts)
+{
+    for (size_t i = 0; i < mounts->lock_len; i++)
+        fd_close(mounts->locks[i]);
+    json_decref(mounts->list);
+}
