@@ -260,13 +260,14 @@ int handle_image_create(struct call *call, struct err *err)
         return handle_image_pull(call, err);
     if (str_empty(source))
         return err_set(err, ERR_INVALID_ARGUMENT, "neither fromImage nor fromSrc is given");
-    if (!str_eq(source, "-"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "importing from a URL is not supported yet: fromSrc must be \"-\"");
+    const char *url = str_eq(source, "-") ? NULL : strstr(source, "://") ? source : arena_printf(call->arena, "http://%s", source);
+    const char *message = httpd_query(call->request, "message");
+    if (str_empty(message))
+        message = arena_printf(call->arena, "Imported from %s", url ? url : source);
     if (!str_empty(name) && !str_empty(tag))
         reference = arena_printf(call->arena, "%s:%s", name, tag);
     httpd_query_all(call->request, "changes", &changes);
-    int result = engine_import(call->engine, httpd_body_fd(call->request), reference,
-                               httpd_query(call->request, "message"), &changes, httpd_query(call->request, "platform"),
+    int result = engine_import(call->engine, url ? -1 : httpd_body_fd(call->request), url, reference, message, &changes, httpd_query(call->request, "platform"),
                                progress_write, &progress, httpd_cancel(call->request), err);
     return progress_end(&progress, result, err);
 }

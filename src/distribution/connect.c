@@ -45,12 +45,18 @@ int distribution_new(const struct image_ref *ref, enum distribution_purpose purp
     return 0;
 }
 
+void distribution_idle_done(struct distribution *distribution) UNCHECKED
+{
+    for (size_t i = 0; i < distribution->idle_len; i++)
+        curl_easy_cleanup(distribution->idle[i]);
+    distribution->idle_len = 0;
+}
+
 void distribution_free(struct distribution *distribution) UNCHECKED
 {
     if (!distribution)
         return;
-    for (size_t i = 0; i < distribution->idle_len; i++)
-        curl_easy_cleanup(distribution->idle[i]);
+    distribution_idle_done(distribution);
     endpoints_done(&distribution->endpoints);
     free(distribution->domain);
     free(distribution->path);

@@ -107,6 +107,13 @@ void distribution_upload_digest(struct distribution_upload *upload, char digest[
 int distribution_upload_end(struct distribution_upload *upload, char digest[OCI_DIGEST_SIZE], int64_t *size, struct err *err);
 void distribution_upload_free(struct distribution_upload *upload); // NULL is fine; one that was not ended is given up
 
+// ---- any URL --------------------------------------------------------------------------------------------------------
+
+// The content of an http:// or https:// URL, by way of at most ten redirects. `begun` is told once there is any: its length, -1 where that is
+// not said. Errors in the words of Go's client, as Docker has them; not_found, where there is no such host or file.
+typedef int distribution_begun_fn(void *context, int64_t length, struct err *err);
+int distribution_url(const char *url, distribution_begun_fn *begun, distribution_sink_fn *sink, void *context, struct err *err);
+
 // ---- logins of people who call by hand ------------------------------------------------------------------------------
 
 // What ~/.docker/config.json (or $DOCKER_CONFIG/config.json) says about a registry ("docker.io" by Docker's old name for it): an

@@ -101,6 +101,7 @@ int exchange_run(struct distribution *distribution, struct exchange *exchange);
 int exchange_call(struct distribution *distribution, struct exchange *exchange, struct err *err);
 // Sleeps before attempt number `attempt` (1, 2, ...): what the registry asked for, else twice as long each time. -1: no more.
 int exchange_pause(const struct distribution *distribution, const struct exchange *exchange, int attempt);
+void distribution_idle_done(struct distribution *distribution); // closes what connections it keeps
 bool exchange_is_transient(const struct exchange *exchange);
 // Fills the error from an answer that is none of what was hoped for, or from a failed transfer.
 int exchange_fail(const struct distribution *distribution, const struct exchange *exchange, const char *what, struct err *err);

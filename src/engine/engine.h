@@ -384,7 +384,8 @@ struct image_store *engine_images(struct engine *engine); // for image_get and i
 typedef int engine_progress_fn(void *context, json_t *object);
 int engine_load(struct engine *engine, int input_fd, bool quiet, engine_progress_fn *progress, void *context,
                 const struct cancel *cancel, struct err *err);
-int engine_import(struct engine *engine, int input_fd, const char *reference, const char *message, const struct strv *changes,
+// Of `input_fd`, or of an http:// or https:// URL (NULL: none).
+int engine_import(struct engine *engine, int input_fd, const char *url, const char *reference, const char *message, const struct strv *changes,
                   const char *platform, engine_progress_fn *progress, void *context, const struct cancel *cancel, struct err *err);
 
 // Who a client is to a registry; members may be NULL.

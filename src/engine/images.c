@@ -55,7 +55,30 @@ int engine_load(struct engine *engine, int input_fd, bool quiet, engine_progress
     return 0;
 }
 
-int engine_import(struct engine *engine, int input_fd, const char *reference, const char *message,
+// Whence, and how far it is.
+static int pass_on(struct worker *worker, json_t *object, struct err *err)
+{
+    const char *from = json_get_text(object, "from", NULL);
+    const json_t *part = json_object_get(object, "progress");
+    if (from)
+        worker_tell(worker, json_pack("{s:o}", "status", json_sprintf("Downloading from %s", from)));
+    else if (part)
+        worker_tell(worker, worker_progress(part));
+    return 0;
+}
+
+static int check_url(const char *url, struct err *err)
+{
+    size_t scheme = strcspn(url, ":");
+    for (const char *c = url; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 127)
+            return err_set(err, ERR_INVALID_ARGUMENT, "parse the URL: net/url: invalid control character in URL");
+    if (str_starts(url, "http://") || str_starts(url, "https://"))
+        return 0;
+    return err_set(err, ERR_INVALID_ARGUMENT, "Get \"%.500s\": unsupported protocol scheme \"%.*s\"", url, (int)MIN_OF(scheme, (size_t)100), url);
+}
+
+int engine_import(struct engine *engine, int input_fd, const char *url, const char *reference, const char *message,
                   const struct strv *changes, const char *platform, engine_progress_fn *progress, void *context,
                   const struct cancel *cancel, struct err *err)
 {
@@ -66,6 +89,9 @@ int engine_import(struct engine *engine, int input_fd, const char *reference, co
     worker.progress = progress;
     worker.context = context;
     worker.told = tell_imported;
+    worker.line = pass_on;
+    if (url && check_url(url, err) < 0)
+        return -1;
     if (!str_empty(reference) && image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;
     strv_push_arena(&argv, &arena, "berth-image");
@@ -84,7 +110,11 @@ int engine_import(struct engine *engine, int input_fd, const char *reference, co
         strv_push_arena(&argv, &arena, "--change");
         strv_push_arena(&argv, &arena, changes->items[i]);
     }
-    return worker_run(&worker, argv.items, input_fd, cancel, err);
+    if (url) {
+        strv_push_arena(&argv, &arena, "--");
+        strv_push_arena(&argv, &arena, url);
+    }
+    return worker_run(&worker, argv.items, url ? -1 : input_fd, cancel, err);
 }
 
 static void tell_saved(struct engine *engine, const struct strv *names)

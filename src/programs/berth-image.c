@@ -3,7 +3,7 @@
 // Whoever keeps a store starts a worker per transfer:
 //
 //     berth-image --worker load [--max-inflate-ratio N]
-//     berth-image --worker import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]...
+//     berth-image --worker import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]... [URL]
 //     berth-image --worker commit [--reference R] [--change C]...
 //     berth-image --worker save
 //     berth-image --worker range
@@ -52,9 +52,40 @@ static int run_load(struct job *job, struct err *err)
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_load(STDIN_FILENO, STAGING_FD, job->inflate_ratio, stdout, err);
 }
 
+// Two processes; this one goes on as the jailed one.
+static int import_url(struct job *job, const char *text, struct err *err)
+{
+    struct transfer_url url;
+    int ends[2];
+    if (fd_socketpair(SOCK_SEQPACKET, ends, err) < 0)
+        return -1;
+    pid_t child = fork();
+    if (child < 0)
+        return err_errno(err, errno, "fork");
+    if (child == 0) {
+        close(STAGING_FD);
+        close(STDOUT_FILENO);
+        close(ends[0]);
+        if (distribution_setup(err) < 0 || transfer_jail_network(err) < 0) {
+            transfer_fetch_failed(ends[1], err);
+            _exit(1);
+        }
+        _exit(transfer_fetch_url(ends[1], text, err) < 0);
+    }
+    close(ends[1]);
+    if (dup2(ends[0], STDIN_FILENO) < 0)
+        return err_errno(err, errno, "link");
+    if (transfer_jail(STAGING_FD, err) < 0 || transfer_receive_url(STDIN_FILENO, text, &url, stdout, err) < 0)
+        return -1;
+    job->import.url = &url;
+    return transfer_import(-1, STAGING_FD, &job->import, stdout, err);
+}
+
 static int run_import(struct job *job, struct err *err)
 {
     job->import.inflate_ratio = job->inflate_ratio;
+    if (job->word_len)
+        return import_url(job, job->words[0], err);
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_import(STDIN_FILENO, STAGING_FD, &job->import, stdout, err);
 }
 
@@ -282,7 +313,7 @@ struct verb {
 
 static const struct verb worker_verbs[] = {
     { "load", run_load, NULL, 0, 0, "R", NULL, NULL },
-    { "import", run_import, NULL, 0, 0, "Rrmpc", NULL, NULL },
+    { "import", run_import, NULL, 0, 1, "Rrmpc", NULL, NULL },
     { "commit", run_commit, NULL, 0, 0, "rc", NULL, NULL },
     { "save", run_save, NULL, 0, 0, "", NULL, NULL },
     { "range", run_range, NULL, 0, 0, "", NULL, NULL },

@@ -51,7 +51,7 @@ static int add_layer(struct commit *commit, int input_fd, struct err *err)
 {
     size_t index;
     char diff_id[72];
-    if (stage_stream(&commit->stage, input_fd, &index, err) < 0)
+    if (stage_stream(&commit->stage, input_fd, NULL, 0, &index, err) < 0)
         return -1;
     stage_diff_id(&commit->stage, index, diff_id);
     commit->step.empty_layer = str_eq(diff_id, EMPTY_DIFF_ID);

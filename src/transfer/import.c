@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 
 #include "transfer/transfer.h"
@@ -50,6 +51,19 @@ static int fill_config(const struct transfer_import *options, struct arena *aren
     return 0;
 }
 
+// A stream that was cut off is first of all that.
+static int stage_layer(struct stage *stage, int input_fd, const struct transfer_url *url, size_t *layer, struct err *err)
+{
+    struct err cut_off = { 0 };
+    if (!url)
+        return stage_stream(stage, input_fd, NULL, 0, layer, err);
+    int staged = stage_stream(stage, url->fd, "Importing", url->length, layer, err);
+    fd_close(url->fd); // who still writes ends, and says so
+    if (transfer_url_whole(url, &cut_off) < 0 && cut_off.number != EPIPE)
+        return err_set(err, cut_off.class, "%s", cut_off.message);
+    return staged;
+}
+
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -60,7 +74,7 @@ int transfer_import(int input_fd, int staging_fd, const struct transfer_import *
     char digest[72];
     // Bad options are told before a large stream has been read.
     if (fill_config(options, &arena, &config, err) < 0 || stage_open(&stage, staging_fd, options->inflate_ratio, report, err) < 0 ||
-        stage_stream(&stage, input_fd, &layer, err) < 0)
+        stage_layer(&stage, input_fd, options->url, &layer, err) < 0)
         return -1;
     strv_push_arena(&config.rootfs.diff_ids, &arena, stage.layers[layer].diff_id);
     if (!str_empty(options->reference))

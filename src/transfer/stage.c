@@ -312,9 +312,9 @@ static int stage_source(struct stage *stage, struct source *source, size_t *inde
     return unpack(stage, source, &unpacked, err) < 0 ? -1 : add_layer(stage, &unpacked, index, err);
 }
 
-int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err)
+int stage_stream(struct stage *stage, int fd, const char *status, int64_t total, size_t *index, struct err *err)
 {
-    struct source source = { .fd = fd, .bound = &stage->bound };
+    struct source source = { .fd = fd, .bound = &stage->bound, .report = status ? stage->report : NULL, .id = "", .status = status, .total = MAX_OF(total, INT64_C(0)) };
     return stage_source(stage, &source, index, err);
 }
 

@@ -61,7 +61,8 @@ void stage_members(struct stage *stage, const struct spool *spool, const struct 
 // A layer that passes (spool.h); a spool_take_fn.
 int stage_passing(void *stage, struct spool_member *member, layer_read_fn *read, void *reader, struct err *err);
 // The same from a stream to its end, for import.
-int stage_stream(struct stage *stage, int fd, size_t *index, struct err *err);
+// `status` NULL: no progress is told; total -1 or 0: not known.
+int stage_stream(struct stage *stage, int fd, const char *status, int64_t total, size_t *index, struct err *err);
 // The same for a blob of `size` bytes that comes through a pipe; several threads may do so at once: its digest is checked, progress says "Downloading".
 int stage_blob(struct stage *stage, int fd, int64_t size, const struct stage_claim *claim, size_t *index, struct err *err);
 void stage_diff_id(struct stage *stage, size_t index, char out[72]); // of a layer, while others may come

@@ -45,7 +45,17 @@ struct transfer_import {
     const char *reference, *message, *platform;
     struct strv changes;
     uint64_t inflate_ratio;
+    const struct transfer_url *url; // where it comes from instead of `input_fd`; NULL
 };
+// What a URL names, in two processes that are joined by a socket (SOCK_SEQPACKET): one behind transfer_jail_network() fetches, the other behind
+// transfer_jail() makes the image. {"from":URL} is reported once something comes.
+struct transfer_url {
+    int link_fd, fd; // fd: its bytes
+    int64_t length; // -1: not known
+};
+int transfer_fetch_url(int link_fd, const char *url, struct err *err); // tells the other its error, too
+int transfer_receive_url(int link_fd, const char *url, struct transfer_url *out, FILE *report, struct err *err);
+int transfer_url_whole(const struct transfer_url *url, struct err *err); // at the end of the bytes: they were all, or why not
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err);
 
 // A container as an image: one line with a JSON object, and behind it the tar of the layer on top. Its members: "config", the image's as it is
