@@ -33,6 +33,7 @@ struct container_state {
 };
 
 struct container;
+struct tree_writer;
 
 // An attach that came before the start; it travels with `create`.
 struct pending_attach {
@@ -114,6 +115,7 @@ struct container {
     struct queued_event *events GUARDED_BY(lock);
     bool events_scheduled GUARDED_BY(lock);
     struct exec *execs GUARDED_BY(lock);
+    struct tree_writer *writers GUARDED_BY(lock); // copies into it (tree.h)
     struct health *health GUARDED_BY(lock); // NULL before the first start with a check
     bool removed GUARDED_BY(lock);
     uint64_t run GUARDED_BY(lock); // counts connections to shims: what an earlier one left in `events` is dropped

@@ -14,6 +14,8 @@ enum { MESSAGE_LINES_MAX = 48, MESSAGE_SIZE_MAX = 8192 }; // archive/worker.h
 
 void filer_done(struct filer *filer)
 {
+    const struct process none = PROCESS_NONE;
+    container_tree_worker(filer->container, &filer->tree, &none);
     process_done(&filer->process);
     if (!filer->container)
         fd_close(take_fd(&filer->tree.root_fd));
@@ -197,7 +199,10 @@ static int start_here(struct filer *filer, const struct filer_wish *wish, struct
         return -1;
     order.sock = ends[0];
     _cleanup_close_ int order_end = ends[1];
-    return spawn(filer, wish, order_end, err) < 0 ? -1 : give_order(filer, wish, &order, err);
+    if (spawn(filer, wish, order_end, err) < 0)
+        return -1;
+    container_tree_worker(filer->container, &filer->tree, &filer->process);
+    return give_order(filer, wish, &order, err);
 }
 
 // ---- the worker of a guest ------------------------------------------------------------------------------------------

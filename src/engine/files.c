@@ -88,9 +88,10 @@ int engine_archive_put(struct engine *engine, const char *ref, const struct engi
     const struct filer_wish wish = { .verb = "put", .path = put->path, .owner = put->copy_owner ? container->config.process.user : NULL,
                                      .keep_kind = put->keep_kind, .tree = { .write = true }, .mounts = true,
                                      .data_fd = inflate.fd >= 0 ? inflate.fd : input_fd };
-    if (filer_start(&filer, &wish, err) < 0)
-        return -1;
-    if (filer_end(&filer, cancel, err) < 0)
+    int done = filer_start(&filer, &wish, err) < 0 || filer_end(&filer, cancel, err) < 0 ? -1 : 0;
+    if (done < 0 && container_tree_ended(container, &filer.tree))
+        return err_set(err, ERR_CONFLICT, "the copy into container %s was ended: somebody starts or removes it", ref);
+    if (done < 0)
         return name_missing(ref, put->path, err);
     event_container(container, "extract-to-dir", NULL);
     return 0;

@@ -12,6 +12,7 @@
 #include "mounts.h"
 #include "namespaces.h"
 #include "networks.h"
+#include "tree.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -204,6 +205,8 @@ static int create(struct container *container, bool network, struct process *shi
 
 static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
 {
+    if (container_await_writers(container, false, err) < 0)
+        return -1;
     vm_boot_begin(container, vm_wanted(&container->config.host_config));
     int created = create(container, true, shim, arena, err);
     if (vm_boot_end(container, err) < 0 || created < 0 || names_serve(container, container->netns_fd, err) < 0)

@@ -5,6 +5,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "tree.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (30 * NS_PER_S)
@@ -273,7 +274,7 @@ static int announce_removal(struct container *container, bool volumes, struct er
 int container_remove_held(struct container *container, bool volumes, struct err *err)
 {
     struct err failed = { 0 };
-    if (announce_removal(container, volumes, err) < 0)
+    if (container_await_writers(container, true, err) < 0 || announce_removal(container, volumes, err) < 0)
         return -1;
     container_release(container); // after a failed or lost run something may still stand
     if (volumes)

@@ -1,17 +1,24 @@
 // Theory of operation: an overlay's upper belongs to one mount at a time. So a running container's files are reached through its own
 // root, a clone of which the shim hands out. A container that does not run is mounted anew: to be read, with its upper as the topmost of
-// read-only layers, so that it may be started meanwhile; to be written, as a start does, while it is held.
+// read-only layers, so that it may be started meanwhile; to be written, as a start does, and then a start waits for the end of that.
+// Also a copy into a container that ran is waited for: its mount is that of the run before.
 #include "tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <signal.h>
+#include <sys/syscall.h>
 
 #include "kernel/mount.h"
 #include "kernel/path.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
+#define COPY_WAIT_NS (60 * NS_PER_S) // of a copy, for the one before
+#define IDLE_NS (3 * NS_PER_S) // a writer that works less than WORK_MIN_NS in that time waits for its client
+#define WORK_MIN_NS NS_PER_MS
+#define END_NS (10 * NS_PER_S) // from a SIGKILL to the end
 
 struct stack {
     int upper_fd, work_fd;
@@ -113,7 +120,7 @@ static int make_points(struct container *container, const struct stack *stack, i
     return 0;
 }
 
-// ---- the face -------------------------------------------------------------------------------------------------------
+// ---- opening --------------------------------------------------------------------------------------------------------
 
 static int open_live(struct container *container, struct container_tree *out, struct err *err)
 {
@@ -166,6 +173,135 @@ static int open_layers(const struct container *container, const struct stack *st
     return out->upper_fd < 0 ? -1 : 0;
 }
 
+// ---- who writes -----------------------------------------------------------------------------------------------------
+
+// Of a process that is gone: 0.
+static int64_t time_worked(pid_t pid)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(256);
+    char path[48];
+    struct slice rest, word;
+    int64_t worked = 0;
+    snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
+    if (pid <= 0 || file_read_at(AT_FDCWD, path, &text, NULL) < 0)
+        return 0;
+    rest = slice_of(buf_text(&text));
+    return slice_cut(&rest, ' ', &word) && num_parse_i64(word, &worked) ? worked : 0;
+}
+
+static void end_writer(struct tree_writer *writer)
+{
+    writer->ended = true;
+    if (writer->pid)
+        syscall(SYS_pidfd_send_signal, writer->pidfd, SIGKILL, NULL, 0);
+}
+
+// Those that did not work since the last look, or all.
+static void end_writers(struct container *container, bool all) REQUIRES(container->lock)
+{
+    for (struct tree_writer *writer = container->writers; writer; writer = writer->next) {
+        int64_t worked = time_worked(writer->pid);
+        if (all || worked - writer->worked_ns < WORK_MIN_NS)
+            end_writer(writer);
+        writer->worked_ns = worked;
+    }
+}
+
+static bool all_ended(const struct container *container) REQUIRES(container->lock)
+{
+    for (const struct tree_writer *writer = container->writers; writer; writer = writer->next)
+        if (!writer->ended)
+            return false;
+    return true;
+}
+
+// False: some are still there at that time.
+static bool wait_for_writers(struct container *container, int64_t deadline_ns) REQUIRES(container->lock)
+{
+    while (container->writers && cond_wait_until(&container->idle, &container->lock, deadline_ns))
+        ;
+    return !container->writers;
+}
+
+int container_await_writers(struct container *container, bool at_once, struct err *err)
+{
+    mutex_lock(&container->lock);
+    for (struct tree_writer *writer = container->writers; writer; writer = writer->next)
+        writer->worked_ns = time_worked(writer->pid);
+    if (at_once)
+        end_writers(container, true);
+    while (container->writers && !all_ended(container))
+        if (!wait_for_writers(container, clock_mono_ns() + IDLE_NS))
+            end_writers(container, false);
+    bool gone = wait_for_writers(container, clock_mono_ns() + END_NS);
+    mutex_unlock(&container->lock);
+    return gone ? 0 : err_set(err, ERR_CONFLICT, "files are being copied into container %s", container->id);
+}
+
+// As container_begin(), but not while somebody writes to a container that does not run.
+static int begin_alone(struct container *container, struct err *err)
+{
+    int64_t deadline = clock_mono_ns() + COPY_WAIT_NS;
+    for (;;) {
+        if (container_begin(container, err) < 0)
+            return -1;
+        mutex_lock(&container->lock);
+        bool alone = container_is_live(container) || !container->writers;
+        mutex_unlock(&container->lock);
+        if (alone)
+            return 0;
+        container_end(container);
+        mutex_lock(&container->lock);
+        bool gone = wait_for_writers(container, deadline);
+        mutex_unlock(&container->lock);
+        if (!gone)
+            return err_set(err, ERR_CONFLICT, "files are being copied into container %s", container->id);
+    }
+}
+
+static void enlist(struct container *container, struct container_tree *tree)
+{
+    tree->writes = true;
+    tree->writer = (struct tree_writer){ .pidfd = -1 };
+    mutex_lock(&container->lock);
+    tree->writer.next = container->writers;
+    container->writers = &tree->writer;
+    mutex_unlock(&container->lock);
+}
+
+static void delist(struct container *container, struct container_tree *tree)
+{
+    mutex_lock(&container->lock);
+    struct tree_writer **place = &container->writers;
+    while (*place != &tree->writer)
+        place = &(*place)->next;
+    *place = tree->writer.next;
+    cond_wake_all(&container->idle);
+    mutex_unlock(&container->lock);
+}
+
+void container_tree_worker(struct container *container, struct container_tree *tree, const struct process *worker)
+{
+    if (!tree->writes)
+        return;
+    mutex_lock(&container->lock);
+    tree->writer.pid = worker->pid;
+    tree->writer.pidfd = worker->pidfd;
+    if (tree->writer.ended && worker->pid)
+        end_writer(&tree->writer);
+    mutex_unlock(&container->lock);
+}
+
+bool container_tree_ended(struct container *container, const struct container_tree *tree)
+{
+    mutex_lock(&container->lock);
+    bool ended = tree->writes && tree->writer.ended;
+    mutex_unlock(&container->lock);
+    return ended;
+}
+
+// ---- the face -------------------------------------------------------------------------------------------------------
+
 // Needs container_begin().
 static int open_held(struct container *container, struct tree_wish wish, bool *live, struct container_tree *out, struct err *err)
 {
@@ -189,12 +325,12 @@ int container_tree_open(struct container *container, struct tree_wish wish, stru
     bool live = false;
     if (vm_wanted(&container->config.host_config))
         return err_set(err, ERR_NOT_IMPLEMENTED, "a microVM's files are its guest's alone");
-    if (container_begin(container, err) < 0)
+    if (begin_alone(container, err) < 0)
         return -1;
     int done = open_held(container, wish, &live, out, err);
-    out->held = done == 0 && wish.write && !live;
-    if (!out->held)
-        container_end(container);
+    if (done == 0 && wish.write)
+        enlist(container, out);
+    container_end(container);
     return done;
 }
 
@@ -203,7 +339,7 @@ void container_tree_done(struct container *container, struct container_tree *tre
     fd_close(tree->root_fd);
     fd_close(tree->upper_fd);
     fd_close(tree->lower_fd);
-    if (tree->held)
-        container_end(container);
+    if (tree->writes)
+        delist(container, tree);
     *tree = (struct container_tree)TREE_INIT;
 }
