@@ -405,6 +405,20 @@ bool engine_network_in_use(struct engine *engine, const struct engine_network *n
     return endpoints[0] != 0;
 }
 
+struct names_of_networks {
+    const struct engine_network *items;
+    size_t len;
+};
+
+static bool is_recorded(void *context, const char *id)
+{
+    const struct names_of_networks *all = context;
+    for (size_t i = 0; i < all->len; i++)
+        if (str_eq(all->items[i].id, id))
+            return true;
+    return false;
+}
+
 void networks_settle(struct engine *engine)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -415,4 +429,8 @@ void networks_settle(struct engine *engine)
     for (size_t i = 0; i < len; i++)
         if (!all[i].builtin && str_empty(all[i].subnet)) // its making was cut off
             delete(engine, all[i].id, NULL);
+    struct names_of_networks recorded = { all, len };
+    struct err err = { 0 };
+    if (net_sweep_networks(engine->net, is_recorded, &recorded, &err) < 0)
+        log_warn("networks without a name: %s", err.message);
 }

@@ -87,6 +87,8 @@ int net_network_remove(struct net *net, const char *id, struct err *err);
 // What net_bridge_up() is for the default one, for any ("" is that one). not_found.
 int net_network_up(struct net *net, const char *id, struct err *err);
 bool net_network_info(struct net *net, const char *id, struct net_bridge_info *out); // false: there is none
+// At start: removes the networks that `known` does not know, with their endpoints.
+int net_sweep_networks(struct net *net, bool (*known)(void *context, const char *id), void *context, struct err *err);
 
 // ---- ports ----------------------------------------------------------------------------------------------------------
 

@@ -171,6 +171,35 @@ int net_network_remove(struct net *net, const char *id, struct err *err)
     return result;
 }
 
+static void list_ids(struct net *net, struct strv *out)
+{
+    mutex_lock(&net->lock);
+    for (size_t i = 0; i < net->networks.len; i++)
+        strv_add(out, net->networks.items[i].id);
+    mutex_unlock(&net->lock);
+}
+
+// Nobody has a name for it, so nobody could take a container off it.
+static int detach_all(struct net *net, const char *id, struct err *err)
+{
+    _cleanup_record_endpoints_ struct record_endpoints endpoints = { 0 };
+    int result = record_endpoints(net->store, id, NULL, &endpoints, err);
+    for (size_t i = 0; i < endpoints.len && result >= 0; i++)
+        result = net_disconnect(net, id, endpoints.items[i].container_id, err);
+    return result < 0 ? -1 : 0;
+}
+
+int net_sweep_networks(struct net *net, bool (*known)(void *context, const char *id), void *context, struct err *err)
+{
+    _cleanup_strv_ struct strv ids = { 0 };
+    int result = 0;
+    list_ids(net, &ids);
+    for (size_t i = 0; i < ids.len && result == 0; i++)
+        if (!known(context, ids.items[i]))
+            result = detach_all(net, ids.items[i], err) < 0 ? -1 : net_network_remove(net, ids.items[i], err);
+    return result;
+}
+
 static int bring_up(struct net *net, const char *id, struct err *err) REQUIRES(net->lock)
 {
     struct bridge *bridge = listed(net, id);

@@ -1,7 +1,9 @@
 """What the operator says of networks: --bridge, --mtu, --icc and their like. Each daemon is in a network namespace of its own."""
 import json
 import os
+import sqlite3
 import subprocess
+import time
 
 import pytest
 
@@ -158,3 +160,45 @@ def test_bad_values(tmp_path, options, says):
     done = subprocess.run(['unshare', '-n', os.path.join(engines.BIN, 'berthd'), '--data-root', f'{tmp_path}/data', '--exec-root', f'{tmp_path}/state',
                            '--config-file', '/dev/null', *options], capture_output=True, text=True, timeout=20)
     assert done.returncode == 1 and says in done.stderr.strip().split('\n')[-1], done
+
+
+# ---- what a killed daemon leaves ------------------------------------------------------------------------------------
+
+
+def bridges(engine):
+    return {line.split(': ')[1].split('@')[0] for line in engine.inside('ip', '-o', 'link', 'show', 'type', 'bridge').splitlines() if ': ' in line} - {f'b{engine.id[:4]}0'}
+
+
+def test_a_network_that_only_the_net_room_knows_goes(apart):
+    docker = apart()
+    engine = docker.engine
+    docker.ok('network', 'create', '--subnet', '10.66.0.0/16', 'lost')
+    docker.ok('run', '-d', '--name', 'on-it', '--network', 'lost', 'bb', 'sleep', '1000')
+    assert len(bridges(engine)) == 1
+    engine.kill9()
+    with sqlite3.connect(os.path.join(engine.data, 'berth.db')) as store:
+        store.execute('DELETE FROM networks')
+    engine.start()
+    assert bridges(engine) == set() and 'lost' not in docker.ok('network', 'ls')
+    docker.ok('rm', '-f', 'on-it')
+    docker.ok('network', 'create', '--subnet', '10.66.0.0/16', 'found')  # its addresses are free
+    assert docker.ok('run', '--rm', '--network', 'found', 'bb', 'ping', '-c1', '-W2', '10.66.0.1')
+    docker.ok('network', 'rm', 'found')
+
+
+def test_kills_while_networks_come_and_go(apart):
+    docker = apart()
+    engine = docker.engine
+    for round in range(5):
+        with docker.popen('network', 'create', f'n{round}') as making, docker.popen('network', 'rm', f'n{round - 1}', stderr=subprocess.DEVNULL) as removing:
+            time.sleep(0.03 + 0.02 * round)
+            engine.kill9()
+            making.kill()
+            removing.kill()
+        engine.start()
+        left = {line.split()[0]: line.split()[1] for line in docker.ok('network', 'ls', '--no-trunc', '--filter', 'type=custom', '--format', '{{.Name}} {{.ID}}').splitlines()}
+        assert bridges(engine) <= {f'b{engine.id[:4]}-{id[:9]}' for id in left.values()}  # a missing one is made when it is needed
+        with sqlite3.connect(os.path.join(engine.data, 'berth.db')) as store:
+            assert {row[0] for row in store.execute('SELECT id FROM net_network')} == {row[0] for row in store.execute('SELECT id FROM networks')} == set(left.values())
+    for name in left:
+        docker.ok('network', 'rm', name)
