@@ -142,7 +142,7 @@ static json_t *info_constants(void)
 {
     static const char text[] =
         "{\"Plugins\":{\"Volume\":[\"local\"],\"Network\":[\"bridge\",\"null\"],\"Authorization\":null,"
-        "\"Log\":[\"journald\",\"json-file\",\"local\",\"none\",\"syslog\"]},"
+        "\"Log\":[\"fluentd\",\"gelf\",\"journald\",\"json-file\",\"local\",\"none\",\"syslog\"]},"
         "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"},\"berth-vm\":{\"path\":\"berth-shim\"}},\"LiveRestoreEnabled\":true,"
         "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"
         "\"Error\":\"\",\"RemoteManagers\":null},"

@@ -443,7 +443,7 @@ void restart_reset(struct container *container) REQUIRES(container->lock);
 bool restart_call_off(struct container *container, int number) EXCLUDES(container->lock);
 void restart_forbid(struct container *container) EXCLUDES(container->lock); // a stop, whatever its signal
 
-// ---- logs (log_options.c) -------------------------------------------------------------------------------------------
+// ---- logs (log_options.c, log_sockets.c) ----------------------------------------------------------------------------
 
 int log_check(const struct log_config *log, struct err *err); // a driver and its options
 const char *log_driver_of(const struct container *container);

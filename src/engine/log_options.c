@@ -1,16 +1,11 @@
 // Log drivers and --log-opt: what may be said, in Docker's words, and what becomes of it for the shim. The table of drivers is the
 // index.
-#include <errno.h>
-#include <netdb.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "engine_private.h"
+#include "engine/log_sockets.h"
 
 #define MIB(n) (INT64_C(n) << 20)
 #define FILES_MAX 1000 // of one log: a reader holds them all open
-#define BUFFER_MAX MIB(64) // of lines that wait for a remote log, in the shim's memory
-#define FACILITY_DAEMON 3
 
 // ---- which options --------------------------------------------------------------------------------------------------
 
@@ -27,15 +22,19 @@ static const struct driver {
     { "none", { NULL }, false, false },
     { "syslog", { ATTRIBUTE_OPTIONS, "syslog-address", "syslog-facility", "syslog-format" }, false, true },
     { "journald", { ATTRIBUTE_OPTIONS }, false, true },
+    { "gelf", { ATTRIBUTE_OPTIONS, "gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-reconnect-delay" }, false, true },
+    { "fluentd", { ATTRIBUTE_OPTIONS, "fluentd-address", "fluentd-async", "fluentd-buffer-limit", "fluentd-retry-wait",
+                   "fluentd-sub-second-precision" }, false, true },
 };
 
 // Of every driver: how it waits, and the copy that docker logs reads where the driver's own log can't be.
 static const char *const common_options[] = { "mode", "max-buffer-size", "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress" };
 
 // Docker has these as well.
-static const char *const later_drivers[] = { "gelf", "fluentd", "awslogs", "splunk", "gcplogs", "etwlogs" };
+static const char *const later_drivers[] = { "awslogs", "splunk", "gcplogs", "etwlogs" };
 static const char *const later_options[] = { "labels-regex", "env-regex", "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
-                                             "syslog-tls-skip-verify" };
+                                             "syslog-tls-skip-verify", "gelf-tcp-max-reconnect", "fluentd-max-retries", "fluentd-request-ack",
+                                             "fluentd-write-timeout", "fluentd-read-timeout", "fluentd-async-reconnect-interval" };
 
 const char *log_driver_of(const struct container *container)
 {
@@ -51,7 +50,7 @@ static const struct driver *find_driver(const char *name)
     return NULL;
 }
 
-static bool is_one_of(const char *word, const char *const *list, size_t len)
+bool log_is_one_of(const char *word, const char *const *list, size_t len)
 {
     for (size_t i = 0; i < len && list[i]; i++)
         if (str_eq(word, list[i]))
@@ -61,9 +60,9 @@ static bool is_one_of(const char *word, const char *const *list, size_t len)
 
 static int check_option(const struct driver *driver, const char *key, struct err *err)
 {
-    if (is_one_of(key, common_options, ARRAY_LEN(common_options)) || is_one_of(key, driver->options, ARRAY_LEN(driver->options)))
+    if (log_is_one_of(key, common_options, ARRAY_LEN(common_options)) || log_is_one_of(key, driver->options, ARRAY_LEN(driver->options)))
         return 0;
-    if (is_one_of(key, later_options, ARRAY_LEN(later_options)))
+    if (log_is_one_of(key, later_options, ARRAY_LEN(later_options)))
         return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: %s is not supported yet", key);
     if (str_eq(driver->name, "local"))
         return err_set(err, ERR_INVALID_ARGUMENT, "unknown log opt '%.100s' for log driver local", key);
@@ -73,7 +72,7 @@ static int check_option(const struct driver *driver, const char *key, struct err
 // ---- values ---------------------------------------------------------------------------------------------------------
 
 // "10k", "1.5 MB": `base` 1000 as files are measured, 1024 as memory is.
-static int read_size(const char *text, int64_t base, int64_t *out, struct err *err)
+int log_read_size(const char *text, int64_t base, int64_t *out, struct err *err)
 {
     static const char units[] = "bkmgtp";
     char *end;
@@ -105,11 +104,11 @@ static int read_count(const char *text, int64_t *out, struct err *err)
     return 0;
 }
 
-static int read_flag(const char *text, bool *out, struct err *err)
+int log_read_flag(const char *text, bool *out, struct err *err)
 {
     static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" }, *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
-    *out = is_one_of(text, yes, ARRAY_LEN(yes));
-    if (*out || is_one_of(text, no, ARRAY_LEN(no)))
+    *out = log_is_one_of(text, yes, ARRAY_LEN(yes));
+    if (*out || log_is_one_of(text, no, ARRAY_LEN(no)))
         return 0;
     return err_set(err, ERR_INVALID_ARGUMENT, "strconv.ParseBool: parsing \"%.100s\": invalid syntax", text);
 }
@@ -122,8 +121,8 @@ static int read_rotation(const struct kvs *options, const char *prefix, struct t
     snprintf(file_key, sizeof(file_key), "%smax-file", prefix);
     snprintf(compress_key, sizeof(compress_key), "%scompress", prefix);
     const char *size = kvs_get(options, size_key), *files = kvs_get(options, file_key), *compress = kvs_get(options, compress_key);
-    if ((size && read_size(size, 1000, &out->max_size, err) < 0) || (files && read_count(files, &out->max_files, err) < 0) ||
-        (compress && read_flag(compress, &out->compress, err) < 0))
+    if ((size && log_read_size(size, 1000, &out->max_size, err) < 0) || (files && read_count(files, &out->max_files, err) < 0) ||
+        (compress && log_read_flag(compress, &out->compress, err) < 0))
         return -1;
     if (size && out->max_size <= 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "max-size must be a positive number");
@@ -143,56 +142,11 @@ static int read_mode(const struct kvs *options, struct task_log *out, struct err
         return err_set(err, ERR_INVALID_ARGUMENT, "logger: logging mode not supported: %.100s", mode);
     if (size && !out->non_blocking)
         return err_set(err, ERR_INVALID_ARGUMENT, "logger: max-buffer-size option is only supported with 'mode=non-blocking'");
-    if (size && read_size(size, 1024, &out->buffer_size, err) < 0)
+    if (size && log_read_size(size, 1024, &out->buffer_size, err) < 0)
         return err_wrap(err, "error parsing option max-buffer-size");
-    if (out->buffer_size > BUFFER_MAX)
+    if (out->buffer_size > LOG_BUFFER_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "max-buffer-size: at most 64m");
     return 0;
-}
-
-static int read_facility(const char *text, int64_t *out, struct err *err)
-{
-    static const char *const names[] = { "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "", "", "", "",
-                                         "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7" };
-    uint64_t number;
-    *out = FACILITY_DAEMON;
-    if (str_empty(text))
-        return 0;
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (str_eq(text, names[i])) {
-            *out = (int64_t)i;
-            return 0;
-        }
-    if (!num_parse_u64(slice_of(text), 23, &number))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid syslog facility");
-    *out = (int64_t)number;
-    return 0;
-}
-
-// Checked at create; a host's name is looked up at the start.
-static int check_address(const char *text, struct err *err)
-{
-    struct stat st;
-    if (str_empty(text) || str_starts(text, "tcp://") || str_starts(text, "udp://"))
-        return 0;
-    if (str_starts(text, "tcp+tls://"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: a syslog-address of tcp+tls is not supported yet");
-    const char *path = str_starts(text, "unix://") ? text + 7 : str_starts(text, "unixgram://") ? text + 11 : NULL;
-    if (!path)
-        return err_set(err, ERR_INVALID_ARGUMENT, "syslog-address should be in form proto://address, got %.200s", text);
-    if (stat(path, &st) < 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "stat %.200s: %s", path, errno == ENOENT ? "no such file or directory" : "cannot be reached");
-    return 0;
-}
-
-static int read_syslog(const struct kvs *options, struct task_log *out, struct err *err)
-{
-    static const char *const formats[] = { "rfc3164", "rfc5424", "rfc5424micro" };
-    out->address = (char *)kvs_get(options, "syslog-address");
-    out->format = (char *)kvs_get(options, "syslog-format");
-    if (!str_empty(out->format) && !is_one_of(out->format, formats, ARRAY_LEN(formats)))
-        return err_set(err, ERR_INVALID_ARGUMENT, "Invalid syslog format");
-    return check_address(out->address, err) < 0 ? -1 : read_facility(kvs_get(options, "syslog-facility"), &out->facility, err);
 }
 
 // ---- the tag --------------------------------------------------------------------------------------------------------
@@ -237,12 +191,12 @@ static int read_options(const struct driver *driver, const struct kvs *options, 
         out->max_files = 5;
         out->compress = true;
     }
-    if (disabled && read_flag(disabled, &no_cache, err) < 0)
+    if (disabled && log_read_flag(disabled, &no_cache, err) < 0)
         return -1;
     *kept = driver->readable || (driver->remote && !no_cache);
     if (read_mode(options, out, err) < 0 || read_rotation(options, driver->remote ? "cache-" : "", out, err) < 0)
         return -1;
-    return str_eq(driver->name, "syslog") ? read_syslog(options, out, err) : 0;
+    return driver->remote ? log_read_remote(options, out, err) : 0;
 }
 
 int log_check(const struct log_config *log, struct err *err)
@@ -252,7 +206,7 @@ int log_check(const struct log_config *log, struct err *err)
     struct task_log settled;
     bool kept;
     char *ignored;
-    if (!driver && is_one_of(log->type, later_drivers, ARRAY_LEN(later_drivers)))
+    if (!driver && log_is_one_of(log->type, later_drivers, ARRAY_LEN(later_drivers)))
         return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Type: %s is not supported yet", log->type);
     if (!driver)
         return err_set(err, ERR_INVALID_ARGUMENT, "error looking up logging plugin %.100s: plugin \"%.100s\" not found", log->type, log->type);
@@ -301,79 +255,6 @@ static json_t *attributes(const struct container *container, const struct kvs *o
     return object;
 }
 
-// The journal's names: capital letters, digits and "_", which does not come first.
-static char *field_name(const char *key, struct arena *arena)
-{
-    char *name = arena_strdup(arena, key);
-    for (char *c = name; *c; c++) {
-        bool small = *c >= 'a' && *c <= 'z', good = (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
-        *c = (char)(small ? *c - 32 : good ? *c : '_');
-    }
-    return name + strspn(name, "_");
-}
-
-static void fill_journal(struct container *container, json_t *attrs, struct arena *arena, struct task_log *out)
-{
-    const struct kv own[] = { { (char *)"CONTAINER_ID", arena_strndup(arena, container->id, 12) }, { (char *)"CONTAINER_ID_FULL", container->id },
-                              { (char *)"CONTAINER_NAME", container_name(container, arena) }, { (char *)"CONTAINER_TAG", out->tag },
-                              { (char *)"IMAGE_NAME", container->image_name }, { (char *)"SYSLOG_IDENTIFIER", out->tag } };
-    const char *key;
-    json_t *value;
-    out->address = (char *)"unixgram:///run/systemd/journal/socket";
-    out->fields.items = arena_alloc(arena, (ARRAY_LEN(own) + json_object_size(attrs)) * sizeof(*out->fields.items));
-    for (size_t i = 0; i < ARRAY_LEN(own); i++)
-        out->fields.items[out->fields.len++] = own[i];
-    json_object_foreach (attrs, key, value)
-        out->fields.items[out->fields.len++] = (struct kv){ field_name(key, arena), arena_strdup(arena, json_string_value(value)) };
-}
-
-// The shim can't look names up: it gets a number. Without an address it is the host's own syslog.
-static int resolve(struct arena *arena, struct task_log *out, struct err *err)
-{
-    if (str_empty(out->address)) {
-        out->address = (char *)"unixgram:///dev/log";
-        return 0;
-    }
-    bool udp = str_starts(out->address, "udp://");
-    if (!udp && !str_starts(out->address, "tcp://"))
-        return 0;
-    char *host = arena_strdup(arena, out->address + strlen("tcp://")), *colon = strrchr(host, ':'), number[64], port[16];
-    if (colon && strchr(colon, ']'))
-        colon = NULL;
-    const char *service = colon ? colon + 1 : "514";
-    if (colon)
-        *colon = 0;
-    if (host[0] == '[' && host[strlen(host) - 1] == ']') {
-        host[strlen(host) - 1] = 0;
-        host++;
-    }
-    const struct addrinfo hints = { .ai_socktype = udp ? SOCK_DGRAM : SOCK_STREAM };
-    struct addrinfo *found = NULL;
-    int failed = getaddrinfo(host, service, &hints, &found);
-    if (failed || getnameinfo(found->ai_addr, found->ai_addrlen, number, sizeof(number), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV)) {
-        if (found)
-            freeaddrinfo(found);
-        return err_set(err, ERR_INTERNAL, "failed to initialize logging driver: dial %.3s: lookup %.200s: %s", out->address, host,
-                       failed ? gai_strerror(failed) : "no address");
-    }
-    bool v6 = found->ai_family == AF_INET6;
-    freeaddrinfo(found);
-    out->address = arena_printf(arena, "%.3s://%s%s%s:%s", out->address, v6 ? "[" : "", number, v6 ? "]" : "", port);
-    return 0;
-}
-
-static int fill_remote(struct container *container, json_t *attrs, struct arena *arena, struct task_log *out, struct err *err)
-{
-    if (str_eq(out->driver, "journald")) {
-        fill_journal(container, attrs, arena, out);
-        return 0;
-    }
-    out->hostname = arena_alloc(arena, 256);
-    if (gethostname(out->hostname, 255) < 0)
-        out->hostname = (char *)"-";
-    return resolve(arena, out, err);
-}
-
 int log_fill(struct container *container, struct arena *arena, struct task_log *out, struct err *err)
 {
     const struct kvs *options = &container->config.host_config.log_config.config;
@@ -390,7 +271,7 @@ int log_fill(struct container *container, struct arena *arena, struct task_log *
     const char *path = log_path(container, arena);
     out->path = (char *)(path ? path : "");
     if (driver->remote)
-        return fill_remote(container, attrs, arena, out, err);
+        return log_fill_remote(container, attrs, arena, out, err);
     if (!str_empty(out->tag))
         json_object_set_new(attrs, "tag", json_new_text(out->tag));
     if (str_eq(driver->name, "json-file") && json_object_size(attrs) > 0) {

@@ -15,7 +15,11 @@ struct log {
 
 static bool is_remote(const struct task_log *wish)
 {
-    return str_eq(wish->driver, "syslog") || str_eq(wish->driver, "journald");
+    static const char *const drivers[] = { "syslog", "journald", "gelf", "fluentd" };
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+        if (str_eq(wish->driver, drivers[i]))
+            return true;
+    return false;
 }
 
 static int check(const struct task_log *wish, struct err *err)

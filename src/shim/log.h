@@ -1,7 +1,7 @@
 // The container's log. Output is cut into lines (at most 16 KiB a piece) once, here, and each goes to the sinks of the driver:
 //
 //     stdio --bytes--> log.c --entries--> log_json_file.c   a file, rotated; json-file, local, and the cache of the others
-//                                     \-> log_remote.c      syslog and journald: a queue before a socket
+//                                     \-> log_remote.c      the others: a queue before a socket
 //
 // A full disk loses lines, never the container. A remote log that takes nothing holds the output back (mode=blocking) for at most
 // LOG_STALL_NS, then its lines are dropped until it takes some again; with mode=non-blocking they are dropped at once when the
@@ -50,6 +50,10 @@ void log_file_free(struct log_file *file);
 void log_file_put(struct log_file *file, const struct log_entry *entry);
 void log_file_flush(struct log_file *file);
 
+// A JSON text's inside, with Go's escapes; what is no UTF-8 becomes U+FFFD. `to` has room for LOG_ESCAPE_MAX times the size. Returns its end.
+#define LOG_ESCAPE_MAX 6
+char *log_escape(char *to, struct slice from);
+
 // Rotation: PATH becomes PATH.1, that PATH.2 and so on, with ".gz" behind it when compressed; compressing goes on in turns of the
 // loop, a piece at a time.
 struct log_rotation;
@@ -58,7 +62,7 @@ void log_rotation_free(struct log_rotation *rotation); // finishes what it compr
 // Returns a new descriptor in place of `fd`, which it closes; `fd` itself, still the old file, where that could not be done.
 int log_rotate(struct log_rotation *rotation, int fd);
 
-// ---- a socket (log_remote.c, log_format.c) --------------------------------------------------------------------------
+// ---- a socket (log_remote.c, log_format.c, log_gelf.c) --------------------------------------------------------------
 
 struct log_remote;
 int log_remote_open(const struct task_log *wish, struct loop *loop, log_room_fn *on_room, void *context, struct log_remote **out,
@@ -67,7 +71,14 @@ void log_remote_free(struct log_remote *remote);
 void log_remote_put(struct log_remote *remote, const struct log_entry *entry);
 bool log_remote_is_full(const struct log_remote *remote);
 
-// One entry as the driver sends it, appended.
+// One entry as the driver sends it, appended; nothing where the driver has no message for it.
 void log_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+
+// GELF 1.1 (go2docs.graylog.org, "GELF via UDP"): a JSON object; on a stream a NUL ends it.
+void gelf_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+// For datagrams: compressed as `wish` says into `packed`, then in pieces of what one datagram holds, each with its head before it (empty where one
+// is enough). `id` tells messages apart. False: it is too long for the 128 pieces that there may be.
+typedef void gelf_piece_fn(void *context, struct slice head, struct slice piece);
+bool gelf_cut(const struct task_log *wish, struct slice message, uint64_t id, struct buf *packed, gelf_piece_fn *put, void *context);
 
 #endif

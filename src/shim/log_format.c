@@ -1,4 +1,4 @@
-// One line of output as syslog's formats and journald's protocol have it.
+// One line of output as syslog's formats, journald's protocol and Fluentd's have it; GELF is in log_gelf.c.
 #include <endian.h>
 #include <stdio.h>
 #include <time.h>
@@ -82,10 +82,62 @@ static void format_journal(const struct task_log *wish, const struct log_entry *
         add_field(out, wish->fields.items[i].key, slice_of(wish->fields.items[i].value));
 }
 
+// ---- fluentd --------------------------------------------------------------------------------------------------------
+//
+// A message of its forward protocol: [tag, time, record] in MessagePack, of which four types are enough.
+
+static void add_number(struct buf *out, uint8_t type, uint32_t value)
+{
+    const uint8_t bytes[] = { type, (uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value };
+    buf_add(out, bytes, sizeof(bytes));
+}
+
+static void add_str(struct buf *out, struct slice text)
+{
+    add_number(out, 0xdb, (uint32_t)text.size); // str 32
+    buf_add(out, text.data, text.size);
+}
+
+static void add_pair(struct buf *out, const char *key, struct slice value)
+{
+    add_str(out, slice_of(key));
+    add_str(out, value);
+}
+
+// Whole seconds, or "EventTime", an extension with nanoseconds.
+static void add_moment(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    static const uint8_t event_time[] = { 0xd7, 0x00 }; // fixext 8, type 0
+    uint32_t seconds = (uint32_t)(entry->time_ns / NS_PER_S), parts[] = { htobe32(seconds), htobe32((uint32_t)(entry->time_ns % NS_PER_S)) };
+    if (!wish->precise_time) {
+        add_number(out, 0xce, seconds); // uint 32
+        return;
+    }
+    buf_add(out, event_time, sizeof(event_time));
+    buf_add(out, parts, sizeof(parts));
+}
+
+static void format_fluentd(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+{
+    buf_addc(out, (char)0x93); // an array of three
+    add_str(out, slice_of(wish->tag));
+    add_moment(wish, entry, out);
+    add_number(out, 0xdf, (uint32_t)wish->fields.len + (entry->newline ? 2 : 3)); // map 32
+    for (size_t i = 0; i < wish->fields.len; i++)
+        add_pair(out, wish->fields.items[i].key, slice_of(wish->fields.items[i].value));
+    add_pair(out, "source", slice_of(entry->stream == LOG_STDERR ? "stderr" : "stdout"));
+    add_pair(out, "log", entry->text);
+    if (!entry->newline)
+        add_pair(out, "partial_message", slice_of("true"));
+}
+
 void log_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
 {
-    if (str_eq(wish->driver, "journald"))
-        format_journal(wish, entry, out);
-    else
-        format_syslog(wish, entry, out);
+    static const struct {
+        const char *driver;
+        void (*format)(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+    } formats[] = { { "syslog", format_syslog }, { "journald", format_journal }, { "gelf", gelf_format }, { "fluentd", format_fluentd } };
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (str_eq(wish->driver, formats[i].driver))
+            formats[i].format(wish, entry, out);
 }

@@ -10,7 +10,6 @@
 
 #define FLUSH_AT (256u << 10)
 #define LINE_EXTRA 128 // what surrounds the text, and then some
-#define ESCAPE_MAX 6 // bytes that one input byte may become
 #define ATTRS_MAX (1u << 20)
 
 struct log_file {
@@ -33,7 +32,7 @@ int log_file_open(const struct task_log *wish, struct loop *loop, struct log_fil
         return err_errno(err, errno, "open log %s", wish->path);
     struct log_file *file = mem_new(struct log_file);
     *file = (struct log_file){ .fd = fd, .size = fstat(fd, &st) < 0 ? 0 : st.st_size, .max_size = wish->max_size, .attrs = mem_strdup(attrs),
-                               .out = BUF_INIT(FLUSH_AT + 2 * (LOG_PART_MAX * ESCAPE_MAX + LINE_EXTRA + ATTRS_MAX)) };
+                               .out = BUF_INIT(FLUSH_AT + 2 * (LOG_PART_MAX * LOG_ESCAPE_MAX + LINE_EXTRA + ATTRS_MAX)) };
     if (wish->max_size > 0)
         file->rotation = log_rotation_new(wish->path, wish->max_files, wish->compress, loop);
     *out = file;
@@ -130,10 +129,10 @@ static char *put_ascii(char *to, uint8_t c)
     return to;
 }
 
-// Appends the escaped text; the caller has checked the room (ESCAPE_MAX times the size).
-static char *put_escaped(char *to, const uint8_t *text, size_t size)
+char *log_escape(char *to, struct slice from)
 {
-    size_t i = 0;
+    const uint8_t *text = (const uint8_t *)from.data;
+    size_t size = from.size, i = 0;
     while (i < size) {
         size_t run = i;
         while (run < size && is_plain(text[run]))
@@ -170,11 +169,11 @@ void log_file_put(struct log_file *file, const struct log_entry *entry)
 {
     size_t attrs_size = strlen(file->attrs);
     rotate_when_due(file);
-    char *start = buf_reserve(&file->out, entry->text.size * ESCAPE_MAX + attrs_size + LINE_EXTRA);
+    char *start = buf_reserve(&file->out, entry->text.size * LOG_ESCAPE_MAX + attrs_size + LINE_EXTRA);
     if (!start)
         return; // cannot be: it is flushed at FLUSH_AT
     char *to = put_text(start, "{\"log\":\"");
-    to = put_escaped(to, (const uint8_t *)entry->text.data, entry->text.size);
+    to = log_escape(to, entry->text);
     to = put_text(to, entry->newline ? "\\n\",\"stream\":\"" : "\",\"stream\":\"");
     to = put_text(to, entry->stream == LOG_STDERR ? "stderr" : "stdout");
     if (attrs_size) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <arpa/inet.h>
@@ -15,7 +16,7 @@
 
 #define QUEUE_DEFAULT (1u << 20)
 #define MESSAGE_MAX (1u << 20) // with the fields of the journal
-#define RETRY_NS NS_PER_S
+#define RETRY_NS NS_PER_S // where nothing else is said
 #define CONNECT_TIMEOUT_MS 5000
 #define FAREWELL_NS NS_PER_S
 
@@ -41,7 +42,8 @@ struct log_remote {
     struct loop_source *source, *retry, *stall;
     bool blocking, dropping;
     size_t room; // bytes of the queue
-    struct buf queue, message;
+    struct buf queue, message, packed;
+    uint64_t number; // of the next message in datagrams, from a random start
     size_t head, sent; // where the first message begins, and how much of it is out
 };
 
@@ -163,7 +165,7 @@ static void disconnect(struct log_remote *remote)
     fd_close(take_fd(&remote->fd));
     remote->sent = 0; // it is sent again, whole
     if (queued(remote))
-        retry(remote, RETRY_NS);
+        retry(remote, remote->wish.retry_ns > 0 ? remote->wish.retry_ns : RETRY_NS);
 }
 
 static int begin_connect(struct log_remote *remote)
@@ -280,32 +282,48 @@ int log_remote_open(const struct task_log *wish, struct loop *loop, log_room_fn 
     struct log_remote *remote = mem_new(struct log_remote);
     size_t room = wish->buffer_size > 0 ? (size_t)wish->buffer_size : QUEUE_DEFAULT;
     *remote = (struct log_remote){ .loop = loop, .on_room = on_room, .context = context, .fd = -1, .blocking = !wish->non_blocking,
-                                   .room = room, .message = BUF_INIT(MESSAGE_MAX) };
+                                   .room = room, .message = BUF_INIT(MESSAGE_MAX), .packed = BUF_INIT(MESSAGE_MAX) };
     // log_remote_put() looks at what is queued; before it stands what drop_first() has left.
     remote->queue = (struct buf)BUF_INIT(3 * room + 2 * MESSAGE_MAX);
     _cleanup_json_ json_t *copy = json_encode(&task_log_table, wish);
     if (json_decode(&task_log_table, copy, &remote->wish, &remote->arena, NULL, err) < 0 ||
-        read_address(remote->wish.address, &remote->address, err) < 0 || connect_first(remote, err) < 0) {
+        read_address(remote->wish.address, &remote->address, err) < 0 || (!wish->late && connect_first(remote, err) < 0)) {
         log_remote_free(remote);
         return -1;
     }
-    watch(remote, EPOLLRDHUP);
+    if (remote->fd >= 0)
+        watch(remote, EPOLLRDHUP);
+    // Pieces of two containers' messages meet at one server; without randomness the clock tells them apart.
+    if (getrandom(&remote->number, sizeof(remote->number), GRND_NONBLOCK) != sizeof(remote->number))
+        remote->number = (uint64_t)clock_mono_ns();
     *out = remote;
     return 0;
+}
+
+static void enqueue(void *context, struct slice head, struct slice text)
+{
+    struct log_remote *remote = context;
+    uint32_t size = (uint32_t)(head.size + text.size);
+    buf_add(&remote->queue, &size, sizeof(size));
+    buf_add(&remote->queue, head.data, head.size);
+    buf_add(&remote->queue, text.data, text.size);
 }
 
 void log_remote_put(struct log_remote *remote, const struct log_entry *entry)
 {
     // Blocking: what a read brought goes in even beyond the room, the next read waits.
     size_t limit = remote->blocking && !remote->dropping ? 2 * remote->room : remote->room;
-    buf_clear(&remote->message);
-    log_format(&remote->wish, entry, &remote->message);
-    uint32_t size = (uint32_t)remote->message.size;
-    if (remote->message.overflow || queued(remote) + size > limit)
-        return; // lost
+    struct buf *message = &remote->message;
+    buf_clear(message);
+    log_format(&remote->wish, entry, message);
+    if (!message->size || message->overflow || queued(remote) + message->size > limit)
+        return; // lost, or nothing to say
     bool idle = !queued(remote);
-    buf_add(&remote->queue, &size, sizeof(size));
-    buf_add(&remote->queue, remote->message.data, size);
+    struct slice text = { message->data, message->size };
+    if (str_eq(remote->wish.driver, "gelf") && is_udp(remote))
+        gelf_cut(&remote->wish, text, remote->number++, &remote->packed, enqueue, remote);
+    else
+        enqueue(remote, (struct slice){ "", 0 }, text);
     if (idle && remote->fd >= 0)
         send_on(remote);
     else if (remote->fd < 0)
@@ -341,6 +359,7 @@ void log_remote_free(struct log_remote *remote)
     fd_close(remote->fd);
     buf_done(&remote->queue);
     buf_done(&remote->message);
+    buf_done(&remote->packed);
     arena_done(&remote->arena);
     free(remote);
 }

@@ -92,6 +92,11 @@ static const struct json_field log_fields[] = {
     JSON_FIELD("hostname", JSON_TEXT, struct task_log, hostname, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("tag", JSON_TEXT, struct task_log, tag, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("fields", JSON_TEXT_MAP, struct task_log, fields, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("compression", JSON_TEXT, struct task_log, compression, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("compression_level", JSON_INT, struct task_log, compression_level, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("precise_time", JSON_FLAG, struct task_log, precise_time, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("late", JSON_FLAG, struct task_log, late, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("retry_ns", JSON_INT, struct task_log, retry_ns, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("non_blocking", JSON_FLAG, struct task_log, non_blocking, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("buffer_size", JSON_INT, struct task_log, buffer_size, .flags = JSON_OMIT_EMPTY),
 };

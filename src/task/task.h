@@ -85,15 +85,20 @@ struct task_join {
 };
 // The daemon has read the client's options: what stands here is settled.
 struct task_log {
-    char *driver; // "none" "json-file" "local" "syslog" "journald"
-    char *path; // absolute host path of the file; "": none (syslog and journald: what keeps a copy for docker logs)
+    char *driver; // "none" "json-file" "local" "syslog" "journald" "gelf" "fluentd"
+    char *path; // absolute host path of the file; "": none (of a remote one: what keeps a copy for docker logs)
     int64_t max_size, max_files; // bytes before it is rotated, 0: never; files altogether
     bool compress;
-    char *attrs; // a JSON object for each line, "": none
+    char *attrs; // json-file, gelf: a JSON object for each line, "": none
     char *address; // "tcp://1.2.3.4:514" "udp://[::1]:514" "unix:///path" "unixgram:///path"
     int64_t facility;
     char *format, *hostname, *tag; // syslog: "" "rfc3164" "rfc5424" "rfc5424micro"
-    struct kvs fields; // journald: of each line
+    struct kvs fields; // journald, fluentd: of each line
+    char *compression; // gelf in datagrams: "gzip" "zlib" "none"
+    int64_t compression_level; // zlib's, -1 to 9
+    bool precise_time; // fluentd: with nanoseconds
+    bool late; // a start does not wait for the connection
+    int64_t retry_ns; // between two tries to connect; 0: a second
     bool non_blocking;
     int64_t buffer_size; // bytes that may wait for a remote log; 0: 1 MiB
 };

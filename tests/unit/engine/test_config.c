@@ -163,7 +163,7 @@ static const struct checked checked[] = {
     { "{'HostConfig':{'IpcMode':'nosuch'}}", ERR_INVALID_ARGUMENT, "invalid IPC mode: nosuch" },
     { "{'HostConfig':{'PidMode':'container:'}}", ERR_INVALID_ARGUMENT, "invalid PID mode: container:" },
     { "{'HostConfig':{'NetworkMode':'nosuch'}}", ERR_NONE, NULL }, // 201 at create, 404 at start
-    { "{'HostConfig':{'LogConfig':{'Type':'gelf'}}}", ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Type" },
+    { "{'HostConfig':{'LogConfig':{'Type':'awslogs'}}}", ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Type" },
     { "{'HostConfig':{'LogConfig':{'Type':'nosuch'}}}", ERR_INVALID_ARGUMENT, "plugin \"nosuch\" not found" },
     { "{'HostConfig':{'LogConfig':{'Config':{'max-size':'1.5 MB','max-file':'3','compress':'T'}}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'LogConfig':{'Config':{'max-size':'0'}}}}", ERR_INVALID_ARGUMENT, "max-size must be a positive number" },

@@ -114,6 +114,54 @@ static void the_journal(void **state)
     end(&fixture);
 }
 
+struct pieces {
+    size_t count, size;
+    bool headed;
+};
+
+static void count_piece(void *context, struct slice head, struct slice piece)
+{
+    struct pieces *pieces = context;
+    assert_true(head.size + piece.size <= 1420);
+    assert_true(!head.size || (head.size == 12 && (uint8_t)head.data[10] == pieces->count));
+    pieces->headed = head.size;
+    pieces->count++;
+    pieces->size += piece.size;
+}
+
+// What one datagram holds, what needs several, and what is too long for 128.
+static void pieces_of_gelf(void **state)
+{
+    static const struct {
+        size_t size, count;
+    } table[] = { { 1, 1 }, { 1420, 1 }, { 1421, 2 }, { 2 * 1408, 2 }, { 2 * 1408 + 1, 3 }, { 128 * 1408, 128 }, { 128 * 1408 + 1, 0 } };
+    const struct task_log wish = { .driver = (char *)"gelf", .compression = (char *)"none" };
+    _cleanup_free_ char *text = mem_alloc(129 * 1408);
+    _cleanup_buf_ struct buf packed = BUF_INIT(1 << 20);
+    memset(text, 'x', 129 * 1408);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct pieces pieces = { 0 };
+        assert_int_equal(gelf_cut(&wish, (struct slice){ text, table[i].size }, 7, &packed, count_piece, &pieces), table[i].count > 0);
+        assert_int_equal(pieces.count, table[i].count);
+        assert_int_equal(pieces.size, table[i].count ? table[i].size : 0);
+        assert_int_equal(pieces.headed, table[i].count > 1);
+    }
+}
+
+static void the_form_of_gelf(void **state)
+{
+    const struct task_log wish = { .driver = (char *)"gelf", .address = (char *)"tcp://127.0.0.1:1", .attrs = (char *)"{\"host\":\"h\"}" };
+    const struct log_entry entry = { LOG_STDERR, slice_of("a\"\xff"), true, "", WHEN }, empty = { LOG_STDOUT, slice_of(""), true, "", WHEN };
+    _cleanup_buf_ struct buf out = BUF_INIT(1 << 20);
+    static const char wanted[] = "{\"version\":\"1.1\",\"short_message\":\"a\\\"\\ufffd\",\"timestamp\":1767225845.000,\"level\":3,\"host\":\"h\"}";
+    gelf_format(&wish, &entry, &out);
+    assert_int_equal(out.size, sizeof(wanted)); // with its NUL
+    assert_string_equal(out.data, wanted);
+    buf_clear(&out);
+    gelf_format(&wish, &empty, &out);
+    assert_int_equal(out.size, 0);
+}
+
 static void fill(struct fixture *fixture, size_t size)
 {
     char line[1000];
@@ -200,8 +248,14 @@ static void nobody_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forms),            cmocka_unit_test(the_journal),         cmocka_unit_test(holding_back),
-        cmocka_unit_test(not_holding_back), cmocka_unit_test(one_that_comes_back), cmocka_unit_test(nobody_there),
+        cmocka_unit_test(forms),
+        cmocka_unit_test(the_journal),
+        cmocka_unit_test(pieces_of_gelf),
+        cmocka_unit_test(the_form_of_gelf),
+        cmocka_unit_test(holding_back),
+        cmocka_unit_test(not_holding_back),
+        cmocka_unit_test(one_that_comes_back),
+        cmocka_unit_test(nobody_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,7 +146,7 @@ static void refuses_what_is_no_document(void **state)
         { "files", "[{\"path\":\"/etc/..\"}]", ERR_INVALID_ARGUMENT },
         { "files", "[{\"path\":\"hosts\"}]", ERR_INVALID_ARGUMENT },
         { "files", "[{\"path\":\"/a/x\"},{\"path\":\"/b/x\"}]", ERR_INVALID_ARGUMENT },
-        { "log", "{\"driver\":\"gelf\"}", ERR_NOT_IMPLEMENTED },
+        { "log", "{\"driver\":\"awslogs\"}", ERR_NOT_IMPLEMENTED },
         { "log", "{\"driver\":\"json-file\",\"path\":\"relative\"}", ERR_INVALID_ARGUMENT },
         { "ports", "[{\"proto\":\"tcp\",\"target_address\":\"1.2.3.4\",\"target_port\":1,\"listener_fd\":50}]", ERR_INVALID_ARGUMENT },
         { "nics", "[{\"netns_fd\":50,\"tap_fd\":-1}]", ERR_INVALID_ARGUMENT },
