@@ -11,6 +11,9 @@ int handle_system_ping(struct call *call, struct err *err)
     httpd_set_header(call->request, "Cache-Control", "no-cache, no-store, must-revalidate");
     httpd_set_header(call->request, "Pragma", "no-cache");
     httpd_set_header(call->request, "Swarm", "inactive");
+    // Docker's clients begin with this one: which server the next request needs is seen at a connection's beginning (httpd/httpd.h).
+    if (head)
+        httpd_set_header(call->request, "Connection", "close");
     httpd_reply(call->request, 200, "text/plain; charset=utf-8", "OK", head ? 0 : 2);
     return 0;
 }

@@ -38,8 +38,21 @@ static bool is_http2(const char *peeked, ssize_t size)
     return size >= 4 && strncmp(peeked, "PRI ", 4) == 0;
 }
 
-static void hand_over(struct httpd *httpd, int fd)
+// A first line that does not end is a long one: clients send a short head with one write. Which server a connection gets is settled by its
+// first request.
+static bool is_long(const char *peeked, ssize_t size)
 {
+    return size == HTTPD_LONG_LINE && !memchr(peeked, '\n', (size_t)size);
+}
+
+static void hand_over(struct httpd *httpd, int fd, bool long_head)
+{
+    struct MHD_Daemon *mhd = long_head ? httpd_long(httpd) : httpd->mhd;
+    if (!mhd) {
+        close(fd);
+        return;
+    }
+
     // libmicrohttpd treats TCP and other sockets differently, by the family of the address it is given.
     struct sockaddr_storage address = { .ss_family = AF_UNIX };
     socklen_t size = sizeof(address);
@@ -47,7 +60,7 @@ static void hand_over(struct httpd *httpd, int fd)
         address.ss_family = AF_UNIX;
         size = sizeof(struct sockaddr_un);
     }
-    MHD_add_connection(httpd->mhd, fd, (struct sockaddr *)&address, size); // closes the socket when it fails
+    MHD_add_connection(mhd, fd, (struct sockaddr *)&address, size); // closes the socket when it fails
 }
 
 static void add_waiting(struct httpd *httpd, int fd, struct httpd_tls *tls);
@@ -63,7 +76,7 @@ static void start_tls(struct httpd *httpd, struct httpd_tls *tls, int fd)
 
 static void on_first_bytes(struct httpd *httpd, struct waiting *one)
 {
-    char peeked[4];
+    char peeked[HTTPD_LONG_LINE];
     ssize_t size = recv(one->fd, peeked, sizeof(peeked), MSG_PEEK | MSG_DONTWAIT);
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -78,7 +91,7 @@ static void on_first_bytes(struct httpd *httpd, struct waiting *one)
     if (tls)
         start_tls(httpd, tls, fd);
     else
-        hand_over(httpd, fd);
+        hand_over(httpd, fd, is_long(peeked, size));
 }
 
 static void add_waiting(struct httpd *httpd, int fd, struct httpd_tls *tls)

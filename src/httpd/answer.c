@@ -164,6 +164,8 @@ enum MHD_Result answer_queue(struct httpd_request *request)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, request->content_type);
     for (size_t i = 0; i < request->answer_headers.len; i++)
         MHD_add_response_header(response, request->answer_headers.items[i].key, request->answer_headers.items[i].value);
+    if (request->last)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     enum MHD_Result queued = MHD_queue_response(request->mhd, (unsigned)request->status, response);
     MHD_destroy_response(response);
     return queued;

@@ -160,6 +160,16 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *mhd, con
     return on_piece(request, data, piece);
 }
 
+static enum MHD_Result on_long_request(void *context, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
+                                       const char *data, size_t *size, void **slot)
+{
+    bool fresh = !*slot;
+    enum MHD_Result result = on_request(context, mhd, url, method, version, data, size, slot);
+    if (fresh)
+        ((struct httpd_request *)*slot)->last = true;
+    return result;
+}
+
 static void on_completed(void *context, struct MHD_Connection *mhd, void **slot, enum MHD_RequestTerminationCode code)
 {
     struct httpd_request *request = *slot;
@@ -217,20 +227,32 @@ int httpd_listen_tls(struct httpd *httpd, int listen_fd, struct httpd_tls *tls, 
     return 0;
 }
 
-int httpd_start(struct httpd *httpd, struct err *err)
+static struct MHD_Daemon *start_mhd(struct httpd *httpd, MHD_AccessHandlerCallback function, size_t pool_size, unsigned connection_max)
 {
     const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL | MHD_USE_ITC |
                            MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
-    httpd->mhd = MHD_start_daemon(flags, 0, NULL, NULL, on_request, httpd,
-                                  MHD_OPTION_EXTERNAL_LOGGER, drop_log, NULL,
-                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, httpd,
-                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, httpd,
-                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTPD_POOL_SIZE,
-                                  MHD_OPTION_CONNECTION_LIMIT, HTTPD_CONNECTION_LIMIT,
-                                  MHD_OPTION_CONNECTION_TIMEOUT, HTTPD_IDLE_S,
-                                  MHD_OPTION_THREAD_STACK_SIZE, (size_t)HTTPD_STACK_SIZE,
-                                  MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
-                                  MHD_OPTION_END);
+    return MHD_start_daemon(flags, 0, NULL, NULL, function, httpd,
+                            MHD_OPTION_EXTERNAL_LOGGER, drop_log, NULL,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, httpd,
+                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, httpd,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool_size,
+                            MHD_OPTION_CONNECTION_LIMIT, connection_max,
+                            MHD_OPTION_CONNECTION_TIMEOUT, HTTPD_IDLE_S,
+                            MHD_OPTION_THREAD_STACK_SIZE, (size_t)HTTPD_STACK_SIZE,
+                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+                            MHD_OPTION_END);
+}
+
+struct MHD_Daemon *httpd_long(struct httpd *httpd)
+{
+    if (!httpd->mhd_long)
+        httpd->mhd_long = start_mhd(httpd, on_long_request, HTTPD_LONG_POOL_SIZE, HTTPD_LONG_LIMIT);
+    return httpd->mhd_long;
+}
+
+int httpd_start(struct httpd *httpd, struct err *err)
+{
+    httpd->mhd = start_mhd(httpd, on_request, HTTPD_POOL_SIZE, HTTPD_CONNECTION_LIMIT);
     if (!httpd->mhd)
         return err_set(err, ERR_INTERNAL, "the HTTP server did not start");
     return acceptor_start(httpd, err);
@@ -252,7 +274,9 @@ void httpd_stop(struct httpd *httpd)
     mutex_unlock(&httpd->lock);
     if (httpd->mhd && empty) {
         MHD_stop_daemon(httpd->mhd);
-        httpd->mhd = NULL;
+        if (httpd->mhd_long)
+            MHD_stop_daemon(httpd->mhd_long);
+        httpd->mhd = httpd->mhd_long = NULL;
     }
 }
 

@@ -2,7 +2,8 @@
 // stream, chunked responses, and hijacked connections whose descriptor may be handed to another process.
 //
 // The accept loop is ours: a new connection waits in one epoll until its first bytes are there (10 s at most), is peeked,
-// and goes to libmicrohttpd (an HTTP/2 preface is answered by closing, until gRPC is served). Beyond
+// and goes to libmicrohttpd (an HTTP/2 preface is answered by closing, until gRPC is served).
+// A request's head may have 32 KiB, and 1 MiB where it is the first one of its connection and its first line is what is long. Beyond
 // `connection_max` connections only `is_urgent` requests are answered, the others get 503. The program ignores SIGPIPE.
 //
 // A handler is called once per request, in the connection's own thread, with the body complete (HTTPD_BODY_TEXT) or as a

@@ -13,7 +13,12 @@
 #include "base/mutex.h"
 #include "httpd/httpd.h"
 
-#define HTTPD_POOL_SIZE (32u << 10) // request heads up to this size: X-Registry-Config and filters are long
+// Request heads up to this size. libmicrohttpd writes zeros over all of it between two requests of a connection, so it is small: what has a
+// longer first line (docker save of a thousand names) goes to a second server, whose connections end with their first answer.
+#define HTTPD_POOL_SIZE (32u << 10) // X-Registry-Config is long
+#define HTTPD_LONG_LINE 1024
+#define HTTPD_LONG_POOL_SIZE (4u << 20) // 1 MiB as with Go's servers, and what libmicrohttpd makes of it
+#define HTTPD_LONG_LIMIT 16u // connections of that kind
 #define HTTPD_CONNECTION_LIMIT 20000u
 #define HTTPD_IDLE_S 300u // a client that sends half a head, or nothing between two requests
 #define HTTPD_FIRST_BYTES_NS (10 * NS_PER_S)
@@ -43,6 +48,7 @@ struct connection {
 struct httpd {
     struct httpd_config config;
     struct MHD_Daemon *mhd;
+    struct MHD_Daemon *mhd_long; // for long first lines, NULL until there is one; the acceptor's
     int stop_fd; // eventfd: readable once the server stops; part of every request's cancel
     int epoll_fd;
     int listen_fds[HTTPD_LISTEN_MAX];
@@ -77,6 +83,7 @@ struct httpd_request {
     struct cancel cancel;
     char *method, *path;
     bool http_10, has_body;
+    bool last; // of its connection
     bool sized; // a stream without chunks, whose head has its length
     struct kvs query, headers; // copied: a stream's handler reads them in its own thread while trailers may still come
 
@@ -100,6 +107,9 @@ struct httpd_request {
 
 // tls.c: a client's socket becomes one with plain bytes. Takes the socket, in any case.
 int tls_relay(struct httpd_tls *tls, int take_client, struct err *err);
+
+// httpd.c
+struct MHD_Daemon *httpd_long(struct httpd *httpd); // starts it; NULL: it can't be
 
 // accept.c
 int acceptor_start(struct httpd *httpd, struct err *err);
