@@ -42,7 +42,18 @@ static void find_type(json_t *document, const char *said, char out[128])
         snprintf(out, 128, "%s", json_object_get(document, "manifests") ? MEDIA_OCI_INDEX : MEDIA_OCI_MANIFEST);
 }
 
-static int check_manifest(const struct exchange *exchange, const char *reference, struct distribution_manifest *out, struct err *err)
+// What an image of before 2016 gets from Docker, too.
+static int refuse_schema_1(const struct distribution *distribution, const char *reference, struct err *err)
+{
+    return err_set(err, ERR_INVALID_ARGUMENT,
+                   "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the author of %s/%s%s%s to"
+                   " upgrade the image to the OCI Format or Docker Image manifest v2, schema 2. More information at"
+                   " https://docs.docker.com/go/deprecated-image-specs/", distribution->domain, distribution->path,
+                   oci_digest_valid(reference) ? "@" : ":", reference);
+}
+
+static int check_manifest(const struct distribution *distribution, const struct exchange *exchange, const char *reference,
+                          struct distribution_manifest *out, struct err *err)
 {
     _cleanup_json_ json_t *document = NULL;
     const char *host = exchange->endpoint->host;
@@ -55,7 +66,7 @@ static int check_manifest(const struct exchange *exchange, const char *reference
                        exchange->content_type_said ? exchange->content_type_said : "no type", document ? "no object" : why.message);
     find_type(document, exchange->content_type_said, out->media_type);
     if (json_get_int(document, "schemaVersion", 0) == 1)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "the image has a manifest of schema 1, which nobody should use any more: push it anew");
+        return refuse_schema_1(distribution, reference, err);
     if (!distribution_is_index(out->media_type) && !distribution_is_manifest(out->media_type))
         return err_set(err, ERR_INVALID_ARGUMENT, "registry %s: %.100s is not a manifest", host, out->media_type);
     return 0;
@@ -90,7 +101,7 @@ static int fetch(struct distribution *distribution, const char *reference, struc
         buf_done(&out->text);
         out->text = exchange.text;
         exchange.text = (struct buf)BUF_INIT(ANSWER_MAX);
-        result = check_manifest(&exchange, reference, out, err);
+        result = check_manifest(distribution, &exchange, reference, out, err);
     }
     exchange_done(&exchange);
     return result;

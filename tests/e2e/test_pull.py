@@ -451,7 +451,9 @@ def test_bad_blobs(docker, engine, registry, layers, function, words):
 @pytest.mark.parametrize('function,words', [
     (registries.html(200), 'answered with text/html in a manifest\'s place'),
     (registries.status(200, b'[1]', Content_Type='application/json'), 'in a manifest\'s place (no object)'),
-    (registries.status(200, b'{"schemaVersion":1}', Content_Type='application/json'), 'schema 1'),
+    (registries.status(200, b'{"schemaVersion":1,"name":"app","tag":"1","fsLayers":[],"history":[],"signatures":[]}',
+                       Content_Type='application/vnd.docker.distribution.manifest.v1+prettyjws'),
+     'Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. Suggest the author of 127.0.0.1:'),
     (registries.status(200, b'{"schemaVersion":2,"mediaType":"x/y"}', Content_Type='x/y'), 'x/y is not a manifest'),
     (registries.status(200, b' ' * (5 << 20), Content_Type='application/json'), 'is larger than'),
     (registries.status(401, WWW_Authenticate='Negotiate'), 'docker login\': registry 127.0.0.1:'),
