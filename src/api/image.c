@@ -11,6 +11,7 @@ static const char *const image_filter_keys[] = { "reference", "dangling", "label
 struct image_query {
     struct filters filters;
     int64_t before_ns, since_ns; // created before, after; 0: any
+    bool all; // also those that have no name, and children
     int dangling; // 1 only, 0 none, -1 any
 };
 
@@ -52,6 +53,7 @@ static int read_image_query(struct call *call, struct image_query *out, struct e
         filters_flag(filters, "dangling", &out->dangling, err) < 0)
         return -1;
     add_old_filter(call, filters);
+    out->all = httpd_query_flag(call->request, "all", false);
     const struct strv *until = filters_get(filters, "until");
     if (until && until_parse(until->items[0], &until_ns, err) < 0)
         return -1;
@@ -80,6 +82,9 @@ static bool fits_image(const struct image_query *query, struct image *image, str
         if (fits_reference(&query->filters, image->tags.items[i]))
             strv_push_arena(&tags, arena, image->tags.items[i]);
     bool dangling = image->tags.len == 0;
+    // What is only another one's parent is no image of anybody's.
+    if (!query->all && dangling && image->digests.len == 0 && image->has_children)
+        return false;
     if (filters_get(&query->filters, "reference") && tags.len == 0)
         return false;
     image->tags = tags;
@@ -196,8 +201,9 @@ int handle_image_delete(struct call *call, struct err *err)
     if (call->version >= 50 && image_get(engine_images(call->engine), call->values[0], call->arena, &image, NULL) == 0 &&
         platform_check(call, "platforms", call->values[0], &image, err) < 0)
         return -1;
-    if (engine_image_remove(call->engine, call->values[0], httpd_query_flag(call->request, "force", false), call->arena,
-                            &removed, err) < 0)
+    unsigned flags = (httpd_query_flag(call->request, "force", false) ? IMAGE_REMOVE_FORCE : 0) |
+                     (httpd_query_flag(call->request, "noprune", false) ? IMAGE_REMOVE_KEEP_PARENTS : 0);
+    if (engine_image_remove(call->engine, call->values[0], flags, call->arena, &removed, err) < 0)
         return -1;
     json_t *rows = json_array();
     for (size_t i = 0; i < removed.untagged.len; i++)
@@ -217,19 +223,28 @@ int write_archive(void *context, int pipe_fd, size_t size)
     return httpd_stream_splice(request, pipe_fd, size);
 }
 
+static int check_platforms(struct call *call, const struct strv *names, struct err *err)
+{
+    for (size_t i = 0; i < names->len; i++) {
+        _cleanup_arena_ struct arena arena = ARENA_INIT; // there may be a thousand
+        struct image image;
+        if (image_get(engine_images(call->engine), names->items[i], &arena, &image, NULL) == 0 &&
+            platform_check(call, "platform", names->items[i], &image, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 // One that fails after its first bytes has no last chunk: the client sees that it is not whole.
 int handle_image_save(struct call *call, struct err *err)
 {
     struct strv names = { 0 };
-    struct image image;
     if (call->values[0])
         strv_push_arena(&names, call->arena, call->values[0]);
     else
         httpd_query_all(call->request, "names", &names);
-    for (size_t i = 0; call->version >= 48 && i < names.len; i++)
-        if (image_get(engine_images(call->engine), names.items[i], call->arena, &image, NULL) == 0 &&
-            platform_check(call, "platform", names.items[i], &image, err) < 0)
-            return -1;
+    if (call->version >= 48 && httpd_query(call->request, "platform") && check_platforms(call, &names, err) < 0)
+        return -1;
     if (engine_save(call->engine, &names, write_archive, call->request, httpd_cancel(call->request), err) < 0) {
         httpd_stream_abort(call->request);
         return -1;

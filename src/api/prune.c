@@ -77,7 +77,7 @@ static void remove_image(struct call *call, struct prune *prune, const struct im
     for (size_t i = 0; i < names->len; i++) {
         struct image_removed removed = { 0 };
         struct err ignored = { 0 }; // a container has it
-        if (engine_image_remove(call->engine, names->items[i], false, call->arena, &removed, &ignored) < 0)
+        if (engine_image_remove(call->engine, names->items[i], 0, call->arena, &removed, &ignored) < 0)
             return;
         for (size_t k = 0; k < removed.untagged.len; k++)
             json_array_append_new(gone, json_pack("{s:s}", "Untagged", removed.untagged.items[k]));

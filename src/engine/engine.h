@@ -416,7 +416,7 @@ int engine_registry_tags(struct engine *engine, const char *repository, const st
 // [{"star_count","is_official","name","is_automated","description"}] of Docker Hub's index, or of the host that the term begins with.
 int engine_registry_search(struct engine *engine, const char *term, int64_t limit, const struct engine_login *login, json_t **out,
                            const struct cancel *cancel, struct err *err);
-int engine_image_remove(struct engine *engine, const char *name, bool force, struct arena *arena, struct image_removed *out, struct err *err);
+int engine_image_remove(struct engine *engine, const char *name, unsigned flags, struct arena *arena, struct image_removed *out, struct err *err);
 int engine_image_tag(struct engine *engine, const char *name, const char *reference, struct err *err);
 
 // ---- events ---------------------------------------------------------------------------------------------------------

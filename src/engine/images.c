@@ -117,13 +117,18 @@ int engine_import(struct engine *engine, int input_fd, const char *url, const ch
     return worker_run(&worker, argv.items, url ? -1 : input_fd, cancel, err);
 }
 
+// Each image once, whatever the number of its names.
 static void tell_saved(struct engine *engine, const struct strv *names)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct image image;
-    for (size_t i = 0; i < names->len; i++)
-        if (image_get(engine->images, names->items[i], &arena, &image, NULL) == 0)
-            event_image(engine, image.id, "save", image.id);
+    struct strv told = { 0 };
+    char id[OCI_DIGEST_SIZE];
+    for (size_t i = 0; i < names->len; i++) {
+        if (image_find(engine->images, names->items[i], id, NULL) < 0 || strv_has(&told, id))
+            continue;
+        strv_push_arena(&told, &arena, id);
+        event_image(engine, id, "save", id);
+    }
 }
 
 int engine_save(struct engine *engine, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
@@ -166,17 +171,17 @@ void images_collect(struct engine *engine)
         log_warn("images: %s", err.message);
 }
 
-int engine_image_remove(struct engine *engine, const char *name, bool force, struct arena *arena,
+int engine_image_remove(struct engine *engine, const char *name, unsigned flags, struct arena *arena,
                         struct image_removed *out, struct err *err)
 {
     struct image image;
     if (image_get(engine->images, name, arena, &image, err) < 0 ||
-        image_remove(engine->images, name, force, image_in_use, engine, arena, out, err) < 0)
+        image_remove(engine->images, name, flags, image_in_use, engine, arena, out, err) < 0)
         return -1;
     for (size_t i = 0; i < out->untagged.len; i++)
         event_image(engine, image.id, "untag", image.id);
-    if (out->deleted.len > 0)
-        event_image(engine, image.id, "delete", image.id);
+    for (size_t i = 0; i < out->images.len; i++)
+        event_image(engine, out->images.items[i], "delete", out->images.items[i]);
     return 0;
 }
 

@@ -64,6 +64,7 @@ struct image {
     int64_t created_ns;
     int64_t tagged_ns; // last tag time, 0 when never
     char *parent; // the image that it was committed on, as long as that is there; NULL
+    bool has_children; // it is the parent of one that is there
     struct strv tags; // familiar: "debian:bookworm"
     struct strv digests; // familiar: "debian@sha256:..."
     struct oci_image_config config;
@@ -76,23 +77,30 @@ struct image {
 // (at least one hex digit; a reference wins over a prefix). not_found: "No such image: NAME" with the tag added as Docker
 // does, also for a prefix that several images have; invalid_argument as image_ref_parse().
 int image_get(struct image_store *images, const char *name, struct arena *arena, struct image *out, struct err *err);
+int image_find(struct image_store *images, const char *name, char id[OCI_DIGEST_SIZE], struct err *err); // its ID alone
 // All images, newest first.
 int image_list(struct image_store *images, struct arena *arena, struct image **out, size_t *len, struct err *err);
 // A tag that names another image already moves. invalid_argument: `reference` is none, or has a digest.
 int image_tag(struct image_store *images, const char *name, const char *reference, struct err *err);
 
 struct image_removed {
-    struct strv untagged, deleted; // references; image IDs and, after them, chain IDs of the layers that went ("sha256:...")
+    struct strv untagged, deleted; // references; image IDs and, after each, chain IDs of the layers that went ("sha256:...")
+    struct strv images; // of those deleted, the images
+};
+enum image_remove_flag {
+    IMAGE_REMOVE_FORCE = 1,
+    IMAGE_REMOVE_KEEP_PARENTS = 2, // else those go along that have no name, no container and no other child
 };
 // Docker's rmi: a reference is untagged; an ID, or the last tag, deletes the image unless `in_use` answers true
 // for it (conflict, Docker's text with the container's short id from in_use's `by`). With several tags and an ID: conflict
-// unless `force`. Layers without images go at once. Forced while a stopped container uses it, the image leaves the list and
+// unless forced. One that others were made from here (their parent) stays for them: by its last tag it is untagged alone, by its ID it is a
+// conflict that can't be forced. Layers without images go at once. Forced while a stopped container uses it, the image leaves the list and
 // keeps its layers: image_get() finds it by its full "sha256:..." until image_collect() deletes it.
 //
 // `in_use` tells whether a container (`by`: its short id) was made of the image, and whether one of them is running; it is
 // called with the image store's lock held: it must not call this room, and the caller must hold no lock that it takes.
 typedef bool image_in_use_fn(void *context, const char *image_id, char by[13], bool *running);
-int image_remove(struct image_store *images, const char *name, bool force, image_in_use_fn *in_use, void *context,
+int image_remove(struct image_store *images, const char *name, unsigned flags, image_in_use_fn *in_use, void *context,
                  struct arena *arena, struct image_removed *out, struct err *err);
 // Deletes what a forced removal left for stopped containers that are gone now: after a container's removal, and once at start.
 int image_collect(struct image_store *images, image_in_use_fn *in_use, void *context, struct err *err);

@@ -80,6 +80,8 @@ int image_resolve(struct image_store *images, const char *name, struct arena *ar
                   struct err *err);
 int image_references_of(struct image_store *images, const char *id, struct arena *arena, struct image_references *out,
                         struct err *err);
+// Two at most of the images that were made from this one and are there.
+int image_children(struct image_store *images, const char *id, struct arena *arena, struct strv *out, struct err *err);
 // Points the reference at the image; inside a transaction.
 int image_put_reference(struct image_store *images, const struct image_ref *ref, const char *id, struct err *err);
 // Inside a transaction; one that is there stays.

@@ -26,6 +26,7 @@ const char *const image_migrations[] = {
      " digest TEXT NOT NULL, media_type TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY(image_id, repository, digest));"),
     // What an image was made from, here. The other one may go: then nobody asks for it any more.
     ("CREATE TABLE image_parents(image_id TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE, parent_id TEXT NOT NULL);"),
+    "CREATE INDEX image_parents_by_parent ON image_parents(parent_id);",
 };
 const size_t image_migration_len = ARRAY_LEN(image_migrations);
 
@@ -114,6 +115,12 @@ int image_resolve(struct image_store *images, const char *name, struct arena *ar
                          ambiguous ? " (several image IDs begin so)" : "");
 }
 
+int image_children(struct image_store *images, const char *id, struct arena *arena, struct strv *out, struct err *err)
+{
+    return image_query_texts(images, out, arena, err, "SELECT image_id FROM image_parents JOIN images ON images.id = image_id"
+                                                      " WHERE parent_id = ?1 AND image_id != ?1 AND hidden = 0 LIMIT 2", id);
+}
+
 struct reference_rows {
     struct image_references *out;
     struct arena *arena;
@@ -123,16 +130,28 @@ static int take_reference(void *context, const struct store_row *row, struct err
 {
     const struct reference_rows *rows = context;
     struct image_references *out = rows->out;
-    struct image_reference *grown = arena_alloc(rows->arena, (out->len + 1) * sizeof(*grown));
-    if (out->len)
-        memcpy(grown, out->items, out->len * sizeof(*grown));
-    grown[out->len++] = (struct image_reference){
+    if ((out->len & (out->len - 1)) == 0) { // an image may have thousands
+        struct image_reference *grown = arena_alloc(rows->arena, MAX_OF(2 * out->len, (size_t)1) * sizeof(*grown));
+        if (out->len)
+            memcpy(grown, out->items, out->len * sizeof(*grown));
+        out->items = grown;
+    }
+    out->items[out->len++] = (struct image_reference){
         .name = arena_strdup(rows->arena, store_text(row, 0)),
         .familiar = arena_strdup(rows->arena, store_text(row, 1)),
         .repository = arena_strdup(rows->arena, store_text(row, 2)),
         .by_digest = store_int(row, 3),
     };
-    out->items = grown;
+    return 0;
+}
+
+int image_find(struct image_store *images, const char *name, char id[OCI_DIGEST_SIZE], struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    char *found, *reference;
+    if (image_resolve(images, name, &arena, &found, &reference, err) < 0)
+        return -1;
+    snprintf(id, OCI_DIGEST_SIZE, "%s", found);
     return 0;
 }
 
@@ -315,6 +334,7 @@ static int take_layer(void *context, const struct store_row *row, struct err *er
 static int load_rows(struct image_store *images, char *id, struct arena *arena, struct image *out, struct err *err)
 {
     struct image_references references;
+    struct strv children = { 0 };
     struct layer_rows layers = { out, arena };
     *out = (struct image){ .id = id };
     if (store_query(images->store, err, take_image, out,
@@ -325,8 +345,9 @@ static int load_rows(struct image_store *images, char *id, struct arena *arena, 
                     "t", id) < 0 ||
         find_one(images, "SELECT parent_id FROM image_parents JOIN images ON images.id = parent_id WHERE image_id = ? AND hidden = 0", id, arena,
                  &out->parent, err) < 0 ||
-        image_references_of(images, id, arena, &references, err) < 0)
+        image_children(images, id, arena, &children, err) < 0 || image_references_of(images, id, arena, &references, err) < 0)
         return -1;
+    out->has_children = children.len > 0;
     for (size_t i = 0; i < references.len; i++)
         strv_push_arena(references.items[i].by_digest ? &out->digests : &out->tags, arena, references.items[i].familiar);
     return 0;

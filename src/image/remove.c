@@ -4,6 +4,8 @@
 //   names the image it is deleted, except while a running container uses it (only reached with `force`).
 // - By ID: refused while a running container uses it; without `force` also while a stopped one does, or while several
 //   references name it. Else all of them go, and the image.
+// - An image that others were made from stays as long as they do: its last reference is taken away alone, its ID is refused. With the
+//   last of them it goes along, unless something names it or a container has it.
 // - Deleted by force under a stopped container: the record is hidden and keeps its layers, so that the container can start
 //   again; image_collect() deletes it when nobody uses it any more.
 #include "base/num.h"
@@ -13,12 +15,14 @@ struct removal {
     const char *name; // as the caller said it
     char *id;
     char *reference; // what `name` resolved to; NULL for an ID
-    bool force;
+    bool force, keep_parents;
     struct image_references references;
     bool used, running;
+    bool has_children;
     char by[13];
     struct strv untag; // keys
     bool delete;
+    struct strv parents; // that are deleted, too
 };
 
 // ---- files ----------------------------------------------------------------------------------------------------------
@@ -121,8 +125,7 @@ static bool is_single(const struct image_references *references)
 
 static int conflict(const struct removal *removal, const char *how, const char *why, const char *by, struct err *err)
 {
-    return err_set(err, ERR_CONFLICT, "conflict: unable to delete %.12s (%s) - image is %s%s", short_id(removal->id), how,
-                   why, by);
+    return err_set(err, ERR_CONFLICT, "conflict: unable to delete %.12s (%s) - image %s%s", short_id(removal->id), how, why, by);
 }
 
 static const struct image_reference *named(const struct removal *removal)
@@ -159,22 +162,47 @@ static int decide_by_reference(struct removal *removal, struct arena *arena, str
         if (other->by_digest && str_eq(other->repository, self->repository))
             untag(removal, arena, other);
     }
-    removal->delete = removal->untag.len == removal->references.len && !(removal->used && removal->running);
+    removal->delete = removal->untag.len == removal->references.len && !removal->has_children && !(removal->used && removal->running);
     return 0;
 }
 
 static int decide_by_id(struct removal *removal, struct arena *arena, struct err *err)
 {
+    if (removal->has_children)
+        return conflict(removal, "cannot be forced", "has dependent child images", "", err);
     if (removal->used && removal->running)
-        return conflict(removal, "cannot be forced", "being used by running container ", removal->by, err);
+        return conflict(removal, "cannot be forced", "is being used by running container ", removal->by, err);
     if (!removal->force && !is_single(&removal->references))
-        return conflict(removal, "must be forced", "referenced in multiple repositories", "", err);
+        return conflict(removal, "must be forced", "is referenced in multiple repositories", "", err);
     if (!removal->force && removal->used)
-        return conflict(removal, "must be forced", "being used by stopped container ", removal->by, err);
+        return conflict(removal, "must be forced", "is being used by stopped container ", removal->by, err);
     for (size_t i = 0; i < removal->references.len; i++)
         untag(removal, arena, &removal->references.items[i]);
     removal->delete = true;
     return 0;
+}
+
+// What the image was made from, step by step, as long as nothing else needs it.
+static int find_parents(struct image_store *images, struct removal *removal, image_in_use_fn *in_use, void *context, struct arena *arena,
+                        struct err *err)
+{
+    for (const char *child = removal->id;; child = removal->parents.items[removal->parents.len - 1]) {
+        struct strv parent = { 0 }, names = { 0 }, children = { 0 };
+        char by[13];
+        bool running;
+        if (image_query_texts(images, &parent, arena, err, "SELECT parent_id FROM image_parents JOIN images ON images.id = parent_id"
+                                                           " WHERE image_id = ?1 AND parent_id != ?1 AND hidden = 0", child) < 0)
+            return -1;
+        if (!parent.len || strv_has(&removal->parents, parent.items[0]))
+            return 0;
+        const char *id = parent.items[0];
+        if (image_query_texts(images, &names, arena, err, "SELECT name FROM image_references WHERE image_id = ? LIMIT 1", id) < 0 ||
+            image_children(images, id, arena, &children, err) < 0)
+            return -1;
+        if (names.len || children.len > 1 || (in_use && in_use(context, id, by, &running)))
+            return 0;
+        strv_push_arena(&removal->parents, arena, id);
+    }
 }
 
 // ---- doing ----------------------------------------------------------------------------------------------------------
@@ -191,20 +219,35 @@ static int apply(struct image_store *images, const struct removal *removal, stru
     if (!removal->delete)
         return 0;
     strv_push_arena(&out->deleted, arena, removal->id);
+    strv_push_arena(&out->images, arena, removal->id);
     if (removal->used)
         return store_exec(images->store, err, "UPDATE images SET hidden = 1 WHERE id = ?", "t", removal->id);
-    return image_delete_records(images, removal->id, arena, &out->deleted, left, err);
+    if (image_delete_records(images, removal->id, arena, &out->deleted, left, err) < 0)
+        return -1;
+    for (size_t i = 0; i < removal->parents.len; i++) {
+        strv_push_arena(&out->deleted, arena, removal->parents.items[i]);
+        strv_push_arena(&out->images, arena, removal->parents.items[i]);
+        if (image_delete_records(images, removal->parents.items[i], arena, &out->deleted, left, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int remove_locked(struct image_store *images, struct removal *removal, image_in_use_fn *in_use, void *context,
                          struct arena *arena, struct image_removed *out, struct image_leftovers *left, struct err *err)
 {
+    struct strv children = { 0 };
     if (image_resolve(images, removal->name, arena, &removal->id, &removal->reference, err) < 0 ||
-        image_references_of(images, removal->id, arena, &removal->references, err) < 0)
+        image_references_of(images, removal->id, arena, &removal->references, err) < 0 ||
+        image_children(images, removal->id, arena, &children, err) < 0)
         return -1;
+    removal->has_children = children.len > 0;
     removal->used = in_use && in_use(context, removal->id, removal->by, &removal->running);
-    if ((removal->reference ? decide_by_reference(removal, arena, err) : decide_by_id(removal, arena, err)) < 0 ||
-        store_begin(images->store, err) < 0)
+    if ((removal->reference ? decide_by_reference(removal, arena, err) : decide_by_id(removal, arena, err)) < 0)
+        return -1;
+    if (removal->delete && !removal->used && !removal->keep_parents && find_parents(images, removal, in_use, context, arena, err) < 0)
+        return -1;
+    if (store_begin(images->store, err) < 0)
         return -1;
     if (apply(images, removal, arena, out, left, err) < 0) {
         store_rollback(images->store);
@@ -216,11 +259,11 @@ static int remove_locked(struct image_store *images, struct removal *removal, im
     return 0;
 }
 
-int image_remove(struct image_store *images, const char *name, bool force, image_in_use_fn *in_use, void *context,
+int image_remove(struct image_store *images, const char *name, unsigned flags, image_in_use_fn *in_use, void *context,
                  struct arena *arena, struct image_removed *out, struct err *err)
 {
     _cleanup_leftovers_ struct image_leftovers left = { 0 };
-    struct removal removal = { .name = name, .force = force };
+    struct removal removal = { .name = name, .force = flags & IMAGE_REMOVE_FORCE, .keep_parents = flags & IMAGE_REMOVE_KEEP_PARENTS };
     struct image_removed removed = { 0 };
     image_lock(images);
     int result = remove_locked(images, &removal, in_use, context, arena, &removed, &left, err);

@@ -56,7 +56,7 @@ bool visit_in_use(void *context, const char *image_id, char by[13], bool *runnin
 static int remove_one(struct visit *visit, const struct imagetool *tool, const char *name, struct err *err)
 {
     struct image_removed removed = { 0 };
-    if (image_remove(visit->images, name, tool->force, visit_in_use, visit, &visit->arena, &removed, err) < 0)
+    if (image_remove(visit->images, name, tool->force ? IMAGE_REMOVE_FORCE : 0, visit_in_use, visit, &visit->arena, &removed, err) < 0)
         return -1;
     for (size_t i = 0; i < removed.untagged.len; i++)
         printf("Untagged: %s\n", removed.untagged.items[i]);

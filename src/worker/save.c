@@ -183,25 +183,32 @@ static void add_tag(struct wanted *wanted, struct arena *arena, const char *tag)
         strv_push_arena(&wanted->tags, arena, tag);
 }
 
-// A bare name means all its tags, as Docker has it; a name with a tag that one; an ID the image without a name.
+// A bare name means all its tags, as Docker has it; a name with a tag that one. False: no image has such a name.
+static bool want_named(struct saving *saving, const struct image_ref *ref, const struct image *all, size_t all_len, struct wanted *list, size_t *len)
+{
+    const char *start = arena_printf(saving->arena, "%s:", ref->familiar_name);
+    bool any = false;
+    for (size_t i = 0; i < all_len; i++)
+        for (size_t t = 0; t < all[i].tags.len; t++)
+            if (ref->tag ? str_eq(all[i].tags.items[t], ref->familiar) : str_starts(all[i].tags.items[t], start)) {
+                add_tag(add_wanted(list, len, &all[i]), saving->arena, all[i].tags.items[t]);
+                any = true;
+            }
+    return any;
+}
+
+// Anything else (an ID) means the image without a name.
 static int want(struct saving *saving, const char *name, const struct image *all, size_t all_len, struct wanted *list, size_t *len,
                 struct err *err)
 {
     struct image image;
     struct image_ref ref = { 0 };
-    size_t before = *len;
     bool is_ref = image_ref_parse(name, false, saving->arena, &ref, NULL) == 0 && !ref.digest;
-    for (size_t i = 0; is_ref && !ref.tag && i < all_len; i++)
-        for (size_t t = 0; t < all[i].tags.len; t++)
-            if (str_starts(all[i].tags.items[t], arena_printf(saving->arena, "%s:", ref.familiar_name)))
-                add_tag(add_wanted(list, len, &all[i]), saving->arena, all[i].tags.items[t]);
-    if (*len > before)
+    if (is_ref && want_named(saving, &ref, all, all_len, list, len))
         return 0;
     if (image_get(saving->images, name, saving->arena, &image, err) < 0)
         return -1;
-    struct wanted *found = add_wanted(list, len, &image);
-    if (is_ref && ref.tag && strv_has(&image.tags, ref.familiar))
-        add_tag(found, saving->arena, ref.familiar);
+    add_wanted(list, len, &image);
     return 0;
 }
 

@@ -68,10 +68,10 @@ def config(layers, history=None, **settings):
 
 
 def docker_archive(name, layers, **settings):
-    """docker save since 1.10: manifest.json, the config by its digest, <id>/layer.tar."""
+    """docker save since 1.10: manifest.json, the config by its digest, <id>/layer.tar. One name, or a list of them."""
     text = config(layers, **settings)
     paths = [f'{digest(layer)}/layer.tar' for layer in layers]
-    manifest = [{'Config': digest(text) + '.json', 'RepoTags': [name] if name else None, 'Layers': paths}]
+    manifest = [{'Config': digest(text) + '.json', 'RepoTags': name if isinstance(name, list) else [name] if name else None, 'Layers': paths}]
     entries = [entry(path, data=layer) for path, layer in zip(paths, layers)]
     entries += [entry(digest(text) + '.json', data=text), entry('manifest.json', data=json.dumps(manifest).encode())]
     return tar(entries), 'sha256:' + digest(text)
