@@ -7,6 +7,8 @@
 #include "base/fd.h"
 #include "registry_private.h"
 
+enum { STREAMS_MAX = 64 };
+
 static void blob_close(struct registry_blob *blob)
 {
     fd_close(take_fd(&blob->fd));
@@ -35,6 +37,16 @@ static int send_pipe(void *context, int pipe_fd, size_t size)
     return httpd_stream_splice(context, pipe_fd, size);
 }
 
+// Each is a process, and a file of the layer's size where layers are folders. True: answered.
+static bool refuse_more(struct call *call)
+{
+    if (atomic_fetch_add(&call->registry->streams, 1) < STREAMS_MAX)
+        return false;
+    atomic_fetch_sub(&call->registry->streams, 1);
+    call_refuse(call, UNAVAILABLE, "%d layers are being made again for other clients", STREAMS_MAX);
+    return true;
+}
+
 // Made as it goes out: what fails on the way shows as missing bytes.
 static void stream_blob(struct call *call, const struct registry_blob *blob)
 {
@@ -51,7 +63,7 @@ static void stream_blob(struct call *call, const struct registry_blob *blob)
         httpd_stream_abort(call->request);
 }
 
-bool backing_serve_blob(struct call *call)
+static bool serve_blob(struct call *call)
 {
     struct registry_blob blob;
     struct err err = { 0 };
@@ -64,6 +76,17 @@ bool backing_serve_blob(struct call *call)
         stream_blob(call, &blob);
     blob_close(&blob);
     return found != 0;
+}
+
+bool backing_serve_blob(struct call *call)
+{
+    if (call->head)
+        return serve_blob(call);
+    if (refuse_more(call))
+        return true;
+    bool served = serve_blob(call);
+    atomic_fetch_sub(&call->registry->streams, 1);
+    return served;
 }
 
 static int find_manifest(struct call *call, const char *reference, struct registry_manifest *out, struct err *err)

@@ -39,6 +39,7 @@ struct registry {
     char *token_realm, *token_service, *token_issuer;
     bool read_only;
     struct registry_upstream upstream; // of a cache, else all NULL
+    atomic_int streams; // blobs of the engine that are being given
     struct registry_engine engine; // whose store is shared, else all NULL
     int64_t keep_ns;
     atomic_int_fast64_t rests_until_ns; // it did not answer

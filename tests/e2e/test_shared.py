@@ -17,6 +17,7 @@ import pytest
 
 import engines
 import images
+from conftest import Docker
 from images import entry, folder, tar
 from test_pull import clean, layers, registry  # noqa: F401  fixtures
 
@@ -248,6 +249,30 @@ def test_what_a_second_engine_pulls(docker, shared, layers, tmp_path):
     # A daemon pulls it by the registry's name, layer files and all.
     out = docker.ok('pull', f'{shared.address}/team/there:2')
     assert out.count('Already exists') == 2
+
+def test_another_engine(docker, shared, layers):
+    """It pulls what this one has, and gives it back changed: what came from here is not sent again."""
+    archive, image = images.docker_archive('team/given:1', layers)
+    docker.ok('load', input=archive)
+    name, other = f'{shared.address}/team', engines.Berth().start()
+    try:
+        there = Docker(other, docker.cli, docker.folder)
+        assert there.ok('pull', f'{name}/given:1').count(': Pull complete') == 2
+        assert there.inspect(f'{name}/given:1')['Id'] == image
+        there.ok('tag', f'{name}/given:1', f'{name}/back:1')
+        assert there.ok('push', f'{name}/back:1').count('Layer already exists') == 2 and shared.came() == 0
+        container = there.ok('create', f'{name}/given:1', 'true')
+        there.ok('cp', '-', f'{container}:/etc', input=tar([entry('new', data=b'new')]))
+        there.ok('commit', container, f'{name}/back:2')
+        there.ok('rm', container)
+        out = there.ok('push', f'{name}/back:2')
+        assert out.count('Layer already exists') == 2 and out.count(': Pushed') == 1 and shared.came() < 5000
+        assert docker.ok('run', '--rm', 'team/back:2', 'cat', '/etc/motd', '/etc/new') == 'second layer\nnew'
+        # A manifest of plain and of compressed layers, byte for byte.
+        assert shared.manifest('team/back', '2')[0] == re.search(r'2: digest: (sha256:\w+)', out)[1]
+    finally:
+        assert other.stop_all().returncode == 0
+        other.remove_folder()
 
 
 def test_two_compressions_of_one_layer(docker, shared, layers):
