@@ -162,6 +162,8 @@ bool backing_take(struct call *call, const struct registry_image *image, bool *a
         call_refuse(call, MANIFEST_BLOB_UNKNOWN, "%s", err.message);
     else if (err.class == ERR_INVALID_ARGUMENT)
         call_refuse(call, MANIFEST_INVALID, "%s", err.message);
+    else if (err.class == ERR_RESOURCE_EXHAUSTED) // what inflates without end, above all
+        call_refuse(call, SIZE_INVALID, "%s", err.message);
     else
         call_failed(call, &err);
     return true;

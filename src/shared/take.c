@@ -47,14 +47,14 @@ static const struct oci_descriptor *layer_at(const struct taking *taking, size_t
     return json_list_at(&taking->manifest.layers, &oci_descriptor_table, index);
 }
 
-// What has the form of an image and is none (signatures, charts, modules) shows in its media types.
+// What has the form of an image and is none (signatures, charts, modules) shows in its media types. The store knows SHA-256 alone.
 static bool is_image(const struct taking *taking)
 {
-    const char *type = taking->manifest.config.media_type;
-    if (!str_eq(type, MEDIA_OCI_CONFIG) && !str_eq(type, MEDIA_DOCKER_CONFIG))
+    const struct oci_descriptor *config = &taking->manifest.config;
+    if ((!str_eq(config->media_type, MEDIA_OCI_CONFIG) && !str_eq(config->media_type, MEDIA_DOCKER_CONFIG)) || !oci_digest_valid(config->digest))
         return false;
     for (size_t i = 0; i < taking->manifest.layers.len; i++)
-        if (!oci_layer_is_tar(layer_at(taking, i)->media_type))
+        if (!oci_layer_is_tar(layer_at(taking, i)->media_type) || !oci_digest_valid(layer_at(taking, i)->digest))
             return false;
     return true;
 }
@@ -79,10 +79,7 @@ static int open_blob(const struct taking *taking, const char *digest, struct err
 
 static int read_config(struct taking *taking, struct oci_image_config *out, struct err *err)
 {
-    const char *digest = taking->manifest.config.digest;
-    if (!digest || !oci_digest_valid(digest))
-        return err_set(err, ERR_INVALID_ARGUMENT, "config.digest: not a digest");
-    _cleanup_close_ int fd = open_blob(taking, digest, err);
+    _cleanup_close_ int fd = open_blob(taking, taking->manifest.config.digest, err);
     if (fd < 0 || file_read_fd(fd, "image configuration", &taking->config, err) < 0)
         return -1;
     if (json_decode_text(&oci_image_config_table, buf_text(&taking->config), taking->config.size, out, taking->arena, NULL, err) < 0)
@@ -105,8 +102,8 @@ static int find_layer(struct taking *taking, size_t index, const char *diff_id, 
 {
     struct taken_layer *layer = &taking->layers[index];
     *layer = (struct taken_layer){ .digest = layer_at(taking, index)->digest, .diff_id = diff_id, .size = -1 };
-    if (!layer->digest || !oci_digest_valid(layer->digest) || !oci_digest_valid(diff_id))
-        return err_set(err, ERR_INVALID_ARGUMENT, "layer %zu: not a digest", index);
+    if (!oci_digest_valid(diff_id))
+        return err_set(err, ERR_INVALID_ARGUMENT, "diffID of layer %zu: not a digest", index);
     layer->repeated = is_repeated(taking, index);
     int64_t size;
     int known = image_layer_has(taking->shared->images, diff_id, layer->digest, &size, err);

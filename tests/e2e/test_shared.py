@@ -341,6 +341,21 @@ def test_indexes_and_artifacts_stay_the_registrys(docker, shared, layers):
         assert shared.call('DELETE', f'/v2/team/many/manifests/{tag}')[0] == 202
 
 
+def test_other_digests_stay_the_registrys(docker, shared, layers):
+    """The engine's store knows SHA-256 alone."""
+    layer, config = gzip.compress(layers[1], mtime=0), images.config(layers[1:])
+    other = 'sha512:' + hashlib.sha512(layer).hexdigest()
+    assert shared.call('POST', f'/v2/team/long/blobs/uploads/?digest={other}', layer)[0] == 201
+    document = json.dumps({
+        'schemaVersion': 2, 'mediaType': IMAGE,
+        'config': {'mediaType': 'application/vnd.oci.image.config.v1+json', 'digest': shared.push_blob('team/long', config), 'size': len(config)},
+        'layers': [{'mediaType': 'application/vnd.oci.image.layer.v1.tar+gzip', 'digest': other, 'size': len(layer)}]}).encode()
+    assert shared.call('PUT', '/v2/team/long/manifests/1', document, Content_Type=IMAGE)[0] == 201
+    assert shared.get('/v2/team/long/manifests/1') == document and docker('inspect', 'team/long:1').code == 1
+    assert shared.get(f'/v2/team/long/blobs/{other}') == layer
+    assert shared.call('DELETE', f'/v2/team/long/manifests/{digest(document)}')[0] == 202
+
+
 def test_an_index_over_plain_layers(docker, shared, layers):
     """An image of the engine that no registry has ever had gets files of its own, when an index names it."""
     archive, image = images.docker_archive('team/plain:1', layers)
