@@ -15,6 +15,7 @@ import urllib.request
 
 import pytest
 
+import bombs
 import engines
 import images
 from conftest import Docker
@@ -304,6 +305,15 @@ def test_what_is_no_good_image_is_refused(docker, shared, layers):
     assert not store_files(docker, 'staging/*')
 
 
+@pytest.mark.skipif(not os.environ.get('BERTH_E2E_LONG'), reason='ten seconds of computing: make check-full does it')
+def test_a_bomb(docker, shared):
+    bomb = bombs.pieces(bombs.GZIP, bombs.header())
+    config = images.config([b'any'])
+    status, _, body, *_ = shared.push('team/bomb', '1', [b'any'], compress=lambda data: bomb, config=config)
+    assert status == 400 and bombs.WORDS in json.loads(body)['errors'][0]['message'], body
+    assert docker('inspect', 'team/bomb:1').code == 1 and not store_files(docker, 'staging/*')
+
+
 def test_a_blob_that_is_another_layers_is_refused(docker, shared, layers):
     """The configuration names a layer that the engine has, the manifest brings other bytes for it: they never become that layer's original."""
     assert shared.push('team/honest', '1', layers)[0] == 201
@@ -381,18 +391,26 @@ def test_the_engine_removes_its_images(docker, shared, layers):
 # ---- at its edges ---------------------------------------------------------------------------------------------------
 
 def test_many_push_at_once(docker, shared, layers):
-    """The same image, and others over the same layer, while the daemon runs and removes."""
-    done = []
+    """The same image, and others over the same layer, while the daemon runs and somebody collects: of what is pushed nothing goes."""
+    done, over = [], threading.Event()
 
     def push(number):
         done.append(shared.push(f'team/at-once-{number % 3}', str(number), layers[:1] + [tar([entry('n', data=str(number % 3).encode())])])[0])
+
+    def collect():
+        while not over.is_set():
+            subprocess.run([os.path.join(engines.BIN, 'berth-image'), 'gc', '--root', docker.engine.data], check=True, timeout=60)
     threads = [threading.Thread(target=push, args=(number,)) for number in range(6)]
-    for thread in threads:
+    collector = threading.Thread(target=collect)
+    for thread in [collector, *threads]:
         thread.start()
     for thread in threads:
         thread.join()
+    over.set()
+    collector.join()
     assert done == [201] * 6
     assert len({docker.inspect(f'team/at-once-{number % 3}:{number}')['Id'] for number in range(6)}) == 3
+    assert [docker.ok('run', '--rm', f'team/at-once-{number}:{number}', 'cat', '/n') for number in range(3)] == ['0', '1', '2']
 
 
 def test_killed_in_the_middle(docker, shared, layers):
