@@ -93,6 +93,7 @@ static int read_state(struct container *container, struct err *err)
     container->pid = json_get_int(state, "pid", 0);
     container->pid_start = json_get_int(state, "pid_start", 0);
     container->created_ns = json_get_int(state, "created_ns", 0);
+    container->mount_id = json_get_int(state, "mount_id", 0);
     container->rootless = json_get_flag(state, "rootless", false);
     for (size_t i = 0; i < STDIO_LEN; i++) {
         const char *name = json_string_value(json_array_get(json_object_get(state, "stdio"), i));
@@ -129,10 +130,11 @@ int container_load_config(struct container *container, struct err *err)
 int container_save(struct container *container, struct err *err)
 {
     _cleanup_json_ json_t *state =
-        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle,
+        json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:b,s:[o,o,o]}", "version", container->version, "bundle", container->bundle,
                   "rootfs", container->rootfs, "cgroup", container->cgroup, "unit", container->unit ? container->unit : "",
                   "clos", container->clos ? container->clos : "", "pid", (json_int_t)container->pid, "pid_start",
-                  (json_int_t)container->pid_start, "created_ns", (json_int_t)container->created_ns, "rootless",
+                  (json_int_t)container->pid_start, "created_ns", (json_int_t)container->created_ns, "mount_id",
+                  (json_int_t)container->mount_id, "rootless",
                   container->rootless, "stdio", json_new_text(container->stdio[0]), json_new_text(container->stdio[1]),
                   json_new_text(container->stdio[2]));
     if (!state)
@@ -316,7 +318,7 @@ int container_destroy(struct call *call, struct container *container, struct err
     if (container_alive(container))
         container_send(container, SIGKILL, NULL);
     scope_end_holder(container);
-    if (destroy_cgroup(container, err) < 0 || rdt_remove(container, err) < 0)
+    if (destroy_cgroup(container, err) < 0 || rdt_remove(container, err) < 0 || host_mounts_remove(container, err) < 0)
         return -1;
     if (!container->document)
         container_load_config(container, NULL);

@@ -146,7 +146,14 @@ static int launch(struct making *making, struct err *err)
     struct container *container = &making->container;
     struct sandbox_plan *plan = NULL;
     const struct sandbox_stdio stdio = { .terminal = container->config.process->terminal, .in = 0, .out = 1, .error = 2 };
-    if (fill_config(making, err) < 0 || sandbox_plan_config(&making->config, &plan, err) < 0)
+    if (fill_config(making, err) < 0)
+        return -1;
+    int mounted = host_mounts_make(container, &making->rootfs_fd, err);
+    if (mounted < 0)
+        return -1;
+    making->config.rootfs_mounted = mounted > 0;
+    making->config.rootfs_fd = making->rootfs_fd;
+    if (sandbox_plan_config(&making->config, &plan, err) < 0)
         return -1;
     log_debug_line("nsexec container setup");
     int result = sandbox_create(plan, &stdio, &making->sandbox, &making->master_fd, err);

@@ -45,6 +45,8 @@ int criu_check_flags(const struct call *call, struct err *err)
 int criu_check_config(const struct oci_config *config, struct err *err)
 {
     const struct oci_mount *mounts = config->mounts.items;
+    if (!config_namespace(config, "mount"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "a container without a mount namespace: CRIU can't tell its mounts from the host's");
     for (size_t i = 0; i < config->mounts.len; i++) {
         bool mapped = mounts[i].uid_mappings.len || mounts[i].gid_mappings.len;
         for (size_t j = 0; j < mounts[i].options.len; j++)

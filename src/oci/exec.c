@@ -171,6 +171,15 @@ static int finish(struct call *call, const struct container *container, struct s
     return detach ? 0 : foreground(sandbox, master_fd, &call->exit_code, err);
 }
 
+// Of a container in the caller's mount namespace only a chroot tells where it is.
+static int open_root(pid_t pid, struct err *err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+    int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : err_errno(err, errno, "%s", path);
+}
+
 static int give_listener(int listener_fd, pid_t pid, void *context, struct err *err)
 {
     return seccomp_send_listener(context, pid, listener_fd, err);
@@ -192,6 +201,10 @@ static int launch(struct call *call, struct container *container, struct oci_pro
                                  .namespaces = call->rootless || call->inside_users ? own_namespaces(container, pid) : 0,
                                  .take_listener = give_listener, .context = container };
     const struct sandbox_stdio stdio = { .terminal = process->terminal, .in = 0, .out = 1, .error = 2 };
+    _cleanup_close_ int root_fd = config_namespace(&container->config, "mount") ? -1 : open_root(pid, err);
+    if (root_fd < 0 && err->class)
+        return -1;
+    exec.root_fd = root_fd < 0 ? 0 : root_fd;
     exec.personality = container->config.linux_section->personality;
     if (seccomp_of(&container->config, process, &call->arena, &exec.filter, err) < 0 ||
         read_preserved(&call->args, &call->arena, process, &exec.keep_fds, &exec.keep_len, err) < 0 ||

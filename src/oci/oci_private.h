@@ -89,6 +89,7 @@ struct container {
     pid_t holder; // keeps the unit until the process is in it; 0 for none
     int64_t pid, pid_start; // start: in clock ticks after boot, tells a pid that came back from ours
     int64_t created_ns;
+    int64_t mount_id; // of what stands on `rootfs` in the caller's mount namespace and is to go with the container; 0 for nothing
     bool rootless;
     char *stdio[STDIO_LEN]; // what the standard streams were at the start; "" for what is unknown
     struct arena arena;
@@ -164,6 +165,12 @@ int resources_apply(struct cgroup *cgroup, const struct cgroup_limits *limits, s
 int cgroups_limits(struct container *container, struct arena *arena, struct cgroup_limits *out, struct err *err);
 bool cgroups_frozen(const struct cgroup *cgroup);
 int cgroups_make(struct call *call, struct container *container, struct cgroup **out, struct err *err);
+
+// ---- host_mounts.c: without a mount namespace; nothing where the document has one --------------------------------------
+
+// Replaces *rootfs_fd by a detached mount of it and writes its number down; 1 when it did.
+int host_mounts_make(struct container *container, int *rootfs_fd, struct err *err);
+int host_mounts_remove(const struct container *container, struct err *err);
 
 // ---- scope.c: --systemd-cgroup --------------------------------------------------------------------------------------
 

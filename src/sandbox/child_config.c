@@ -75,21 +75,24 @@ int op_clone_bind(struct child *child, const struct op *op, struct err *err)
     return child->bind_fds[op->index] < 0 ? -1 : 0;
 }
 
-// On top of the folder itself, so that hooks find the mounts where the state says that the rootfs is.
+// On top of the folder itself, so that hooks find the mounts where the state says that the rootfs is. In the caller's mount namespace what
+// is mounted in it is nobody else's, even if others are to hear of mounts beside it.
 int op_attach_root(struct child *child, const struct op *op, struct err *err)
 {
     const char *path = child->plan->config->rootfs_path;
     if (move_mount(child->rootfs_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return err_errno(err, errno, "move_mount %s", path);
+    if (op->how & OP_STAY && mount_attr(child->rootfs_fd, 0, 0, MS_PRIVATE, true, err) < 0)
+        return -1;
     child->root_fd = fcntl(child->rootfs_fd, F_DUPFD_CLOEXEC, 3);
     return child->root_fd >= 0 ? 0 : err_errno(err, errno, "dup");
 }
 
 int op_pivot(struct child *child, const struct op *op, struct err *err)
 {
-    if (fchdir(child->root_fd) < 0)
+    if (fchdir(child->root_fd >= 0 ? child->root_fd : child->rootfs_fd) < 0)
         return err_errno(err, errno, "fchdir");
-    if (op->how & OP_NO_PIVOT && move_mount(child->root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+    if ((op->how & (OP_NO_PIVOT | OP_STAY)) == OP_NO_PIVOT && move_mount(child->root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return err_errno(err, errno, "move root");
     fd_close(child->root_fd);
     return child_enter_root(child, op, err);

@@ -7,6 +7,9 @@
 // only where one is in sight, createRuntime and createContainer hooks expect the mounts and the old root, paths in the options
 // of a file system (an overlay's layers) are the host's, and a mount on "/" is what the child has to move into.
 //
+// Without a mount namespace in the document all that is mounted stands in the caller's, below the rootfs's path, until the caller takes
+// it away, and the rootfs becomes "/" by chroot.
+//
 // With a start fifo the child outlives its parent: it waits for a byte there, whoever writes it (`berth-oci start`), and
 // leaves an error that comes after that in the report file, as the bytes of struct err.
 #ifndef SANDBOX_CONFIG_H
@@ -68,6 +71,7 @@ struct sandbox_config {
     const struct oci_linux *linux_section;
     const char *hostname, *domainname;
     int rootfs_fd; // O_PATH
+    bool rootfs_mounted; // rootfs_fd is a detached mount: the one that is attached
     const char *rootfs_path;
     bool rootfs_read_only;
     const struct config_mount *mounts; // in this order

@@ -342,7 +342,10 @@ static int build_exec(struct sandbox_plan *plan, const struct sandbox_exec *exec
     exec_namespaces(plan, exec, init_pidfd);
     if (!exec->no_new_keyring)
         plan_add(plan, OP_KEYRING);
-    plan_add(plan, OP_OPEN_ROOT);
+    if (exec->root_fd > 0)
+        plan_add(plan, OP_PIVOT)->how = OP_NO_PIVOT | OP_STAY;
+    else
+        plan_add(plan, OP_OPEN_ROOT);
     plan_add(plan, OP_USER);
     if (plan->terminal)
         plan_add(plan, OP_TERMINAL);
@@ -366,6 +369,7 @@ int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cg
     plan->cgroup = cgroup;
     plan->init_pidfd = plan->pidns_fd = init_pidfd;
     plan->strict = exec->exact;
+    plan->root_fd = exec->root_fd;
     plan->join_fds = exec->join_fds;
     plan->join_len = exec->join_len;
     plan->take_listener = exec->take_listener;

@@ -89,6 +89,7 @@ enum slot { SLOT_NONE, SLOT_PROC, SLOT_DEV, SLOT_PTS, SLOT_CGROUP, SLOT_COUNT };
 #define OP_RECURSIVE 16
 #define OP_PLAIN_TARGET 32 // OP_FILESYSTEM: no link on the way
 #define OP_NO_PIVOT 64 // OP_ROOT, OP_PIVOT: chroot, the old root stays below
+#define OP_STAY 1024 // OP_ATTACH_ROOT, OP_PIVOT: the mount namespace is the caller's, whose root stays where it is
 #define OP_ON_ROOT 512 // OP_BIND, OP_FILESYSTEM: the mount takes the root's place
 #define OP_FILL 256 // OP_FILESYSTEM: with what the folder below has
 #define OP_FINAL 128 // OP_AFFINITY: the one for the process, not for its preparation
@@ -183,6 +184,7 @@ struct sandbox_plan {
     struct cgroup *cgroup;
     bool cgroup_namespace; // the child has one of its own
     int init_pidfd; // exec: whom to join
+    int root_fd; // exec: borrowed; 0: none
 
     // process
     char **argv; // with the init's words in front where there is one

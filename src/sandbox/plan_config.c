@@ -95,9 +95,8 @@ static int namespaces(struct sandbox_plan *plan, const struct sandbox_config *co
     for (size_t i = 0; i < list->len; i++)
         if (want(&wanted, &items[i], err) < 0)
             return -1;
-    if (!((wanted.fresh | wanted.joined) & CLONE_NEWNS))
-        return err_set(err, ERR_NOT_IMPLEMENTED,
-                       "a container without a mount namespace of its own is not supported: its mounts would stay on the host");
+    if (!((wanted.fresh | wanted.joined) & CLONE_NEWNS) && ((wanted.fresh | wanted.joined) & CLONE_NEWUSER))
+        return err_set(err, ERR_INVALID_ARGUMENT, "a user namespace without a mount namespace: in the caller's nothing can be mounted from it");
     struct plan_before *before = &plan->before;
     before->new_time = wanted.fresh & CLONE_NEWTIME;
     before->needed = before->new_time || (wanted.joined & CLONE_NEWUSER) || ((wanted.fresh & CLONE_NEWUSER) && wanted.joined) ||
@@ -114,11 +113,11 @@ static int namespaces(struct sandbox_plan *plan, const struct sandbox_config *co
     return 0;
 }
 
-static bool has_users(const struct sandbox_config *config)
+static bool has(const struct sandbox_config *config, const char *type)
 {
     const struct oci_namespace *items = config->linux_section->namespaces.items;
     for (size_t i = 0; i < config->linux_section->namespaces.len; i++)
-        if (str_eq(items[i].type, "user"))
+        if (str_eq(items[i].type, type))
             return true;
     return false;
 }
@@ -163,14 +162,14 @@ static void add_root(struct sandbox_plan *plan, const struct sandbox_config *con
 {
     if (config->no_pivot && has_new(config, "mount"))
         add_detaches(plan);
-    plan_add(plan, type)->how = config->no_pivot ? OP_NO_PIVOT : 0;
+    plan_add(plan, type)->how = !has(config, "mount") ? OP_NO_PIVOT | OP_STAY : config->no_pivot ? OP_NO_PIVOT : 0;
 }
 
 static void before_mounts(struct sandbox_plan *plan, const struct sandbox_config *config, bool late)
 {
     if (plan->clone_flags & CLONE_NEWUSER)
         plan_add(plan, OP_STAGE)->how = SANDBOX_STAGE_MAPS;
-    if (has_users(config))
+    if (has(config, "user"))
         plan_add(plan, OP_BECOME_ROOT);
     if (plan->cgroup_namespace)
         plan_add(plan, OP_CGROUP_NAMESPACE);
@@ -185,11 +184,12 @@ static void before_mounts(struct sandbox_plan *plan, const struct sandbox_config
         op->path = plan->binds[i].source;
         op->index = i;
     }
-    plan_add(plan, OP_SLAVE);
+    if (has(config, "mount"))
+        plan_add(plan, OP_SLAVE);
     if (has_new(config, "network"))
         plan_add(plan, OP_LOOPBACK);
     if (late)
-        plan_add(plan, OP_ATTACH_ROOT);
+        plan_add(plan, OP_ATTACH_ROOT)->how = has(config, "mount") ? 0 : OP_STAY;
     else
         add_root(plan, config, OP_ROOT);
 }
@@ -228,8 +228,8 @@ static int settings(struct sandbox_plan *plan, const struct sandbox_config *conf
 
 static int build(struct sandbox_plan *plan, const struct sandbox_config *config, struct err *err)
 {
-    bool users = has_users(config) || config->inside_users;
-    bool late = users || config->runtime_hooks || config->create_container_len > 0 || plan_config_needs_host(config);
+    bool users = has(config, "user") || config->inside_users;
+    bool late = users || !has(config, "mount") || config->runtime_hooks || config->create_container_len > 0 || plan_config_needs_host(config);
     plan->owned_fds = arena_alloc(&plan->arena, PLAN_OWNED_MAX * sizeof(int));
     if (plan_process(plan, config->process, err) < 0 || plan_config_binds(plan, config, users, err) < 0)
         return -1;
@@ -270,7 +270,8 @@ int sandbox_plan_config(const struct sandbox_config *config, struct sandbox_plan
     plan->config = config;
     plan->strict = true;
     plan->cgroup = config->cgroup;
-    plan->rootfs = (struct sandbox_rootfs){ .kind = SANDBOX_ROOTFS_TREE, .tree_fd = config->rootfs_fd, .upper_fd = -1, .work_fd = -1 };
+    plan->rootfs = (struct sandbox_rootfs){ .kind = config->rootfs_mounted ? SANDBOX_ROOTFS_MOUNT : SANDBOX_ROOTFS_TREE,
+                                            .tree_fd = config->rootfs_fd, .recursive = true, .upper_fd = -1, .work_fd = -1 };
     plan->keep_fds = config->keep_fds;
     plan->keep_len = config->keep_len;
     plan->start_fd = config->start_fd;

@@ -49,11 +49,13 @@ static void launch_done(struct launch *launch)
 
 static int open_rootfs(const struct sandbox_rootfs *rootfs, struct err *err)
 {
+    if (rootfs->kind == SANDBOX_ROOTFS_MOUNT)
+        return fd_dup(rootfs->tree_fd, err);
     // An image without layers (only settings) is nothing but its upper folder.
     bool bare = rootfs->kind == SANDBOX_ROOTFS_LAYERS && rootfs->lower_len == 0 && rootfs->upper_fd >= 0;
     if (rootfs->kind == SANDBOX_ROOTFS_TREE || bare) {
-        _cleanup_close_ int fd = mount_clone(bare ? rootfs->upper_fd : rootfs->tree_fd, false, err);
-        if (fd < 0 || mount_attr(fd, 0, 0, MS_PRIVATE, false, err) < 0)
+        _cleanup_close_ int fd = mount_clone(bare ? rootfs->upper_fd : rootfs->tree_fd, rootfs->recursive, err);
+        if (fd < 0 || mount_attr(fd, 0, 0, MS_PRIVATE, rootfs->recursive, err) < 0)
             return err_wrap(err, "rootfs");
         return take_fd(&fd);
     }
@@ -131,6 +133,8 @@ static int prepare(const struct sandbox_plan *plan, const struct sandbox_stdio *
     launch->rootfs_fd = launch->socks[0] = launch->socks[1] = -1;
     bool by_child = plan->config && plan->config->rootless;
     if (plan->init_pidfd < 0 && !by_child && (launch->rootfs_fd = open_rootfs(&plan->rootfs, err)) < 0)
+        return -1;
+    if (plan->root_fd > 0 && (launch->rootfs_fd = fd_dup(plan->root_fd, err)) < 0)
         return -1;
     if (clone_binds(plan, launch, err) < 0 || fd_socketpair(SOCK_SEQPACKET, launch->socks, err) < 0)
         return -1;

@@ -13,7 +13,8 @@
 //     exec: "/etc/passwd": permission denied
 //     unable to find user nobody2: no matching entries in passwd file
 //
-// Nothing appears in the host's mount table, and nothing outlives the child: its death frees every mount.
+// Nothing appears in the host's mount table, and nothing outlives the child: its death frees every mount. (Not so for a config.json that asks
+// for no mount namespace; config.h.)
 #ifndef SANDBOX_SANDBOX_H
 #define SANDBOX_SANDBOX_H
 
@@ -23,14 +24,15 @@
 #include "kernel/cgroup.h"
 #include "spec/spec.h"
 
-enum sandbox_rootfs_kind { SANDBOX_ROOTFS_LAYERS, SANDBOX_ROOTFS_TREE };
+enum sandbox_rootfs_kind { SANDBOX_ROOTFS_LAYERS, SANDBOX_ROOTFS_TREE, SANDBOX_ROOTFS_MOUNT };
 
 struct sandbox_rootfs {
     enum sandbox_rootfs_kind kind;
     const int *lower_fds; // LAYERS: folders, top first
     size_t lower_len;
     int upper_fd, work_fd; // LAYERS: -1 for a read-only stack
-    int tree_fd; // TREE: one writable folder
+    int tree_fd; // TREE: one writable folder; MOUNT: a detached mount
+    bool recursive; // TREE: with what is mounted in it
     bool read_only; // the root is remounted read-only after everything is in place
     bool ephemeral; // LAYERS: nothing of the upper outlives the container
 };
@@ -122,6 +124,7 @@ struct sandbox_exec {
     bool join_user, join_time; // the container has such namespaces of its own
     bool rootless; // the caller may join them only from inside the user namespace
     bool inside_users; // as in struct sandbox_config
+    int root_fd; // the container has no mount namespace of its own: the folder that is its "/"; 0: none
     uint64_t namespaces; // CLONE_NEW*: only these of its others are joined (a user may not join the host's own); 0: all
     bool no_new_keyring;
     // The filter notifies: called with its listener (borrowed) once it is loaded.
