@@ -170,7 +170,7 @@ static int put_mounts(const struct checkpoint *checkpoint, struct buf *out, stru
         return err_errno(err, errno, "%s", root);
     for (size_t i = 0; i < container->config.mounts.len; i++) {
         const char *target = mount_clean_target(arena, mounts[i].destination), *real = criu_resolved(arena, root_fd, "/", target);
-        if (mount_is_bind(&mounts[i]))
+        if (mount_is_bind(&mounts[i]) || mapped_tmpfs(&mounts[i]))
             criu_pair(out, CRIU_EXT_MNT, real ? real : target, real ? real : target);
         else if (str_eq(mounts[i].type, "cgroup") && criu_cgroup_mounts(container, real ? real : target, false, out, err) < 0)
             return -1;
@@ -241,7 +241,7 @@ static int on_notice(const char *script, pid_t pid, int fd, void *context, struc
         fd_close(take_fd(&checkpoint->status_fd));
         return result < 0 ? err_wrap(err, "--status-fd") : 0;
     }
-    return 0;
+    return str_eq(script, "post-dump") ? mapped_tmpfs_dump(&checkpoint->container, checkpoint->folders.images_fd, err) : 0;
 }
 
 // A paused container is frozen by cgroup2 where v1's freezer is what CRIU uses: it would wait for processes that can't move.

@@ -41,20 +41,11 @@ int criu_check_flags(const struct call *call, struct err *err)
     return 0;
 }
 
-// CRIU keeps the content of such a file system and not its id map: files would belong to others than before.
 int criu_check_config(const struct oci_config *config, struct err *err)
 {
-    const struct oci_mount *mounts = config->mounts.items;
     if (!config_namespace(config, "mount"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "a container without a mount namespace: CRIU can't tell its mounts from the host's");
-    for (size_t i = 0; i < config->mounts.len; i++) {
-        bool mapped = mounts[i].uid_mappings.len || mounts[i].gid_mappings.len;
-        for (size_t j = 0; j < mounts[i].options.len; j++)
-            mapped |= str_eq(mounts[i].options.items[j], "idmap") || str_eq(mounts[i].options.items[j], "ridmap");
-        if (mapped && !mount_is_bind(&mounts[i]))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "mounts[%zu] is a file system of its own with an id map, which CRIU can't restore", i);
-    }
-    return 0;
+    return mapped_tmpfs_check(config, err);
 }
 
 // ---- folders --------------------------------------------------------------------------------------------------------

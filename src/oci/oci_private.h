@@ -260,6 +260,14 @@ char *criu_resolved(struct arena *arena, int root_fd, const char *root, const ch
 const struct oci_namespace *config_namespace(const struct oci_config *config, const char *type);
 int criu_failed(const struct criu_folders *folders, struct err *err); // adds where the log is
 
+// ---- mapped_tmpfs.c: a tmpfs with an id map, of which CRIU keeps only half -------------------------------------------
+
+bool mapped_tmpfs(const struct oci_mount *mount);
+int mapped_tmpfs_check(const struct oci_config *config, struct err *err); // no other file system of a container's own has a map
+int mapped_tmpfs_dump(const struct container *container, int images_fd, struct err *err); // while its processes stand still
+// `index` is the mount's in config.json, `folder_fd` the new tmpfs with its map, at a place where tar can reach it.
+int mapped_tmpfs_fill(int images_fd, size_t index, int folder_fd, struct err *err);
+
 // ---- create.c, foreground.c -----------------------------------------------------------------------------------------
 
 int send_console(const char *socket_path, int master_fd, struct err *err);

@@ -149,11 +149,18 @@ static int cover_state(const struct restore *restore, const char *path, struct e
     return cover < 0 || mount_attr(cover, 0, 0, MS_PRIVATE, false, err) < 0 ? -1 : mount_attach(cover, below, err);
 }
 
+static bool is_mapped_tmpfs(const struct config_mount *mount)
+{
+    return mount->kind == CONFIG_MOUNT_NEW && mount->idmap_fd >= 0;
+}
+
 static int show_mapped(const struct restore *restore, const char *folder, size_t index, struct config_mount *mount, struct err *err)
 {
     struct stat st;
+    bool tmpfs = is_mapped_tmpfs(mount);
     char *place = arena_printf(&restore->call->arena, "%s/%zu", folder, index);
-    _cleanup_close_ int clone = mount_clone(mount->source_fd, mount->recursive, err);
+    _cleanup_close_ int clone = tmpfs ? mount_new("tmpfs", mount->options, mount->option_len, 0, err)
+                                      : mount_clone(mount->source_fd, mount->recursive, err);
     if (clone < 0 || mount_map_ids(clone, mount->idmap_fd, mount->idmap_recursive, err) < 0)
         return -1;
     if (fstat(clone, &st) < 0 || (S_ISDIR(st.st_mode) ? mkdir(place, 0700) : mknod(place, S_IFREG | 0600, 0)) < 0)
@@ -162,7 +169,9 @@ static int show_mapped(const struct restore *restore, const char *folder, size_t
     if (target < 0)
         return err_errno(err, errno, "%s", place);
     mount->source = place;
-    return mount_attach(clone, target, err);
+    if (mount_attach(clone, target, err) < 0)
+        return -1;
+    return tmpfs ? mapped_tmpfs_fill(restore->folders.images_fd, index, clone, err) : 0;
 }
 
 static int show_all_mapped(struct restore *restore, struct err *err)
@@ -170,7 +179,7 @@ static int show_all_mapped(struct restore *restore, struct err *err)
     const char *folder = NULL;
     for (size_t i = 0; i < restore->mounts.len; i++) {
         struct config_mount *mount = &restore->mounts.mounts[i];
-        if (mount->kind != CONFIG_MOUNT_BIND || mount->idmap_fd < 0)
+        if (mount->idmap_fd < 0)
             continue;
         if (!folder) {
             folder = arena_printf(&restore->call->arena, "%s/%s", restore->call->root, restore->container.id);
@@ -204,7 +213,7 @@ static int put_mounts(struct restore *restore, int root_fd, struct buf *out, str
         const char *real = criu_resolved(arena, root_fd, restore->container.rootfs, mount->target);
         if (!real)
             real = mount->target;
-        if (mount->kind == CONFIG_MOUNT_BIND)
+        if (mount->kind == CONFIG_MOUNT_BIND || is_mapped_tmpfs(mount))
             criu_pair(out, CRIU_EXT_MNT, real, mount->source);
         else if (mount->kind == CONFIG_MOUNT_CGROUP && criu_cgroup_mounts(&restore->container, real, true, out, err) < 0)
             return -1;

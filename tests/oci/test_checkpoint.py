@@ -441,11 +441,44 @@ def test_a_bind_with_an_id_map_has_it_again(bundle, tmp_path):
 
 @pytest.mark.berth
 @conftest.needs_linux(6, 3, 'maps ids of a tmpfs')
-def test_a_file_system_of_its_own_with_an_id_map_is_refused(bundle):
-    bundle.mount('/data', 'tmpfs', 'tmpfs')
-    bundle.config['mounts'][-1].update(uidMappings=IDS, gidMappings=IDS)
+@pytest.mark.parametrize('leave', [False, True])
+def test_a_tmpfs_with_an_id_map_has_its_files_and_the_map_again(bundle, leave):
+    """With owner, mode and options."""
+    ids = [{'containerID': 0, 'hostID': 0, 'size': 1000}, {'containerID': 1000, 'hostID': 5000, 'size': 10}]
+    bundle.mount('/data', 'tmpfs', 'tmpfs', ['mode=750', 'nosuid'])
+    bundle.config['mounts'][-1].update(uidMappings=ids, gidMappings=ids)
+    bundle.all_capabilities()
+    up(bundle, 'mkdir -m 700 /data/d; echo kept >/data/d/file; ln -s d/file /data/link; chown 5003:42 /data/d/file; '
+       'exec 7</data/d/file; ' + COUNTER)
+    wait_for(bundle.rootfs / 'tmp/count')
+    show = 'stat -c %u:%g:%a /data /data/d /data/d/file; readlink /data/link; grep -o "/data [^ ]*" /proc/self/mountinfo; readlink /proc/1/fd/7'
+
+    def seen():
+        return good(bundle.exec('sh', '-c', show)).stdout.splitlines()
+    before = seen()
+    assert before[:4] == ['0:0:750', '0:0:700', '5003:42:644', 'd/file'] and 'nosuid' in before[4]
+    good(checkpoint(bundle, *['--leave-running'] * leave))
+    if leave:
+        bundle.exec('rm', '/data/d/file')
+        bundle.call('kill', bundle.id, 'KILL')
+        bundle.wait('stopped')
+        assert bundle.call('delete', bundle.id).returncode == 0
+    good(restore(bundle))
+    assert seen() == before
+    count_beyond(bundle, count_of(bundle))
+    assert bundle.exec('busybox', 'chown', '5009', '/data/d/file').returncode == 0
+    assert bundle.exec('busybox', 'chown', '1003', '/data/d/file').returncode == 1, 'an id that the map has no place for'
+
+
+@pytest.mark.berth
+@conftest.needs_linux(6, 3, 'maps ids of a tmpfs')
+def test_another_file_system_with_an_id_map_is_refused(bundle):
     start_counter(bundle)
-    refused(checkpoint(bundle), 'with an id map, which CRIU')
+    config = bundle.root / bundle.id / 'config.json'
+    document = json.loads(config.read_text())
+    document['mounts'].append({'destination': '/data', 'type': 'ext4', 'source': '/dev/none', 'uidMappings': IDS, 'gidMappings': IDS})
+    config.write_text(json.dumps(document))
+    refused(checkpoint(bundle), 'of its own (ext4) with an id map, which CRIU')
     count_beyond(bundle, count_of(bundle))
 
 
