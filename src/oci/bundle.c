@@ -31,7 +31,7 @@ int bundle_read(struct call *call, struct container *container, struct err *err)
     if (oci_config_decode(container->document, &container->config, &container->arena, err) < 0)
         return err_wrap(err, "%s", name);
     config_default_maps(&container->config, &container->arena);
-    return config_check(&container->config, err);
+    return config_check(&container->config, err) < 0 ? -1 : config_check_spec(container->document, &container->config, err);
 }
 
 // What the process gets as its standard streams, in the kernel's words ("pipe:[1234]"): a restored one finds its pipes by them.

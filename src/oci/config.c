@@ -28,6 +28,14 @@ int process_check(const struct oci_process *process, struct err *err)
     for (size_t i = 0; i < process->env.len; i++)
         if (!strchr(process->env.items[i], '='))
             return err_set(err, ERR_INVALID_ARGUMENT, "process.env[%zu]: invalid environment variable: missing '='", i);
+    const struct oci_rlimit *limits = process->rlimits.items;
+    for (size_t i = 0; i < process->rlimits.len; i++)
+        for (size_t before = 0; before < i; before++)
+            if (str_eq(limits[i].type, limits[before].type))
+                return err_set(err, ERR_INVALID_ARGUMENT, "process.rlimits[%zu]: %.40s is there twice", i, limits[i].type);
+    const struct oci_box *size = &process->console_size;
+    if (process->terminal && (size->height < 0 || size->width < 0 || size->height > UINT16_MAX || size->width > UINT16_MAX))
+        return err_set(err, ERR_INVALID_ARGUMENT, "process.consoleSize is out of range 0-%d", UINT16_MAX);
     if (!str_empty(process->selinux_label) && access("/sys/fs/selinux/enforce", F_OK) < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "selinux label is specified in config, but selinux is disabled or not supported");
     return 0;

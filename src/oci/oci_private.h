@@ -129,6 +129,7 @@ json_t *container_state(struct container *container, enum status status); // of 
 
 int document_read(const char *path, struct buf *text, json_t **out, struct err *err); // text: of DOCUMENT_MAX, the caller's
 int config_check(const struct oci_config *config, struct err *err);
+int config_check_spec(const json_t *document, const struct oci_config *config, struct err *err); // config_spec.c; after the other
 // Where a new user namespace has no maps: all ids as they are, or a user as root of it.
 void config_default_maps(struct oci_config *config, struct arena *arena);
 void warn_unknown_caps(const struct oci_process *process);

@@ -280,6 +280,37 @@ static void mark_any(const json_t *resources, struct json_list *rules)
     }
 }
 
+// Nodes have numbers, pipes have none.
+static void mark_unnumbered(const json_t *section, struct json_list *devices)
+{
+    const json_t *list = json_object_get(section, "devices");
+    struct oci_device *items = devices->items;
+    for (size_t i = 0; i < devices->len; i++) {
+        const json_t *device = json_array_get(list, i);
+        if (items[i].type && items[i].type[0] != 'p' && !(has(device, "major") && has(device, "minor")))
+            items[i].major = items[i].minor = -1;
+    }
+}
+
+// Zero is no time, and what is absent is zero.
+static void mark_no_time(const json_t *list, struct json_list *hooks)
+{
+    struct oci_hook *items = hooks->items;
+    for (size_t i = 0; i < hooks->len; i++)
+        if (has(json_array_get(list, i), "timeout") && items[i].timeout <= 0)
+            items[i].timeout = -1;
+}
+
+static void mark_hooks(const json_t *document, struct oci_hooks *hooks)
+{
+    mark_no_time(json_object_get(document, "prestart"), &hooks->prestart);
+    mark_no_time(json_object_get(document, "createRuntime"), &hooks->create_runtime);
+    mark_no_time(json_object_get(document, "createContainer"), &hooks->create_container);
+    mark_no_time(json_object_get(document, "startContainer"), &hooks->start_container);
+    mark_no_time(json_object_get(document, "poststart"), &hooks->poststart);
+    mark_no_time(json_object_get(document, "poststop"), &hooks->poststop);
+}
+
 int oci_resources_decode(json_t *document, struct oci_resources *out, struct arena *arena, struct err *err)
 {
     if (json_decode(&oci_resources_table, document, out, arena, NULL, err) < 0)
@@ -302,7 +333,10 @@ int oci_config_decode(json_t *document, struct oci_config *out, struct arena *ar
         return -1;
     if (out->process)
         mark_absent(json_object_get(document, "process"), out->process);
+    if (out->hooks)
+        mark_hooks(json_object_get(document, "hooks"), out->hooks);
     if (out->linux_section) {
+        mark_unnumbered(json_object_get(document, "linux"), &out->linux_section->devices);
         out->linux_section->seccomp_profile = NULL; // the task document's words, too
         out->linux_section->whole_machine = false;
         mark_any(json_object_get(json_object_get(document, "linux"), "resources"), &out->linux_section->resources.devices);

@@ -80,7 +80,7 @@ struct oci_namespace {
 struct oci_device {
     char *path; // in the container
     char *type; // "c" "b" "p"
-    int64_t major, minor;
+    int64_t major, minor; // -1: absent where the type needs them
     int64_t file_mode, uid, gid;
 };
 
@@ -224,7 +224,7 @@ struct oci_mount {
 struct oci_hook {
     char *path;
     struct strv args, env;
-    int64_t timeout; // seconds; 0: none
+    int64_t timeout; // seconds; 0: none; -1: what is said is no time
 };
 
 struct oci_hooks {

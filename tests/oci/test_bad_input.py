@@ -54,12 +54,38 @@ OURS = {
     'limit of a wrong type': (change(['linux', 'resources'], {'memory': {'limit': 'much'}}), 'linux.resources.memory.limit'),
     'limit that the kernel refuses': (change(['linux', 'resources'], {'cpu': {'cpus': '4095'}}), 'cpuset.cpus'),
     'capabilities of a wrong type': (change(['process', 'capabilities', 'bounding'], 5), 'process.capabilities.bounding'),
-    # runc makes the mounts on the host then, and leaves them there.
-    'no mount namespace': (lambda config: (without_mounts(config), config['linux'].update(maskedPaths=[], readonlyPaths=[])),
-                           'its mounts would stay on the host'),
     'unknown clock': (lambda config: (config['linux']['namespaces'].append({'type': 'time'}),
                                       config['linux'].update(timeOffsets={'sun': {'secs': 1}})), 'sun'),
+    'another version of the specification': (change(['ociVersion'], '2.0.0'), 'ociVersion "2.0.0" is not supported'),
+    'memory policy of 1.3': (change(['linux', 'memoryPolicy'], {'mode': 'MPOL_LOCAL'}), 'linux.memoryPolicy is not supported'),
+    'network devices of 1.3': (change(['linux', 'netDevices'], {'eth0': {}}), 'linux.netDevices is not supported'),
+    'memory that is not counted above': (change(['linux', 'resources'], {'memory': {'useHierarchy': False}}), 'linux.resources.memory.useHierarchy'),
+    'schemata of 1.3': (change(['linux', 'intelRdt'], {'schemata': ['L3:0=f']}), 'linux.intelRdt.schemata is not supported'),
+    'annotation without a name': (change(['annotations'], {'': 'x'}), 'annotations: a key is empty'),
+    'rlimit twice': (change(['process', 'rlimits'], [{'type': 'RLIMIT_CORE', 'soft': 1, 'hard': 1}] * 2), 'process.rlimits[1]: RLIMIT_CORE is there twice'),
+    'hook by a relative path': (change(['hooks'], {'poststart': [{'path': 'bin/true'}]}), 'hooks.poststart[0].path is not absolute'),
+    'hook without a path': (change(['hooks'], {'poststop': [{'args': ['x']}]}), 'hooks.poststop[0].path'),
+    'hook without time': (change(['hooks'], {'createRuntime': [{'path': '/bin/true', 'timeout': 0}]}), 'hooks.createRuntime[0].timeout is not greater than zero'),
+    'namespace by a relative path': (change(['linux', 'namespaces'], [{'type': 'mount'}, {'type': 'uts', 'path': 'rootfs'}]), 'linux.namespaces[1].path is not absolute'),
+    'device without a number': (change(['linux', 'devices'], [{'path': '/dev/x', 'type': 'c', 'major': 1}]), 'device /dev/x'),
+    'device rule of another letter': (change(['linux', 'resources'], {'devices': [{'allow': True, 'access': 'rx'}]}), 'linux.resources.devices[0].access'),
+    'words for no listener': (change(['linux', 'seccomp'], {'defaultAction': 'SCMP_ACT_ALLOW', 'listenerMetadata': 'x'}), 'listenerMetadata without a listenerPath'),
 }
+
+
+def test_what_no_version_knows_is_passed_over(bundle):
+    bundle.config.update(sideways=1)
+    bundle.linux.update(sideways={'x': 1}, memoryPolicy=None, netDevices={})
+    bundle.linux['resources'] = {'memory': {'useHierarchy': True}}
+    assert bundle.args('true').run().returncode == 0
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('size', [{'height': 65536, 'width': 1}, {'height': 1, 'width': -1}])
+def test_a_terminal_larger_than_there_can_be(bundle, size):
+    bundle.process.update(terminal=True, consoleSize=size)
+    done = bundle.create('--console-socket', str(bundle.path / 'console'))
+    assert done.returncode == 1 and 'process.consoleSize is out of range' in done.stderr and bundle.remains() == []
 
 
 def check(bundle, spoil, words):
