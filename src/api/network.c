@@ -6,8 +6,10 @@
 static json_t *shape_member(const struct engine_container *container, const struct engine_endpoint *endpoint)
 {
     json_t *address = endpoint->address ? json_sprintf("%s/%lld", endpoint->address, (long long)endpoint->prefix) : json_string("");
-    return json_pack("{s:s, s:o, s:o, s:o, s:s}", "Name", container->name, "EndpointID", shape_text(endpoint->endpoint_id),
-                     "MacAddress", shape_text(endpoint->mac), "IPv4Address", address, "IPv6Address", "");
+    json_t *address6 = str_empty(endpoint->address6) ? json_string("")
+                                                     : json_sprintf("%s/%lld", endpoint->address6, (long long)endpoint->prefix6);
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "Name", container->name, "EndpointID", shape_text(endpoint->endpoint_id),
+                     "MacAddress", shape_text(endpoint->mac), "IPv4Address", address, "IPv6Address", address6);
 }
 
 // Who is on it now. On `none` and `host` is every container that runs with it.
@@ -35,24 +37,43 @@ static json_t *shape_options(const struct engine_network *network)
     return options;
 }
 
-static json_t *shape_pools(const struct engine_network *network)
+// What a client said of the subnet of that kind; NULL: nothing.
+static const struct ipam_pool *asked_pool(const struct engine_network *network, bool ipv6)
 {
     const struct network_ipam *ipam = network->request ? network->request->ipam : NULL;
-    const struct ipam_pool *pool = ipam && ipam->config.len ? json_list_at(&ipam->config, &ipam_pool_table, 0) : NULL;
-    if (str_empty(network->subnet))
-        return json_array();
-    json_t *row = json_pack("{s:s}", "Subnet", network->subnet);
+    for (size_t i = 0; ipam && i < ipam->config.len; i++) {
+        const struct ipam_pool *pool = json_list_at(&ipam->config, &ipam_pool_table, i);
+        if (!str_empty(pool->subnet) && (strchr(pool->subnet, ':') != NULL) == ipv6)
+            return pool;
+    }
+    return NULL;
+}
+
+static void add_pool(json_t *rows, const struct engine_network *network, const char *subnet, const char *gateway, bool ipv6)
+{
+    const struct ipam_pool *pool = asked_pool(network, ipv6);
+    if (str_empty(subnet))
+        return;
+    json_t *row = json_pack("{s:s}", "Subnet", subnet);
     if (pool && !str_empty(pool->ip_range))
         json_object_set_new(row, "IPRange", shape_text(pool->ip_range));
-    else if (!pool && !str_empty(network->range))
+    else if (!ipv6 && !pool && !str_empty(network->range))
         json_object_set_new(row, "IPRange", shape_text(network->range));
-    if (!str_empty(network->gateway))
-        json_object_set_new(row, "Gateway", shape_text(network->gateway));
+    if (!str_empty(gateway))
+        json_object_set_new(row, "Gateway", shape_text(gateway));
     if (pool && pool->reserved.len)
         json_object_set_new(row, "AuxiliaryAddresses", shape_map(&pool->reserved));
-    else if (!str_empty(network->route))
+    else if (!ipv6 && !str_empty(network->route))
         json_object_set_new(row, "AuxiliaryAddresses", json_pack("{s:s}", "DefaultGatewayIPv4", network->route));
-    return json_pack("[o]", row);
+    json_array_append_new(rows, row);
+}
+
+static json_t *shape_pools(const struct engine_network *network)
+{
+    json_t *rows = json_array();
+    add_pool(rows, network, network->subnet, network->gateway, false);
+    add_pool(rows, network, network->subnet6, network->gateway6, true);
+    return rows;
 }
 
 static json_t *shape_network(const struct engine_network *network, const struct engine_container *containers, size_t len)
@@ -63,7 +84,7 @@ static json_t *shape_network(const struct engine_network *network, const struct 
     json_t *labels = request ? shape_map(&request->labels) : json_object();
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:o, s:o, s:o}", "Name",
                      network->name, "Id", network->id, "Created", shape_time(network->created_ns), "Scope", "local",
-                     "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", 0, "IPAM", ipam,
+                     "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", request && request->enable_ipv6, "IPAM", ipam,
                      "Internal", request && request->internal, "Attachable", request && request->attachable, "Ingress", 0,
                      "ConfigFrom", "Network", "", "ConfigOnly", 0, "Containers", shape_members(containers, len, network), "Options",
                      shape_options(network), "Labels", labels);

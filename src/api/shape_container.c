@@ -11,19 +11,31 @@ static json_t *shape_list_or_null(const struct strv *list)
     return array;
 }
 
+// Of the two addresses those that were asked for.
+static json_t *shape_endpoint_ipam(const struct endpoint_ipam *ipam)
+{
+    json_t *object = ipam ? json_object() : json_null();
+    if (ipam && !str_empty(ipam->ipv4_address))
+        json_object_set_new(object, "IPv4Address", json_string(ipam->ipv4_address));
+    if (ipam && !str_empty(ipam->ipv6_address))
+        json_object_set_new(object, "IPv6Address", json_string(ipam->ipv6_address));
+    return object;
+}
+
 static json_t *shape_endpoint(const struct engine_endpoint *endpoint)
 {
     static const struct endpoint_request nothing;
     const struct endpoint_request *request = endpoint->request ? endpoint->request : &nothing;
-    json_t *ipam = request->ipam ? json_pack("{s:o}", "IPv4Address", shape_text(request->ipam->ipv4_address)) : json_null();
+    json_t *ipam = shape_endpoint_ipam(request->ipam);
     json_t *options = request->driver_opts.len ? shape_map(&request->driver_opts) : json_null();
     const char *mac = endpoint->up ? endpoint->mac : request->mac_address;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:I, s:s, s:s, s:i, s:o}", "IPAMConfig", ipam, "Links",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:o}", "IPAMConfig", ipam, "Links",
                      shape_list_or_null(&request->links), "Aliases", shape_list_or_null(&request->aliases), "MacAddress", shape_text(mac), "DriverOpts", options, "GwPriority",
                      (json_int_t)request->gw_priority, "NetworkID", shape_text(endpoint->network_id), "EndpointID",
                      shape_text(endpoint->endpoint_id), "Gateway", shape_text(endpoint->gateway), "IPAddress",
-                     shape_text(endpoint->address), "IPPrefixLen", (json_int_t)endpoint->prefix, "IPv6Gateway", "",
-                     "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "DNSNames", shape_list_or_null(&endpoint->dns_names));
+                     shape_text(endpoint->address), "IPPrefixLen", (json_int_t)endpoint->prefix, "IPv6Gateway", shape_text(endpoint->gateway6),
+                     "GlobalIPv6Address", shape_text(endpoint->address6), "GlobalIPv6PrefixLen", (json_int_t)endpoint->prefix6,
+                     "DNSNames", shape_list_or_null(&endpoint->dns_names));
 }
 
 json_t *shape_networks(const struct engine_container *container)

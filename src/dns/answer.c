@@ -7,30 +7,36 @@
 #include "dns/dns.h"
 
 struct found {
-    uint32_t *addresses; // malloc'ed
-    size_t len, capacity;
+    int family; // of the addresses that are asked for
+    uint8_t *addresses; // malloc'ed, `size` bytes each
+    size_t size, len, capacity;
     bool known; // the name is there, whatever it has
 };
 
-static void add_address(struct found *found, uint32_t address)
+static void add_address(struct found *found, const uint8_t *address, size_t size)
 {
-    found->known = true;
     if (found->len == DNS_ADDRESS_MAX)
         return;
     if (found->len == found->capacity) {
         found->capacity = found->capacity ? found->capacity * 2 : 16;
-        found->addresses = mem_grow(found->addresses, found->capacity * sizeof(*found->addresses));
+        found->addresses = mem_grow(found->addresses, found->capacity * size);
     }
-    found->addresses[found->len++] = address;
+    found->size = size;
+    memcpy(found->addresses + found->len++ * size, address, size);
 }
 
 static void find_in_list(struct slice list, struct slice name, struct found *out)
 {
     struct dns_entry entry;
-    uint32_t address;
-    while (dns_list_next(&list, &entry))
-        if (dns_entry_has(&entry, name) && dns_entry_address(&entry, &address))
-            add_address(out, address);
+    uint8_t address[16];
+    while (dns_list_next(&list, &entry)) {
+        if (!dns_entry_has(&entry, name) || !dns_entry_address(&entry, AF_INET, address))
+            continue;
+        size_t size = dns_entry_address(&entry, out->family, address);
+        out->known = true;
+        if (size)
+            add_address(out, address, size);
+    }
 }
 
 // On every network of the container where that one has no name.
@@ -63,29 +69,30 @@ static void find_name(const struct dns_settings *settings, const char *name, str
 // ---- addresses ------------------------------------------------------------------------------------------------------
 
 // So that clients that take the first one are spread over all.
-static void shuffle(uint32_t *addresses, size_t len)
+static void shuffle(uint8_t *addresses, size_t size, size_t len)
 {
     uint32_t state = 0;
+    uint8_t held[16];
     if (len < 2 || getrandom(&state, sizeof(state), GRND_NONBLOCK) != sizeof(state))
         return;
     for (size_t i = len - 1; i > 0; i--) {
         state = state * 1664525 + 1013904223;
         size_t other = (size_t)((uint64_t)state * (i + 1) >> 32);
-        uint32_t held = addresses[i];
-        addresses[i] = addresses[other];
-        addresses[other] = held;
+        memcpy(held, addresses + i * size, size);
+        memmove(addresses + i * size, addresses + other * size, size);
+        memcpy(addresses + other * size, held, size);
     }
 }
 
-// The networks have no IPv6: for AAAA and MX the answer is that there is none.
+// What a name does not have, an MX or an address of IPv6, is answered by nothing: nobody else is asked for it.
 static bool answer_name(const struct dns_settings *settings, const uint8_t *message, const struct dns_query *query, size_t max,
                         struct buf *out)
 {
-    struct found found = { 0 };
+    struct found found = { .family = query->type == DNS_AAAA ? AF_INET6 : AF_INET };
     find_name(settings, query->name, &found);
-    if (found.known && query->type == DNS_A) {
-        shuffle(found.addresses, found.len);
-        dns_reply_addresses(message, query, found.addresses, found.len, max, out);
+    if (found.len && query->type != DNS_MX) {
+        shuffle(found.addresses, found.size, found.len);
+        dns_reply_addresses(message, query, found.addresses, found.size, found.len, max, out);
     } else if (found.known) {
         dns_reply(message, query, DNS_OK, out);
     }
@@ -95,8 +102,25 @@ static bool answer_name(const struct dns_settings *settings, const uint8_t *mess
 
 // ---- names of addresses ----------------------------------------------------------------------------------------------
 
+// 32 digits, the last one first, each with a dot behind it: "2.0.(...).d.f.ip6.arpa" is fd(...)02.
+static bool reversed_address6(const char *name, char out[INET6_ADDRSTRLEN])
+{
+    enum { DIGITS = 32 };
+    static const char domain[] = "ip6.arpa", digits[] = "0123456789abcdef"; // a question's name is in lower case
+    uint8_t address[16] = { 0 };
+    if (strlen(name) != 2 * DIGITS + sizeof(domain) - 1 || !str_eq(name + 2 * DIGITS, domain))
+        return false;
+    for (size_t i = 0; i < DIGITS; i++) {
+        const char *digit = strchr(digits, name[2 * i]);
+        if (!digit || name[2 * i + 1] != '.')
+            return false;
+        address[15 - i / 2] |= (uint8_t)((digit - digits) << (i % 2 ? 4 : 0));
+    }
+    return inet_ntop(AF_INET6, address, out, INET6_ADDRSTRLEN);
+}
+
 // "4.3.2.1.in-addr.arpa" is 1.2.3.4.
-static bool reversed_address(const char *name, char out[INET_ADDRSTRLEN])
+static bool reversed_address(const char *name, char out[INET6_ADDRSTRLEN])
 {
     static const char domain[] = ".in-addr.arpa";
     char text[INET_ADDRSTRLEN];
@@ -115,15 +139,15 @@ static bool reversed_address(const char *name, char out[INET_ADDRSTRLEN])
 static bool answer_address(const struct dns_settings *settings, const uint8_t *message, const struct dns_query *query,
                            struct buf *out)
 {
-    char address[INET_ADDRSTRLEN];
-    if (!reversed_address(query->name, address))
+    char address[INET6_ADDRSTRLEN];
+    if (!reversed_address(query->name, address) && !reversed_address6(query->name, address))
         return false;
     for (size_t i = 0; i < settings->network_len; i++) {
         const struct dns_network *network = &settings->networks[i];
         struct slice rest = network->list, word;
         struct dns_entry entry;
         while (dns_list_next(&rest, &entry)) {
-            if (!slice_eq(entry.address, address) || !dns_next_word(&entry.names, &word))
+            if ((!slice_eq(entry.address, address) && !slice_eq(entry.address6, address)) || !dns_next_word(&entry.names, &word))
                 continue;
             _cleanup_free_ char *name =
                 mem_printf("%.*s.%.*s", (int)word.size, word.data, (int)network->name.size, network->name.data);

@@ -3,7 +3,7 @@
 //
 // A network has a list, a line for each container on it, edited by the daemon when one joins or leaves:
 //
-//     <container id> <IPv4 address> <name> [<name> ...]             the first name is the one that the address has
+//     <container id> <IPv4 address>[,<IPv6 address>] <name> [<name> ...]     the first name is the one that the addresses have
 //
 // A container has its settings:
 //
@@ -56,9 +56,10 @@ struct dns_query {
 int dns_query_read(const uint8_t *message, size_t size, struct dns_query *out);
 // An answer without records. `out` is cleared first, as by all that follow.
 void dns_reply(const uint8_t *message, const struct dns_query *query, int rcode, struct buf *out);
-// As many addresses (network order) as `max` bytes hold, marked as cut where that is not all.
-void dns_reply_addresses(const uint8_t *message, const struct dns_query *query, const uint32_t *addresses, size_t len, size_t max,
-                         struct buf *out);
+// As many addresses (network order, of `size` bytes each, as the question's type has them) as `max` bytes hold, marked as cut where that
+// is not all.
+void dns_reply_addresses(const uint8_t *message, const struct dns_query *query, const uint8_t *addresses, size_t size, size_t len,
+                         size_t max, struct buf *out);
 void dns_reply_name(const uint8_t *message, const struct dns_query *query, const char *name, struct buf *out); // PTR
 // Is this the answer to that question? A server that refuses may leave the question out.
 bool dns_reply_fits(const uint8_t *message, const struct dns_query *query, const uint8_t *reply, size_t size);
@@ -68,18 +69,20 @@ int dns_reply_rcode(const uint8_t *reply); // of one that fits
 
 // The line of one container, appended. Names that nobody can ask for (blanks, control characters, empty, too long) are left out,
 // doubles too.
-void dns_list_line(const char *container_id, const char *address, const char *const *names, size_t len, struct buf *out);
+void dns_list_line(const char *container_id, const char *address, const char *address6, const char *const *names, size_t len,
+                   struct buf *out); // address6 "": it has none
 // The list without that container's line and, unless it is NULL, with this one at the end. False when nothing is different: `out` is
 // then of no use.
 bool dns_list_edit(struct slice list, const char *container_id, const char *line, struct buf *out);
 // One line after another: false at the end. Lines that are none are passed over. Only what is asked of an entry is looked at: a thousand
 // are read for one question.
 struct dns_entry {
-    struct slice container_id, address, names;
+    struct slice container_id, address, address6, names; // address6: empty where it has none
 };
 bool dns_list_next(struct slice *rest, struct dns_entry *out);
 bool dns_entry_has(const struct dns_entry *entry, struct slice name);
-bool dns_entry_address(const struct dns_entry *entry, uint32_t *out); // network order; false: it has none
+// AF_INET or AF_INET6, in network order: its size, 0 where it has none.
+size_t dns_entry_address(const struct dns_entry *entry, int family, uint8_t out[16]);
 
 // ---- a container's settings (settings.c) ------------------------------------------------------------------------------
 

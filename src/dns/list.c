@@ -31,9 +31,10 @@ static bool is_double(const char *const *names, size_t index)
     return false;
 }
 
-void dns_list_line(const char *container_id, const char *address, const char *const *names, size_t len, struct buf *out)
+void dns_list_line(const char *container_id, const char *address, const char *address6, const char *const *names, size_t len,
+                   struct buf *out)
 {
-    buf_addf(out, "%s %s", container_id, address);
+    buf_addf(out, "%s %s%s%s", container_id, address, *address6 ? "," : "", address6);
     for (size_t i = 0; i < len; i++)
         if (dns_word_valid(names[i]) && !is_double(names, i))
             buf_addf(out, " %s", names[i]);
@@ -67,21 +68,24 @@ bool dns_list_edit(struct slice list, const char *container_id, const char *line
     return line ? !same : found;
 }
 
-bool dns_entry_address(const struct dns_entry *entry, uint32_t *out)
+size_t dns_entry_address(const struct dns_entry *entry, int family, uint8_t out[16])
 {
-    char text[INET_ADDRSTRLEN];
-    if (entry->address.size >= sizeof(text))
-        return false;
-    memcpy(text, entry->address.data, entry->address.size);
-    text[entry->address.size] = 0;
-    return inet_pton(AF_INET, text, out) == 1;
+    const struct slice *from = family == AF_INET ? &entry->address : &entry->address6;
+    char text[INET6_ADDRSTRLEN];
+    if (from->size == 0 || from->size >= sizeof(text))
+        return 0;
+    memcpy(text, from->data, from->size);
+    text[from->size] = 0;
+    return inet_pton(family, text, out) != 1 ? 0 : family == AF_INET ? sizeof(struct in_addr) : sizeof(struct in6_addr);
 }
 
 bool dns_list_next(struct slice *rest, struct dns_entry *out)
 {
-    struct slice line;
+    struct slice line, addresses;
     while (slice_cut(rest, '\n', &line)) {
-        if (dns_next_word(&line, &out->container_id) && dns_next_word(&line, &out->address)) {
+        if (dns_next_word(&line, &out->container_id) && dns_next_word(&line, &addresses)) {
+            slice_cut(&addresses, ',', &out->address);
+            out->address6 = addresses;
             out->names = line;
             return true;
         }

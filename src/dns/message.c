@@ -157,17 +157,17 @@ void dns_reply(const uint8_t *message, const struct dns_query *query, int rcode,
     end(query, 0, out);
 }
 
-void dns_reply_addresses(const uint8_t *message, const struct dns_query *query, const uint32_t *addresses, size_t len, size_t max,
-                         struct buf *out)
+void dns_reply_addresses(const uint8_t *message, const struct dns_query *query, const uint8_t *addresses, size_t size, size_t len,
+                         size_t max, struct buf *out)
 {
-    enum { ONE = 2 + RECORD_SIZE + sizeof(*addresses) };
+    size_t one = 2 + RECORD_SIZE + size;
     size_t head = query->question_end + (query->edns ? OPT_SIZE : 0);
-    size_t room = MIN_OF(max, (size_t)DNS_MESSAGE_MAX) > head ? (MIN_OF(max, (size_t)DNS_MESSAGE_MAX) - head) / ONE : 0;
+    size_t room = MIN_OF(max, (size_t)DNS_MESSAGE_MAX) > head ? (MIN_OF(max, (size_t)DNS_MESSAGE_MAX) - head) / one : 0;
     size_t told = MIN_OF(len, room);
     begin(message, query, told < len ? FLAG_CUT : 0, out);
     for (size_t i = 0; i < told; i++) {
-        put_record(out, DNS_A, sizeof(addresses[i]));
-        buf_add(out, &addresses[i], sizeof(addresses[i]));
+        put_record(out, query->type, size);
+        buf_add(out, addresses + i * size, size);
     }
     end(query, told, out);
 }

@@ -39,9 +39,9 @@ static int open_namespace(struct container *container, struct err *err)
 // ---- what goes by the gateway ---------------------------------------------------------------------------------------
 
 // The relay of published ports stands in the supervisor.
-static int retarget(struct container *container, const char *address, struct err *err)
+static int retarget(struct container *container, const char *address, const char *address6, struct err *err)
 {
-    _cleanup_json_ json_t *arguments = json_pack("{s:s}", "address", address);
+    _cleanup_json_ json_t *arguments = json_pack("{s:s, s:s}", "address", address, "address6", address6);
     mutex_lock(&container->lock);
     struct task_client *client = container->client;
     size_t ports = container->port_len;
@@ -54,33 +54,42 @@ static int follow_gateway(struct container *container, int netns_fd, struct err 
 {
     struct net *net = container->engine->net;
     char gateway[INET_ADDRSTRLEN] = "", address[INET_ADDRSTRLEN] = "", id[65] = "";
+    char gateway6[INET6_ADDRSTRLEN] = "", address6[INET6_ADDRSTRLEN] = "";
     mutex_lock(&container->lock);
-    const struct endpoint *leads = endpoint_gateway(container);
+    const struct endpoint *leads = endpoint_gateway(container), *leads6 = endpoint_gateway6(container);
     bool outside = leads && !leads->internal;
     if (leads) {
         snprintf(gateway, sizeof(gateway), "%s", leads->net.gateway);
         snprintf(address, sizeof(address), "%s", leads->net.address);
+        snprintf(address6, sizeof(address6), "%s", leads->net.address6);
         snprintf(id, sizeof(id), "%s", leads->builtin ? "" : leads->network_id);
     }
+    if (leads6)
+        snprintf(gateway6, sizeof(gateway6), "%s", leads6->net.gateway6);
     mutex_unlock(&container->lock);
-    if (net_set_gateway(netns_fd, gateway, err) < 0 || net_move_ports(net, container->id, outside ? id : NULL, err) < 0)
+    if (net_set_gateway(netns_fd, gateway, gateway6, err) < 0 || net_move_ports(net, container->id, outside ? id : NULL, err) < 0)
         return -1;
-    return address[0] ? retarget(container, address, err) : 0;
+    return address[0] ? retarget(container, address, address6, err) : 0;
 }
 
 // ---- /etc/hosts -----------------------------------------------------------------------------------------------------
 
 // The lines of an address that is gone go, those of a new one come; what the container wrote stays. In place: it is mounted.
-static void edit_hosts(struct container *container, const char *gone)
+static bool begins_with(struct slice line, const char *address)
+{
+    size_t size = address ? strlen(address) : 0;
+    return size && line.size > size && strncmp(line.data, address, size) == 0 && line.data[size] == '\t';
+}
+
+static void edit_hosts(struct container *container, const char *gone, const char *gone6)
 {
     _cleanup_free_ char *path = mem_printf("%s/files/hosts", container->id);
     _cleanup_buf_ struct buf text = BUF_INIT(32 << 20), out = BUF_INIT(33 << 20);
     if (file_read_at(container->engine->containers_fd, path, &text, NULL) < 0)
         return;
     struct slice rest = slice_of(buf_text(&text)), line;
-    size_t size = gone ? strlen(gone) : 0;
     while (slice_cut(&rest, '\n', &line))
-        if ((rest.data || line.size) && !(size && line.size > size && strncmp(line.data, gone, size) == 0 && line.data[size] == '\t'))
+        if ((rest.data || line.size) && !begins_with(line, gone) && !begins_with(line, gone6))
             buf_addf(&out, "%.*s\n", (int)line.size, line.data);
     if (!gone) {
         mutex_lock(&container->lock);
@@ -180,7 +189,7 @@ static int connect_held(struct container *container, const struct engine_network
     }
     if (running) {
         endpoints_connected(container);
-        edit_hosts(container, NULL);
+        edit_hosts(container, NULL, NULL);
     } else
         endpoint_publish(container, endpoint, "connect");
     return 0;
@@ -225,8 +234,9 @@ static int disconnect_held(struct container *container, const struct engine_netw
     bool running = is_running(container), attached = running && endpoint->up;
     if (running && vm_wanted(&container->config.host_config))
         return err_set(err, ERR_NOT_IMPLEMENTED, "network disconnect: not supported behind the VM wall yet while the machine runs");
-    char address[INET_ADDRSTRLEN];
+    char address[INET_ADDRSTRLEN], address6[INET6_ADDRSTRLEN];
     snprintf(address, sizeof(address), "%s", attached ? endpoint->net.address : "");
+    snprintf(address6, sizeof(address6), "%s", attached ? endpoint->net.address6 : "");
     int result = attached ? detach_running(container, endpoint, err) : 0;
     if (result < 0 && endpoint->up)
         return -1;
@@ -234,7 +244,7 @@ static int disconnect_held(struct container *container, const struct engine_netw
     endpoint_publish(container, endpoint, "disconnect");
     take_off(container, endpoint);
     if (attached)
-        edit_hosts(container, address);
+        edit_hosts(container, address, address6);
     int saved = record_save_networks(container, result < 0 ? NULL : err);
     return result < 0 ? -1 : saved; // it is off, also where the way out could not follow
 }

@@ -186,6 +186,8 @@ static void fill_network(struct container *container, struct arena *arena, struc
         *nic = (struct task_nic){ .name = arena_strdup(arena, endpoint->net.interface), .mac = arena_strdup(arena, endpoint->net.mac),
                                   .address = arena_strdup(arena, endpoint->net.address),
                                   .gateway = arena_strdup(arena, endpoint->net.gateway), .prefix = endpoint->net.prefix,
+                                  .address6 = arena_strdup(arena, endpoint->net.address6),
+                                  .gateway6 = arena_strdup(arena, endpoint->net.gateway6), .prefix6 = endpoint->net.prefix6,
                                   .mtu = endpoint->mtu,
                                   .netns_fd = -1, .tap_fd = -1 };
     }
@@ -194,10 +196,11 @@ static void fill_network(struct container *container, struct arena *arena, struc
             (struct task_nic){ .name = (char *)"lo", .netns_fd = -1, .tap_fd = -1 };
     for (size_t i = 0; i < container->port_len; i++) {
         const struct net_port *from = &container->ports[i];
+        const char *address6 = strchr(from->host_address, ':') ? endpoint_address6(container) : "";
         struct task_port *port = json_list_add(&out->ports, &task_port_table, arena);
         *port = (struct task_port){ .proto = (char *)(from->proto == IPPROTO_UDP ? "udp" : "tcp"),
                                     .host_address = arena_strdup(arena, from->host_address), .host_port = from->host_port,
-                                    .target_address = arena_strdup(arena, endpoint_address(container)),
+                                    .target_address = arena_strdup(arena, address6[0] ? address6 : endpoint_address(container)),
                                     .target_port = from->target_port, .listener_fd = -1 };
     }
 }

@@ -38,9 +38,9 @@ struct endpoint *endpoint_new(const char *network, const struct endpoint_request
     endpoint->network = arena_strdup(arena, network);
     to->gw_priority = from->gw_priority;
     to->mac_address = arena_strdup(arena, from->mac_address);
-    if (from->ipam && !str_empty(from->ipam->ipv4_address)) {
+    if (from->ipam && (!str_empty(from->ipam->ipv4_address) || !str_empty(from->ipam->ipv6_address))) {
         to->ipam = arena_alloc(arena, sizeof(*to->ipam));
-        to->ipam->ipv4_address = arena_strdup(arena, from->ipam->ipv4_address);
+        *to->ipam = (struct endpoint_ipam){ arena_strdup(arena, from->ipam->ipv4_address), arena_strdup(arena, from->ipam->ipv6_address) };
     }
     copy_list(arena, &from->aliases, &to->aliases);
     copy_list(arena, &from->links, &to->links);
@@ -82,14 +82,16 @@ static bool is_user_defined(const char *network)
 
 int endpoint_check(const char *network, const struct endpoint_request *request, struct err *err)
 {
-    unsigned char bytes[4], mac[6];
-    const char *address = request->ipam ? request->ipam->ipv4_address : NULL;
-    if (!str_empty(address) && !is_user_defined(network))
+    unsigned char bytes[16], mac[6];
+    const char *address = request->ipam ? request->ipam->ipv4_address : NULL, *address6 = request->ipam ? request->ipam->ipv6_address : NULL;
+    if ((!str_empty(address) || !str_empty(address6)) && !is_user_defined(network))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: user-specified IP address is supported on user-defined networks only");
     if (request->aliases.len && !is_user_defined(network))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: network-scoped aliases are only supported for user-defined networks");
     if (!str_empty(address) && (inet_pton(AF_INET, address, bytes) != 1 || str_eq(address, "0.0.0.0")))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: invalid IPv4 address: %.100s", address);
+    if (!str_empty(address6) && (inet_pton(AF_INET6, address6, bytes) != 1 || IN6_IS_ADDR_UNSPECIFIED((struct in6_addr *)bytes)))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings: invalid IPv6 address: %.100s", address6);
     if (!str_empty(request->mac_address) && !net_mac_valid(request->mac_address, mac))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MAC address: %.100s", request->mac_address);
     for (size_t i = 0; i < request->aliases.len; i++)
@@ -200,18 +202,29 @@ static bool leads_before(const struct endpoint *one, const struct endpoint *othe
     return strcmp(one->network, other->network) < 0;
 }
 
-static struct endpoint *leading(const struct container *container, bool up)
+static struct endpoint *leading(const struct container *container, bool up, bool ipv6)
 {
     struct endpoint *best = NULL;
     for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
-        if (endpoint->bridge && (!up || endpoint->up) && (!best || leads_before(endpoint, best)))
+        if (endpoint->bridge && (!up || endpoint->up) && (!ipv6 || endpoint->ipv6) && (!best || leads_before(endpoint, best)))
             best = endpoint;
     return best;
 }
 
 struct endpoint *endpoint_gateway(const struct container *container)
 {
-    return leading(container, true);
+    return leading(container, true, false);
+}
+
+struct endpoint *endpoint_gateway6(const struct container *container)
+{
+    return leading(container, true, true);
+}
+
+const char *endpoint_address6(const struct container *container)
+{
+    const struct endpoint *gateway = endpoint_gateway(container);
+    return gateway ? gateway->net.address6 : "";
 }
 
 const char *endpoint_address(const struct container *container)
@@ -257,6 +270,7 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->bridge = network_is_bridge(network);
     endpoint->builtin = network->builtin;
     endpoint->internal = network->request && network->request->internal;
+    endpoint->ipv6 = network->request && network->request->enable_ipv6;
     endpoint->mtu = network->builtin ? container->engine->bridge_mtu : 0;
     if (options && kvs_get(options, MTU_OPTION))
         num_parse_i64(slice_of(kvs_get(options, MTU_OPTION)), &endpoint->mtu); // a record's was looked at
@@ -307,8 +321,9 @@ int endpoint_attach(struct container *container, struct endpoint *endpoint, cons
     char interface[IFNAMSIZ];
     choose_interface(container, endpoint, interface);
     const struct net_wish wish = { .container_id = container->id, .network_id = net_id, .endpoint_id = how->endpoint_id,
-                                   .address = request->ipam ? request->ipam->ipv4_address : NULL, .mac = request->mac_address,
-                                   .interface = interface, .no_gateway = !how->gateway,
+                                   .address = request->ipam ? request->ipam->ipv4_address : NULL,
+                                   .address6 = request->ipam ? request->ipam->ipv6_address : NULL, .mac = request->mac_address,
+                                   .interface = interface, .no_gateway = !how->gateway, .no_gateway6 = !how->gateway6,
                                    .netns_fd = *how->netns_fd >= 0 ? how->netns_fd : NULL,
                                    .ports = how->gateway ? how->ports : NULL, .port_len = how->gateway ? how->port_len : 0 };
     if (net_network_up(net, net_id, err) < 0 ||
@@ -339,7 +354,7 @@ static int bind_ports(struct container *container, const struct endpoint *gatewa
 
 static int attach_all(struct container *container, struct port_plan *plan, int *netns_fd, int *tap_fd, struct err *err)
 {
-    const struct endpoint *gateway = leading(container, false);
+    const struct endpoint *gateway = leading(container, false, false), *gateway6 = leading(container, false, true);
     char gateway_id[65];
     random_hex(gateway_id, 64);
     if (gateway && bind_ports(container, gateway, gateway_id, plan, err) < 0)
@@ -348,7 +363,7 @@ static int attach_all(struct container *container, struct port_plan *plan, int *
         char id[65];
         random_hex(id, 64);
         const struct attach_how how = { .endpoint_id = endpoint == gateway ? gateway_id : id, .gateway = endpoint == gateway,
-                                        .ports = plan->ports, .port_len = plan->len, .netns_fd = netns_fd, .tap_fd = tap_fd };
+                                        .gateway6 = endpoint == gateway6, .ports = plan->ports, .port_len = plan->len, .netns_fd = netns_fd, .tap_fd = tap_fd };
         if (endpoint->bridge && endpoint_attach(container, endpoint, &how, err) < 0)
             return -1;
     }

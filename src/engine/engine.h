@@ -203,7 +203,8 @@ struct engine_endpoint {
     const struct endpoint_request *request;
     bool up; // the rest is true while it is
     char *endpoint_id, *gateway, *address, *mac;
-    int64_t prefix;
+    char *gateway6, *address6; // "": its network has no IPv6
+    int64_t prefix, prefix6;
     struct strv dns_names; // on networks of clients
 };
 struct engine_container {
@@ -324,6 +325,7 @@ struct engine_network {
     char *link, *subnet, *gateway; // of a bridge, "" when no subnet is free; else NULL
     const struct kvs *options; // of the default bridge; else NULL
     char *range, *route; // of the default bridge, what the operator says; "": the whole subnet, the bridge itself
+    char *subnet6, *gateway6; // of a bridge, "" when it has no IPv6; else NULL
 };
 // Built-in ones first, then the oldest.
 int engine_networks(struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len, struct err *err);

@@ -78,6 +78,9 @@ static void copy_endpoint(struct container *container, const char *name, const s
     to->address = arena_strdup(arena, from->net.address);
     to->mac = arena_strdup(arena, from->net.mac);
     to->prefix = from->net.prefix;
+    to->gateway6 = arena_strdup(arena, from->net.gateway6);
+    to->address6 = arena_strdup(arena, from->net.address6);
+    to->prefix6 = from->net.prefix6;
     if (!from->builtin)
         endpoint_names(container, name, from, arena, &to->dns_names);
 }

@@ -105,9 +105,12 @@ static void add_own_name(const struct container_config *config, const char *addr
 void hosts_own_lines(const struct container *container, struct buf *out, const char *present)
 {
     for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
-        _cleanup_free_ char *begin = mem_printf("\n%s\t", endpoint->net.address);
-        if (endpoint->up && !strstr(present, begin))
-            add_own_name(&container->config, endpoint->net.address, out);
+        const char *addresses[] = { endpoint->net.address, endpoint->net.address6 };
+        for (size_t i = 0; endpoint->up && i < ARRAY_LEN(addresses); i++) {
+            _cleanup_free_ char *begin = mem_printf("\n%s\t", addresses[i]);
+            if (addresses[i][0] && !strstr(present, begin))
+                add_own_name(&container->config, addresses[i], out);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ static const struct json_field network_request_fields[] = {
     ROW("Driver", JSON_TEXT, network_request, driver),
     ROW("Scope", JSON_TEXT, network_request, scope),
     ROW("EnableIPv4", JSON_RAW, network_request, enable_ipv4_raw),
-    JSON_REFUSED("EnableIPv6", .why = "networks have no IPv6 yet"),
+    ROW("EnableIPv6", JSON_FLAG, network_request, enable_ipv6),
     ROW("IPAM", JSON_STRUCT_PTR, network_request, ipam, .sub = &network_ipam_table),
     ROW("Internal", JSON_FLAG, network_request, internal),
     ROW("Attachable", JSON_FLAG, network_request, attachable),
@@ -38,7 +38,7 @@ const struct json_table network_request_table = JSON_TABLE(struct network_reques
 
 static const struct json_field endpoint_ipam_fields[] = {
     ROW("IPv4Address", JSON_TEXT, endpoint_ipam, ipv4_address),
-    JSON_REFUSED("IPv6Address", .why = "networks have no IPv6 yet"),
+    ROW("IPv6Address", JSON_TEXT, endpoint_ipam, ipv6_address, .flags = JSON_OMIT_EMPTY),
     JSON_REFUSED("LinkLocalIPs"),
 };
 static const struct json_table endpoint_ipam_table = JSON_TABLE(struct endpoint_ipam, endpoint_ipam_fields);

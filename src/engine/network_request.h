@@ -5,13 +5,13 @@
 #include "json/json.h"
 
 struct ipam_pool {
-    char *subnet, *ip_range, *gateway; // "10.1.0.0/16", "10.1.5.0/24", "10.1.0.1"; "" or NULL: chosen
+    char *subnet, *ip_range, *gateway; // "10.1.0.0/16", "10.1.5.0/24", "10.1.0.1"; "" or NULL: chosen; or of IPv6
     struct kvs reserved; // AuxiliaryAddresses: name -> address
 };
 
 struct network_request {
     char *name, *driver, *scope;
-    bool internal, attachable;
+    bool internal, attachable, enable_ipv6;
     json_t *enable_ipv4_raw;
     struct network_ipam {
         char *driver;
@@ -24,7 +24,7 @@ extern const struct json_table network_request_table, ipam_pool_table;
 
 struct endpoint_request {
     struct endpoint_ipam {
-        char *ipv4_address;
+        char *ipv4_address, *ipv6_address;
     } *ipam;
     struct strv aliases; // names of the container on this network
     struct strv links; // "name:alias": names that it alone has for others there

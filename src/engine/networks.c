@@ -62,6 +62,8 @@ static void fill_bridge(const struct engine *engine, struct arena *arena, struct
     network->range = arena_strdup(arena, bridge.range);
     network->route = arena_strdup(arena, bridge.route);
     network->options = network->builtin ? &engine->bridge_options : NULL;
+    network->subnet6 = arena_strdup(arena, bridge.subnet6);
+    network->gateway6 = arena_strdup(arena, bridge.gateway6);
 }
 
 static void fill_builtin(const struct engine *engine, size_t index, struct arena *arena, struct engine_network *out)
@@ -231,56 +233,6 @@ static int parse_options(const struct kvs *options, struct net_network *out, str
     return 0;
 }
 
-// "10.1.0.0/16" with nothing behind the prefix, as dockerd wants it since 26.
-static int check_prefix(const char *what, const char *text, struct err *err)
-{
-    struct slice rest = slice_of(text), host;
-    struct in_addr in;
-    char plain[INET_ADDRSTRLEN];
-    uint64_t prefix;
-    slice_cut(&rest, '/', &host);
-    _cleanup_free_ char *address = mem_strndup(host.data, host.size);
-    if (!rest.data || inet_pton(AF_INET, address, &in) != 1 || !num_parse_u64(rest, 32, &prefix))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid CIDR address: %.100s", text);
-    const struct in_addr base = { htonl(prefix ? ntohl(in.s_addr) & ~(uint32_t)((UINT64_C(1) << (32 - prefix)) - 1) : 0) };
-    if (base.s_addr == in.s_addr)
-        return 0;
-    inet_ntop(AF_INET, &base, plain, sizeof(plain));
-    return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid %s %s: it should be %s/%llu", what, text, plain,
-                   (unsigned long long)prefix);
-}
-
-static int parse_ipam(const struct network_ipam *ipam, struct arena *arena, struct net_network *out, struct err *err)
-{
-    struct strv *reserved = arena_alloc(arena, sizeof(*reserved));
-    if (!str_empty(ipam->driver) && !str_eq(ipam->driver, "default"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Driver: %.100s is not supported", ipam->driver);
-    if (ipam->options.len)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Options.%.100s: not supported", ipam->options.items[0].key);
-    if (ipam->config.len > 1)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Config: a bridge has one subnet");
-    if (ipam->config.len == 0)
-        return 0;
-    const struct ipam_pool *pool = json_list_at(&ipam->config, &ipam_pool_table, 0);
-    const char *const texts[] = { pool->subnet, pool->ip_range, pool->gateway };
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        if (!str_empty(texts[i]) && strchr(texts[i], ':'))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Config: %.100s: networks have no IPv6 yet", texts[i]);
-    if (str_empty(pool->subnet) && (!str_empty(pool->ip_range) || !str_empty(pool->gateway)))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid subnet: it must be specified");
-    if ((!str_empty(pool->subnet) && check_prefix("subnet", pool->subnet, err) < 0) ||
-        (!str_empty(pool->ip_range) && check_prefix("ip-range", pool->ip_range, err) < 0))
-        return -1;
-    *reserved = (struct strv){ 0 };
-    for (size_t i = 0; i < pool->reserved.len; i++)
-        strv_push_arena(reserved, arena, pool->reserved.items[i].value);
-    out->subnet = pool->subnet;
-    out->ip_range = pool->ip_range;
-    out->gateway = pool->gateway;
-    out->reserved = reserved;
-    return 0;
-}
-
 static int check_driver(const char *driver, struct err *err)
 {
     if (str_empty(driver) || str_eq(driver, "bridge") || str_eq(driver, "default"))
@@ -324,8 +276,8 @@ static int make(struct engine *engine, const struct network_request *request, js
 {
     struct engine_network same;
     struct net_bridge_info bridge;
-    struct net_network wanted = { .id = out->id, .internal = request->internal };
-    if (parse_options(&request->options, &wanted, err) < 0 || (request->ipam && parse_ipam(request->ipam, arena, &wanted, err) < 0))
+    struct net_network wanted = { .id = out->id, .internal = request->internal, .ipv6 = request->enable_ipv6 };
+    if (parse_options(&request->options, &wanted, err) < 0 || network_read_ipam(request, arena, &wanted, err) < 0)
         return -1;
     if (engine_network_find(engine, out->name, arena, &same, NULL) == 0 && str_eq(same.name, out->name))
         return err_set(err, ERR_CONFLICT, "network with name %s already exists", out->name);

@@ -14,6 +14,10 @@ void network_defaults_copy(struct engine *engine, const struct engine_options *o
 int network_defaults_apply(struct engine *engine, json_t *body, struct arena *arena, struct network_request *request, struct err *err);
 void networks_settle(struct engine *engine); // at start, before containers are adopted
 
+// What the request says of addresses, into subnet*, ip_range*, gateway*, reserved; `out->ipv6` says whether there may be two subnets
+// (network_ipam.c).
+int network_read_ipam(const struct network_request *request, struct arena *arena, struct net_network *out, struct err *err);
+
 // ---- endpoints.c: a container's places on networks -------------------------------------------------------------------
 
 // The list as the create body says it, of a container that nobody else sees yet. invalid_argument in Docker's words.
@@ -32,7 +36,9 @@ void endpoint_names(const struct container *container, const char *name, const s
 
 // The one that the default route and published ports go by; NULL when there is none.
 struct endpoint *endpoint_gateway(const struct container *container) REQUIRES(container->lock);
+struct endpoint *endpoint_gateway6(const struct container *container) REQUIRES(container->lock); // the same for IPv6
 const char *endpoint_address(const struct container *container) REQUIRES(container->lock); // of that one, or ""
+const char *endpoint_address6(const struct container *container) REQUIRES(container->lock); // of the first of the two, which has the ports
 bool endpoints_on_bridge(const struct container *container) REQUIRES(container->lock); // any is up
 
 // At start: attaches all of them and makes the namespace, or the tap of a guest; the listening sockets of published ports are bound
@@ -41,7 +47,7 @@ int endpoints_attach(struct container *container, struct err *err);
 // One of them: of a run that begins, or of one that goes on.
 struct attach_how {
     const char *endpoint_id;
-    bool gateway; // it gets the default route and the ports
+    bool gateway, gateway6; // it gets the default route of either kind; and with `gateway` the ports
     const struct net_port *ports;
     size_t port_len;
     int *netns_fd; // -1: a new namespace, which is the caller's afterwards

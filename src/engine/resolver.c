@@ -99,7 +99,7 @@ static int join(struct container *container, const struct endpoint *endpoint, st
     _cleanup_buf_ struct buf line = BUF_INIT(LINE_MAX);
     struct strv names = { 0 };
     endpoint_names(container, container_name(container, &arena), endpoint, &arena, &names);
-    dns_list_line(container->id, endpoint->net.address, (const char *const *)names.items, names.len, &line);
+    dns_list_line(container->id, endpoint->net.address, endpoint->net.address6, (const char *const *)names.items, names.len, &line);
     return buf_check(&line, "names of a container", err) < 0
                ? -1
                : edit_list(container->engine, endpoint->network_id, container->id, buf_text(&line), err);

@@ -167,7 +167,11 @@ static int complete_link(struct net *net, struct bridge *bridge, const struct li
     REQUIRES(net->lock)
 {
     bridge->index = link->index;
+    const struct subnet6 *six = &bridge->subnet6;
     if (link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
+        return -1;
+    if (six->prefix && (link_switch_ipv6(bridge->link, true, err) < 0 ||
+                        link_add_address6(&net->link, link->index, six->gateway, six->prefix, err) < 0))
         return -1;
     return link->up ? 0 : link_set_up(&net->link, link->index, err);
 }
@@ -243,6 +247,14 @@ bool bridge_find(struct net *net, const char *id, struct bridge *out)
 
 // ---- table, forwarding, other firewalls -----------------------------------------------------------------------------
 
+bool bridges_have_ipv6(const struct net *net)
+{
+    for (size_t i = 0; i < net->networks.len; i++)
+        if (net->networks.items[i].subnet6.prefix)
+            return true;
+    return false;
+}
+
 int bridge_make_table(struct net *net, struct err *err)
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
@@ -254,6 +266,8 @@ int bridge_make_table(struct net *net, struct err *err)
         bridges[len++] = net->networks.items[i];
     if (record_ports(net->store, NULL, &ports, err) < 0 || nft_make_table(net->table, bridges, len, &ports, err) < 0)
         return -1;
+    if (!bridges_have_ipv6(net)) // the last one that had it may just be gone; a kernel without IPv6 has no such table
+        nft_delete_table(&net->nft, AF_INET6, net->table, NULL);
     net->table_made = true;
     return 0;
 }
@@ -262,25 +276,35 @@ int bridge_make_table(struct net *net, struct err *err)
 // are only counted.
 static int ensure_table(struct net *net, bool anew, struct err *err) REQUIRES(net->lock)
 {
-    size_t rules = 0;
-    if (net->table_made && !anew && nft_count_rules(&net->nft, net->table, &rules, err) < 0)
+    size_t rules = 0, rules6 = bridges_have_ipv6(net) ? 0 : nft_rule_count();
+    if (!net->table_made || anew)
+        return bridge_make_table(net, err);
+    if (nft_count_rules(&net->nft, AF_INET, net->table, &rules, err) < 0 ||
+        (rules6 == 0 && nft_count_rules(&net->nft, AF_INET6, net->table, &rules6, err) < 0))
         return -1;
-    return rules == nft_rule_count() ? 0 : bridge_make_table(net, err);
+    return rules == nft_rule_count() && rules6 == nft_rule_count() ? 0 : bridge_make_table(net, err);
 }
 
-static int ensure_forwarding(struct net *net, struct err *err)
+static int switch_forwarding(struct net *net, const char *file, const char *setting, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(64);
     if (net->no_forward)
         return 0;
-    if (file_read_at(AT_FDCWD, net->ip_forward_file, &text, err) < 0)
+    if (file_read_at(AT_FDCWD, file, &text, err) < 0)
         return -1;
     if (buf_text(&text)[0] != '0')
         return 0;
     // Noted first: a crash in between must not leave it on for ever.
-    if (record_set(net->store, SETTING_IP_FORWARD, "0", err) < 0)
+    if (record_set(net->store, setting, "0", err) < 0)
         return -1;
-    return file_put(AT_FDCWD, net->ip_forward_file, "1", err);
+    return file_put(AT_FDCWD, file, "1", err);
+}
+
+static int ensure_forwarding(struct net *net, struct err *err) REQUIRES(net->lock)
+{
+    if (switch_forwarding(net, net->ip_forward_file, SETTING_IP_FORWARD, err) < 0)
+        return -1;
+    return bridges_have_ipv6(net) ? switch_forwarding(net, net->ip6_forward_file, SETTING_IP6_FORWARD, err) : 0;
 }
 
 // What iptables knows our links by: all begin alike, but the bridges that a client has named.
@@ -388,15 +412,15 @@ static int remove_links(struct net *net, bool *other_daemon, struct err *err) RE
 }
 
 // Left on while another daemon's bridge stands: it found forwarding on and will not turn it on again.
-static int restore_forwarding(struct net *net, bool other_daemon, struct err *err)
+static int restore_forwarding(struct net *net, const char *file, const char *setting, bool other_daemon, struct err *err)
 {
     _cleanup_free_ char *before = NULL;
-    int result = record_setting(net->store, SETTING_IP_FORWARD, &before, err);
+    int result = record_setting(net->store, setting, &before, err);
     if (result < 0 || !before)
         return result;
-    if (!other_daemon && file_put(AT_FDCWD, net->ip_forward_file, before, err) < 0)
+    if (!other_daemon && file_put(AT_FDCWD, file, before, err) < 0)
         return -1;
-    return record_set(net->store, SETTING_IP_FORWARD, NULL, err);
+    return record_set(net->store, setting, NULL, err);
 }
 
 static int withdraw(struct net *net, struct err *err) REQUIRES(net->lock)
@@ -422,8 +446,10 @@ static int take_down(struct net *net, struct err *err) REQUIRES(net->lock)
     net->table_made = false;
     net->foreign_checked = false;
     free(take_ptr(&net->foreign_line));
-    if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, net->table, err) < 0 ||
-        withdraw(net, err) < 0 || restore_forwarding(net, other_daemon, err) < 0)
+    if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, AF_INET, net->table, err) < 0 ||
+        (bridges_have_ipv6(net) && nft_delete_table(&net->nft, AF_INET6, net->table, err) < 0) || withdraw(net, err) < 0 ||
+        restore_forwarding(net, net->ip_forward_file, SETTING_IP_FORWARD, other_daemon, err) < 0 ||
+        restore_forwarding(net, net->ip6_forward_file, SETTING_IP6_FORWARD, other_daemon, err) < 0)
         return -1;
     return record_clear(net->store, err);
 }

@@ -50,21 +50,20 @@ static int make_pair(const struct attach *attach, int netns_fd, struct err *err)
     return settle_port(attach->net, &attach->bridge, near.index, err);
 }
 
-// The bridge has no IPv6: without this the interface would draw a link-local address and spend its first seconds announcing it.
-static int quiet_ipv6(const char *interface, struct err *err)
-{
-    struct err failed = { 0 };
-    _cleanup_free_ char *path = mem_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", interface);
-    if (file_put(AT_FDCWD, path, "1", &failed) == 0 || failed.number == ENOENT)
-        return 0;
-    if (err)
-        *err = failed;
-    return -1;
-}
-
 static bool has_gateway(const struct bridge *bridge)
 {
     return !(bridge->flags & BRIDGE_INTERNAL);
+}
+
+static int configure_ipv6(const struct attach *attach, struct link_socket *inside, int index, struct err *err)
+{
+    const struct subnet6 *subnet = &attach->bridge.subnet6;
+    if (!subnet->prefix)
+        return 0;
+    if (link_add_address6(inside, index, attach->endpoint.address6, subnet->prefix, err) < 0)
+        return -1;
+    bool out = has_gateway(&attach->bridge) && !attach->wish->no_gateway6;
+    return out ? link_add_default_route6(inside, index, subnet->gateway, err) : 0;
 }
 
 static int configure_interface(const struct attach *attach, struct err *err)
@@ -81,6 +80,8 @@ static int configure_interface(const struct attach *attach, struct err *err)
         result = link_set_up(&inside, index, err);
     if (result == 0 && has_gateway(&attach->bridge) && !attach->wish->no_gateway)
         result = link_add_default_route(&inside, index, subnet->route ? subnet->route : subnet->gateway, err);
+    if (result == 0)
+        result = configure_ipv6(attach, &inside, index, err);
     link_close(&inside);
     return result;
 }
@@ -91,7 +92,9 @@ static int fill_namespace(void *context, int netns_fd, struct err *err)
     mutex_lock(&attach->net->lock);
     int result = make_pair(attach, netns_fd, err);
     mutex_unlock(&attach->net->lock);
-    return result < 0 || quiet_ipv6(attach->endpoint.interface, err) < 0 ? -1 : configure_interface(attach, err);
+    if (result < 0 || link_switch_ipv6(attach->endpoint.interface, attach->bridge.subnet6.prefix, err) < 0)
+        return -1;
+    return configure_interface(attach, err);
 }
 
 // A table that is gone since net_bridge_up() comes back with all forwards, these included. A client that was sending before
@@ -121,6 +124,12 @@ static void describe(const struct bridge *bridge, const struct record_endpoint *
     address_text(from->address, out->address);
     if (has_gateway(bridge))
         address_text(bridge->subnet.route ? bridge->subnet.route : bridge->subnet.gateway, out->gateway);
+    if (!from->address6)
+        return;
+    address6_text(from->address6, out->address6);
+    out->prefix6 = bridge->subnet6.prefix;
+    if (has_gateway(bridge))
+        address6_text(bridge->subnet6.gateway, out->gateway6);
 }
 
 // In the namespace of the calling thread, which is the room's.
@@ -134,7 +143,7 @@ static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) R
     link_name(net, attach->endpoint.link_index, name);
     snprintf(alias, sizeof(alias), "berth %s %s", net->id, attach->wish->container_id);
     _cleanup_close_ int fd = tap_open(name, err);
-    if (fd < 0 || tap_quiet_ipv6(name, err) < 0 || tap_join(&net->link, name, alias, attach->bridge.index, err) < 0 ||
+    if (fd < 0 || link_switch_ipv6(name, false, err) < 0 || tap_join(&net->link, name, alias, attach->bridge.index, err) < 0 ||
         link_find(&net->link, name, &near, err) < 0 || settle_port(attach->net, &attach->bridge, near.index, err) < 0)
         return -1;
     *tap_fd = take_fd(&fd);
@@ -148,6 +157,8 @@ static int read_wish(const struct net_wish *wish, struct record_endpoint *out, s
     if (!str_empty(wish->address) && inet_pton(AF_INET, wish->address, &in) != 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid IPv4 address: %s", wish->address);
     out->address = str_empty(wish->address) ? 0 : ntohl(in.s_addr);
+    if (!str_empty(wish->address6) && !address6_parse(wish->address6, &out->address6))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid IPv6 address: %s", wish->address6);
     if (!str_empty(wish->mac) && !mac_parse(wish->mac, out->mac))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MAC address: %s", wish->mac);
     snprintf(out->network_id, sizeof(out->network_id), "%s", wish->network_id ? wish->network_id : "");
@@ -305,23 +316,32 @@ int net_move_ports(struct net *net, const char *container_id, const char *networ
     return result;
 }
 
+struct gateways {
+    const char *four, *six;
+};
+
 static int change_gateway(void *context, int netns_fd, struct err *err)
 {
-    const char *gateway = context;
+    const struct gateways *gateways = context;
     struct link_socket inside;
     struct in_addr in;
+    number128 six;
     if (link_open(&inside, err) < 0)
         return -1;
-    int result = link_clear_default_route(&inside, err);
-    if (result == 0 && !str_empty(gateway) && inet_pton(AF_INET, gateway, &in) == 1)
+    int result = link_clear_default_route(&inside, AF_INET, err);
+    if (result == 0 && !str_empty(gateways->four) && inet_pton(AF_INET, gateways->four, &in) == 1)
         result = link_add_default_route(&inside, 0, ntohl(in.s_addr), err);
+    if (result == 0)
+        result = link_clear_default_route(&inside, AF_INET6, err);
+    if (result == 0 && !str_empty(gateways->six) && address6_parse(gateways->six, &six))
+        result = link_add_default_route6(&inside, 0, six, err);
     link_close(&inside);
     return result;
 }
 
-int net_set_gateway(int netns_fd, const char *gateway, struct err *err)
+int net_set_gateway(int netns_fd, const char *gateway, const char *gateway6, struct err *err)
 {
-    return namespace_visit(netns_fd, change_gateway, (void *)gateway, err);
+    return namespace_visit(netns_fd, change_gateway, &(struct gateways){ gateway, gateway6 }, err);
 }
 
 // ---- ending ---------------------------------------------------------------------------------------------------------

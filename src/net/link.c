@@ -1,15 +1,13 @@
-// Links, addresses and routes by libnl-route. No caches: each would dump every link of the host.
+// Links by libnl-route. No caches: each would dump every link of the host.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <netlink/netlink.h>
-#include <netlink/route/addr.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/veth.h>
-#include <netlink/route/nexthop.h>
-#include <netlink/route/route.h>
+#include <netlink/route/rtnl.h>
 #include <stdio.h>
 
 #include "net_private.h"
@@ -17,16 +15,10 @@
 enum { DUMP_TRIES = 8, MESSAGE_SIZE = 32 * 1024 };
 
 #define _cleanup_link_ _cleanup_(link_put)
-#define _cleanup_nl_addr_ _cleanup_(nl_addr_cleanup)
 
 static void link_put(struct rtnl_link **link)
 {
     rtnl_link_put(*link);
-}
-
-static void nl_addr_cleanup(struct nl_addr **address)
-{
-    nl_addr_put(*address);
 }
 
 // ---- the socket -----------------------------------------------------------------------------------------------------
@@ -59,7 +51,7 @@ void link_close(struct link_socket *socket)
     socket->sock = NULL;
 }
 
-static int failed(struct link_socket *socket, int result, struct err *err, const char *what)
+int link_failed(struct link_socket *socket, int result, struct err *err, const char *what)
 {
     int number = socket->number;
     socket->number = 0;
@@ -76,7 +68,7 @@ static int get(struct link_socket *socket, const char *name, struct rtnl_link **
         return 0;
     if (result == -NLE_OBJ_NOTFOUND || result == -NLE_NODEV || socket->number == ENODEV)
         return err_set(err, ERR_NOT_FOUND, "link %s: no such device", name);
-    return failed(socket, result, err, name);
+    return link_failed(socket, result, err, name);
 }
 
 int link_find(struct link_socket *socket, const char *name, struct link_info *out, struct err *err)
@@ -124,7 +116,7 @@ static int dump(struct link_socket *socket, int type, int family, nl_recvmsg_msg
     }
     nl_cb_put(cb);
     nl_cb_put(old);
-    return result < 0 ? failed(socket, result, err, "read the host's links and routes") : 0;
+    return result < 0 ? link_failed(socket, result, err, "read the host's links and routes") : 0;
 }
 
 struct link_walk {
@@ -215,8 +207,9 @@ int link_each_route(struct link_socket *socket, link_route_fn *fn, void *context
 
 static void set_mac(struct rtnl_link *link, const unsigned char mac[6])
 {
-    _cleanup_nl_addr_ struct nl_addr *address = nl_addr_build(AF_LLC, mac, 6);
+    struct nl_addr *address = nl_addr_build(AF_LLC, mac, 6);
     rtnl_link_set_addr(link, address);
+    nl_addr_put(address);
 }
 
 int link_add_bridge(struct link_socket *socket, const char *name, const unsigned char mac[6], int mtu, struct err *err)
@@ -228,7 +221,7 @@ int link_add_bridge(struct link_socket *socket, const char *name, const unsigned
         rtnl_link_set_mtu(link, (unsigned)mtu);
     set_mac(link, mac); // an address of its own: one borrowed from a port would change with the ports
     int result = rtnl_link_add(socket->sock, link, NLM_F_CREATE | NLM_F_EXCL);
-    return result < 0 ? failed(socket, result, err, "make the bridge") : 0;
+    return result < 0 ? link_failed(socket, result, err, "make the bridge") : 0;
 }
 
 int link_add_veth(struct link_socket *socket, const struct link_pair *pair, struct err *err)
@@ -252,7 +245,7 @@ int link_add_veth(struct link_socket *socket, const struct link_pair *pair, stru
         socket->number = 0;
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "the bridge is full: a Linux bridge takes 1,023 ports");
     }
-    return result < 0 ? failed(socket, result, err, "make a veth pair") : 0;
+    return result < 0 ? link_failed(socket, result, err, "make a veth pair") : 0;
 }
 
 static int change(struct link_socket *socket, int index, struct rtnl_link *changes, const char *what, struct err *err)
@@ -260,7 +253,7 @@ static int change(struct link_socket *socket, int index, struct rtnl_link *chang
     _cleanup_link_ struct rtnl_link *original = rtnl_link_alloc();
     rtnl_link_set_ifindex(original, index);
     int result = rtnl_link_change(socket->sock, original, changes, 0);
-    return result < 0 ? failed(socket, result, err, what) : 0;
+    return result < 0 ? link_failed(socket, result, err, what) : 0;
 }
 
 int link_set_alias(struct link_socket *socket, int index, const char *alias, struct err *err)
@@ -296,7 +289,7 @@ static int set_port(struct link_socket *socket, int index, int attribute, uint8_
     nla_nest_end(message, nest);
     socket->number = 0;
     int result = nl_send_sync(socket->sock, message); // frees the message
-    return result < 0 ? failed(socket, result, err, what) : 0;
+    return result < 0 ? link_failed(socket, result, err, what) : 0;
 }
 
 int link_set_hairpin(struct link_socket *socket, int index, struct err *err)
@@ -322,68 +315,5 @@ int link_delete(struct link_socket *socket, int index, struct err *err)
     int result = rtnl_link_delete(socket->sock, link);
     if (result < 0 && (socket->number == ENODEV || result == -NLE_NODEV))
         return 0;
-    return result < 0 ? failed(socket, result, err, "remove a link") : 0;
-}
-
-int link_add_address(struct link_socket *socket, int index, uint32_t address, int prefix, struct err *err)
-{
-    uint32_t in = htonl(address), all = htonl(address | ~subnet_mask(prefix));
-    _cleanup_nl_addr_ struct nl_addr *local = nl_addr_build(AF_INET, &in, sizeof(in));
-    _cleanup_nl_addr_ struct nl_addr *broadcast = nl_addr_build(AF_INET, &all, sizeof(all));
-    struct rtnl_addr *record = rtnl_addr_alloc();
-    nl_addr_set_prefixlen(local, prefix);
-    rtnl_addr_set_ifindex(record, index);
-    rtnl_addr_set_local(record, local);
-    rtnl_addr_set_broadcast(record, broadcast);
-    socket->number = 0;
-    int result = rtnl_addr_add(socket->sock, record, NLM_F_EXCL);
-    rtnl_addr_put(record);
-    if (result < 0 && socket->number == EEXIST)
-        return 0;
-    return result < 0 ? failed(socket, result, err, "add an address") : 0;
-}
-
-int link_add_default_route(struct link_socket *socket, int index, uint32_t gateway, struct err *err)
-{
-    uint32_t in = htonl(gateway), any = 0;
-    _cleanup_nl_addr_ struct nl_addr *via = nl_addr_build(AF_INET, &in, sizeof(in));
-    _cleanup_nl_addr_ struct nl_addr *destination = nl_addr_build(AF_INET, &any, sizeof(any));
-    struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
-    struct rtnl_route *route = rtnl_route_alloc();
-    nl_addr_set_prefixlen(destination, 0);
-    rtnl_route_nh_set_ifindex(hop, index);
-    rtnl_route_nh_set_gateway(hop, via);
-    rtnl_route_set_family(route, AF_INET);
-    rtnl_route_set_dst(route, destination);
-    rtnl_route_add_nexthop(route, hop); // owned by the route from here on
-    int result = rtnl_route_add(socket->sock, route, NLM_F_EXCL);
-    rtnl_route_put(route);
-    return result < 0 ? failed(socket, result, err, "add the default route") : 0;
-}
-
-static int remove_route(struct link_socket *socket, struct rtnl_route *route)
-{
-    socket->number = 0;
-    return rtnl_route_delete(socket->sock, route, 0);
-}
-
-// One at a time, by what identifies it to the kernel: it takes the first that fits.
-int link_clear_default_route(struct link_socket *socket, struct err *err)
-{
-    enum { ROUTES_MAX = 64 };
-    for (int i = 0; i < ROUTES_MAX; i++) {
-        uint32_t any = 0;
-        _cleanup_nl_addr_ struct nl_addr *destination = nl_addr_build(AF_INET, &any, sizeof(any));
-        struct rtnl_route *route = rtnl_route_alloc();
-        nl_addr_set_prefixlen(destination, 0);
-        rtnl_route_set_family(route, AF_INET);
-        rtnl_route_set_scope(route, RT_SCOPE_NOWHERE);
-        rtnl_route_set_dst(route, destination);
-        int result = remove_route(socket, route);
-        rtnl_route_put(route);
-        if (result < 0)
-            return socket->number == ESRCH || result == -NLE_OBJ_NOTFOUND ? 0
-                                                                          : failed(socket, result, err, "remove the default route");
-    }
-    return 0;
+    return result < 0 ? link_failed(socket, result, err, "remove a link") : 0;
 }

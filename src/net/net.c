@@ -135,6 +135,7 @@ int net_open(struct store *store, const struct net_config *config, struct net **
     mutex_init(&net->lock, LOCK_RANK);
     net->store = store;
     net->ip_forward_file = mem_strdup(config->ip_forward_file ? config->ip_forward_file : "/proc/sys/net/ipv4/ip_forward");
+    net->ip6_forward_file = mem_strdup(config->ip6_forward_file ? config->ip6_forward_file : "/proc/sys/net/ipv6/conf/all/forwarding");
     if (prepare(net, config, err) < 0) {
         net_close(net);
         return err_wrap(err, "open the network");
@@ -155,6 +156,7 @@ void net_close(struct net *net)
     mutex_unlock(&net->lock);
     mutex_done(&net->lock);
     free(net->ip_forward_file);
+    free(net->ip6_forward_file);
     free(net->pools);
     free(net);
 }

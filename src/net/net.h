@@ -1,5 +1,5 @@
 // Links, bridges, addresses, firewall, published ports. A network is a bridge with a subnet: the daemon's default one, with the
-// id "", and those that clients make. And `none`.
+// id "", and those that clients make, which may have a second subnet, of IPv6. And `none`.
 //
 // Every host-global object carries the daemon id: links `b<4 hex>...` (full name in ifalias), nftables table
 // `berth_<id>`. nft -f makes the structure once (table, chains, maps, sets of bridges) and again when a network comes or goes, per
@@ -41,6 +41,7 @@ struct net_config {
     bool isolated, no_masquerade; // as net_network has it
     bool no_forward; // the host's forwarding is left as it is
     const char *ip_forward_file; // NULL: /proc/sys/net/ipv4/ip_forward
+    const char *ip6_forward_file; // NULL: /proc/sys/net/ipv6/conf/all/forwarding; touched when the first network with IPv6 comes
 };
 
 // Opens the records and makes nothing on the host yet: the bridge and the table come with the first container
@@ -64,6 +65,7 @@ struct net_bridge_info {
     char subnet[INET_ADDRSTRLEN + 4], gateway[INET_ADDRSTRLEN]; // "172.17.0.0/16", "172.17.0.1"
     int prefix;
     char range[INET_ADDRSTRLEN + 4], route[INET_ADDRSTRLEN]; // "" where they are the whole subnet and the gateway
+    char subnet6[INET6_ADDRSTRLEN + 5], gateway6[INET6_ADDRSTRLEN]; // "fd00::/64", "fd00::1"; "": it has no IPv6
 };
 void net_bridge_info(const struct net *net, struct net_bridge_info *out);
 
@@ -73,7 +75,9 @@ struct net_network {
     const char *id; // 64 hex
     const char *link; // the bridge's name; NULL or "": one of ours
     const char *subnet, *gateway, *ip_range; // "10.1.0.0/16", "10.1.0.1", "10.1.5.0/24"; NULL or "": chosen; the whole subnet
-    const struct strv *reserved; // addresses that nobody gets without asking
+    bool ipv6; // it has a subnet of IPv6 as well: this one, or one of the daemon's own (fdXX:XXXX:XX00:n::/64)
+    const char *subnet6, *gateway6, *ip_range6;
+    const struct strv *reserved; // addresses of both kinds that nobody gets without asking
     bool internal; // nothing of it goes out, nothing comes in
     bool isolated; // its containers don't reach each other
     bool no_masquerade; // its addresses are seen outside
@@ -113,9 +117,9 @@ struct net_wish {
     const char *container_id;
     const char *network_id; // NULL or "": the default bridge
     const char *endpoint_id; // NULL or "": the container's id
-    const char *address, *mac; // NULL or "": chosen
+    const char *address, *address6, *mac; // NULL or "": chosen; address6: where the network has IPv6
     const char *interface; // NULL or "": "eth0"
-    bool no_gateway; // no default route this way
+    bool no_gateway, no_gateway6; // no default route this way, of either kind
     const int *netns_fd; // where to: a namespace that is there already, borrowed; NULL: a new one with lo up
     const struct net_port *ports; // forwarded to this endpoint
     size_t port_len;
@@ -127,11 +131,13 @@ struct net_endpoint {
     char address[INET_ADDRSTRLEN];
     char gateway[INET_ADDRSTRLEN]; // "" where the network has none (internal)
     int prefix;
+    char address6[INET6_ADDRSTRLEN], gateway6[INET6_ADDRSTRLEN]; // "": no IPv6
+    int prefix6;
     int netns_fd; // of the new namespace, owned by the caller from here on; -1
 };
 // After net_network_up(). Makes a veth pair whose far end is the interface in the container's namespace (address, default route),
-// the near end on the bridge, and the DNAT elements for `ports` (those on loopback addresses and IPv6 are the shim's relay
-// alone). The address is the lowest free one, or the one that is asked for: permission_denied "Address already in use",
+// the near end on the bridge, and the DNAT elements for `ports` (those on loopback addresses, and on IPv6 where the network has none, are
+// the shim's relay alone). The address is the lowest free one, or the one that is asked for: permission_denied "Address already in use",
 // invalid_argument outside of the subnet. A container that is attached there already is
 // detached first. resource_exhausted: no address left, or the bridge is full (1,023 ports). On failure nothing stays.
 int net_attach(struct net *net, const struct net_wish *wish, struct net_endpoint *out, struct err *err);
@@ -142,8 +148,8 @@ int net_attach_tap(struct net *net, const struct net_wish *wish, struct net_endp
 int net_disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err);
 // Forwards the container's ports to its endpoint on that network from now on; NULL: to none.
 int net_move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err);
-// The namespace's one default route goes by this gateway, or there is none (NULL or "").
-int net_set_gateway(int netns_fd, const char *gateway, struct err *err);
+// The namespace's one default route of each kind goes by this gateway, or there is none (NULL or "").
+int net_set_gateway(int netns_fd, const char *gateway, const char *gateway6, struct err *err);
 // A container's endpoints as they were recorded, for a daemon that starts again: `fn` gets each.
 typedef void net_endpoint_fn(void *context, const char *network_id, const struct net_endpoint *endpoint);
 int net_endpoints(struct net *net, const char *container_id, net_endpoint_fn *fn, void *context, struct err *err);

@@ -1,4 +1,4 @@
-// What the files of this room share. Addresses are in host byte order (uint32_t) everywhere inside, and turned into text
+// What the files of this room share. Addresses are numbers (uint32_t, number128) in host byte order everywhere inside, and turned into text
 // or network order at the edge that needs it.
 #ifndef NET_NET_PRIVATE_H
 #define NET_NET_PRIVATE_H
@@ -32,7 +32,31 @@ void mac_text(const unsigned char mac[6], char out[MAC_TEXT_SIZE]);
 // The lowest address of the range that is neither taken (sorted ascending), network, broadcast nor gateway.
 int address_lowest_free(const struct subnet *subnet, const uint32_t *taken, size_t len, uint32_t *out, struct err *err);
 
-// ---- rtnetlink (link.c) ---------------------------------------------------------------------------------------------
+// ---- subnets of IPv6 (address6.c) -------------------------------------------------------------------------------------
+
+__extension__ typedef unsigned __int128 number128;
+enum { SUBNET6_TEXT_SIZE = INET6_ADDRSTRLEN + 5 };
+
+struct subnet6 {
+    number128 gateway; // the bridge's own address
+    int prefix; // 0: there is none
+    number128 range_first; // where addresses are chosen from
+    int range_prefix; // 0: anywhere in the subnet
+};
+int subnet6_read(const struct net_network *wanted, struct subnet6 *out, struct err *err); // of subnet6, ip_range6, gateway6
+void subnet6_own(const char daemon_id[9], unsigned number, struct subnet6 *out); // the daemon's subnet of that number
+bool subnet6_contains(const struct subnet6 *subnet, number128 address);
+bool subnets6_overlap(const struct subnet6 *a, const struct subnet6 *b);
+number128 subnet6_network(const struct subnet6 *subnet); // its own address
+void subnet6_text(number128 address, int prefix, char out[SUBNET6_TEXT_SIZE]); // "fd00::/64"
+bool cidr6_parse(const char *text, number128 *address, int *prefix);
+bool address6_parse(const char *text, number128 *out);
+void address6_text(number128 address, char out[INET6_ADDRSTRLEN]);
+void address6_bytes(number128 address, unsigned char out[16]); // as it goes over the wire
+// The lowest one of the range that is neither in `taken` (in any order), the network's own nor the gateway.
+int address6_lowest_free(const struct subnet6 *subnet, const number128 *taken, size_t len, number128 *out, struct err *err);
+
+// ---- rtnetlink (link.c, link_address.c) -----------------------------------------------------------------------------------
 
 // One socket into the network namespace of the thread that opened it; it stays there. libnl folds errnos into its own
 // few codes, so the kernel's number is kept beside.
@@ -65,8 +89,14 @@ int link_set_master(struct link_socket *socket, int index, int master, struct er
 int link_set_up(struct link_socket *socket, int index, struct err *err);
 int link_add_address(struct link_socket *socket, int index, uint32_t address, int prefix, struct err *err); // again is fine
 int link_add_default_route(struct link_socket *socket, int index, uint32_t gateway, struct err *err);
-// Takes away the default routes that there are.
-int link_clear_default_route(struct link_socket *socket, struct err *err);
+// At once of use: nobody is asked whether it is somebody's (addresses are the daemon's to give).
+int link_add_address6(struct link_socket *socket, int index, number128 address, int prefix, struct err *err); // again is fine
+int link_add_default_route6(struct link_socket *socket, int index, number128 gateway, struct err *err);
+// Takes away the default routes that there are; of AF_INET6 those of the main table.
+int link_clear_default_route(struct link_socket *socket, int family, struct err *err);
+// IPv6 on this interface of the calling thread's namespace; switched off, it draws no link-local address and announces nothing.
+int link_switch_ipv6(const char *interface, bool on, struct err *err);
+int link_failed(struct link_socket *socket, int result, struct err *err, const char *what); // libnl's result as our error; -1
 int link_set_hairpin(struct link_socket *socket, int index, struct err *err);
 int link_isolate_port(struct link_socket *socket, int index, struct err *err); // no way to other isolated ports
 int link_block_port(struct link_socket *socket, int index, struct err *err);
@@ -91,7 +121,6 @@ int namespace_visit(int netns_fd, namespace_fn *fn, void *context, struct err *e
 // ---- taps (tap.c) ---------------------------------------------------------------------------------------------------
 
 int tap_open(const char *name, struct err *err); // a new one in the caller's namespace, not persistent; its descriptor
-int tap_quiet_ipv6(const char *name, struct err *err);
 int tap_join(struct link_socket *socket, const char *name, const char *alias, int bridge, struct err *err); // and up
 
 // ---- bridges (network.c) --------------------------------------------------------------------------------------------
@@ -103,6 +132,7 @@ struct bridge {
     char id[65]; // "": the default one
     char link[IFNAMSIZ];
     struct subnet subnet;
+    struct subnet6 subnet6;
     unsigned flags;
     int mtu; // 0: the kernel's
     int index; // of the link; 0: not seen yet
@@ -113,6 +143,7 @@ struct bridge {
 struct record_port {
     char container_id[65];
     uint32_t target; // the container's address
+    number128 target6; // 0: it has none
     struct net_port port; // listener_fd is -1
 };
 struct record_ports {
@@ -130,6 +161,7 @@ int record_endpoint_count(struct store *store, const char *network_id, struct er
 struct record_endpoint {
     char network_id[65], container_id[65], endpoint_id[65], interface[IFNAMSIZ];
     uint32_t address; // 0: to be chosen
+    number128 address6; // 0: to be chosen, where the network has IPv6
     int64_t link_index;
     unsigned char mac[6];
 };
@@ -177,8 +209,9 @@ struct nft_socket {
 };
 int nft_open(struct nft_socket *out, struct err *err);
 void nft_close(struct nft_socket *nft);
-int nft_count_rules(struct nft_socket *nft, const char *table, size_t *out, struct err *err); // 0: no table
-int nft_delete_table(struct nft_socket *nft, const char *table, struct err *err); // missing is fine
+// Two tables of one name: that of IPv4, and that of IPv6 as long as a network has it. `family` is AF_INET or AF_INET6.
+int nft_count_rules(struct nft_socket *nft, int family, const char *table, size_t *out, struct err *err); // 0: no table
+int nft_delete_table(struct nft_socket *nft, int family, const char *table, struct err *err); // missing is fine
 // Adds or removes the elements of these ports; those that have none (port_has_element) are passed over. Adding replaces
 // a stale element of the same key; not_found when table or map are gone. Removing what is missing is fine.
 int nft_add_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
@@ -191,13 +224,14 @@ typedef int nft_answer_fn(const struct nlmsghdr *header, void *context);
 struct nlmsghdr *nft_put_header(char *where, uint16_t type, uint16_t flags, uint32_t seq, uint8_t family, uint16_t id);
 int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, void *context);
 
-size_t nft_rule_count(void); // of a whole table
-// The whole table in one transaction, old one replaced, elements of `ports` included.
+size_t nft_rule_count(void); // of a whole table, the same for both kinds
+// The whole table in one transaction, old one replaced, elements of `ports` included; that of IPv6 as well where a bridge has it.
 int nft_make_table(const char *table, const struct bridge *bridges, size_t bridge_len, const struct record_ports *ports,
                    struct err *err);
 
-// Whether kernel DNAT serves this port: IPv4 and not a loopback address. *address is 0 for "every address".
-bool port_has_element(const struct net_port *port, uint32_t *address);
+// Whether kernel DNAT of that family serves this port: not on a loopback address, and on IPv6 only where the container has such an
+// address. `address` gets the host's in network order: all zero for "every address". Its size, or 0.
+size_t port_has_element(const struct record_port *port, int family, unsigned char address[16]);
 
 // ---- connection tracking (conntrack.c) --------------------------------------------------------------------------------
 
@@ -218,6 +252,7 @@ void foreign_withdraw(const char *tool, const char *bridge, const char *comment)
 
 #define SETTING_SUBNET "subnet" // "172.17.0.1/16": the bridge's address
 #define SETTING_IP_FORWARD "ip_forward" // what it was before us
+#define SETTING_IP6_FORWARD "ip6_forward"
 #define SETTING_DOCKER_USER "docker_user" // the iptables that has our rules
 
 // ---- the room -------------------------------------------------------------------------------------------------------
@@ -227,7 +262,7 @@ struct net {
     char id[9];
     char bridge[IFNAMSIZ];
     char table[NFT_TABLE_SIZE];
-    char *ip_forward_file;
+    char *ip_forward_file, *ip6_forward_file;
     struct subnet bip; // what the configuration asks for; gateway 0: nothing
     struct bridge wanted; // of the default bridge: flags, MTU, and of its subnet the range and the route
     bool no_bridge, foreign_bridge; // there is no default bridge; it is somebody else's
@@ -253,6 +288,7 @@ int bridge_choose_subnet(struct net *net, const struct subnet *spared, struct su
 // namespace itself; whoever else holds it (anybody in the namespace can) is waited for two seconds at most. Ends with the descriptor.
 int bridge_choice_begin(void);
 int bridge_make_table(struct net *net, struct err *err) REQUIRES(net->lock);
+bool bridges_have_ipv6(const struct net *net) REQUIRES(net->lock); // any of them
 // Table, forwarding, and the word with other firewalls; `anew`: a bridge was just made.
 int bridge_ensure_rules(struct net *net, bool anew, struct err *err) REQUIRES(net->lock);
 // The default one or a client's, as it is now; false: there is none.

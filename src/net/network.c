@@ -57,6 +57,31 @@ static int read_subnet(const struct net_network *wanted, struct subnet *out, str
                                                             wanted->gateway, wanted->subnet);
 }
 
+static bool is_taken6(struct net *net, const struct subnet6 *subnet) REQUIRES(net->lock)
+{
+    for (size_t i = 0; i < net->networks.len; i++)
+        if (net->networks.items[i].subnet6.prefix && subnets6_overlap(subnet, &net->networks.items[i].subnet6))
+            return true;
+    return false;
+}
+
+static int settle_ipv6(struct net *net, const struct net_network *wanted, struct subnet6 *out, struct err *err) REQUIRES(net->lock)
+{
+    if (!str_empty(wanted->subnet6)) {
+        if (subnet6_read(wanted, out, err) < 0)
+            return -1;
+        return is_taken6(net, out) ? err_set(err, ERR_PERMISSION_DENIED, "invalid pool request: Pool overlaps with other one on this address space")
+                                   : 0;
+    }
+    for (unsigned number = 0; number <= UINT16_MAX; number++) {
+        subnet6_own(net->id, number, out);
+        if (!is_taken6(net, out))
+            return 0;
+    }
+    return err_set(err, ERR_RESOURCE_EXHAUSTED, "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to "
+                                                "the network");
+}
+
 static void own_link_name(const struct net *net, const char *network_id, char out[IFNAMSIZ])
 {
     snprintf(out, IFNAMSIZ, "b%.4s-%.9s", net->id, network_id);
@@ -76,6 +101,8 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid bridge name: %s", wanted->link);
     else
         snprintf(out->link, sizeof(out->link), "%s", wanted->link);
+    if (wanted->ipv6 && settle_ipv6(net, wanted, &out->subnet6, err) < 0)
+        return -1;
     // The default bridge keeps the one that it would most likely get.
     if (str_empty(wanted->subnet))
         return bridge_choose_subnet(net, &net->subnet, &out->subnet, err);
@@ -237,6 +264,10 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
     address_text(bridge.subnet.gateway, out->gateway);
     address_text(bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix), network);
     snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, bridge.subnet.prefix);
+    if (bridge.subnet6.prefix) {
+        address6_text(bridge.subnet6.gateway, out->gateway6);
+        subnet6_text(subnet6_network(&bridge.subnet6), bridge.subnet6.prefix, out->subnet6);
+    }
     if (bridge.subnet.route)
         address_text(bridge.subnet.route, out->route);
     if (bridge.subnet.range_prefix) {

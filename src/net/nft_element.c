@@ -12,7 +12,7 @@
 
 #include "net_private.h"
 
-enum { ELEMENTS_PER_BATCH = 256, BATCH_SIZE = ELEMENTS_PER_BATCH * 64 + 512, ANSWER_SIZE = 16 * 1024, DUMP_TRIES = 8 };
+enum { ELEMENTS_PER_BATCH = 256, BATCH_SIZE = ELEMENTS_PER_BATCH * 96 + 512, ANSWER_SIZE = 16 * 1024, DUMP_TRIES = 8 };
 
 // ---- the socket -----------------------------------------------------------------------------------------------------
 
@@ -47,9 +47,9 @@ struct nlmsghdr *nft_put_header(char *where, uint16_t type, uint16_t flags, uint
     return header;
 }
 
-static struct nlmsghdr *put_request(char *where, uint16_t type, uint16_t flags, uint32_t seq)
+static struct nlmsghdr *put_request(char *where, int family, uint16_t type, uint16_t flags, uint32_t seq)
 {
-    return nft_put_header(where, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, seq, NFPROTO_IPV4, 0);
+    return nft_put_header(where, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags, seq, family == AF_INET6 ? NFPROTO_IPV6 : NFPROTO_IPV4, 0);
 }
 
 int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, void *context)
@@ -74,12 +74,12 @@ int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, 
 
 // Wraps the message that `fill` writes into a batch, and sends it. Returns 0 or the negative errno.
 typedef void fill_fn(struct nlmsghdr *header, const void *context);
-static int send_batch(struct nft_socket *nft, uint16_t type, uint16_t flags, fill_fn *fill, const void *context)
+static int send_batch(struct nft_socket *nft, int family, uint16_t type, uint16_t flags, fill_fn *fill, const void *context)
 {
     char batch[BATCH_SIZE] __attribute__((aligned(8)));
     uint32_t first = nft->seq;
     size_t size = nft_put_header(batch, NFNL_MSG_BATCH_BEGIN, 0, nft->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
-    struct nlmsghdr *header = put_request(batch + size, type, (uint16_t)(flags | NLM_F_ACK), nft->seq++);
+    struct nlmsghdr *header = put_request(batch + size, family, type, (uint16_t)(flags | NLM_F_ACK), nft->seq++);
     fill(header, context);
     size += header->nlmsg_len;
     size += nft_put_header(batch + size, NFNL_MSG_BATCH_END, 0, nft->seq++, AF_UNSPEC, NFNL_SUBSYS_NFTABLES)->nlmsg_len;
@@ -96,13 +96,13 @@ static int count_one(const struct nlmsghdr *header, void *context)
     return MNL_CB_OK;
 }
 
-int nft_count_rules(struct nft_socket *nft, const char *table, size_t *out, struct err *err)
+int nft_count_rules(struct nft_socket *nft, int family, const char *table, size_t *out, struct err *err)
 {
     char request[512] __attribute__((aligned(8)));
     int result = -EINTR; // the rules changed while they were read
     for (int i = 0; i < DUMP_TRIES && result == -EINTR; i++) {
         uint32_t seq = nft->seq++;
-        struct nlmsghdr *header = put_request(request, NFT_MSG_GETRULE, NLM_F_DUMP, seq);
+        struct nlmsghdr *header = put_request(request, family, NFT_MSG_GETRULE, NLM_F_DUMP, seq);
         mnl_attr_put_strz(header, NFTA_RULE_TABLE, table);
         *out = 0;
         if (mnl_socket_sendto(nft->sock, header, header->nlmsg_len) < 0)
@@ -119,21 +119,25 @@ static void fill_table(struct nlmsghdr *header, const void *table)
     mnl_attr_put_strz(header, NFTA_TABLE_NAME, table);
 }
 
-int nft_delete_table(struct nft_socket *nft, const char *table, struct err *err)
+int nft_delete_table(struct nft_socket *nft, int family, const char *table, struct err *err)
 {
-    int result = send_batch(nft, NFT_MSG_DELTABLE, 0, fill_table, table);
+    int result = send_batch(nft, family, NFT_MSG_DELTABLE, 0, fill_table, table);
     return result < 0 && result != -ENOENT ? err_errno(err, -result, "remove table %s", table) : 0;
 }
 
 // ---- elements -------------------------------------------------------------------------------------------------------
 
+enum { ADDRESS_CELLS = 4 }; // of an IPv6 address; an IPv4 address has one
+
 struct element {
-    uint32_t key[3]; // publish_at: address, proto, port; publish_any: proto, port
+    uint32_t key[ADDRESS_CELLS + 2]; // publish_at: address, proto, port; publish_any: proto, port
     size_t key_len;
-    uint32_t value[2]; // address, port
+    uint32_t value[ADDRESS_CELLS + 1]; // address, port
+    size_t value_len;
 };
 
 struct element_list {
+    int family;
     const char *table, *map;
     const struct element *items;
     size_t len;
@@ -155,13 +159,34 @@ static uint32_t cell16(uint16_t value)
     return cell;
 }
 
-static struct element element_of(const struct record_port *from, uint32_t host_address)
+static void add_key(struct element *element, const void *cells, size_t size)
 {
-    struct element element = { .value = { htonl(from->target), cell16(from->port.target_port) } };
-    if (host_address)
-        element.key[element.key_len++] = htonl(host_address);
-    element.key[element.key_len++] = cell8(from->port.proto);
-    element.key[element.key_len++] = cell16(from->port.host_port);
+    memcpy(element->key + element->key_len, cells, size);
+    element->key_len += size / sizeof(element->key[0]);
+}
+
+static void add_value(struct element *element, const void *cells, size_t size)
+{
+    memcpy(element->value + element->value_len, cells, size);
+    element->value_len += size / sizeof(element->value[0]);
+}
+
+// `host_size` is 0 for every address.
+static struct element element_of(const struct record_port *from, int family, const unsigned char *host, size_t host_size)
+{
+    struct element element = { 0 };
+    const uint32_t proto = cell8(from->port.proto), port = cell16(from->port.host_port), target_port = cell16(from->port.target_port);
+    const uint32_t target = htonl(from->target);
+    unsigned char target6[16];
+    add_key(&element, host, host_size);
+    add_key(&element, &proto, sizeof(proto));
+    add_key(&element, &port, sizeof(port));
+    address6_bytes(from->target6, target6);
+    if (family == AF_INET)
+        add_value(&element, &target, sizeof(target));
+    else
+        add_value(&element, target6, sizeof(target6));
+    add_value(&element, &target_port, sizeof(target_port));
     return element;
 }
 
@@ -183,7 +208,7 @@ static void fill_elements(struct nlmsghdr *header, const void *context)
         struct nlattr *one = mnl_attr_nest_start(header, NFTA_LIST_ELEM);
         put_data(header, NFTA_SET_ELEM_KEY, element->key, element->key_len * sizeof(element->key[0]));
         if (list->with_value)
-            put_data(header, NFTA_SET_ELEM_DATA, element->value, sizeof(element->value));
+            put_data(header, NFTA_SET_ELEM_DATA, element->value, element->value_len * sizeof(element->value[0]));
         mnl_attr_nest_end(header, one);
     }
     mnl_attr_nest_end(header, all);
@@ -193,12 +218,12 @@ static void fill_elements(struct nlmsghdr *header, const void *context)
 static int remove_list(struct nft_socket *nft, struct element_list list)
 {
     list.with_value = false;
-    int result = send_batch(nft, NFT_MSG_DELSETELEM, 0, fill_elements, &list);
+    int result = send_batch(nft, list.family, NFT_MSG_DELSETELEM, 0, fill_elements, &list);
     for (size_t i = 0; result == -ENOENT && list.len > 1 && i < list.len; i++) {
         struct element_list one = list;
         one.items = &list.items[i];
         one.len = 1;
-        int single = send_batch(nft, NFT_MSG_DELSETELEM, 0, fill_elements, &one);
+        int single = send_batch(nft, list.family, NFT_MSG_DELSETELEM, 0, fill_elements, &one);
         if (single < 0 && single != -ENOENT)
             return single;
     }
@@ -209,25 +234,27 @@ static int remove_list(struct nft_socket *nft, struct element_list list)
 static int add_list(struct nft_socket *nft, struct element_list list)
 {
     list.with_value = true;
-    int result = send_batch(nft, NFT_MSG_NEWSETELEM, NLM_F_CREATE, fill_elements, &list);
+    int result = send_batch(nft, list.family, NFT_MSG_NEWSETELEM, NLM_F_CREATE, fill_elements, &list);
     if (result != -EBUSY && result != -EEXIST)
         return result;
     result = remove_list(nft, list);
-    return result < 0 ? result : send_batch(nft, NFT_MSG_NEWSETELEM, NLM_F_CREATE, fill_elements, &list);
+    return result < 0 ? result : send_batch(nft, list.family, NFT_MSG_NEWSETELEM, NLM_F_CREATE, fill_elements, &list);
 }
 
 typedef int list_fn(struct nft_socket *nft, struct element_list list);
-static int each_batch(struct nft_socket *nft, const char *table, const char *map, const struct record_ports *ports,
+static int each_batch(struct nft_socket *nft, int family, const char *table, const char *map, const struct record_ports *ports,
                       list_fn *fn)
 {
     struct element items[ELEMENTS_PER_BATCH];
-    struct element_list list = { .table = table, .map = map, .items = items };
+    struct element_list list = { .family = family, .table = table, .map = map, .items = items };
     bool specific = str_eq(map, NFT_MAP_AT);
     int result = 0;
     for (size_t i = 0; i < ports->len && result == 0; i++) {
-        uint32_t address;
-        if (port_has_element(&ports->items[i].port, &address) && (address != 0) == specific)
-            items[list.len++] = element_of(&ports->items[i], address);
+        static const unsigned char any[16];
+        unsigned char address[16];
+        size_t size = port_has_element(&ports->items[i], family, address);
+        if (size && (memcmp(address, any, size) != 0) == specific)
+            items[list.len++] = element_of(&ports->items[i], family, address, specific ? size : 0);
         if (list.len == ELEMENTS_PER_BATCH) {
             result = fn(nft, list);
             list.len = 0;
@@ -236,21 +263,23 @@ static int each_batch(struct nft_socket *nft, const char *table, const char *map
     return result == 0 && list.len ? fn(nft, list) : result;
 }
 
-static int both_maps(struct nft_socket *nft, const char *table, const struct record_ports *ports, list_fn *fn,
-                     const char *what, struct err *err)
+static int all_maps(struct nft_socket *nft, const char *table, const struct record_ports *ports, list_fn *fn, const char *what,
+                    struct err *err)
 {
-    int result = each_batch(nft, table, NFT_MAP_ANY, ports, fn);
-    if (result == 0)
-        result = each_batch(nft, table, NFT_MAP_AT, ports, fn);
+    static const int families[] = { AF_INET, AF_INET6 };
+    static const char *const maps[] = { NFT_MAP_ANY, NFT_MAP_AT };
+    int result = 0;
+    for (size_t i = 0; i < ARRAY_LEN(families) * ARRAY_LEN(maps) && result == 0; i++)
+        result = each_batch(nft, families[i / ARRAY_LEN(maps)], table, maps[i % ARRAY_LEN(maps)], ports, fn);
     return result < 0 ? err_errno(err, -result, "%s port forwards", what) : 0;
 }
 
 int nft_add_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err)
 {
-    return both_maps(nft, table, ports, add_list, "add", err);
+    return all_maps(nft, table, ports, add_list, "add", err);
 }
 
 int nft_remove_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err)
 {
-    return both_maps(nft, table, ports, remove_list, "remove", err);
+    return all_maps(nft, table, ports, remove_list, "remove", err);
 }

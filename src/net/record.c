@@ -24,6 +24,11 @@ static const char *const migrations[] = {
     "DROP TABLE net_endpoint;"
     "ALTER TABLE net_place RENAME TO net_endpoint;"
     "ALTER TABLE net_port ADD COLUMN network_id TEXT DEFAULT ''",
+    "ALTER TABLE net_network ADD COLUMN subnet6 TEXT NOT NULL DEFAULT '';" // "fd00::1/64": the bridge's address
+    "ALTER TABLE net_network ADD COLUMN range6 TEXT NOT NULL DEFAULT '';" // "fd00::8:0/112"
+    "ALTER TABLE net_endpoint ADD COLUMN address6 TEXT NOT NULL DEFAULT '';"
+    "CREATE UNIQUE INDEX net_endpoint_address6 ON net_endpoint(network_id, address6) WHERE address6 != '';"
+    "CREATE TABLE net_reserved6(network_id TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY(network_id, address)) WITHOUT ROWID",
 };
 
 int record_migrate(struct store *store, struct err *err)
@@ -100,6 +105,7 @@ static int on_endpoint(void *context, const struct store_row *row, struct err *e
     snprintf(endpoint->container_id, sizeof(endpoint->container_id), "%s", store_text(row, 2));
     snprintf(endpoint->endpoint_id, sizeof(endpoint->endpoint_id), "%s", store_text(row, 3));
     snprintf(endpoint->interface, sizeof(endpoint->interface), "%s", store_text(row, 6));
+    address6_parse(store_text(row, 7), &endpoint->address6);
     if (!mac_parse(store_text(row, 5), endpoint->mac))
         address_mac(endpoint->address, endpoint->mac);
     return 0;
@@ -110,7 +116,7 @@ int record_endpoints(struct store *store, const char *network_id, const char *co
 {
     *out = (struct record_endpoints){ 0 };
     int result = store_query(store, err, on_endpoint, out,
-                             "SELECT link_index, network_id, container_id, endpoint_id, address, mac, interface FROM net_endpoint"
+                             "SELECT link_index, network_id, container_id, endpoint_id, address, mac, interface, address6 FROM net_endpoint"
                              " WHERE (?1 IS NULL OR network_id = ?1) AND (?2 IS NULL OR container_id = ?2) ORDER BY link_index",
                              "tt", network_id, container_id);
     if (result < 0)
@@ -161,6 +167,54 @@ static int check_address(struct store *store, const struct bridge *bridge, uint3
     return count > 0 || address == bridge->subnet.gateway || address == bridge->subnet.route ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
 }
 
+struct addresses6 {
+    number128 *items;
+    size_t len, capacity;
+};
+
+static int on_address6(void *context, const struct store_row *row, struct err *err)
+{
+    struct addresses6 *list = context;
+    if (list->len == list->capacity) {
+        list->capacity = list->capacity ? 2 * list->capacity : 64;
+        list->items = mem_grow(list->items, list->capacity * sizeof(*list->items));
+    }
+    list->len += address6_parse(store_text(row, 0), &list->items[list->len]);
+    return 0;
+}
+
+static int pick_address6(struct store *store, const struct bridge *bridge, number128 *out, struct err *err)
+{
+    struct addresses6 taken = { 0 };
+    int result = store_query(store, err, on_address6, &taken,
+                             "SELECT address6 FROM net_endpoint WHERE network_id = ?1 UNION ALL"
+                             " SELECT address FROM net_reserved6 WHERE network_id = ?1", "t", bridge->id);
+    if (result >= 0)
+        result = address6_lowest_free(&bridge->subnet6, taken.items, taken.len, out, err);
+    free(taken.items);
+    return result;
+}
+
+static int check_address6(struct store *store, const struct bridge *bridge, number128 address, struct err *err)
+{
+    int64_t count = 0;
+    char text[INET6_ADDRSTRLEN];
+    address6_text(address, text);
+    if (!bridge->subnet6.prefix || !subnet6_contains(&bridge->subnet6, address) || address == subnet6_network(&bridge->subnet6))
+        return err_set(err, ERR_INVALID_ARGUMENT, "no configured subnet or ip-range contain the IP address %s", text);
+    if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address6 = ?", "tt",
+                    bridge->id, text) < 0)
+        return -1;
+    return count > 0 || address == bridge->subnet6.gateway ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
+}
+
+static int settle_address6(struct store *store, const struct bridge *bridge, number128 *address, struct err *err)
+{
+    if (*address)
+        return check_address6(store, bridge, *address, err);
+    return bridge->subnet6.prefix ? pick_address6(store, bridge, address, err) : 0;
+}
+
 static int insert_ports(struct store *store, const struct record_endpoint *endpoint, const struct net_port *ports, size_t len,
                         struct err *err)
 {
@@ -176,12 +230,14 @@ static int insert_ports(struct store *store, const struct record_endpoint *endpo
 
 static int insert_endpoint(struct store *store, struct record_endpoint *endpoint, struct err *err)
 {
-    char mac[MAC_TEXT_SIZE];
+    char mac[MAC_TEXT_SIZE], address6[INET6_ADDRSTRLEN] = "";
     mac_text(endpoint->mac, mac);
+    if (endpoint->address6)
+        address6_text(endpoint->address6, address6);
     if (store_exec(store, err,
-                   "INSERT INTO net_endpoint(network_id, container_id, endpoint_id, address, mac, interface) VALUES(?, ?, ?, ?, ?, ?)",
-                   "tttitt", endpoint->network_id, endpoint->container_id, endpoint->endpoint_id, (int64_t)endpoint->address, mac,
-                   endpoint->interface) < 0)
+                   "INSERT INTO net_endpoint(network_id, container_id, endpoint_id, address, mac, interface, address6)"
+                   " VALUES(?, ?, ?, ?, ?, ?, ?)", "tttittt", endpoint->network_id, endpoint->container_id, endpoint->endpoint_id,
+                   (int64_t)endpoint->address, mac, endpoint->interface, address6) < 0)
         return -1;
     return store_query(store, err, on_number, &endpoint->link_index,
                        "SELECT link_index FROM net_endpoint WHERE network_id = ? AND container_id = ?", "tt", endpoint->network_id,
@@ -195,6 +251,8 @@ int record_endpoint_add(struct store *store, const struct bridge *bridge, struct
         return -1;
     int result = endpoint->address ? check_address(store, bridge, endpoint->address, err)
                                    : pick_address(store, bridge, &endpoint->address, err);
+    if (result >= 0)
+        result = settle_address6(store, bridge, &endpoint->address6, err);
     if (result >= 0 && !with_mac)
         address_mac(endpoint->address, endpoint->mac);
     if (result >= 0)
@@ -267,6 +325,7 @@ static int on_port(void *context, const struct store_row *row, struct err *err)
     *port = (struct record_port){ .target = (uint32_t)store_int(row, 1),
                                   .port = { .proto = (int)store_int(row, 2), .host_port = (uint16_t)store_int(row, 4),
                                             .target_port = (uint16_t)store_int(row, 5), .listener_fd = -1 } };
+    address6_parse(store_text(row, 6), &port->target6);
     snprintf(port->container_id, sizeof(port->container_id), "%s", store_text(row, 0));
     snprintf(port->port.host_address, sizeof(port->port.host_address), "%s", store_text(row, 3));
     return 0;
@@ -276,7 +335,7 @@ int record_ports(struct store *store, const char *container_id, struct record_po
 {
     *out = (struct record_ports){ 0 };
     int result = store_query(store, err, on_port, out,
-                             "SELECT p.container_id, e.address, p.proto, p.host_address, p.host_port, p.target_port"
+                             "SELECT p.container_id, e.address, p.proto, p.host_address, p.host_port, p.target_port, e.address6"
                              " FROM net_port p JOIN net_endpoint e ON e.container_id = p.container_id AND e.network_id = p.network_id"
                              " WHERE ?1 IS NULL OR p.container_id = ?1", "t", container_id);
     if (result < 0)

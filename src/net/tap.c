@@ -9,7 +9,6 @@
 #include <sys/ioctl.h>
 
 #include "base/fd.h"
-#include "base/file.h"
 #include "net_private.h"
 
 int tap_open(const char *name, struct err *err)
@@ -22,18 +21,6 @@ int tap_open(const char *name, struct err *err)
     if (ioctl(fd, TUNSETIFF, &request) < 0)
         return err_errno(err, errno, "make tap %s", name);
     return take_fd(&fd);
-}
-
-// The host has no business in this network but IPv4 on the bridge; a link-local address here would only announce itself.
-int tap_quiet_ipv6(const char *name, struct err *err)
-{
-    struct err failed = { 0 };
-    _cleanup_free_ char *path = mem_printf("/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
-    if (file_put(AT_FDCWD, path, "1", &failed) == 0 || failed.number == ENOENT)
-        return 0;
-    if (err)
-        *err = failed;
-    return -1;
 }
 
 int tap_join(struct link_socket *socket, const char *name, const char *alias, int bridge, struct err *err)

@@ -361,25 +361,30 @@ static void listener_ready(void *context, int fd, uint32_t events)
         accept_relay(listener);
 }
 
-static int parse_target(const struct task_port *port, struct address *out, struct err *err)
+static int parse_address(const char *text, int64_t port, struct address *out, struct err *err)
 {
     struct sockaddr_in *four = (struct sockaddr_in *)&out->storage;
     struct sockaddr_in6 *six = (struct sockaddr_in6 *)&out->storage;
     *out = (struct address){ 0 };
-    if (port->target_port < 1 || port->target_port > 65535)
-        return err_set(err, ERR_INVALID_ARGUMENT, "port %lld", (long long)port->target_port);
-    if (inet_pton(AF_INET, port->target_address, &four->sin_addr) == 1) {
+    if (inet_pton(AF_INET, text, &four->sin_addr) == 1) {
         four->sin_family = AF_INET;
-        four->sin_port = htons((uint16_t)port->target_port);
+        four->sin_port = htons((uint16_t)port);
         out->size = sizeof(*four);
-    } else if (inet_pton(AF_INET6, port->target_address, &six->sin6_addr) == 1) {
+    } else if (inet_pton(AF_INET6, text, &six->sin6_addr) == 1) {
         six->sin6_family = AF_INET6;
-        six->sin6_port = htons((uint16_t)port->target_port);
+        six->sin6_port = htons((uint16_t)port);
         out->size = sizeof(*six);
     } else {
-        return err_set(err, ERR_INVALID_ARGUMENT, "port target %s: not an address", port->target_address);
+        return err_set(err, ERR_INVALID_ARGUMENT, "port target %.64s: not an address", text);
     }
     return 0;
+}
+
+static int parse_target(const struct task_port *port, struct address *out, struct err *err)
+{
+    if (port->target_port < 1 || port->target_port > 65535)
+        return err_set(err, ERR_INVALID_ARGUMENT, "port %lld", (long long)port->target_port);
+    return parse_address(port->target_address, port->target_port, out, err);
 }
 
 struct relay_set *relay_set_new(struct loop *loop, char *copy)
@@ -411,15 +416,26 @@ int relay_set_add(struct relay_set *set, const struct task_port *port, int fd, s
     return 0;
 }
 
-int relay_set_retarget(struct relay_set *set, const char *address, struct err *err)
+static bool is_ipv6(const struct relay_listener *listener)
 {
-    struct in_addr in;
-    if (inet_pton(AF_INET, address, &in) != 1)
-        return err_set(err, ERR_INVALID_ARGUMENT, "port target %.64s: not an address", address);
+    struct sockaddr_storage at = { 0 };
+    socklen_t size = sizeof(at);
+    return getsockname(listener->fd, (struct sockaddr *)&at, &size) == 0 && at.ss_family == AF_INET6;
+}
+
+// Both families have the port at the same place.
+int relay_set_retarget(struct relay_set *set, const char *address, const char *address6, struct err *err)
+{
+    struct address four, six;
+    if (parse_address(address, 0, &four, err) < 0 || parse_address(address6[0] ? address6 : address, 0, &six, err) < 0)
+        return -1;
     while (set->peers) // their sockets are connected to where the target was
         peer_forget(set->peers);
-    for (struct relay_listener *listener = set->listeners; listener; listener = listener->next)
-        ((struct sockaddr_in *)&listener->target.storage)->sin_addr = in;
+    for (struct relay_listener *listener = set->listeners; listener; listener = listener->next) {
+        in_port_t port = ((struct sockaddr_in *)&listener->target.storage)->sin_port;
+        listener->target = is_ipv6(listener) ? six : four;
+        ((struct sockaddr_in *)&listener->target.storage)->sin_port = port;
+    }
     return 0;
 }
 

@@ -160,7 +160,7 @@ void relay_set_free(struct relay_set *set); // closes everything
 // Takes the listener on success only.
 int relay_set_add(struct relay_set *set, const struct task_port *port, int listener, struct err *err);
 // The container's address is another one from here on; connections that stand go on.
-int relay_set_retarget(struct relay_set *set, const char *address, struct err *err);
+int relay_set_retarget(struct relay_set *set, const char *address, const char *address6, struct err *err);
 size_t relay_set_listeners(const struct relay_set *set, int *fds, size_t max); // borrowed, in the order they were added
 
 // ---- names (resolver.h) ---------------------------------------------------------------------------------------------

@@ -507,7 +507,8 @@ static int verb_resume(struct request *request, struct err *err)
 static int verb_retarget(struct request *request, struct err *err)
 {
     struct relay_set *relays = request->shim->relays;
-    return relays ? relay_set_retarget(relays, json_get_text(request->payload, "address", ""), err) : 0;
+    const char *address = json_get_text(request->payload, "address", ""), *address6 = json_get_text(request->payload, "address6", "");
+    return relays ? relay_set_retarget(relays, address, address6, err) : 0;
 }
 
 static int verb_root(struct request *request, struct err *err)

@@ -64,7 +64,8 @@ struct task_mount {
 };
 struct task_nic {
     char *name, *mac, *address, *gateway;
-    int64_t prefix, mtu; // mtu 0: the card's own
+    char *address6, *gateway6; // "" or NULL: no IPv6
+    int64_t prefix, prefix6, mtu; // mtu 0: the card's own
     int64_t netns_fd, tap_fd; // container: the namespace it is in; vm: the tap behind the guest's card
 };
 struct task_port {

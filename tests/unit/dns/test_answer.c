@@ -97,6 +97,35 @@ static void all_who_share_a_name(void **state)
     assert_in_range(first, 50, 150);
 }
 
+static void addresses_of_ipv6(void **state)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(DNS_MESSAGE_MAX);
+    struct dns_settings settings;
+    struct question question;
+    dns_settings_read(slice_of("network n1 blue\n"), &settings);
+    settings.networks[0].list = slice_of("aa 10.0.0.2,fd00::2 web all\nbb 10.0.0.3 db all\ncc 10.0.0.4,junk odd\n");
+    static const struct {
+        const char *name;
+        int type, answers;
+    } cases[] = { { "web", DNS_AAAA, 1 }, { "web", DNS_A, 1 }, { "db", DNS_AAAA, 0 }, { "all", DNS_AAAA, 1 }, { "all", DNS_A, 2 },
+                  { "odd", DNS_AAAA, 0 }, { "odd", DNS_A, 1 } };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ask(&question, cases[i].name, (uint16_t)cases[i].type, 0);
+        assert_true(dns_answer(&settings, question.bytes, &question.query, 512, &out));
+        assert_int_equal(at16(&out, 6), cases[i].answers);
+    }
+    ask(&question, "2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.D.f.ip6.arpa", DNS_PTR, 0);
+    assert_true(dns_answer(&settings, question.bytes, &question.query, 512, &out));
+    assert_memory_equal(out.data + out.size - 10, "\3web\4blue\0", 10);
+    static const char *const others[] = { "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
+                                          "2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.x.ip6.arpa",
+                                          "22.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa", "0.d.f.ip6.arpa" };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        ask(&question, others[i], DNS_PTR, 0);
+        assert_false(dns_answer(&settings, question.bytes, &question.query, 512, &out));
+    }
+}
+
 static void names_of_addresses(void **state)
 {
     _cleanup_buf_ struct buf out = BUF_INIT(DNS_MESSAGE_MAX);
@@ -140,6 +169,7 @@ int main(void)
         cmocka_unit_test(other_types),                          cmocka_unit_test(names_without_a_dot),
         cmocka_unit_test(links_are_of_one_container),           cmocka_unit_test(all_who_share_a_name),
         cmocka_unit_test(names_of_addresses),                   cmocka_unit_test(a_thousand_containers),
+        cmocka_unit_test(addresses_of_ipv6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@ static void a_list_is_edited(void **state)
 {
     _cleanup_buf_ struct buf line = BUF_INIT(4096), first = BUF_INIT(4096), second = BUF_INIT(4096);
     const char *const names[] = { "web", "Web", "www", "two words", "", "line\nbreak", "0123456789ab", "web" };
-    dns_list_line("aa", "10.0.0.2", names, ARRAY_LEN(names), &line);
+    dns_list_line("aa", "10.0.0.2", "", names, ARRAY_LEN(names), &line);
     assert_string_equal(buf_text(&line), "aa 10.0.0.2 web www 0123456789ab\n");
     assert_true(dns_list_edit(slice_of(""), "aa", buf_text(&line), &first));
     assert_true(dns_list_edit(slice_of(buf_text(&first)), "a", "a 10.0.0.3 db\n", &second)); // another id, not a part of one
@@ -21,17 +21,18 @@ static void lines_that_are_none(void **state)
 {
     struct slice rest = slice_of("\n \na\na b\naa 10.0.0 web\naa 10.0.0.256 web\naa 10.0.0.2\nbb 10.0.0.3 db\nlast");
     struct dns_entry entry;
-    uint32_t address;
+    uint8_t address[16];
     for (int i = 0; i < 3; i++) { // "b" and what looks like an address is none
         assert_true(dns_list_next(&rest, &entry));
-        assert_false(dns_entry_address(&entry, &address));
+        assert_int_equal(dns_entry_address(&entry, AF_INET, address), 0);
     }
     assert_true(dns_list_next(&rest, &entry));
     assert_true(slice_eq(entry.container_id, "aa"));
     assert_false(dns_entry_has(&entry, slice_of("web")));
     assert_true(dns_list_next(&rest, &entry));
-    assert_true(dns_entry_address(&entry, &address));
-    assert_int_equal(address, inet_addr("10.0.0.3"));
+    assert_int_equal(dns_entry_address(&entry, AF_INET, address), 4);
+    assert_memory_equal(address, ((uint8_t[]){ 10, 0, 0, 3 }), 4);
+    assert_int_equal(dns_entry_address(&entry, AF_INET6, address), 0);
     assert_true(dns_entry_has(&entry, slice_of("DB")));
     assert_false(dns_entry_has(&entry, slice_of("d")));
     assert_false(dns_list_next(&rest, &entry));

@@ -93,20 +93,39 @@ static void addresses_that_do_not_fit(void **state)
     for (size_t i = 0; i < DNS_ADDRESS_MAX; i++)
         addresses[i] = htonl((uint32_t)(0x0a000000 + i));
     ask(&question, "web", DNS_A, 0);
-    dns_reply_addresses(question.bytes, &question.query, addresses, 30, 512, &out);
+    dns_reply_addresses(question.bytes, &question.query, (const uint8_t *)addresses, 4, 30, 512, &out);
     assert_int_equal(at16(&out, 6), 30);
     assert_int_equal(at16(&out, 2) & 0x0200, 0);
     assert_int_equal(out.size, question.query.question_end + 30 * 16);
-    dns_reply_addresses(question.bytes, &question.query, addresses, 31, 512, &out);
+    dns_reply_addresses(question.bytes, &question.query, (const uint8_t *)addresses, 4, 31, 512, &out);
     assert_int_equal(at16(&out, 6), 30);
     assert_int_equal(at16(&out, 2) & 0x0200, 0x0200);
     assert_true(out.size <= 512);
     ask(&question, "web", DNS_A, 4096);
-    dns_reply_addresses(question.bytes, &question.query, addresses, DNS_ADDRESS_MAX, DNS_MESSAGE_MAX, &out);
+    dns_reply_addresses(question.bytes, &question.query, (const uint8_t *)addresses, 4, DNS_ADDRESS_MAX, DNS_MESSAGE_MAX, &out);
     assert_int_equal(at16(&out, 6), DNS_ADDRESS_MAX);
     assert_false(out.overflow);
-    dns_reply_addresses(question.bytes, &question.query, addresses, 5, 10, &out); // a limit that nobody has
+    dns_reply_addresses(question.bytes, &question.query, (const uint8_t *)addresses, 4, 5, 10, &out); // a limit that nobody has
     assert_int_equal(at16(&out, 6), 0);
+}
+
+static void addresses_of_ipv6(void **state)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(DNS_MESSAGE_MAX);
+    uint8_t addresses[DNS_ADDRESS_MAX * 16] = { 0xfd, [31] = 7 };
+    struct question question;
+    ask(&question, "web", DNS_AAAA, 0);
+    dns_reply_addresses(question.bytes, &question.query, addresses, 16, 2, 512, &out);
+    assert_int_equal(at16(&out, 6), 2);
+    assert_int_equal(out.size, question.query.question_end + 2 * 28);
+    assert_int_equal(at16(&out, question.query.question_end + 2), DNS_AAAA);
+    assert_int_equal(at16(&out, question.query.question_end + 10), 16);
+    assert_memory_equal(out.data + question.query.question_end + 12, addresses, 16);
+    assert_memory_equal(out.data + out.size - 16, addresses + 16, 16);
+    dns_reply_addresses(question.bytes, &question.query, addresses, 16, DNS_ADDRESS_MAX, DNS_MESSAGE_MAX, &out);
+    assert_in_range(at16(&out, 6), 2300, DNS_ADDRESS_MAX - 1); // as many as a message holds
+    assert_int_equal(at16(&out, 2) & 0x0200, 0x0200);
+    assert_true(out.size <= DNS_MESSAGE_MAX && !out.overflow);
 }
 
 static void the_name_of_an_address(void **state)
@@ -153,6 +172,7 @@ int main(void)
         cmocka_unit_test(what_is_malformed),      cmocka_unit_test(the_longest_name),
         cmocka_unit_test(an_answer_without_records), cmocka_unit_test(addresses_that_do_not_fit),
         cmocka_unit_test(the_name_of_an_address), cmocka_unit_test(answers_of_others),
+        cmocka_unit_test(addresses_of_ipv6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,7 +148,7 @@ static void test_internal(void **state)
     assert_string_equal(a.gateway, "");
     assert_true(talk(a.netns_fd, b.address, 80, near, WAIT_MS, seen));
     assert_false(talk(a.netns_fd, OUTSIDE, 80, outside, SILENCE_MS, seen));
-    OK(net_set_gateway(a.netns_fd, "172.18.0.1", err)); // even with a route of its own
+    OK(net_set_gateway(a.netns_fd, "172.18.0.1", NULL, err)); // even with a route of its own
     assert_false(talk(a.netns_fd, OUTSIDE, 80, outside, SILENCE_MS, seen));
     assert_false(talk(c.netns_fd, b.address, 80, near, SILENCE_MS, seen));
     assert_false(talk(world->outside, b.address, 80, near, SILENCE_MS, seen));
@@ -186,7 +186,7 @@ static void test_moved_ports(void **state)
     struct net_endpoint b = attach(world, id_b(), '1', &a.netns_fd, "eth1");
     assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
     OK(net_move_ports(world->net, id_of('1'), id_b(), err));
-    OK(net_set_gateway(a.netns_fd, b.gateway, err));
+    OK(net_set_gateway(a.netns_fd, b.gateway, NULL, err));
     assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
     OK(net_disconnect(world->net, id_a(), id_of('1'), err));
     assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
