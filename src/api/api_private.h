@@ -15,15 +15,20 @@
 #define API_VERSION_TEXT "1.51"
 #define API_VERSION_MIN_TEXT "1.21"
 
+struct buildkit;
+
 struct api {
     struct engine *engine;
     struct builder *builder;
+    struct buildkit *buildkit;
+    struct arena arena; // of what it was made with
     char server[64]; // "Docker/0.1.0 (linux)": clients read the operating system out of it
 };
 
 struct call {
     struct engine *engine;
     struct builder *builder;
+    struct buildkit *buildkit;
     struct httpd_request *request;
     struct arena *arena; // the request's
     int version; // minor: 51 for v1.51
@@ -186,6 +191,8 @@ char *image_shown(struct engine *engine, const struct engine_container *containe
 json_t *registry_auth(struct call *call, const char *header); // NULL: says nothing. A reference
 struct engine_login registry_login(const json_t *auth); // its texts are the object's
 
+int buildkit_door(struct api *api, struct err *err); // buildkit.c: api->buildkit
+
 // ---- handlers -------------------------------------------------------------------------------------------------------
 
 api_handler handle_system_ping, handle_system_version, handle_system_info, handle_system_events;
@@ -205,6 +212,7 @@ api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_
 api_handler handle_build;
 api_handler handle_network_list, handle_network_inspect, handle_network_create, handle_network_remove;
 api_handler handle_network_connect, handle_network_disconnect;
+api_handler handle_grpc, handle_session;
 api_handler handle_plugin_list, handle_plugin_missing, handle_options;
 
 #endif

@@ -1,6 +1,7 @@
 // All endpoints of the Docker Engine API in one table, and the way from a request to its handler.
 #include "api_private.h"
 #include "builder/builder.h"
+#include "buildkit/buildkit.h"
 
 #define SERVED(verb, path, function, ...) \
     { .method = (verb), .pattern = (path), .handler = (function), .kind = ROUTE_SERVED, ##__VA_ARGS__ }
@@ -72,8 +73,8 @@ const struct route api_routes[] = {
     SERVED("POST", "/build", handle_build, .body = HTTPD_BODY_STREAM),
     SERVED("POST", "/build/prune", handle_build_prune, .since = 31),
     LATER("POST", "/build/cancel", .since = 31),
-    LATER("POST", "/session", .since = 31),
-    LATER("POST", "/grpc"),
+    SERVED("POST", "/session", handle_session, .since = 31),
+    SERVED("POST", "/grpc", handle_grpc),
     SERVED("GET", "/distribution/{name...}/json", handle_registry_lookup, .since = 30),
 
     SERVED("GET", "/networks", handle_network_list),
@@ -273,14 +274,21 @@ int api_new(struct engine *engine, struct api **out, struct err *err)
         return -1;
     }
     snprintf(api->server, sizeof(api->server), "Docker/%s (linux)", BERTH_VERSION);
+    if (buildkit_door(api, err) < 0) {
+        api_free(api);
+        return -1;
+    }
     *out = api;
     return 0;
 }
 
 void api_free(struct api *api)
 {
-    if (api)
-        builder_free(api->builder);
+    if (!api)
+        return;
+    buildkit_free(api->buildkit);
+    arena_done(&api->arena);
+    builder_free(api->builder);
     free(api);
 }
 
@@ -295,7 +303,7 @@ enum httpd_body api_body(void *context, struct httpd_request *request)
 void api_handle(void *context, struct httpd_request *request)
 {
     struct api *api = context;
-    struct call call = { .engine = api->engine, .builder = api->builder, .request = request, .arena = httpd_arena(request) };
+    struct call call = { .engine = api->engine, .builder = api->builder, .buildkit = api->buildkit, .request = request, .arena = httpd_arena(request) };
     const struct route *route;
     struct err err = { 0 };
     set_common_headers(api, request);

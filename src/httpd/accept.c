@@ -32,7 +32,7 @@ static void drop_oldest(struct httpd *httpd)
     free(oldest);
 }
 
-// HTTP/2 begins with "PRI * HTTP/2.0": the door for gRPC. Nobody is behind it yet, so the client is told by a close.
+// HTTP/2 begins with "PRI * HTTP/2.0".
 static bool is_http2(const char *peeked, ssize_t size)
 {
     return size >= 4 && strncmp(peeked, "PRI ", 4) == 0;
@@ -80,7 +80,8 @@ static void on_first_bytes(struct httpd *httpd, struct waiting *one)
     ssize_t size = recv(one->fd, peeked, sizeof(peeked), MSG_PEEK | MSG_DONTWAIT);
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (size <= 0 || is_http2(peeked, size)) {
+    bool http2 = is_http2(peeked, size);
+    if (size <= 0 || (http2 && !httpd->config.http2)) {
         drop(httpd, one);
         return;
     }
@@ -90,6 +91,8 @@ static void on_first_bytes(struct httpd *httpd, struct waiting *one)
     forget(httpd, one);
     if (tls)
         start_tls(httpd, tls, fd);
+    else if (http2)
+        http2_start(httpd, fd);
     else
         hand_over(httpd, fd, is_long(peeked, size));
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -334,6 +335,14 @@ int httpd_hijack(struct httpd_request *request, const char *content_type, struct
 {
     return httpd_upgrade(request) ? hijack(request, "101 UPGRADED", content_type, "Connection: Upgrade\r\nUpgrade: tcp\r\n", err)
                                   : hijack(request, "200 OK", content_type, "", err);
+}
+
+int httpd_hijack_http2(struct httpd_request *request, struct err *err)
+{
+    const char *asked = httpd_header(request, "Upgrade");
+    if (!asked || strcasecmp(asked, "h2c") != 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, asked ? "protocol %s not supported" : "no upgrade proto in request", asked);
+    return hijack(request, "101 Switching Protocols", NULL, "Connection: Upgrade\r\nUpgrade: h2c\r\n", err);
 }
 
 int httpd_hijack_websocket(struct httpd_request *request, const char *accept, struct err *err)

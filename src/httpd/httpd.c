@@ -14,33 +14,43 @@
 
 // ---- connections ----------------------------------------------------------------------------------------------------
 
-static void on_connection(void *context, struct MHD_Connection *mhd, void **slot, enum MHD_ConnectionNotificationCode code)
+struct connection *connection_add(struct httpd *httpd, int fd)
 {
-    struct httpd *httpd = context;
-    struct connection *connection = *slot;
+    struct connection *connection = mem_new(struct connection);
+    connection->fd = fd;
     mutex_lock(&httpd->lock);
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        connection = mem_new(struct connection);
-        connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        connection->next = &httpd->connections;
-        connection->previous = httpd->connections.previous;
-        connection->previous->next = connection->next->previous = connection;
-        httpd->connection_len++;
-        *slot = connection;
-        if (httpd->stopping)
-            shutdown(connection->fd, SHUT_RD);
-    } else if (connection) {
-        connection->previous->next = connection->next;
-        connection->next->previous = connection->previous;
-        httpd->connection_len--;
-        free(connection);
-        *slot = NULL;
-        cond_wake_all(&httpd->gone);
-    }
+    connection->next = &httpd->connections;
+    connection->previous = httpd->connections.previous;
+    connection->previous->next = connection->next->previous = connection;
+    httpd->connection_len++;
+    if (httpd->stopping)
+        shutdown(connection->fd, SHUT_RD);
     mutex_unlock(&httpd->lock);
+    return connection;
 }
 
-static bool is_crowded(struct httpd *httpd)
+void connection_remove(struct httpd *httpd, struct connection *connection)
+{
+    mutex_lock(&httpd->lock);
+    connection->previous->next = connection->next;
+    connection->next->previous = connection->previous;
+    httpd->connection_len--;
+    cond_wake_all(&httpd->gone);
+    mutex_unlock(&httpd->lock);
+    free(connection);
+}
+
+static void on_connection(void *context, struct MHD_Connection *mhd, void **slot, enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *slot = connection_add(context, MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+    } else if (*slot) {
+        connection_remove(context, *slot);
+        *slot = NULL;
+    }
+}
+
+bool httpd_crowded(struct httpd *httpd)
 {
     mutex_lock(&httpd->lock);
     bool crowded = httpd->connection_len > httpd->config.connection_max;
@@ -64,7 +74,7 @@ static enum MHD_Result on_head(struct httpd_request *request)
     const struct httpd_config *config = &httpd->config;
     if (request->path[0] != '/')
         answer_error(request, 400, "malformed request");
-    else if (is_crowded(httpd) && !(config->is_urgent && config->is_urgent(config->context, request->method, request->path)))
+    else if (httpd_crowded(httpd) && !(config->is_urgent && config->is_urgent(config->context, request->method, request->path)))
         answer_error(request, 503, "too many connections");
     else if (config->body)
         request->body_mode = config->body(config->context, request);

@@ -2,7 +2,7 @@
 // stream, chunked responses, and hijacked connections whose descriptor may be handed to another process.
 //
 // The accept loop is ours: a new connection waits in one epoll until its first bytes are there (10 s at most), is peeked,
-// and goes to libmicrohttpd (an HTTP/2 preface is answered by closing, until gRPC is served).
+// and goes to libmicrohttpd (or, where it begins with HTTP/2, to `http2`).
 // A request's head may have 32 KiB, and 1 MiB where it is the first one of its connection and its first line is what is long. Beyond
 // `connection_max` connections only `is_urgent` requests are answered, the others get 503. The program ignores SIGPIPE.
 //
@@ -28,6 +28,9 @@ struct httpd_config {
     // Asked when the head is there; decides how the body is taken. May answer the request itself (then `handle` is not called).
     enum httpd_body (*body)(void *context, struct httpd_request *request);
     bool (*is_urgent)(void *context, const char *method, const char *path);
+    // A connection that begins with HTTP/2's preface, of which nothing is read yet: in a thread of its own, until it returns. Takes the
+    // descriptor. NULL: such a client is told by a close.
+    void (*http2)(void *context, int take_fd, const struct cancel *stop);
     void *context;
     size_t body_max; // bytes of a text body; more is 413
     unsigned connection_max; // 2048
@@ -96,6 +99,9 @@ bool httpd_answered(const struct httpd_request *request); // the head went out
 // returns the connection's descriptor, the caller's from now on; it may be passed to another process. Nothing that the
 // server does afterwards reaches it. It does not block (O_NONBLOCK). Not for requests with a streamed body.
 int httpd_hijack(struct httpd_request *request, const char *content_type, struct err *err);
+
+// The same for a client that asked for "h2c": from now on both speak HTTP/2. invalid_argument when it did not.
+int httpd_hijack_http2(struct httpd_request *request, struct err *err);
 
 // The same for a client that asked for a websocket: "101 Switching Protocols" with `accept` as its key's answer.
 int httpd_hijack_websocket(struct httpd_request *request, const char *accept, struct err *err);

@@ -42,7 +42,7 @@ struct waiting {
 
 struct connection {
     struct connection *next, *previous;
-    int fd; // libmicrohttpd's; its number stays valid as long as the connection is in the list
+    int fd; // libmicrohttpd's; its number stays valid as long as the connection is in the list. -1: it speaks HTTP/2
 };
 
 struct httpd {
@@ -110,6 +110,13 @@ int tls_relay(struct httpd_tls *tls, int take_client, struct err *err);
 
 // httpd.c
 struct MHD_Daemon *httpd_long(struct httpd *httpd); // starts it; NULL: it can't be
+// Counts a connection, which httpd_stop() then waits for.
+struct connection *connection_add(struct httpd *httpd, int fd);
+void connection_remove(struct httpd *httpd, struct connection *connection);
+bool httpd_crowded(struct httpd *httpd);
+
+// http2.c: takes the socket.
+void http2_start(struct httpd *httpd, int take_fd);
 
 // accept.c
 int acceptor_start(struct httpd *httpd, struct err *err);

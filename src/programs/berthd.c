@@ -416,7 +416,7 @@ static void serve(const struct options *options, struct engine *engine, int sign
     const struct httpd_tls_files files = { options->tlscert, options->tlskey, options->tlscacert };
     if (api_new(engine, &api, &err) < 0)
         fail("%s", err.message);
-    const struct httpd_config config = { .handle = api_handle, .body = api_body, .is_urgent = api_is_urgent, .context = api,
+    const struct httpd_config config = { .handle = api_handle, .body = api_body, .is_urgent = api_is_urgent, .http2 = api_http2, .context = api,
                                          .body_max = 4 << 20, .connection_max = 2048 };
     if (((options->tls || options->tlsverify) && httpd_tls_new(&files, &tls, &err) < 0) || httpd_new(&config, &httpd, &err) < 0)
         fail("%s", err.message);

@@ -190,12 +190,6 @@ def test_no_plugins(docker):
 
 
 @pytest.mark.berth
-def test_buildkits_door_is_shut(api):
-    for path in ('/grpc', '/session'):
-        answer = api.post(path, headers={'Connection': 'Upgrade', 'Upgrade': 'h2c'})
-        assert answer.status == 501 and answer.message
-
-
 def test_options_of_any_path(api):
     answer = api.request('OPTIONS', '/containers/json')
     assert (answer.status, answer.body) == (200, b'')

@@ -1,0 +1,293 @@
+// LLBBridge: the client builds a Dockerfile inside its own Control.Solve.
+//
+// The build reads the client's files from a pipe, which a second thread fills: files.c says how. That thread's error is the more telling one of
+// the two, unless the build has closed the pipe because it had failed itself.
+#include <errno.h>
+#include <pthread.h>
+
+#include "base/fd.h"
+#include "buildkit_private.h"
+
+// What a client may ask a builder for. None is listed that is not there.
+static const char *const frontend_caps[] = { "solve.base", "return", "proto.refarray", "frontend.caps" };
+static const char *const llb_caps[] = { "source.image",
+                                        "source.image.resolvemode",
+                                        "source.local",
+                                        "source.local.unique",
+                                        "source.local.sessionid",
+                                        "source.local.includepatterns",
+                                        "source.local.followpaths",
+                                        "source.local.excludepatterns",
+                                        "source.local.sharedkeyhint",
+                                        "exec.meta.base",
+                                        "exec.meta.proxyenv",
+                                        "exec.meta.network",
+                                        "file.base",
+                                        "constraints",
+                                        "platform",
+                                        "meta.description",
+                                        "exporter.sourcedateepoch" };
+
+static struct proto_list caps_of(const char *const *ids, size_t len, struct arena *arena)
+{
+    struct cap_message *caps = arena_alloc(arena, len * sizeof(*caps));
+    for (size_t i = 0; i < len; i++)
+        caps[i] = (struct cap_message){ arena_strdup(arena, ids[i]), true };
+    return (struct proto_list){ caps, len };
+}
+
+static int solve_of(struct buildkit *buildkit, struct grpc_call *call, struct solve **out, struct err *err)
+{
+    return solve_get(buildkit, grpc_metadata(call, "buildkit-controlapi-buildid"), grpc_cancel(call), out, err);
+}
+
+int handle_ping(void *context, struct grpc_call *call, struct err *err)
+{
+    struct empty_message request;
+    struct solve *solve;
+    struct arena *arena = grpc_arena(call);
+    if (take_message(call, &empty_table, &request, err) < 0 || solve_of(context, call, &solve, err) < 0)
+        return -1;
+    solve_put(solve);
+    const struct pong_message pong = { caps_of(frontend_caps, ARRAY_LEN(frontend_caps), arena), caps_of(llb_caps, ARRAY_LEN(llb_caps), arena),
+                                       { worker_of(context, arena), 1 } };
+    return send_message(call, &pong_table, &pong, err);
+}
+
+// ---- small files: the Dockerfile, .dockerignore ---------------------------------------------------------------------
+
+struct wanted {
+    const char *name;
+    struct buf text;
+    bool found;
+};
+
+struct reading {
+    struct wanted *files;
+    size_t len;
+    struct wanted *current;
+};
+
+static int begin_file(void *of, const struct stat_message *stat, struct err *err)
+{
+    struct reading *reading = of;
+    reading->current = NULL;
+    for (size_t i = 0; i < reading->len; i++)
+        if (str_eq(reading->files[i].name, stat->path) && (stat->mode >> 25 == 0)) { // no folder, link or device
+            reading->current = &reading->files[i];
+            reading->current->found = true;
+            buf_clear(&reading->current->text);
+        }
+    return 0;
+}
+
+static int add_text(void *of, const char *data, size_t size, struct err *err)
+{
+    struct reading *reading = of;
+    if (!reading->current)
+        return 0;
+    buf_add(&reading->current->text, data, size);
+    return buf_check(&reading->current->text, reading->current->name, err);
+}
+
+static int end_file(void *of, const struct stat_message *stat, struct err *err)
+{
+    return 0;
+}
+
+static int read_files(struct buildkit_session *session, const char *folder, struct wanted *files, size_t len, struct step *step,
+                      const struct cancel *cancel, struct err *err)
+{
+    _cleanup_strv_ struct strv names = { 0 };
+    struct reading reading = { files, len, NULL };
+    const struct files_request request = { .folder = folder, .follow = &names };
+    const struct files_sink sink = { begin_file, add_text, end_file, &reading };
+    for (size_t i = 0; i < len; i++)
+        strv_add(&names, files[i].name);
+    return files_receive(session, &request, &sink, step, cancel, err);
+}
+
+// ---- one build ------------------------------------------------------------------------------------------------------
+
+struct build {
+    struct solve *solve;
+    struct buildkit_session *session;
+    const struct kvs *options;
+    struct arena *arena;
+    const struct cancel *cancel;
+    struct buildkit_build asked;
+    struct strv excludes;
+    struct buf dockerfile, ignore;
+};
+
+static const char *option(const struct build *build, const char *name, const char *fallback)
+{
+    const char *value = kvs_get(build->options, name);
+    return str_empty(value) ? fallback : value;
+}
+
+static int load_dockerfile(struct build *build, struct err *err)
+{
+    const char *name = option(build, "filename", "Dockerfile");
+    struct step step;
+    struct wanted files[] = { { name, BUF_INIT(DOCKERFILE_MAX), false },
+                              { arena_printf(build->arena, "%s.dockerignore", name), BUF_INIT(IGNORE_MAX), false } };
+    step_start(&step, build->solve, arena_printf(build->arena, "[internal] load build definition from %s", name));
+    int result = read_files(build->session, option(build, "dockerfilekey", "dockerfile"), files, ARRAY_LEN(files), &step, build->cancel, err);
+    if (result == 0 && !files[0].found)
+        result = err_set(err, ERR_NOT_FOUND, "failed to read dockerfile: open %s: no such file or directory", name);
+    step_end(&step, result < 0 ? err : NULL);
+    build->dockerfile = files[0].text;
+    build->ignore = files[1].text;
+    build->asked.dockerfile = (struct slice){ buf_text(&build->dockerfile), build->dockerfile.size };
+    build->asked.dockerfile_name = name;
+    return result < 0 ? -1 : files[1].found;
+}
+
+// An ignore file of the Dockerfile's own goes before the context's.
+static int load_ignore(struct build *build, bool own, struct err *err)
+{
+    struct step step;
+    struct wanted file = { ".dockerignore", BUF_INIT(IGNORE_MAX), false };
+    int result = 0;
+    if (!own) {
+        step_start(&step, build->solve, "[internal] load .dockerignore");
+        result = read_files(build->session, option(build, "contextkey", "context"), &file, 1, &step, build->cancel, err);
+        step_end(&step, result < 0 ? err : NULL);
+        build->ignore = file.text;
+    }
+    ignore_patterns((struct slice){ buf_text(&build->ignore), build->ignore.size }, build->arena, &build->excludes);
+    return result;
+}
+
+struct sync {
+    struct build *build;
+    int fd;
+    struct err err;
+    bool failed, unread; // unread: the build closed its end
+};
+
+static void *sync_context(void *of)
+{
+    struct sync *sync = of;
+    struct build *build = sync->build;
+    struct tar_out tar = { .fd = sync->fd };
+    struct files_sink sink;
+    struct step step;
+    const struct files_request request = { .folder = option(build, "contextkey", "context"), .excludes = &build->excludes };
+    tar_sink(&tar, &sink);
+    step_start(&step, build->solve, "[internal] load build context");
+    sync->failed = files_receive(build->session, &request, &sink, &step, build->cancel, &sync->err) < 0 || tar_end(&tar, &sync->err) < 0;
+    sync->unread = sync->failed && sync->err.number == EPIPE;
+    step_end(&step, sync->failed && !sync->unread ? &sync->err : NULL);
+    if (sync->failed)
+        tar_break(&tar);
+    fd_close(sync->fd);
+    return NULL;
+}
+
+static int build_from(struct build *build, int read_fd, char **image, struct err *err)
+{
+    const struct buildkit_config *config = &build->solve->buildkit->config;
+    struct stream stream = { .solve = build->solve };
+    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, image, build->cancel, err);
+    step_end(&stream.step, result < 0 ? err : NULL);
+    return result;
+}
+
+static int build_context(struct build *build, char **image, struct err *err)
+{
+    int ends[2];
+    pthread_t thread;
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    struct sync sync = { .build = build, .fd = ends[1] };
+    int failed = pthread_create(&thread, NULL, sync_context, &sync);
+    if (failed) {
+        fd_close(ends[0]);
+        fd_close(ends[1]);
+        return err_errno(err, failed, "start a thread");
+    }
+    int result = build_from(build, ends[0], image, err);
+    fd_close(ends[0]);
+    pthread_join(thread, NULL);
+    if (sync.failed && !sync.unread) {
+        *err = sync.err;
+        return -1;
+    }
+    return result;
+}
+
+static int run_build(struct build *build, char **image, struct err *err)
+{
+    if (attributes_read(build->options, build->arena, &build->asked, err) < 0 ||
+        session_get(build->solve->buildkit, build->solve->session, build->cancel, &build->session, err) < 0)
+        return -1;
+    build->asked.tags = build->solve->tags;
+    build->asked.cache_from = build->solve->cache_from;
+    build->asked.session = build->session;
+    int own = load_dockerfile(build, err);
+    if (own < 0 || load_ignore(build, own > 0, err) < 0)
+        return -1;
+    return build_context(build, image, err);
+}
+
+static int check_frontend(const struct bridge_solve_request *request, struct err *err)
+{
+    const char *source = kvs_get(&request->options, "source"), *frontend = request->frontend ? request->frontend : "";
+    bool builtin = str_eq(frontend, "gateway.v0") && source &&
+                   (str_starts(source, "docker/dockerfile") || str_starts(source, "docker.io/docker/dockerfile"));
+    if (request->definition.size || request->inputs.size)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "build graphs (LLB) are not supported: Dockerfiles are");
+    if (!str_eq(frontend, "dockerfile.v0") && !builtin)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "frontend \"%.200s\" is not supported: Dockerfiles are", source ? source : frontend);
+    return 0;
+}
+
+static int build_for(struct solve *solve, const struct bridge_solve_request *request, struct grpc_call *call, struct err *err)
+{
+    struct build build = { .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call) };
+    char *image = NULL;
+    int result = run_build(&build, &image, err);
+    session_put(build.session);
+    buf_done(&build.dockerfile);
+    buf_done(&build.ignore);
+    if (result < 0)
+        return -1;
+    mutex_lock(&solve->buildkit->lock);
+    solve->image = arena_strdup(&solve->arena, image);
+    mutex_unlock(&solve->buildkit->lock);
+    return 0;
+}
+
+int handle_bridge_solve(void *context, struct grpc_call *call, struct err *err)
+{
+    struct bridge_solve_request request;
+    struct solve *solve;
+    if (take_message(call, &bridge_solve_request_table, &request, err) < 0 || check_frontend(&request, err) < 0 ||
+        solve_of(context, call, &solve, err) < 0)
+        return -1;
+    int result = build_for(solve, &request, call, err);
+    struct ref_message ref = { result == 0 ? arena_strdup(grpc_arena(call), solve->image) : NULL };
+    struct result_message of = { &ref };
+    solve_put(solve);
+    const struct bridge_solve_response response = { .result = &of };
+    return result < 0 ? -1 : send_message(call, &bridge_solve_response_table, &response, err);
+}
+
+int handle_return(void *context, struct grpc_call *call, struct err *err)
+{
+    const struct empty_message response = { 0 };
+    struct return_request request;
+    struct solve *solve;
+    if (take_message(call, &return_request_table, &request, err) < 0 || solve_of(context, call, &solve, err) < 0)
+        return -1;
+    mutex_lock(&solve->buildkit->lock);
+    if (request.error && !solve->returned)
+        err_set(&solve->failure, ERR_INTERNAL, "%s", request.error->message ? request.error->message : "the client gave up");
+    solve->returned = true;
+    cond_wake_all(&solve->buildkit->changed);
+    mutex_unlock(&solve->buildkit->lock);
+    solve_put(solve);
+    return send_message(call, &empty_table, &response, err);
+}

@@ -1,0 +1,88 @@
+// BuildKit's door: what `docker buildx build` and Compose say to a builder, served on gRPC (grpc/grpc.h).
+//
+// One build is four things on two connections:
+//
+//     /grpc     Control.Solve      stands for the whole build, and is answered when it is over
+//               Control.Status     what happens meanwhile, as a stream
+//               LLBBridge.Solve    builds; Return says that the client is content
+//     /session  the client's own services, which we call: its files, secrets and logins
+//
+// The Dockerfile is executed here, so no build graph crosses the wire: a client that sends one is refused by name. The client's
+// files are never opened by the daemon: they become a tar (files.c) on the descriptor that `build` reads, as from POST /build.
+//
+// What builds is the caller's: `build` and its like below. Without them, Solve is refused with one line.
+//
+// Any thread. One lock, held for moments only.
+#ifndef BUILDKIT_BUILDKIT_H
+#define BUILDKIT_BUILDKIT_H
+
+#include "base/cancel.h"
+#include "base/slice.h"
+#include "base/strv.h"
+#include "json/json.h"
+
+struct buildkit;
+struct buildkit_session;
+
+// What is asked for; texts live as long as the build.
+struct buildkit_build {
+    struct slice dockerfile; // its text
+    const char *dockerfile_name; // as the client named it
+    struct strv tags; // as given: "web", "web:1"
+    struct strv cache_from; // images
+    struct kvs args, labels;
+    const char *target, *platform; // NULL: none given
+    bool no_cache, pull;
+    struct strv extra_hosts; // "name:address"
+    struct strv ulimits; // "nofile=1024:2048"
+    const char *network, *cgroup_parent; // NULL: none given
+    int64_t shm_size; // bytes; 0: none given
+    struct buildkit_session *session; // for buildkit_secret(), buildkit_login()
+};
+
+// A line of Docker's classic stream: {"stream"}, {"status", "id", "progressDetail"}. Borrows the object.
+typedef int buildkit_progress_fn(void *context, json_t *object);
+
+struct buildkit_record { // of the cache
+    char *id, *parent, *description;
+    int64_t size, created_ns, used_ns, uses;
+    bool shared;
+};
+
+struct buildkit_prune {
+    bool all;
+    int64_t unused_before_ns, keep_size; // 0: none
+};
+
+struct buildkit_config {
+    const char *worker_id, *version, *hostname;
+    const char *architecture; // "amd64"
+    const char *host_gateway; // what --add-host host-gateway stands for; NULL: not known
+    void *of; // of the functions
+    // `context_fd`: the client's files as a tar, borrowed. *image_id in the arena: "sha256:...". NULL: nothing builds here.
+    int (*build)(void *of, const struct buildkit_build *build, int context_fd, buildkit_progress_fn *progress, void *progress_of,
+                 struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
+    // NULL: there is no cache.
+    int (*cache)(void *of, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
+    int (*prune)(void *of, const struct buildkit_prune *prune, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
+};
+
+int buildkit_new(const struct buildkit_config *config, struct buildkit **out, struct err *err);
+void buildkit_free(struct buildkit *buildkit); // when nothing is served any more
+
+// A connection that speaks HTTP/2, until its end. Takes the descriptor.
+void buildkit_serve(struct buildkit *buildkit, int take_fd, const struct cancel *stop);
+
+// A client's session: `id` is how a build names it. invalid_argument for an id that is none or in use; to be asked before the
+// connection is taken over.
+int buildkit_session_check(struct buildkit *buildkit, const char *id, struct err *err);
+void buildkit_session_serve(struct buildkit *buildkit, const char *id, int take_fd, const struct cancel *stop); // takes the descriptor
+
+// ---- what a build may ask its client for ----------------------------------------------------------------------------
+
+// not_found when the client has no such secret.
+int buildkit_secret(struct buildkit_session *session, const char *id, struct buf *out, struct err *err);
+// Who the client is to a registry; both "" when it has no login. In the arena.
+int buildkit_login(struct buildkit_session *session, const char *host, struct arena *arena, char **username, char **secret, struct err *err);
+
+#endif

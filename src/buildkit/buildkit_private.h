@@ -1,0 +1,140 @@
+// What the room's files share.
+//
+// A solve is one build of a client's: Control.Solve makes it, the others find it by its ref. A session is a client's other connection. Both are
+// in lists of the room's, counted by their users, and both are waited for: the client opens its connections in whatever order.
+#ifndef BUILDKIT_BUILDKIT_PRIVATE_H
+#define BUILDKIT_BUILDKIT_PRIVATE_H
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "buildkit/buildkit.h"
+#include "grpc/grpc.h"
+#include "buildkit/messages.h"
+
+#define SOLVES_MAX 64 // builds at a time, and as many that are over and may still be asked about
+#define SESSIONS_MAX 256
+#define NAME_MAX_SIZE 128 // of refs and ids of sessions
+#define MESSAGE_MAX ((size_t)16 << 20)
+#define EVENTS_MAX ((size_t)64 << 20) // bytes of one build's progress
+#define STEP_LOG_MAX ((size_t)2 << 20) // of one step's output; what follows is cut, as BuildKit does it
+#define WAIT_NS (15 * NS_PER_S) // for a connection of the client that has to come first
+#define DOCKERFILE_MAX ((size_t)4 << 20)
+#define IGNORE_MAX ((size_t)4 << 20)
+
+struct buildkit {
+    struct buildkit_config config;
+    struct mutex lock;
+    struct cond changed; // a solve, its events, or a session
+    struct solve *solves GUARDED_BY(lock);
+    struct buildkit_session *sessions GUARDED_BY(lock);
+};
+
+struct solve {
+    struct solve *next;
+    struct buildkit *buildkit;
+    char *ref, *session;
+    struct arena arena;
+    struct strv tags;
+    struct strv cache_from;
+    unsigned users GUARDED_BY(lock);
+    bool over GUARDED_BY(lock); // Control.Solve has been answered
+    bool returned GUARDED_BY(lock);
+    struct err failure GUARDED_BY(lock); // of the build, or what the client said with Return
+    char *image GUARDED_BY(lock); // in the arena; NULL: not built
+    struct buf events GUARDED_BY(lock); // encoded StatusResponses, one behind the other: their concatenation is one, too
+};
+
+struct buildkit_session {
+    struct buildkit_session *next;
+    struct buildkit *buildkit;
+    char *id;
+    struct grpc *grpc;
+    unsigned users GUARDED_BY(lock);
+    bool ended GUARDED_BY(lock);
+};
+
+// ---- registry.c: finding solves and sessions ------------------------------------------------------------------------
+
+// `settings`: arena, tags and cache_from are moved out of it, on success.
+int solve_begin(struct buildkit *buildkit, const struct solve_request *request, struct solve *settings, struct solve **out, struct err *err);
+// The solve of that ref, which is waited for. not_found.
+int solve_get(struct buildkit *buildkit, const char *ref, const struct cancel *cancel, struct solve **out, struct err *err);
+void solve_put(struct solve *solve); // NULL is fine
+int session_get(struct buildkit *buildkit, const char *id, const struct cancel *cancel, struct buildkit_session **out, struct err *err);
+void session_put(struct buildkit_session *session);
+
+// ---- messages in and out --------------------------------------------------------------------------------------------
+
+// The call's one message, decoded into its arena.
+int take_message(struct grpc_call *call, const struct proto_message *table, void *out, struct err *err);
+int send_message(struct grpc_call *call, const struct proto_message *table, const void *in, struct err *err);
+
+// ---- handlers (control.c, solve.c, bridge.c) ------------------------------------------------------------------------
+
+grpc_handler handle_info, handle_workers, handle_usage, handle_prune, handle_history, handle_health;
+grpc_handler handle_solve, handle_status;
+grpc_handler handle_ping, handle_bridge_solve, handle_return;
+struct worker_record *worker_of(const struct buildkit *buildkit, struct arena *arena);
+
+// ---- attributes.c: what a frontend is told, as a build --------------------------------------------------------------
+
+// not_implemented for what would be silently left out, by name.
+int attributes_read(const struct kvs *attributes, struct arena *arena, struct buildkit_build *out, struct err *err);
+
+// ---- progress.c -----------------------------------------------------------------------------------------------------
+
+// One step that is under way; the events of others may come between.
+struct step {
+    struct solve *solve;
+    char digest[7 + 64 + 1];
+    char *name;
+    int64_t started_ns;
+    size_t log_size;
+    bool running, cached;
+};
+void step_start(struct step *step, struct solve *solve, const char *name);
+void step_log(struct step *step, struct slice text);
+void step_status(struct step *step, const char *id, int64_t current, int64_t total, bool completed);
+void step_end(struct step *step, const struct err *failure); // NULL: well. Of a step that does not run: nothing
+
+// The classic stream of a build as steps.
+struct stream {
+    struct solve *solve;
+    struct step step;
+};
+buildkit_progress_fn stream_take; // of a struct stream
+
+// ---- files.c: the client's files ------------------------------------------------------------------------------------
+
+struct files_request {
+    const char *folder; // "context", "dockerfile"
+    const struct strv *excludes; // NULL: none
+    const struct strv *follow; // NULL: all; else these files alone
+};
+// Where files go, in the client's order, folders first. `content` comes as often as there are bytes.
+struct files_sink {
+    int (*entry)(void *of, const struct stat_message *stat, struct err *err);
+    int (*content)(void *of, const char *data, size_t size, struct err *err);
+    int (*entry_end)(void *of, const struct stat_message *stat, struct err *err);
+    void *of;
+};
+int files_receive(struct buildkit_session *session, const struct files_request *request, const struct files_sink *sink, struct step *step,
+                  const struct cancel *cancel, struct err *err);
+
+// ---- ignore.c -------------------------------------------------------------------------------------------------------
+
+// The patterns of a .dockerignore, as the client's side wants them.
+void ignore_patterns(struct slice text, struct arena *arena, struct strv *out);
+
+// ---- tar.c ----------------------------------------------------------------------------------------------------------
+
+struct tar_out {
+    int fd;
+    int64_t left; // of the entry's content
+    size_t padding;
+};
+void tar_sink(struct tar_out *tar, struct files_sink *out);
+int tar_end(struct tar_out *tar, struct err *err);
+void tar_break(struct tar_out *tar); // so that nobody takes what was written for all
+
+#endif

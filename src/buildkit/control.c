@@ -1,0 +1,120 @@
+// What is asked about the builder itself.
+#include "base/num.h"
+#include "buildkit_private.h"
+
+static struct version_message *version_of(const struct buildkit *buildkit, struct arena *arena)
+{
+    struct version_message *version = arena_alloc(arena, sizeof(*version));
+    *version = (struct version_message){ arena_strdup(arena, "berth"), arena_strdup(arena, buildkit->config.version) };
+    return version;
+}
+
+int handle_info(void *context, struct grpc_call *call, struct err *err)
+{
+    struct empty_message request;
+    if (take_message(call, &empty_table, &request, err) < 0)
+        return -1;
+    const struct info_response response = { version_of(context, grpc_arena(call)) };
+    return send_message(call, &info_response_table, &response, err);
+}
+
+// Labels that clients read. One that they would take for the containerd store ("...worker.snapshotter") is not among them: it would make
+// them ask for exporters that are not here.
+struct worker_record *worker_of(const struct buildkit *buildkit, struct arena *arena)
+{
+    struct worker_record *worker = arena_alloc(arena, sizeof(*worker));
+    struct platform_message *platform = arena_alloc(arena, sizeof(*platform));
+    struct kv *labels = arena_alloc(arena, 2 * sizeof(*labels));
+    size_t len = 0;
+    labels[len++] = (struct kv){ arena_strdup(arena, "org.mobyproject.buildkit.worker.hostname"), arena_strdup(arena, buildkit->config.hostname) };
+    if (buildkit->config.host_gateway)
+        labels[len++] = (struct kv){ arena_strdup(arena, "org.mobyproject.buildkit.worker.moby.host-gateway-ip"),
+                                     arena_strdup(arena, buildkit->config.host_gateway) };
+    *platform = (struct platform_message){ arena_strdup(arena, buildkit->config.architecture), arena_strdup(arena, "linux"), NULL };
+    *worker = (struct worker_record){ .id = arena_strdup(arena, buildkit->config.worker_id), .labels = { labels, len },
+                                      .platforms = { platform, 1 }, .version = version_of(buildkit, arena) };
+    return worker;
+}
+
+int handle_workers(void *context, struct grpc_call *call, struct err *err)
+{
+    struct usage_request request;
+    if (take_message(call, &usage_request_table, &request, err) < 0)
+        return -1;
+    const struct workers_response response = { { worker_of(context, grpc_arena(call)), 1 } };
+    return send_message(call, &workers_response_table, &response, err);
+}
+
+static struct usage_record *records_of(const struct buildkit_record *records, size_t len, struct arena *arena)
+{
+    struct usage_record *out = arena_alloc(arena, (len + 1) * sizeof(*out));
+    for (size_t i = 0; i < len; i++) {
+        out[i] = (struct usage_record){ .id = records[i].id, .parent = records[i].parent, .description = records[i].description,
+                                        .type = arena_strdup(arena, "regular"), .shared = records[i].shared, .size = records[i].size,
+                                        .created_ns = records[i].created_ns, .used_ns = records[i].used_ns, .uses = records[i].uses };
+        if (!str_empty(records[i].parent))
+            strv_push_arena(&out[i].parents, arena, records[i].parent);
+    }
+    return out;
+}
+
+static int no_filters(const struct strv *filters, struct err *err)
+{
+    for (size_t i = 0; i < filters->len; i++)
+        if (*filters->items[i]) // a client says "" for none
+            return err_set(err, ERR_NOT_IMPLEMENTED, "filters of the build cache are not supported here: %.100s", filters->items[i]);
+    return 0;
+}
+
+int handle_usage(void *context, struct grpc_call *call, struct err *err)
+{
+    const struct buildkit_config *config = &((struct buildkit *)context)->config;
+    struct usage_request request;
+    struct buildkit_record *records = NULL;
+    size_t len = 0;
+    if (take_message(call, &usage_request_table, &request, err) < 0 || no_filters(&request.filters, err) < 0 ||
+        (config->cache && config->cache(config->of, grpc_arena(call), &records, &len, err) < 0))
+        return -1;
+    const struct usage_response response = { { records_of(records, len, grpc_arena(call)), len } };
+    return send_message(call, &usage_response_table, &response, err);
+}
+
+int handle_prune(void *context, struct grpc_call *call, struct err *err)
+{
+    const struct buildkit_config *config = &((struct buildkit *)context)->config;
+    struct prune_request request;
+    struct buildkit_record *records = NULL;
+    size_t len = 0;
+    if (take_message(call, &prune_request_table, &request, err) < 0 || no_filters(&request.filters, err) < 0)
+        return -1;
+    if (request.max_used || request.min_free)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "%s is not supported", request.max_used ? "--max-used-space" : "--min-free-space");
+    const struct buildkit_prune prune = { .all = request.all, .keep_size = request.reserved,
+                                          .unused_before_ns = request.keep_ns > 0 ? clock_wall_ns() - request.keep_ns : 0 };
+    if (config->prune && config->prune(config->of, &prune, grpc_arena(call), &records, &len, err) < 0)
+        return -1;
+    struct usage_record *out = records_of(records, len, grpc_arena(call));
+    for (size_t i = 0; i < len; i++)
+        if (send_message(call, &usage_record_table, &out[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+// No history is kept: who wants what there is gets nothing, who wants what comes waits.
+int handle_history(void *context, struct grpc_call *call, struct err *err)
+{
+    struct history_request request;
+    if (take_message(call, &history_request_table, &request, err) < 0)
+        return -1;
+    return request.early_exit ? 0 : cancel_wait(grpc_cancel(call), -1, -1, err);
+}
+
+int handle_health(void *context, struct grpc_call *call, struct err *err)
+{
+    enum { SERVING = 1 };
+    struct empty_message request;
+    const struct health_response response = { SERVING };
+    if (take_message(call, &empty_table, &request, err) < 0)
+        return -1;
+    return send_message(call, &health_response_table, &response, err);
+}

@@ -1,0 +1,198 @@
+// Control.Solve: the call that stands for a whole build, and Control.Status, which tells what happens in it.
+#include "buildkit_private.h"
+
+#define NO_BUILDER "this daemon does not build by BuildKit's door yet: use DOCKER_BUILDKIT=0 docker build"
+
+// ---- what is asked for ----------------------------------------------------------------------------------------------
+
+static void split(const char *text, char separator, struct arena *arena, struct strv *out)
+{
+    struct slice rest = slice_of(text), part;
+    while (slice_cut(&rest, separator, &part))
+        if (part.size)
+            strv_push_arena(out, arena, arena_strndup(arena, part.data, part.size));
+}
+
+static int take_exporter(struct solve *solve, const char *type, const struct kvs *attrs, struct err *err)
+{
+    static const char *const harmless[] = { "prefer-image-digest", "unpack", "store" };
+    if (!str_eq(type, "moby") && !str_eq(type, "image"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "exporter \"%.60s\" could not be found: results of a build are images of this daemon", type);
+    for (size_t i = 0; i < attrs->len; i++) {
+        const char *key = attrs->items[i].key, *value = attrs->items[i].value;
+        bool passes = str_empty(value) || str_eq(value, "false");
+        for (size_t j = 0; j < ARRAY_LEN(harmless); j++)
+            passes |= str_eq(key, harmless[j]);
+        if (str_eq(key, "name"))
+            split(value, ',', &solve->arena, &solve->tags);
+        else if (!passes && !str_eq(key, "push")) // the client pushes by itself
+            return err_set(err, ERR_NOT_IMPLEMENTED, "--output: %.60s=%.60s is not supported", key, value);
+    }
+    return 0;
+}
+
+static int take_exporters(struct solve *solve, const struct solve_request *request, struct err *err)
+{
+    const struct exporter_message *exporters = request->exporters.items;
+    if (request->exporters.len > 1)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "one --output at a time");
+    if (request->exporters.len)
+        return take_exporter(solve, exporters->type ? exporters->type : "", &exporters->attrs, err);
+    return str_empty(request->exporter) ? 0 : take_exporter(solve, request->exporter, &request->exporter_attrs, err);
+}
+
+static int take_cache(struct solve *solve, const struct cache_options *cache, struct err *err)
+{
+    const struct exporter_message *imports = cache ? cache->imports.items : NULL, *exports = cache ? cache->exports.items : NULL;
+    for (size_t i = 0; cache && i < cache->exports.len; i++)
+        if (!str_eq(exports[i].type, "inline")) // an image is its own cache here
+            return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s is not supported", exports[i].type ? exports[i].type : "");
+    for (size_t i = 0; cache && i < cache->imports.len; i++) {
+        const char *ref = kvs_get(&imports[i].attrs, "ref");
+        if (!str_eq(imports[i].type, "registry") || str_empty(ref))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-from type=%.60s is not supported", imports[i].type ? imports[i].type : "");
+        strv_push_arena(&solve->cache_from, &solve->arena, ref);
+    }
+    return 0;
+}
+
+static int check_request(const struct solve_request *request, struct err *err)
+{
+    if (request->definition.size)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "build graphs (LLB) are not supported: Dockerfiles are");
+    if (!str_empty(request->frontend))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "frontend \"%.60s\" is served by LLBBridge.Solve alone", request->frontend);
+    for (size_t i = 0; i < request->entitlements.len; i++)
+        if (!str_eq(request->entitlements.items[i], "network.host"))
+            return err_set(err, ERR_PERMISSION_DENIED, "granting entitlement %.60s is not allowed by build daemon configuration",
+                           request->entitlements.items[i]);
+    return 0;
+}
+
+// ---- the build's end ------------------------------------------------------------------------------------------------
+
+static int wait_end(struct solve *solve, const struct cancel *cancel, struct err *err) REQUIRES(&solve->buildkit->lock)
+{
+    while (!solve->returned) {
+        if (cancel_now(cancel))
+            return err_set(err, ERR_CANCELLED, "the client has cancelled the build");
+        cond_wait_until(&solve->buildkit->changed, &solve->buildkit->lock, clock_mono_ns() + NS_PER_S);
+    }
+    if (solve->failure.class != ERR_NONE) {
+        if (err)
+            *err = solve->failure;
+        return -1;
+    }
+    return 0;
+}
+
+static void answer_of(const struct solve *solve, struct arena *arena, struct solve_response *out)
+{
+    struct buf names = BUF_INIT(1 << 20);
+    struct kv *items = arena_alloc(arena, 3 * sizeof(*items));
+    size_t len = 0;
+    for (size_t i = 0; i < solve->tags.len; i++)
+        buf_addf(&names, i ? ",%s" : "%s", solve->tags.items[i]);
+    if (solve->image) {
+        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.config.digest"), solve->image };
+        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.digest"), solve->image };
+    }
+    if (names.size)
+        items[len++] = (struct kv){ arena_strdup(arena, "image.name"), arena_strdup(arena, names.data) };
+    out->exporter_response = (struct kvs){ items, len };
+    buf_done(&names);
+}
+
+static int end_solve(struct solve *solve, struct grpc_call *call, struct err *err)
+{
+    struct solve_response response = { 0 };
+    const struct cancel *cancel = grpc_cancel(call);
+    mutex_lock(&solve->buildkit->lock);
+    int result = wait_end(solve, cancel, err);
+    if (result == 0)
+        answer_of(solve, grpc_arena(call), &response);
+    solve->over = true;
+    cond_wake_all(&solve->buildkit->changed);
+    mutex_unlock(&solve->buildkit->lock);
+    return result < 0 ? -1 : send_message(call, &solve_response_table, &response, err);
+}
+
+// Before anybody can find the build.
+static int settle(struct solve *solve, const struct solve_request *request, struct err *err)
+{
+    return take_exporters(solve, request, err) < 0 ? -1 : take_cache(solve, request->cache, err);
+}
+
+int handle_solve(void *context, struct grpc_call *call, struct err *err)
+{
+    struct buildkit *buildkit = context;
+    struct solve_request request;
+    struct solve draft = { 0 }, *solve;
+    if (take_message(call, &solve_request_table, &request, err) < 0)
+        return -1;
+    if (!buildkit->config.build)
+        return err_set(err, ERR_NOT_IMPLEMENTED, NO_BUILDER);
+    int result = check_request(&request, err) < 0 ? -1 : settle(&draft, &request, err);
+    if (result == 0)
+        result = solve_begin(buildkit, &request, &draft, &solve, err);
+    if (result < 0) {
+        arena_done(&draft.arena);
+        return -1;
+    }
+    result = end_solve(solve, call, err);
+    solve_put(solve);
+    return result;
+}
+
+// ---- Status ---------------------------------------------------------------------------------------------------------
+
+// How many bytes of whole events stand at the start: each is a field of its own.
+static size_t whole_events(const char *data, size_t size, size_t max)
+{
+    size_t at = 0;
+    while (at < size) {
+        size_t length = 0, i = at + 1;
+        for (unsigned shift = 0; i < size; shift += 7) {
+            uint8_t byte = (uint8_t)data[i++];
+            length |= (size_t)(byte & 0x7f) << shift;
+            if (!(byte & 0x80))
+                break;
+        }
+        if (i + length > max && at > 0)
+            break;
+        at = i + length;
+    }
+    return at;
+}
+
+// The next events as one message, copied; 0: the build is over and all is said.
+static size_t next_events(struct solve *solve, size_t at, const struct cancel *cancel, struct buf *out)
+{
+    enum { PART = 1 << 20 };
+    struct buildkit *buildkit = solve->buildkit;
+    buf_clear(out);
+    mutex_lock(&buildkit->lock);
+    while (solve->events.size == at && !solve->over && !cancel_now(cancel))
+        cond_wait_until(&buildkit->changed, &buildkit->lock, clock_mono_ns() + NS_PER_S);
+    size_t size = solve->events.size > at ? whole_events(solve->events.data + at, solve->events.size - at, PART) : 0;
+    buf_add(out, size ? solve->events.data + at : NULL, size);
+    mutex_unlock(&buildkit->lock);
+    return size;
+}
+
+int handle_status(void *context, struct grpc_call *call, struct err *err)
+{
+    struct status_request request;
+    struct solve *solve;
+    if (take_message(call, &status_request_table, &request, err) < 0 || solve_get(context, request.ref, grpc_cancel(call), &solve, err) < 0)
+        return -1;
+    _cleanup_buf_ struct buf part = BUF_INIT(MESSAGE_MAX);
+    int result = 0;
+    size_t at = 0, size;
+    while (result == 0 && (size = next_events(solve, at, grpc_cancel(call), &part)) > 0) {
+        result = grpc_send(call, (struct slice){ part.data, part.size }, err);
+        at += size;
+    }
+    solve_put(solve);
+    return result;
+}
