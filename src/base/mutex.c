@@ -56,8 +56,8 @@ UNCHECKED void mutex_lock(struct mutex *mutex)
 
 UNCHECKED void mutex_unlock(struct mutex *mutex)
 {
+    pop_rank(mutex->rank); // not after: whoever takes the lock next may free it
     pthread_mutex_unlock(&mutex->pthread);
-    pop_rank(mutex->rank);
 }
 
 void cond_init(struct cond *cond)
