@@ -133,11 +133,11 @@ static json_t *info_numbers(const struct engine_info *info)
 
 static json_t *info_engine(const struct engine_info *info)
 {
-    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "ServerVersion", BERTH_VERSION,
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "ServerVersion", BERTH_VERSION,
                      "DockerRootDir", info->data_root, "LoggingDriver", info->log_driver, "Debug", info->debug, "ExperimentalBuild", 0,
                      "IndexServerAddress", "https://index.docker.io/v1/", "InitBinary", "berth-init", "DefaultRuntime",
                      info->runtime, "Labels", shape_texts(&info->labels), "RegistryConfig", registry_config(info), "SecurityOptions", shape_texts(&info->security_options), "Warnings",
-                     shape_texts_or_null(&info->warnings));
+                     shape_texts_or_null(&info->warnings), "CDISpecDirs", shape_texts(&info->cdi_folders));
 }
 
 // What is the same for every Berth. Clients look for the keys, and some dereference them without a check.
@@ -150,7 +150,7 @@ static json_t *info_constants(void)
         "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"
         "\"Error\":\"\",\"RemoteManagers\":null},"
         "\"ContainerdCommit\":{\"ID\":\"N/A\"},\"RuncCommit\":{\"ID\":\"N/A\"},\"InitCommit\":{\"ID\":\"N/A\"},"
-        "\"FirewallBackend\":{\"Driver\":\"nftables\"},\"CDISpecDirs\":[],\"DefaultAddressPools\":[],"
+        "\"FirewallBackend\":{\"Driver\":\"nftables\"},\"DefaultAddressPools\":[],"
         "\"GenericResources\":null}";
     return json_loads(text, 0, NULL);
 }

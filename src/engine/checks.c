@@ -2,7 +2,7 @@
 #include <fcntl.h>
 #include <sys/sysinfo.h>
 
-#include "devices.h"
+#include "cdi.h"
 #include "namespaces.h"
 #include "vm.h"
 
@@ -222,7 +222,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
         check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
         check_ulimits(&host->ulimits, err) < 0 || check_ports(host, err) < 0)
         return -1;
-    return devices_check(host, err);
+    return cdi_check(&host->device_requests, err) < 0 ? -1 : devices_check(host, err);
 }
 
 int check_process(const struct oci_image_process *process, struct err *err)

@@ -81,6 +81,15 @@ static const struct json_field device_mapping_fields[] = {
 };
 const struct json_table device_mapping_table = JSON_TABLE(struct device_mapping, device_mapping_fields);
 
+static const struct json_field device_request_fields[] = {
+    ROW("Driver", JSON_TEXT, device_request, driver),
+    ROW("Count", JSON_INT, device_request, count),
+    ROW("DeviceIDs", JSON_TEXTS, device_request, device_ids),
+    ROW("Capabilities", JSON_RAW, device_request, capabilities_raw),
+    ROW("Options", JSON_TEXT_MAP, device_request, options),
+};
+const struct json_table device_request_table = JSON_TABLE(struct device_request, device_request_fields);
+
 static const struct json_field device_rate_fields[] = {
     ROW("Path", JSON_TEXT, device_rate, path),
     ROW("Rate", JSON_INT, device_rate, rate),
@@ -149,7 +158,7 @@ static const struct json_field host_config_fields[] = {
     ROW("CpusetMems", JSON_TEXT, host_config, cpuset_mems),
     ROW("Devices", JSON_LIST, host_config, devices, .sub = &device_mapping_table),
     ROW("DeviceCgroupRules", JSON_TEXTS, host_config, device_cgroup_rules),
-    JSON_REFUSED("DeviceRequests", .why = "could not select device driver: this daemon knows no GPUs and no CDI devices"),
+    ROW("DeviceRequests", JSON_LIST, host_config, device_requests, .sub = &device_request_table),
     JSON_KNOWN("KernelMemory"), // no kernel of today has it; Docker ignores it as well
     JSON_REFUSED("KernelMemoryTCP"),
     ROW("MemoryReservation", JSON_INT, host_config, memory_reservation),

@@ -31,6 +31,14 @@ struct device_mapping {
     char *path_on_host, *path_in_container, *cgroup_permissions; // the last two may be empty: the same, "rwm"
 };
 
+struct device_request {
+    char *driver; // "cdi"
+    int64_t count;
+    struct strv device_ids; // "vendor.com/class=name"
+    json_t *capabilities_raw;
+    struct kvs options;
+};
+
 struct device_rate {
     char *path; // of a block device
     int64_t rate; // bytes or operations a second
@@ -65,6 +73,7 @@ struct host_config {
     struct json_list blkio_weights; // struct device_weight
     struct json_list blkio_read_bps, blkio_write_bps, blkio_read_iops, blkio_write_iops; // struct device_rate
     struct json_list devices; // struct device_mapping
+    struct json_list device_requests; // struct device_request
     struct strv device_cgroup_rules; // "c 189:* rwm"
     int64_t shm_size;
     struct log_config log_config;
@@ -132,6 +141,6 @@ extern const struct json_table container_config_table; // the create body, whole
 extern const struct json_table host_config_table, update_request_table;
 extern const struct json_table port_binding_table, mount_request_table;
 extern const struct json_table log_config_table, restart_policy_table, ulimit_table;
-extern const struct json_table device_mapping_table, device_rate_table, device_weight_table;
+extern const struct json_table device_mapping_table, device_request_table, device_rate_table, device_weight_table;
 
 #endif

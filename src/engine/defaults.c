@@ -101,6 +101,11 @@ void defaults_copy(struct engine *engine, const struct engine_defaults *from)
     copy_list(arena, &from->dns_options, &to->dns_options);
     copy_list(arena, &from->host_gateways, &to->host_gateways);
     copy_list(arena, &from->log_opts, &to->log_opts);
+    copy_list(arena, &from->cdi_folders, &to->cdi_folders);
+    if (!to->cdi_folders.len) {
+        strv_push_arena(&to->cdi_folders, arena, "/etc/cdi");
+        strv_push_arena(&to->cdi_folders, arena, "/var/run/cdi");
+    }
     to->log_driver = arena_strdup(arena, from->log_driver);
     to->cgroup_parent = arena_strdup(arena, from->cgroup_parent);
     to->seccomp = arena_strdup(arena, from->seccomp);

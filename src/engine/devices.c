@@ -169,10 +169,25 @@ static int add_device(struct filling *filling, const struct device_mapping *devi
     return 0;
 }
 
-int devices_fill(const struct host_config *host, struct arena *arena, struct oci_linux *out, struct err *err)
+static int add_wish(struct filling *filling, const struct device_wish *wish, struct err *err)
+{
+    size_t before = filling->len;
+    if (add_device(filling, &wish->mapping, err) < 0)
+        return -1;
+    for (size_t i = before; i < filling->len; i++) {
+        struct oci_device *device = &filling->devices[i];
+        device->file_mode = wish->mode < 0 ? device->file_mode : wish->mode & 07777;
+        device->uid = wish->uid < 0 ? device->uid : wish->uid;
+        device->gid = wish->gid < 0 ? device->gid : wish->gid;
+    }
+    return 0;
+}
+
+int devices_fill(const struct host_config *host, const struct device_wish *more, size_t more_len, struct arena *arena, struct oci_linux *out,
+                 struct err *err)
 {
     const struct json_list *before = &out->resources.devices;
-    if (host->devices.len == 0 && host->device_cgroup_rules.len == 0)
+    if (host->devices.len == 0 && host->device_cgroup_rules.len == 0 && more_len == 0)
         return 0;
     if (host->devices.len > DEVICES_MAX || host->device_cgroup_rules.len > DEVICES_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d devices", DEVICES_MAX);
@@ -181,6 +196,9 @@ int devices_fill(const struct host_config *host, struct arena *arena, struct oci
     memcpy(filling.rules, before->items, before->len * sizeof(*filling.rules));
     for (size_t i = 0; i < host->devices.len; i++)
         if (add_device(&filling, json_list_at(&host->devices, &device_mapping_table, i), err) < 0)
+            return -1;
+    for (size_t i = 0; i < more_len; i++)
+        if (add_wish(&filling, &more[i], err) < 0)
             return -1;
     for (size_t i = 0; i < host->device_cgroup_rules.len; i++)
         if (parse_rule(host->device_cgroup_rules.items[i], arena, &filling.rules[filling.rule_len++], err) < 0)

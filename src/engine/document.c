@@ -1,6 +1,6 @@
 // The task document: what both walls need to know of a container, compiled from its configuration. No descriptors here;
 // start.c opens what the document names and gives the indices.
-#include "devices.h"
+#include "cdi.h"
 #include "links.h"
 #include "namespaces.h"
 #include "networks.h"
@@ -143,7 +143,7 @@ static const struct oci_device_rule device_rules[] = {
 static const struct oci_device_rule every_device[] = { { true, (char *)"a", -1, -1, (char *)"rwm" } };
 static const char *const no_paths[] = { NULL };
 
-static int fill_linux(struct container *container, struct arena *arena, struct oci_linux *out, struct err *err)
+static int fill_linux(struct container *container, const struct cdi_edits *edits, struct arena *arena, struct oci_linux *out, struct err *err)
 {
     const struct host_config *host = &container->config.host_config;
     fill_paths(host->masked_paths_raw, host->privileged ? no_paths : engine_masked_paths, arena, &out->masked_paths);
@@ -158,7 +158,7 @@ static int fill_linux(struct container *container, struct arena *arena, struct o
     out->seccomp_profile = (char *)security_seccomp(host);
     out->shm_size = host->shm_size;
     out->whole_machine = host->privileged;
-    return devices_fill(host, arena, out, err);
+    return devices_fill(host, edits->nodes, edits->node_len, arena, out, err);
 }
 
 // ---- rootfs, mounts, network ----------------------------------------------------------------------------------------
@@ -215,19 +215,42 @@ static void fill_rootfs(struct container *container, struct arena *arena, struct
                                              .upper_fd = -1, .work_fd = -1, .ephemeral = host->auto_remove };
 }
 
+// What named devices bring beside their nodes.
+static void add_edits(const struct cdi_edits *edits, struct arena *arena, struct task_document *out)
+{
+    struct oci_process *process = &out->process;
+    struct strv groups = { 0 };
+    for (size_t i = 0; i < edits->env.len; i++)
+        strv_env_set(&process->env, arena, edits->env.items[i]);
+    for (size_t i = 0; i < edits->mounts.len; i++)
+        *(struct task_mount *)json_list_add(&out->mounts, &task_mount_table, arena) =
+            *(const struct task_mount *)json_list_at(&edits->mounts, &task_mount_table, i);
+    if (!edits->groups.len)
+        return;
+    for (size_t i = 0; i < process->user.groups.len; i++) // the configuration's own list stays as it is
+        strv_push_arena(&groups, arena, process->user.groups.items[i]);
+    for (size_t i = 0; i < edits->groups.len; i++)
+        strv_push_arena(&groups, arena, edits->groups.items[i]);
+    process->user.groups = groups;
+}
+
 int document_build(struct container *container, struct arena *arena, struct task_document *out, struct err *err)
 {
     const struct container_config *config = &container->config;
     struct strv links = { 0 };
+    struct cdi_edits edits;
     char *link_lines;
     *out = (struct task_document){ .version = TASK_DOCUMENT_VERSION, .id = container->id, .daemon_id = container->engine->id,
                                    .isolation = (char *)"container", .hostname = config->hostname,
                                    .domainname = config->domainname, .init = json_is_true(config->host_config.init_raw),
                                    .stop_signal = (char *)container_stop_signal(container) };
-    if (links_resolve(container, arena, &links, &link_lines, err) < 0 || fill_process(container, &links, arena, &out->process, err) < 0 || fill_linux(container, arena, &out->linux_section, err) < 0)
+    if (cdi_collect(&config->host_config.device_requests, &container->engine->defaults.cdi_folders, arena, &edits, err) < 0 ||
+        links_resolve(container, arena, &links, &link_lines, err) < 0 || fill_process(container, &links, arena, &out->process, err) < 0 ||
+        fill_linux(container, &edits, arena, &out->linux_section, err) < 0)
         return -1;
     fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
+    add_edits(&edits, arena, out);
     namespaces_fill(config, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };

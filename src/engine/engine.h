@@ -40,6 +40,7 @@ struct engine_settings {
 struct engine_defaults {
     struct strv dns, dns_search, dns_options;
     struct strv host_gateways; // what host-gateway stands for; none: the bridge's address
+    struct strv cdi_folders; // where devices by CDI are described, the later wins
     struct json_list ulimits; // struct ulimit
     struct strv log_opts; // "key=value"; recorded, for containers that name no driver, or the same
     const char *log_driver, *cgroup_parent; // recorded; NULL: the engine's own
@@ -106,6 +107,7 @@ struct engine_info {
     struct strv security_options, warnings; // how guests run is among both
     struct strv labels, insecure_registries, registry_mirrors;
     bool debug;
+    struct strv cdi_folders;
     char *log_driver, *runtime;
     int64_t event_listeners, events; // events: told since the daemon started
     int64_t now_ns;

@@ -99,6 +99,11 @@ static bool asks_device_rules(const struct container_config *config)
     return config->host_config.device_cgroup_rules.len > 0;
 }
 
+static bool asks_device_requests(const struct container_config *config)
+{
+    return config->host_config.device_requests.len > 0;
+}
+
 static bool asks_ipc(const struct container_config *config)
 {
     const char *mode = config->host_config.ipc_mode;
@@ -129,6 +134,7 @@ const struct vm_refusal vm_refusals[] = {
     { "HostConfig.NetworkMode", "--network host, --network container:X", "a machine has a network card of its own", asks_network },
     { "HostConfig.Devices", "--device", "a guest sees no device of the host", asks_devices },
     { "HostConfig.DeviceCgroupRules", "--device-cgroup-rule", "a guest sees no device of the host", asks_device_rules },
+    { "HostConfig.DeviceRequests", "--device vendor.com/class=name", "a guest sees no device of the host", asks_device_requests },
     { "HostConfig.IpcMode", "--ipc host, --ipc container:X", "a guest has a kernel of its own", asks_ipc },
     { "HostConfig.PidMode", "--pid", "a guest has a kernel of its own", asks_pid },
     { "HostConfig.UTSMode", "--uts", "a guest has a kernel of its own", asks_uts },

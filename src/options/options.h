@@ -39,6 +39,7 @@ struct options {
     struct strv dns, dns_search, dns_options;
     struct strv ulimits; // "nofile=1024:2048"
     struct strv log_opts; // "max-size=10m"
+    struct strv cdi_spec_dirs;
     char *log_driver, *default_runtime, *cgroupns_mode, *ipc_mode, *cgroup_parent, *seccomp_profile, *publish_ip;
     struct strv address_pools; // "base=10.10.0.0/16,size=24"
     int64_t shm_size, stop_timeout;

@@ -154,7 +154,7 @@ static void fill_ulimits(struct options *options, struct json_list *out)
 static struct engine_defaults defaults_of(struct options *options)
 {
     struct engine_defaults defaults = { .dns = options->dns, .dns_search = options->dns_search, .dns_options = options->dns_options,
-                                        .host_gateways = options->host_gateway_ips,
+                                        .host_gateways = options->host_gateway_ips, .cdi_folders = options->cdi_spec_dirs,
                                         .cgroup_parent = options->cgroup_parent,
                                         .seccomp = seccomp_of(options), .publish_ip = options->publish_ip,
                                         .stop_timeout = options->stop_timeout, .init = options->init,

@@ -25,6 +25,7 @@ REFUSED = {
     'HostConfig.Devices': [['--device', '/dev/null'], ['--device', '/dev/null:/dev/x:r']],
     'HostConfig.DeviceCgroupRules': [['--device-cgroup-rule', 'c 1:3 rwm']],
     'HostConfig.NetworkMode': [['--network', 'host'], ['--network', 'container:any']],
+    'HostConfig.DeviceRequests': [['--device', 'example.com/class=one']],
     'HostConfig.IpcMode': [['--ipc', 'host']],
     'HostConfig.PidMode': [['--pid', 'host']],
     'HostConfig.UTSMode': [['--uts', 'host']],

@@ -1,0 +1,81 @@
+"""Devices by the names of the Container Device Interface."""
+import json
+import os
+
+import pytest
+
+import engines
+from conftest import Docker
+
+pytestmark = [pytest.mark.berth, pytest.mark.container_only('HostConfig.DeviceRequests')]
+
+SPEC = {'cdiVersion': '0.6.0', 'kind': 'example.com/toy', 'containerEdits': {'env': ['TOY=all']}, 'devices': [
+    {'name': 'zero', 'containerEdits': {
+        'env': ['ZERO=1'], 'deviceNodes': [{'path': '/dev/toy0', 'hostPath': '/dev/zero', 'permissions': 'r', 'fileMode': 0o640, 'gid': 77}],
+        'mounts': [{'hostPath': '/etc/hostname', 'containerPath': '/toy/name', 'options': ['ro', 'nosuid', 'bind']}], 'additionalGids': [77]}},
+    {'name': 'plain', 'containerEdits': {'env': ['TOY=plain']}},
+    {'name': 'hooked', 'containerEdits': {'hooks': [{'hookName': 'createContainer', 'path': '/bin/true'}]}},
+]}
+YAML = """---
+cdiVersion: "0.5.0"
+kind: example.com/other
+devices:
+- name: "one"     # a comment
+  containerEdits:
+    env: [ONE=yes]
+    deviceNodes:
+      - path: /dev/null2
+        hostPath: /dev/null
+"""
+
+
+@pytest.fixture(scope='module')
+def cdi(tmp_path_factory, busybox):
+    """A client of a daemon that knows these devices; .folder is where they are described."""
+    folder = tmp_path_factory.mktemp('cdi')
+    (folder / 'toy.json').write_text(json.dumps(SPEC))
+    (folder / 'other.yaml').write_text(YAML)
+    (folder / 'broken.json').write_text('{"kind":')
+    engine = engines.Berth()
+    own = engine.command
+    engine.command = lambda: [*own(), '--cdi-spec-dir', str(folder)]
+    engine.start()
+    client = Docker(engine, engines.default_cli(), str(tmp_path_factory.mktemp('client')))
+    client.ok('load', input=busybox)
+    yield client
+    assert engine.stop_all().returncode == 0
+    engine.remove_folder()
+
+
+def test_a_device_is_what_its_file_says(cdi):
+    said = cdi.ok('run', '--rm', '-u', '1', '--device', 'example.com/toy=zero', 'bb', 'sh', '-c',
+                  'echo $TOY $ZERO; stat -c "%a %g %F" /dev/toy0; head -c 2 /dev/toy0 | wc -c; echo x 2>/dev/null >/dev/toy0 || echo read-only; '
+                  'cat /toy/name; id -G; grep " /toy/name " /proc/mounts')
+    lines = said.splitlines()
+    assert lines[:4] == ['all 1', '640 77 character special file', '2', 'read-only']
+    assert lines[4] == open('/etc/hostname').read().strip() and '77' in lines[5].split()
+    assert 'ro' in lines[6].split()[3].split(',') and 'nosuid' in lines[6]
+
+
+def test_several_and_yaml(cdi, name):
+    cdi.ok('run', '-d', '--name', name, '--device', 'example.com/toy=plain', '--device', 'example.com/other=one', 'bb', 'sleep', '100')
+    assert cdi.ok('exec', name, 'sh', '-c', 'tr "\\0" "\\n" </proc/1/environ | grep -E "^(TOY|ONE)"; ls /dev/null2').split() == \
+        ['TOY=plain', 'ONE=yes', '/dev/null2']
+    requests = cdi.inspect(name)['HostConfig']['DeviceRequests']
+    assert [(one['Driver'], one['DeviceIDs']) for one in requests] == [('cdi', ['example.com/toy=plain', 'example.com/other=one'])]
+    cdi.ok('restart', '-t', '0', name)
+    cdi.ok('rm', '-f', name)
+
+
+def test_what_there_is_not(cdi, api):
+    refused = cdi('run', '--rm', '--device', 'example.com/toy=nosuch', 'bb', 'true')
+    assert refused.code == 125 and 'CDI device injection failed: unresolvable CDI devices example.com/toy=nosuch' in refused.err
+    assert 'broken.json' in refused.err and len(refused.err.strip().splitlines()) <= 3
+    refused = cdi('run', '--rm', '--device', 'example.com/toy=hooked', 'bb', 'true')
+    assert refused.code == 125 and 'hooks are not supported yet' in refused.err
+    refused = cdi('run', '--rm', '--gpus', 'all', 'bb', 'true')
+    assert refused.code == 125 and 'could not select device driver "" with capabilities: [[gpu]]' in refused.err
+    assert os.path.basename(cdi.ok('info', '--format', '{{index .CDISpecDirs 0}}')).startswith('cdi')
+    answer = api.post('/containers/create', {'Image': 'bb', 'HostConfig': {'DeviceRequests': [{'Driver': 'cdi', 'DeviceIDs': ['x']}]}})
+    assert answer.status == 400 and '"x" is no CDI device' in answer.message
+    assert not cdi.ok('ps', '-aq')
