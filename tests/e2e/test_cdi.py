@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.berth, pytest.mark.container_only('HostConfig.DeviceRe
 SPEC = {'cdiVersion': '0.6.0', 'kind': 'example.com/toy', 'containerEdits': {'env': ['TOY=all']}, 'devices': [
     {'name': 'zero', 'containerEdits': {
         'env': ['ZERO=1'], 'deviceNodes': [{'path': '/dev/toy0', 'hostPath': '/dev/zero', 'permissions': 'r', 'fileMode': 0o640, 'gid': 77}],
-        'mounts': [{'hostPath': '/etc/hostname', 'containerPath': '/toy/name', 'options': ['ro', 'nosuid', 'bind']}], 'additionalGids': [77]}},
+        'mounts': [{'hostPath': '/etc/passwd', 'containerPath': '/toy/name', 'options': ['ro', 'nosuid', 'bind']}], 'additionalGids': [77]}},
     {'name': 'plain', 'containerEdits': {'env': ['TOY=plain']}},
     {'name': 'hooked', 'containerEdits': {'hooks': [{'hookName': 'createContainer', 'path': '/bin/true'}]}},
 ]}
@@ -50,10 +50,10 @@ def cdi(tmp_path_factory, busybox):
 def test_a_device_is_what_its_file_says(cdi):
     said = cdi.ok('run', '--rm', '-u', '1', '--device', 'example.com/toy=zero', 'bb', 'sh', '-c',
                   'echo $TOY $ZERO; stat -c "%a %g %F" /dev/toy0; head -c 2 /dev/toy0 | wc -c; echo x 2>/dev/null >/dev/toy0 || echo read-only; '
-                  'cat /toy/name; id -G; grep " /toy/name " /proc/mounts')
+                  'head -n 1 /toy/name; id -G; grep " /toy/name " /proc/mounts')
     lines = said.splitlines()
     assert lines[:4] == ['all 1', '640 77 character special file', '2', 'read-only']
-    assert lines[4] == open('/etc/hostname').read().strip() and '77' in lines[5].split()
+    assert lines[4] == open('/etc/passwd').readline().strip() and '77' in lines[5].split()
     assert 'ro' in lines[6].split()[3].split(',') and 'nosuid' in lines[6]
 
 

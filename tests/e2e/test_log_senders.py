@@ -116,17 +116,16 @@ def test_fluentd(docker, receiver, name, kind, precise):
     assert abs(seconds - time.time()) < 60 and (not precise or moment.code == 0)
 
 
-def test_a_fluentd_that_comes_later(docker, receiver, name):
+def test_a_fluentd_that_comes_later(docker, name):
     result = run(docker, name, 'fluentd', {'fluentd-address': '127.0.0.1:1'}, 'true')
     assert result.code == 125 and 'failed to initialize logging driver' in result.err and 'connection refused' in result.err
     docker.ok('rm', name)
-    server = receiver('tcp')
-    port = server.address.rsplit(':', 1)[1]
-    server.socket.close()
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        port = free.getsockname()[1]
     assert run(docker, name, 'fluentd', {'fluentd-address': f'127.0.0.1:{port}', 'fluentd-async': 'true', 'fluentd-retry-wait': '100ms'}, 'sh', '-c',
                'echo early; sleep 30').code == 0
     again = Receiver.__new__(Receiver)
-    again.socket = socket.create_server(('127.0.0.1', int(port)))
+    again.socket = socket.create_server(('127.0.0.1', port))
     again.streamed = b''
     threading.Thread(target=again.accept, daemon=True).start()
     wait_until(lambda: again.fluentd(), 10, 'the early line')
