@@ -87,14 +87,21 @@ static int load_upper(struct container *container, struct task_document *documen
 
 // ---- mounts, network, clients ---------------------------------------------------------------------------------------
 
-// The document has them as the record does, one by one.
+// Of a device by CDI: the administrator's file names the source.
+static int open_source(const struct task_mount *mount, struct err *err)
+{
+    int fd = open(mount->source, O_PATH | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "CDI device injection failed: mount %s", mount->source) : fd;
+}
+
+// The document has them as the record does, one by one; those of devices by CDI follow.
 static int load_mounts(const struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
-    for (size_t i = 0; i < container->mount_len; i++) {
+    for (size_t i = 0; i < document->mounts.len; i++) {
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if (str_eq(mount->kind, "tmpfs"))
             continue;
-        int fd = mounts_open(&container->mounts[i], err);
+        int fd = i < container->mount_len ? mounts_open(&container->mounts[i], err) : open_source(mount, err);
         if (fd < 0 || cargo_add(cargo, fd, true, &mount->fd, err) < 0 || mounts_check_propagation(mount, fd, err) < 0)
             return -1;
     }
