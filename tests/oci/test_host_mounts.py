@@ -3,6 +3,8 @@ import os
 
 import conftest
 import pytest
+import test_kill
+from killing import run_to
 
 
 def mounts_below(path):
@@ -42,7 +44,7 @@ def test_the_rootfs_is_the_root(shared):
     assert shared.output('ls /; test -c /dev/null && echo device; cat /proc/1/comm; true').split() == \
         sorted(os.listdir(shared.rootfs)) + ['device', 'sh']
     if conftest.RUNTIME != conftest.OURS:
-        os.system(f'umount -R {shared.rootfs}')
+        os.system(f'umount -l {shared.rootfs}')
 
 
 @pytest.mark.berth
@@ -73,6 +75,20 @@ def test_what_fails_leaves_no_mount(shared, break_it):
 
 
 @pytest.mark.berth
+@pytest.mark.parametrize('verb', ['run', 'delete'])
+def test_a_kill_before_any_system_call_leaves_nothing_for_delete(shared, verb):
+    shared.shell(f'sleep 1000; : {shared.id}').save()
+    test_kill.get_ready(shared, verb)
+    calls, code = run_to(test_kill.command_of(shared, verb), None)
+    assert code == 0
+    for number in range(1, calls + 1, test_kill.STEP):
+        test_kill.clear(shared, number)
+        test_kill.get_ready(shared, verb)
+        run_to(test_kill.command_of(shared, verb), number)
+    test_kill.clear(shared, calls)
+
+
+@pytest.mark.berth
 def test_what_another_mounted_on_it_stays(shared):
     shared.up()
     os.system(f'mount -t tmpfs others {shared.rootfs}')
@@ -80,7 +96,7 @@ def test_what_another_mounted_on_it_stays(shared):
         assert shared.call('delete', '--force', shared.id).returncode == 0
         assert str(shared.rootfs) in mounts_below(shared.path)
     finally:
-        os.system(f'umount {shared.rootfs}; umount -R {shared.rootfs}')
+        os.system(f'umount {shared.rootfs}; umount -l {shared.rootfs}')
 
 
 @pytest.mark.berth
