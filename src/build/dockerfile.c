@@ -157,6 +157,49 @@ int dockerfile_parse_trigger(const char *text, struct dockerfile_place at, struc
     return 0;
 }
 
+// ---- changes ----
+
+struct changes {
+    struct line_reader reader;
+    const char *const *allowed;
+    struct instruction *instructions;
+    size_t len, capacity;
+};
+
+static int change_line(void *of, struct line *line, struct err *err)
+{
+    struct changes *changes = of;
+    struct arena *arena = changes->reader.arena;
+    const char *name = upper_case(line->name, arena);
+    size_t i = 0;
+    while (changes->allowed[i] && !str_eq(changes->allowed[i], name))
+        i++;
+    if (!changes->allowed[i])
+        return err_set(err, ERR_INVALID_ARGUMENT, "%.64s is not a valid change command", line->name);
+    changes->instructions = grown(arena, changes->instructions, changes->len, &changes->capacity, sizeof(*changes->instructions));
+    if (instruction_parse(line, changes->reader.file->escape, arena, &changes->instructions[changes->len], NULL, err) < 0)
+        return -1;
+    changes->len++;
+    return memory_check(arena, err);
+}
+
+int dockerfile_parse_changes(struct slice source, const char *const *allowed, struct arena *arena, struct instruction **out, size_t *len,
+                             struct err *err)
+{
+    struct dockerfile file = { .escape = '\\', .source = source };
+    struct changes changes = { .reader = { arena, &file, NULL, change_line, &changes }, .allowed = allowed };
+    if (check_bytes(source, NULL, err) < 0 || lines_read(&changes.reader, err) < 0)
+        return -1;
+    *out = changes.instructions;
+    *len = changes.len;
+    return 0;
+}
+
+const char *dockerfile_workdir(const char *before, const char *path, struct arena *arena)
+{
+    return path_clean(*path == '/' ? path : arena_printf(arena, "/%s/%s", before ? before : "", path), arena);
+}
+
 // ---- where something is ----
 
 #define EXCERPT_AROUND 3 // lines before and after

@@ -234,6 +234,13 @@ int dockerfile_parse(struct slice source, struct arena *arena, struct dockerfile
 int dockerfile_parse_trigger(const char *text, struct dockerfile_place at, struct arena *arena, struct instruction **out,
                              struct err *err);
 
+// Parses instructions without a stage, as `docker commit --change` has them. Only those named in `allowed` (upper case, ended by NULL).
+int dockerfile_parse_changes(struct slice source, const char *const *allowed, struct arena *arena, struct instruction **out, size_t *len,
+                             struct err *err);
+
+// What WORKDIR `path` makes of the folder before (NULL: none): absolute and clean, ".." never leaves the root.
+const char *dockerfile_workdir(const char *before, const char *path, struct arena *arena);
+
 // What BuildKit prints below an error: "NAME:LINE:COLUMN", the lines around with numbers, those in question marked, and a
 // caret below the column where it is known. `name` is the file's name as the user gave it.
 void dockerfile_excerpt(struct slice source, const char *name, struct dockerfile_place place, struct buf *out);
