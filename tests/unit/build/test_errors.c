@@ -143,7 +143,7 @@ static void bounds(void **state)
     memset(text, '\\', 60000);
     for (size_t i = 0; i + 7 <= size - 1; i += 7)
         memcpy(text + i, "FROM a\n", 7);
-    refused(text, size - 1 - (size - 1) % 7, "dockerfile parse error on line 4097: the Dockerfile has more than 4096 stages" + strlen("dockerfile parse error on line 4097: "));
+    refused(text, size - 1 - (size - 1) % 7, "the Dockerfile has more than 4096 stages");
     memcpy(text, "FROM a\n", 7);
     for (size_t i = 7; i + 6 <= size - 1; i += 6)
         memcpy(text + i, "CMD a\n", 6);
