@@ -204,6 +204,13 @@ static int open_stream(struct call *call, const struct build_context *context, c
     return result;
 }
 
+// --progress: lines that are drawn again, where they can be.
+static bool live(struct call *call)
+{
+    const char *how = flag_text(&call->flags, "progress");
+    return str_eq(how, "tty") || (!str_eq(how, "plain") && on_terminal(STDOUT_FILENO));
+}
+
 // What comes back; with --quiet that is the id alone, and all that was said where it fails.
 static int show(struct call *call, struct api_stream *stream, const char **id, struct err *err)
 {
@@ -214,7 +221,7 @@ static int show(struct call *call, struct api_stream *stream, const char **id, s
     FILE *out = quiet ? open_memstream(&held, &size) : stdout;
     if (!out)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the stream");
-    int result = progress_show(stream, out, false, &aux, err);
+    int result = !quiet && live(call) ? build_view(stream, &aux, err) : progress_show(stream, out, false, &aux, err);
     *id = arena_strdup(&call->arena, json_get_text(aux, "ID", ""));
     if (quiet) {
         fclose(out);
@@ -251,6 +258,9 @@ int command_build(struct call *call, struct err *err)
         char *name = arena_strndup(&call->arena, given->items[i], strcspn(given->items[i], "="));
         args.given.items[args.given.len++] = (struct kv){ name, equals ? (char *)equals + 1 : getenv(name) };
     }
+    const char *how = flag_text(&call->flags, "progress");
+    if (how && !str_eq(how, "auto") && !str_eq(how, "plain") && !str_eq(how, "tty"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid progress type \"%s\": auto, plain and tty are known", how);
     int result = build_context_find(call, call->args.items[0], flag_text(&call->flags, "file"), &context, err);
     if (result == 0)
         result = flag_on(&call->flags, "check") ? check(call, &context, &args, err) : build(call, &context, err);

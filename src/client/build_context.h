@@ -29,4 +29,7 @@ int build_context_pack(struct call *call, struct build_context *context, bool co
 int build_context_packed(struct build_context *context, struct err *err);
 void build_context_done(struct build_context *context);
 
+// The daemon's stream on a terminal (build_view.c); *aux as with progress_show().
+int build_view(struct api_stream *stream, json_t **aux, struct err *err);
+
 #endif

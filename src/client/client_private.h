@@ -164,6 +164,7 @@ void terminal_size(int fd, unsigned *rows, unsigned *columns);
 int time_argument(const char *text, struct buf *out, struct err *err); // 10m, RFC 3339, unix time: "seconds.nanos"
 
 // A daemon's stream of progress: bars on a terminal, plain lines elsewhere.
+int progress_error(const json_t *message, struct err *err); // a message that is an error: minus its exit code; else 0
 int progress_show(struct api_stream *stream, FILE *out, bool quiet, json_t **aux, struct err *err);
 int image_pull(struct client *client, const char *image, const char *platform, bool all_tags, bool quiet, FILE *out, struct err *err);
 // "debian" is "debian:latest"; the parts of a reference. `tag` is a digest's text when there is one.

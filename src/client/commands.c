@@ -65,6 +65,7 @@ static const struct flag build_flags[] = {
     FLAG("network", 0, FLAG_TEXT, "?networkmode", "The network of the steps", .fallback = "default"),
     FLAG("no-cache", 0, FLAG_BOOL, NULL, "Take no step from an earlier build"),
     FLAG("platform", 0, FLAG_TEXT, "?platform", "The platform to build for"),
+    FLAG("progress", 0, FLAG_TEXT, NULL, "auto, plain, or tty: steps with their times, drawn in place", .fallback = "auto"),
     FLAG("pull", 0, FLAG_BOOL, NULL, "Ask for newer base images"),
     FLAG("quiet", 'q', FLAG_BOOL, NULL, "Print the image's id alone"),
     FLAG("rm", 0, FLAG_BOOL, NULL, "Remove what the steps leave behind", .fallback = "true"),

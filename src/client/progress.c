@@ -88,7 +88,7 @@ static void show(struct screen *screen, const json_t *message)
 }
 
 // A command that failed in a build tells its exit code, which becomes ours.
-static int take_error(const json_t *message, struct err *err)
+int progress_error(const json_t *message, struct err *err)
 {
     const json_t *detail = json_object_get(message, "errorDetail");
     const char *text = json_get_text(detail, "message", json_get_text(message, "error", NULL));
@@ -109,7 +109,7 @@ int progress_show(struct api_stream *stream, FILE *out, bool quiet, json_t **aux
         json_t *message _cleanup_json_ = NULL;
         more = api_stream_next(stream, &message, err);
         if (more > 0) {
-            int failed = take_error(message, err);
+            int failed = progress_error(message, err);
             more = failed < 0 ? failed : more;
         }
         if (more <= 0)

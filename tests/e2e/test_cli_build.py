@@ -3,6 +3,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -13,6 +14,7 @@ import pytest
 import engines
 import isolation
 from made_up_daemon import MadeUpDaemon
+from terminal import Terminal
 
 DOCKER = shutil.which('docker')
 BERTH = os.environ.get('BERTH_CLI', os.path.join(engines.BIN, 'berth'))
@@ -165,11 +167,55 @@ def test_what_is_printed_and_written(builder, tmp_path):
     assert done.returncode == 1 and done.stderr == b'Error response from daemon: dockerfile parse error\n'
 
 
+def screen_of(text, columns):
+    """What a terminal shows in the end: lines, with the few movements that are used."""
+    lines, row = [''], 0
+    for piece in re.split(r'(\r|\n|\033\[1A|\033\[2K)', text):
+        if piece == '\n':
+            row += 1
+            lines += [''] * (row + 1 - len(lines))
+        elif piece == '\033[1A':
+            row -= 1
+        elif piece == '\033[2K':
+            lines[row] = ''
+        elif piece != '\r':
+            lines[row] += piece
+            assert len(lines[row]) <= columns
+    return lines[:row + 1]
+
+
+def test_on_a_terminal_a_step_is_a_line(builder, tmp_path):
+    folder = tree(tmp_path, {'Dockerfile': 'FROM scratch\n'})
+
+    def says(*messages):
+        builder.daemon.on('POST /build', lambda request: (request.read(b'\r\n0\r\n\r\n'), request.stream(), [request.say(json.dumps(message).encode() + b'\n') for message in messages]))
+    steps = [{'stream': 'Step 1/3 : FROM base'}, {'stream': '\n'}, {'status': 'Pulling from base', 'id': 'latest'}, {'stream': ' ---> 0123456789ab\n'},
+             {'stream': 'Step 2/3 : COPY a b\n'}, {'stream': ' ---> Using cache\n'}, {'stream': ' ---> 0123456789ab\n'}, {'stream': 'Step 3/3 : RUN make\n'},
+             {'stream': ' ---> Running in 0123456789ab\n'}, {'stream': '\033[91mone\033[0m\r\ntw'}, {'stream': 'o' + 'x' * 100 + '\033[5A\n'}, *[{'stream': f'{number}\n'} for number in range(30)]]
+    says(*steps, {'aux': {'ID': ID}}, {'stream': 'Successfully built 0123456789ab\n'})
+    terminal = Terminal([BERTH, '--config', '/proc/none', '-H', builder.daemon.host, 'build', '--iidfile', str(tmp_path / 'id'), str(folder)], columns=60)
+    assert terminal.wait() == 0
+    shown = screen_of(terminal.output, 60)
+    assert [re.sub(r' +[0-9.]+s$', '', line) for line in shown] == [' => [1/3] FROM base', ' => CACHED [2/3] COPY a b', ' => [3/3] RUN make', 'Successfully built 0123456789ab', '']
+    assert all(re.search(r' [0-9]\.[0-9]s$', line) for line in shown[:3]) and (tmp_path / 'id').read_text() == ID
+    terminal.close()
+    says(*steps, {'errorDetail': {'message': 'it failed', 'code': 5}, 'error': 'it failed'})
+    terminal = Terminal([BERTH, '--config', '/proc/none', '-H', builder.daemon.host, 'build', str(folder)], columns=60)
+    assert terminal.wait() == 5
+    shown = screen_of(terminal.output, 60)
+    assert shown[2].startswith(' => ERROR [3/3] RUN make ') and shown[3:] == ['------', *[str(number) for number in range(10, 30)], '------', 'it failed', '']
+    terminal.close()
+    terminal = Terminal([BERTH, '--config', '/proc/none', '-H', builder.daemon.host, 'build', '--progress', 'plain', str(folder)])
+    assert terminal.wait() == 5 and 'Step 1/3 : FROM base' in terminal.output
+    terminal.close()
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['nosuch'], 'unable to prepare context: path "nosuch" not found'),
     (['Dockerfile'], 'unable to prepare context: context must be a directory: Dockerfile'),
     (['-f', 'nosuch', '.'], 'unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat nosuch: no such file or directory'),
     (['-f', '-', '-'], "invalid argument: can't use stdin for both build context and dockerfile"),
+    (['--progress', 'x', '.'], 'invalid progress type "x": auto, plain and tty are known'),
     (['-t', 'UP', '.'], 'invalid argument "UP" for "-t, --tag" flag: invalid reference format'),
     (['--ulimit', 'x=1', '.'], 'invalid argument "x=1" for "--ulimit" flag: invalid ulimit type: x'),
 ])
