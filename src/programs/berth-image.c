@@ -22,6 +22,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -75,7 +76,8 @@ static int import_url(struct job *job, const char *text, struct err *err)
     close(ends[1]);
     if (dup2(ends[0], STDIN_FILENO) < 0)
         return err_errno(err, errno, "link");
-    if (transfer_jail(STAGING_FD, err) < 0 || transfer_receive_url(STDIN_FILENO, text, &url, stdout, err) < 0)
+    // A daemon that is gone is not noticed while the other end of the URL says nothing; with this process the other half goes.
+    if (transfer_jail(STAGING_FD, err) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || transfer_receive_url(STDIN_FILENO, text, &url, stdout, err) < 0)
         return -1;
     job->import.url = &url;
     return transfer_import(-1, STAGING_FD, &job->import, stdout, err);

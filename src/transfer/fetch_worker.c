@@ -1,8 +1,6 @@
 // The fetching half of the daemon's pulls.
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <sys/mman.h>
 
 #include "fetch.h"
@@ -15,18 +13,13 @@ struct hand_over {
     int link_fd;
 };
 
-static int send_message(int link_fd, const struct link_message *message, int fd, struct err *err)
-{
-    return fd_send(link_fd, message, sizeof(*message), &fd, fd >= 0, err) < 0 ? -1 : 0;
-}
-
 static int send_text(int link_fd, enum link_kind kind, const struct buf *text, struct err *err)
 {
     const struct link_message message = { .kind = kind };
     _cleanup_close_ int fd = memfd_create("document", MFD_CLOEXEC);
     if (fd < 0)
         return err_errno(err, errno, "document");
-    return fd_write_at(fd, buf_text(text), text->size, 0, err) < 0 ? -1 : send_message(link_fd, &message, fd, err);
+    return fd_write_at(fd, buf_text(text), text->size, 0, err) < 0 ? -1 : fetch_link_send(link_fd, &message, fd, err);
 }
 
 static int send_documents(struct fetch *fetch, int link_fd, struct err *err)
@@ -59,7 +52,7 @@ static int read_answer(struct fetch *fetch, int answers_fd, int link_fd, bool *w
         int64_t size = json_is_integer(json_array_get(have, i)) ? json_integer_value(json_array_get(have, i)) : -1;
         const struct link_message known = { .kind = LINK_KNOWN, .position = (uint32_t)i, .size = size };
         wanted[i] = size < 0 && !is_repeated(fetch, i);
-        if (size >= 0 && send_message(link_fd, &known, -1, err) < 0)
+        if (size >= 0 && fetch_link_send(link_fd, &known, -1, err) < 0)
             return -1;
     }
     return 0;
@@ -86,27 +79,13 @@ static int send_layer(struct fetch *fetch, void *context, size_t position, struc
         return -1;
     _cleanup_close_ int read_end = ends[0], write_end = ends[1];
     fcntl(write_end, F_SETPIPE_SZ, PIPE_SIZE); // smaller is slower, nothing else
-    if (send_message(to->link_fd, &message, read_end, err) < 0)
+    if (fetch_link_send(to->link_fd, &message, read_end, err) < 0)
         return -1;
     fd_close(take_fd(&read_end));
     return fetch_blob(fetch, position, false, write_pipe, &write_end, err);
 }
 
 // ---- the whole ------------------------------------------------------------------------------------------------------
-
-struct watch {
-    int answers_fd, link_fd;
-};
-
-// Nobody is left to fetch for: the daemon, or the half that unpacks. Whatever waits for a registry ends at once.
-static void *watch_others(void *context)
-{
-    const struct watch *watch = context;
-    struct pollfd fds[] = { { .fd = watch->answers_fd, .events = 0 }, { .fd = watch->link_fd, .events = 0 } };
-    while (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR)
-        ;
-    _exit(1);
-}
 
 static int run(struct fetch *fetch, int answers_fd, int link_fd, struct err *err)
 {
@@ -116,18 +95,16 @@ static int run(struct fetch *fetch, int answers_fd, int link_fd, struct err *err
     if (fetch_documents(fetch, err) < 0 || send_documents(fetch, link_fd, err) < 0 ||
         read_answer(fetch, answers_fd, link_fd, wanted, err) < 0 || fetch_layers(fetch, wanted, send_layer, &to, err) < 0)
         return -1;
-    return send_message(link_fd, &end, -1, err);
+    return fetch_link_send(link_fd, &end, -1, err);
 }
 
 int transfer_fetch(struct fetch *fetch, int answers_fd, int link_fd, struct err *err)
 {
-    struct watch watch = { answers_fd, link_fd };
-    pthread_t watcher;
-    if (pthread_create(&watcher, NULL, watch_others, &watch) != 0)
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "thread");
+    struct fetch_watch watch = { .fds = { answers_fd, link_fd } }; // the daemon, and the half that unpacks
+    if (fetch_watch_start(&watch, err) < 0)
+        return -1;
     int result = run(fetch, answers_fd, link_fd, err);
-    pthread_cancel(watcher);
-    pthread_join(watcher, NULL);
+    fetch_watch_stop(&watch);
     if (result == 0)
         return 0;
     transfer_fetch_failed(link_fd, err);
@@ -137,7 +114,7 @@ int transfer_fetch(struct fetch *fetch, int answers_fd, int link_fd, struct err 
 void transfer_fetch_failed(int link_fd, const struct err *err)
 {
     const struct link_message failed = { .kind = LINK_ERROR, .err = *err };
-    send_message(link_fd, &failed, -1, NULL);
+    fetch_link_send(link_fd, &failed, -1, NULL);
 }
 
 int transfer_fetch_new(const char *reference, const char *platform, const struct transfer_remote *remote, struct fetch **out,

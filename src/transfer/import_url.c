@@ -17,11 +17,6 @@ struct handing {
     int link_fd, write_fd;
 };
 
-static int send_message(int link_fd, const struct link_message *message, int fd, struct err *err)
-{
-    return fd_send(link_fd, message, sizeof(*message), &fd, fd >= 0, err) < 0 ? -1 : 0;
-}
-
 static int hand_over(void *context, int64_t length, struct err *err)
 {
     struct handing *handing = context;
@@ -32,7 +27,7 @@ static int hand_over(void *context, int64_t length, struct err *err)
     _cleanup_close_ int read_end = ends[0];
     handing->write_fd = ends[1];
     fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE); // smaller is slower, nothing else
-    return send_message(handing->link_fd, &message, read_end, err);
+    return fetch_link_send(handing->link_fd, &message, read_end, err);
 }
 
 static int pass(void *context, const void *data, size_t size, struct err *err)
@@ -44,10 +39,16 @@ int transfer_fetch_url(int link_fd, const char *url, struct err *err)
 {
     struct handing handing = { link_fd, -1 };
     struct link_message last = { .kind = LINK_END };
+    struct fetch_watch watch = { .fds = { link_fd, -1 } };
+    if (fetch_watch_start(&watch, err) < 0) {
+        transfer_fetch_failed(link_fd, err);
+        return -1;
+    }
     int result = distribution_url(url, hand_over, pass, &handing, err);
+    fetch_watch_stop(&watch);
     if (result < 0)
         last = (struct link_message){ .kind = LINK_ERROR, .err = *err };
-    send_message(link_fd, &last, -1, NULL); // before the pipe's end, which the other sees first otherwise
+    fetch_link_send(link_fd, &last, -1, NULL); // before the pipe's end, which the other sees first otherwise
     fd_close(handing.write_fd);
     return result;
 }
@@ -57,14 +58,8 @@ int transfer_fetch_url(int link_fd, const char *url, struct err *err)
 // What it says; the descriptor of the pipe, where there is one.
 static int receive(int link_fd, struct link_message *message, int *fd, struct err *err)
 {
-    int fds[1] = { -1 };
-    size_t fd_len = 1;
-    ssize_t got = fd_recv(link_fd, message, sizeof(*message), fds, &fd_len, err);
-    *fd = got > 0 && fd_len ? fds[0] : -1;
-    if (got < 0)
+    if (fetch_link_receive(link_fd, message, fd, err) < 0)
         return -1;
-    if (got != sizeof(*message))
-        return err_set(err, ERR_UNAVAILABLE, "the fetching process ended early");
     if (message->kind != LINK_ERROR)
         return 0;
     message->err.message[sizeof(message->err.message) - 1] = '\0';

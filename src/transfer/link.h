@@ -3,6 +3,7 @@
 #ifndef TRANSFER_LINK_H
 #define TRANSFER_LINK_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -23,5 +24,17 @@ struct link_message {
     int64_t size;
     struct err err;
 };
+
+// Nobody is left to fetch for, when the other end of one of these is gone: the process ends at once, whatever it waits for. A signal at the
+// parent's death does not reach a process of another user.
+struct fetch_watch {
+    int fds[2]; // -1: none
+    pthread_t thread;
+};
+int fetch_watch_start(struct fetch_watch *watch, struct err *err); // it must not move
+void fetch_watch_stop(struct fetch_watch *watch);
+
+int fetch_link_send(int link_fd, const struct link_message *message, int fd, struct err *err); // fd -1: none; it stays the caller's
+int fetch_link_receive(int link_fd, struct link_message *message, int *fd, struct err *err); // *fd is the caller's; -1: none came
 
 #endif

@@ -288,16 +288,9 @@ static int take_message(struct pull *pull, const struct link_message *message, i
 static int receive(struct pull *pull, struct err *err)
 {
     struct link_message message;
-    int fds[1] = { -1 };
-    size_t fd_len = 1;
-    ssize_t got = fd_recv(pull->link_fd, &message, sizeof(message), fds, &fd_len, err);
-    if (got < 0)
+    _cleanup_close_ int fd = -1;
+    if (fetch_link_receive(pull->link_fd, &message, &fd, err) < 0)
         return -1;
-    _cleanup_close_ int fd = fd_len ? fds[0] : -1;
-    if (got == 0)
-        return err_set(err, ERR_UNAVAILABLE, "the fetching process ended early");
-    if (got != sizeof(message))
-        return err_set(err, ERR_INTERNAL, "the fetching process sent half a message");
     return take_message(pull, &message, &fd, err);
 }
 

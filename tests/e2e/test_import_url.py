@@ -2,10 +2,17 @@
 import http.server
 import io
 import json
+import subprocess
 import tarfile
 import threading
 
 import pytest
+
+import engines
+
+
+def path_is_stuck(path):
+    return path == '/stuck'
 
 
 class Server:
@@ -13,13 +20,18 @@ class Server:
 
     def __init__(self, answers):
         outer = self
-        self.asked = []
+        self.asked, self.let_go = [], threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 outer.asked.append(self.path)
                 status, headers, body = answers.get(self.path, (404, {}, b'no such file\n'))
                 self.send_response(status)
+                if path_is_stuck(self.path):
+                    self.send_header('Content-Length', 1 << 20)
+                    self.end_headers()
+                    outer.let_go.wait(20)
+                    return
                 for key, value in {'Content-Length': len(body), **headers}.items():
                     if value is not None:
                         self.send_header(key, value)
@@ -48,7 +60,7 @@ def root():
 def server(root):
     server = Server({'/root.tar': (200, {}, root), '/moved': (302, {'Location': '/root.tar'}, b''), '/loop': (302, {'Location': '/loop'}, b''),
                      '/no-length': (200, {'Content-Length': None, 'Connection': 'close'}, root), '/half': (200, {'Content-Length': len(root)}, root[:2 << 20]),
-                     '/junk': (200, {}, b'no tar at all' * 100), '/forbidden': (403, {}, b'go\naway'), '/empty': (200, {}, b'')})
+                     '/junk': (200, {}, b'no tar at all' * 100), '/forbidden': (403, {}, b'go\naway'), '/empty': (200, {}, b''), '/stuck': (200, {}, b'')})
     yield server
     server.http.shutdown()
 
@@ -118,3 +130,25 @@ def test_a_redirect_leads_to_no_file(api, server):
     answer = api.post(f'/images/create?fromSrc=http://{bad.address}/x&repo=never')
     bad.http.shutdown()
     assert answer.status == 500 and 'rotocol' in answer.json['message'], answer.json
+
+
+def workers(server):
+    listing = subprocess.run(['ps', '-eo', 'pid=,args='], capture_output=True, text=True).stdout
+    return [line for line in listing.splitlines() if 'berth-image' in line and server.address in line]
+
+
+@pytest.mark.berth
+@pytest.mark.parametrize('who', ['client', 'daemon'])
+def test_nobody_waits_for_what_does_not_come(docker, server, who):
+    server.let_go.clear()
+    client = docker.popen('import', f'http://{server.address}/stuck', 'never')
+    engines.wait_until(lambda: len(workers(server)) == 2, what='both halves')
+    if who == 'daemon':
+        docker.engine.kill9()
+    client.terminate()
+    client.wait()
+    engines.wait_until(lambda: not workers(server), what='both are gone')
+    server.let_go.set()
+    if who == 'daemon':
+        docker.engine.start()
+        docker.engine.restarted = True
