@@ -297,7 +297,7 @@ static int take_elements(struct net *net, const char *container_id, struct err *
         nft_remove_elements(&net->nft, net->table, &ports, err) < 0)
         return -1;
     if (ports.len)
-        conntrack_forget_target(&net->nft, ports.items[0].target);
+        conntrack_forget_target(&net->nft, ports.items[0].target, ports.items[0].target6);
     return 0;
 }
 

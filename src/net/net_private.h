@@ -237,7 +237,7 @@ size_t port_has_element(const struct record_port *port, int family, unsigned cha
 
 // What the kernel remembers of flows outlives the forward that they came by, for as long as packets come. Both forget on a
 // best effort: where there is no tracking there is nothing to forget.
-void conntrack_forget_target(struct nft_socket *nft, uint32_t target); // flows that were sent to this container
+void conntrack_forget_target(struct nft_socket *nft, uint32_t target, number128 target6); // flows that were sent to this container
 // Datagram flows to the host's own addresses at these ports: the first packet came when nothing forwarded it.
 void conntrack_forget_ports(struct nft_socket *nft, const struct record_ports *ports);
 

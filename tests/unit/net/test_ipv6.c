@@ -55,18 +55,19 @@ static int ipv6_setup(void **state)
 
 static int make_socket6(void *context, int netns_fd, struct err *err)
 {
-    *(int *)context = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return *(int *)context < 0 ? err_errno(err, errno, "socket") : 0;
+    struct socket_request *request = context;
+    request->fd = socket(AF_INET6, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return request->fd < 0 ? err_errno(err, errno, "socket") : 0;
 }
 
-static int socket6_in(int netns_fd)
+static int socket6_in(int netns_fd, int type)
 {
-    int fd = -1;
+    struct socket_request request = { type, -1 };
     if (netns_fd < 0)
-        OK(make_socket6(&fd, -1, err));
+        OK(make_socket6(&request, -1, err));
     else
-        OK(namespace_visit(netns_fd, make_socket6, &fd, err));
-    return fd;
+        OK(namespace_visit(netns_fd, make_socket6, &request, err));
+    return request.fd;
 }
 
 static struct sockaddr_in6 at6(const char *address, uint16_t port)
@@ -76,11 +77,17 @@ static struct sockaddr_in6 at6(const char *address, uint16_t port)
     return out;
 }
 
-static int serve6_in(int netns_fd, uint16_t port)
+static int bind6_in(int netns_fd, int type, uint16_t port)
 {
-    int fd = socket6_in(netns_fd);
+    int fd = socket6_in(netns_fd, type);
     struct sockaddr_in6 any = at6("::", port);
     assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+    return fd;
+}
+
+static int serve6_in(int netns_fd, uint16_t port)
+{
+    int fd = bind6_in(netns_fd, SOCK_STREAM, port);
     assert_int_equal(listen(fd, 16), 0);
     return fd;
 }
@@ -89,7 +96,7 @@ static int serve6_in(int netns_fd, uint16_t port)
 static const char *talk6(int netns_fd, const char *address, uint16_t port, int server, int timeout_ms)
 {
     static char seen[INET6_ADDRSTRLEN];
-    _cleanup_close_ int client = socket6_in(netns_fd), accepted = -1;
+    _cleanup_close_ int client = socket6_in(netns_fd, SOCK_STREAM), accepted = -1;
     struct sockaddr_in6 target = at6(address, port), peer = { 0 };
     socklen_t size = sizeof(peer);
     char byte = 0;
@@ -173,6 +180,46 @@ static void test_what_is_published(void **state)
     assert_null(strstr(rules, "8080"));
     close_all((int[]){ server, a.netns_fd, b.netns_fd, other.netns_fd, ports[0].listener_fd, ports[1].listener_fd, ports[2].listener_fd,
                        ports[3].listener_fd }, 8);
+}
+
+// One socket, so that all it sends is one flow. True when `server` has it and the answer came back.
+static bool one_flow6(int client, const char *address, uint16_t port, int server, int timeout_ms)
+{
+    struct sockaddr_in6 target = at6(address, port), peer = { 0 };
+    socklen_t size = sizeof(peer);
+    char byte = 0;
+    assert_int_equal(sendto(client, "x", 1, 0, (struct sockaddr *)&target, sizeof(target)), 1);
+    return ready(server, POLLIN, timeout_ms) && recvfrom(server, &byte, 1, 0, (struct sockaddr *)&peer, &size) == 1 &&
+           sendto(server, "y", 1, 0, (struct sockaddr *)&peer, size) == 1 && ready(client, POLLIN, timeout_ms) &&
+           recv(client, &byte, 1, 0) == 1 && byte == 'y';
+}
+
+// A client that never pauses finds the container again, although its old address is another one's; and one that was sending before the
+// port was there.
+static void test_a_flow_follows_its_port(void **state)
+{
+    struct world *world = *state;
+    create(world, &(struct net_network){ .id = id_of_network('1'), .ipv6 = true, .subnet6 = "fd00:1::/64" });
+    struct net_port port = bind_port(world->net, IPPROTO_UDP, "::", 5353, 53);
+    int client = socket6_in(world->outside, SOCK_DGRAM), elsewhere = bind6_in(world->outside, SOCK_DGRAM, 5353), query = socket6_in(-1, SOCK_DGRAM);
+    assert_true(one_flow6(query, OUTSIDE6, 5353, elsewhere, WAIT_MS));
+    assert_true(one_flow6(client, HOST6, 5353, port.listener_fd, WAIT_MS));
+    struct net_endpoint a = attach_to(world, id_of_network('1'), '1', &port, 1);
+    int server = bind6_in(a.netns_fd, SOCK_DGRAM, 53);
+    assert_true(one_flow6(client, HOST6, 5353, server, WAIT_MS));
+    close_all((int[]){ server, a.netns_fd }, 2);
+    OK(net_detach(world->net, id_of('1'), err));
+
+    struct net_endpoint b = attach_to(world, id_of_network('1'), '2', NULL, 0);
+    assert_string_equal(b.address6, a.address6);
+    int stranger = bind6_in(b.netns_fd, SOCK_DGRAM, 53);
+    assert_false(one_flow6(client, HOST6, 5353, stranger, SILENCE_MS));
+    a = attach_to(world, id_of_network('1'), '1', &port, 1);
+    server = bind6_in(a.netns_fd, SOCK_DGRAM, 53);
+    assert_true(one_flow6(client, HOST6, 5353, server, WAIT_MS));
+    assert_false(ready(stranger, POLLIN, 0));
+    assert_true(one_flow6(query, OUTSIDE6, 5353, elsewhere, WAIT_MS)); // what goes elsewhere goes on
+    close_all((int[]){ server, stranger, client, elsewhere, query, port.listener_fd, a.netns_fd, b.netns_fd }, 8);
 }
 
 // A network without IPv6 beside one that has it: what its containers give themselves leads nowhere.
@@ -278,6 +325,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, ipv6_setup, world_teardown)
         TEST(test_the_way_out),       TEST(test_what_is_published), TEST(test_one_without_it),
         TEST(test_beginning_and_end), TEST(test_it_is_remembered),  TEST(test_addresses_that_are_asked_for),
+        TEST(test_a_flow_follows_its_port),
     };
     if (!world_enter())
         return 0;
