@@ -313,25 +313,35 @@ static void link_pattern(const struct net *net, char out[IFNAMSIZ])
     snprintf(out, IFNAMSIZ, "b%.4s+", net->id);
 }
 
-static int ask_others(struct net *net, struct err *err) REQUIRES(net->lock)
+// *line is the last answer's (malloc'ed, or NULL).
+static int ask_of_kind(struct net *net, int family, char **line, struct err *err) REQUIRES(net->lock)
 {
     char comment[32], pattern[IFNAMSIZ];
     const char *tool = NULL;
     snprintf(comment, sizeof(comment), "berth %s", net->id);
     link_pattern(net, pattern);
-    free(take_ptr(&net->foreign_line));
-    foreign_admit(pattern, comment, &net->foreign_line, &tool);
+    foreign_admit(family, pattern, comment, line, &tool);
     if (net->foreign_bridge && tool) {
-        free(take_ptr(&net->foreign_line));
-        foreign_admit(net->bridge, comment, &net->foreign_line, &tool);
+        free(take_ptr(line));
+        foreign_admit(family, net->bridge, comment, line, &tool);
     }
     for (size_t i = 0; i < net->networks.len && tool; i++)
         if (strncmp(net->networks.items[i].link, pattern, 5) != 0) {
-            free(take_ptr(&net->foreign_line));
-            foreign_admit(net->networks.items[i].link, comment, &net->foreign_line, &tool);
+            free(take_ptr(line));
+            foreign_admit(family, net->networks.items[i].link, comment, line, &tool);
         }
+    return tool ? record_set(net->store, family == AF_INET6 ? SETTING_DOCKER_USER6 : SETTING_DOCKER_USER, tool, err) : 0;
+}
+
+static int ask_others(struct net *net, struct err *err) REQUIRES(net->lock)
+{
+    _cleanup_free_ char *line = NULL, *line6 = NULL;
+    if (ask_of_kind(net, AF_INET, &line, err) < 0 || (bridges_have_ipv6(net) && ask_of_kind(net, AF_INET6, &line6, err) < 0))
+        return -1;
+    free(take_ptr(&net->foreign_line));
+    net->foreign_line = line ? take_ptr(&line) : take_ptr(&line6);
     net->foreign_checked = true;
-    return tool ? record_set(net->store, SETTING_DOCKER_USER, tool, err) : 0;
+    return 0;
 }
 
 int bridge_ensure_rules(struct net *net, bool anew, struct err *err)
@@ -423,11 +433,11 @@ static int restore_forwarding(struct net *net, const char *file, const char *set
     return record_set(net->store, setting, NULL, err);
 }
 
-static int withdraw(struct net *net, struct err *err) REQUIRES(net->lock)
+static int withdraw(struct net *net, const char *setting, struct err *err) REQUIRES(net->lock)
 {
     _cleanup_free_ char *tool = NULL;
     char comment[32], pattern[IFNAMSIZ];
-    int result = record_setting(net->store, SETTING_DOCKER_USER, &tool, err);
+    int result = record_setting(net->store, setting, &tool, err);
     if (result < 0 || !tool)
         return result;
     snprintf(comment, sizeof(comment), "berth %s", net->id);
@@ -437,7 +447,7 @@ static int withdraw(struct net *net, struct err *err) REQUIRES(net->lock)
     for (size_t i = 0; i < net->networks.len; i++)
         if (strncmp(net->networks.items[i].link, pattern, 5) != 0)
             foreign_withdraw(tool, net->networks.items[i].link, comment);
-    return record_set(net->store, SETTING_DOCKER_USER, NULL, err);
+    return record_set(net->store, setting, NULL, err);
 }
 
 static int take_down(struct net *net, struct err *err) REQUIRES(net->lock)
@@ -447,7 +457,8 @@ static int take_down(struct net *net, struct err *err) REQUIRES(net->lock)
     net->foreign_checked = false;
     free(take_ptr(&net->foreign_line));
     if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, AF_INET, net->table, err) < 0 ||
-        (bridges_have_ipv6(net) && nft_delete_table(&net->nft, AF_INET6, net->table, err) < 0) || withdraw(net, err) < 0 ||
+        (bridges_have_ipv6(net) && nft_delete_table(&net->nft, AF_INET6, net->table, err) < 0) ||
+        withdraw(net, SETTING_DOCKER_USER, err) < 0 || withdraw(net, SETTING_DOCKER_USER6, err) < 0 ||
         restore_forwarding(net, net->ip_forward_file, SETTING_IP_FORWARD, other_daemon, err) < 0 ||
         restore_forwarding(net, net->ip6_forward_file, SETTING_IP6_FORWARD, other_daemon, err) < 0)
         return -1;

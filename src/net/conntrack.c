@@ -3,8 +3,7 @@
 // sending, its flow would go astray for as long as it does not pause.
 //
 // The kernel filters the dump (CTA_FILTER), but not by addresses of IPv6: kernels hand out those that are not equal, so all of that
-// family are read. What it hands out is looked at once more, then each flow is deleted by the
-// tuple and the id it was handed out with.
+// family are read. What it hands out is looked at once more, then each flow is deleted by the tuple and the id it was handed out with.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>

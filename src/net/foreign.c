@@ -12,15 +12,22 @@ enum { LISTING_CEILING = 1024 * 1024, NAME_SIZE = 64, CHAINS_MAX = 16, RULE_COPI
 
 #define DROPS "drops forwarded packets: containers may not be reachable"
 
+// The words of both kinds; the chains of family inet are of both.
+static const struct kind {
+    const char *word, *nft, *plain, *legacy, *legacy_tables;
+} kinds[] = { { "ip", "iptables-nft", "iptables", "iptables-legacy", "/proc/thread-self/net/ip_tables_names" },
+              { "ip6", "ip6tables-nft", "ip6tables", "ip6tables-legacy", "/proc/thread-self/net/ip6_tables_names" } };
+
 struct chain {
     char family[8], table[NAME_SIZE], name[NAME_SIZE];
 };
 
 // Forward chains of others, and what of Docker is there.
 struct survey {
+    const struct kind *kind;
     struct chain chains[CHAINS_MAX];
     size_t len;
-    bool docker_user; // in nftables' "ip filter", where iptables-nft keeps it
+    bool docker_user; // in nftables' "ip filter" ("ip6 filter"), where iptables-nft keeps it
     bool legacy_drop, legacy_docker_user;
 };
 
@@ -42,11 +49,11 @@ static void read_chains(struct slice listing, struct survey *survey)
         if (sscanf(text, " table %7s %63s", at.family, at.table) == 2)
             continue;
         if (sscanf(text, " chain %63s", at.name) == 1) {
-            survey->docker_user |= str_eq(at.family, "ip") && str_eq(at.table, "filter") && str_eq(at.name, "DOCKER-USER");
+            survey->docker_user |= str_eq(at.family, survey->kind->word) && str_eq(at.table, "filter") && str_eq(at.name, "DOCKER-USER");
             continue;
         }
-        bool ipv4 = str_eq(at.family, "ip") || str_eq(at.family, "inet");
-        if (ipv4 && strstr(text, " hook forward ") && !str_starts(at.table, "berth_") && survey->len < CHAINS_MAX)
+        bool of_kind = str_eq(at.family, survey->kind->word) || str_eq(at.family, "inet");
+        if (of_kind && strstr(text, " hook forward ") && !str_starts(at.table, "berth_") && survey->len < CHAINS_MAX)
             survey->chains[survey->len++] = at;
     }
 }
@@ -54,9 +61,9 @@ static void read_chains(struct slice listing, struct survey *survey)
 // Listing by iptables-legacy loads its module and makes its table where there is none: only asked where there is one.
 static void look_at_legacy(struct survey *survey)
 {
-    char *argv[] = { (char *)"iptables-legacy", (char *)"-w", (char *)"5", (char *)"-S", NULL };
+    char *argv[] = { (char *)survey->kind->legacy, (char *)"-w", (char *)"5", (char *)"-S", NULL };
     _cleanup_buf_ struct buf tables = BUF_INIT(4096), rules = BUF_INIT(LISTING_CEILING);
-    if (file_read_at(AT_FDCWD, "/proc/thread-self/net/ip_tables_names", &tables, NULL) < 0 ||
+    if (file_read_at(AT_FDCWD, survey->kind->legacy_tables, &tables, NULL) < 0 ||
         !strstr(buf_text(&tables), "filter") || !run(argv, &rules))
         return;
     survey->legacy_drop = strstr(buf_text(&rules), "-P FORWARD DROP");
@@ -132,27 +139,29 @@ void foreign_withdraw(const char *tool, const char *bridge, const char *comment)
 // The iptables that owns the chain: that of the back end it was found in.
 static const char *admit(const struct survey *survey, const char *bridge, const char *comment)
 {
-    if (survey->docker_user && insert("iptables-nft", bridge, comment))
-        return "iptables-nft";
-    if (survey->docker_user && insert("iptables", bridge, comment))
-        return "iptables";
-    if (survey->legacy_docker_user && insert("iptables-legacy", bridge, comment))
-        return "iptables-legacy";
+    const struct kind *kind = survey->kind;
+    if (survey->docker_user && insert(kind->nft, bridge, comment))
+        return kind->nft;
+    if (survey->docker_user && insert(kind->plain, bridge, comment))
+        return kind->plain;
+    if (survey->legacy_docker_user && insert(kind->legacy, bridge, comment))
+        return kind->legacy;
     return NULL;
 }
 
-void foreign_admit(const char *bridge, const char *comment, char **line, const char **tool)
+void foreign_admit(int family, const char *bridge, const char *comment, char **line, const char **tool)
 {
-    struct survey survey = { 0 };
+    const struct kind *kind = &kinds[family == AF_INET6];
+    struct survey survey = { .kind = kind };
     look(&survey);
     *tool = admit(&survey, bridge, comment);
     *line = NULL;
-    bool legacy = *tool && str_eq(*tool, "iptables-legacy");
+    bool legacy = *tool && str_eq(*tool, kind->legacy);
     if (survey.legacy_drop && !legacy)
-        *line = mem_strdup("WARNING: the FORWARD chain of iptables-legacy " DROPS);
+        *line = mem_printf("WARNING: the FORWARD chain of %s " DROPS, kind->legacy);
     for (size_t i = 0; i < survey.len && !*line; i++) {
         const struct chain *chain = &survey.chains[i];
-        bool docker_chain = str_eq(chain->family, "ip") && str_eq(chain->table, "filter") && str_eq(chain->name, "FORWARD");
+        bool docker_chain = str_eq(chain->family, kind->word) && str_eq(chain->table, "filter") && str_eq(chain->name, "FORWARD");
         if (chain_drops(chain) && !(docker_chain && *tool && !legacy))
             *line = mem_printf("WARNING: chain %s of nftables table %s %s " DROPS, chain->name, chain->family, chain->table);
     }

@@ -247,13 +247,14 @@ void conntrack_forget_ports(struct nft_socket *nft, const struct record_ports *p
 // for the user when something still drops (malloc'ed) or NULL; *tool names the iptables whose DOCKER-USER has our two
 // rules now, or NULL.
 // `bridge` as iptables takes it: a name, or its beginning and a plus sign.
-void foreign_admit(const char *bridge, const char *comment, char **line, const char **tool);
+void foreign_admit(int family, const char *bridge, const char *comment, char **line, const char **tool);
 void foreign_withdraw(const char *tool, const char *bridge, const char *comment);
 
 #define SETTING_SUBNET "subnet" // "172.17.0.1/16": the bridge's address
 #define SETTING_IP_FORWARD "ip_forward" // what it was before us
 #define SETTING_IP6_FORWARD "ip6_forward"
 #define SETTING_DOCKER_USER "docker_user" // the iptables that has our rules
+#define SETTING_DOCKER_USER6 "docker_user6" // the same for IPv6
 
 // ---- the room -------------------------------------------------------------------------------------------------------
 

@@ -222,6 +222,38 @@ static void test_a_flow_follows_its_port(void **state)
     close_all((int[]){ server, stranger, client, elsewhere, query, port.listener_fd, a.netns_fd, b.netns_fd }, 8);
 }
 
+// Beside Docker: FORWARD drops by policy, DOCKER-USER lets ours through, and what we wrote there goes with us.
+static void test_beside_docker(void **state)
+{
+    struct world *world = *state;
+    nft("table ip6 filter {\n chain DOCKER-USER { return; }\n"
+        " chain FORWARD { type filter hook forward priority filter; policy drop; jump DOCKER-USER; }\n}");
+    create(world, &(struct net_network){ .id = id_of_network('1'), .ipv6 = true, .subnet6 = "fd00:1::/64" });
+    struct net_port port = bind_port(world->net, IPPROTO_TCP, "::", 8080, 80);
+    struct net_endpoint a = attach_to(world, id_of_network('1'), '1', &port, 1);
+    int server = serve6_in(a.netns_fd, 80), outside = serve6_in(world->outside, 9000);
+    assert_null(net_foreign_drop(world->net));
+    assert_string_equal(talk6(world->outside, HOST6, 8080, server, WAIT_MS), OUTSIDE6);
+    assert_string_equal(talk6(a.netns_fd, OUTSIDE6, 9000, outside, WAIT_MS), HOST6);
+    assert_null(talk6(world->outside, a.address6, 80, server, SILENCE_MS)); // our own drop still stands
+    OK(net_teardown(world->net, err));
+    _cleanup_free_ char *rules = ruleset();
+    assert_null(strstr(rules, "berth"));
+    close_all((int[]){ server, outside, port.listener_fd, a.netns_fd }, 4);
+}
+
+// A firewall that can't be overruled is told of.
+static void test_a_firewall_that_drops(void **state)
+{
+    struct world *world = *state;
+    nft("table ip6 wall {\n chain way { type filter hook forward priority filter; policy drop; }\n}");
+    create(world, &(struct net_network){ .id = id_of_network('1') });
+    assert_null(net_foreign_drop(world->net)); // no network has IPv6
+    create(world, &(struct net_network){ .id = id_of_network('2'), .ipv6 = true });
+    _cleanup_free_ char *line = net_foreign_drop(world->net);
+    assert_non_null(strstr(line, "chain way of nftables table ip6 wall"));
+}
+
 // A network without IPv6 beside one that has it: what its containers give themselves leads nowhere.
 static void test_one_without_it(void **state)
 {
@@ -325,7 +357,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, ipv6_setup, world_teardown)
         TEST(test_the_way_out),       TEST(test_what_is_published), TEST(test_one_without_it),
         TEST(test_beginning_and_end), TEST(test_it_is_remembered),  TEST(test_addresses_that_are_asked_for),
-        TEST(test_a_flow_follows_its_port),
+        TEST(test_a_flow_follows_its_port), TEST(test_beside_docker), TEST(test_a_firewall_that_drops),
     };
     if (!world_enter())
         return 0;
