@@ -19,7 +19,7 @@ static json_t *shape_members(const struct engine_container *containers, size_t l
     for (size_t i = 0; i < len; i++)
         for (size_t k = 0; k < containers[i].endpoint_len; k++) {
             const struct engine_endpoint *endpoint = &containers[i].endpoints[k];
-            bool on = endpoint->up || !str_eq(network->driver, "bridge");
+            bool on = endpoint->up || str_eq(network->driver, "host") || str_eq(network->driver, "null");
             if (containers[i].running && !containers[i].restarting && on && str_eq(endpoint->network_id, network->id))
                 json_object_set_new(members, containers[i].id, shape_member(&containers[i], endpoint));
         }

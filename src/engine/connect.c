@@ -57,7 +57,7 @@ static int follow_gateway(struct container *container, int netns_fd, struct err 
     char gateway6[INET6_ADDRSTRLEN] = "", address6[INET6_ADDRSTRLEN] = "";
     mutex_lock(&container->lock);
     const struct endpoint *leads = endpoint_gateway(container), *leads6 = endpoint_gateway6(container);
-    bool outside = leads && !leads->internal;
+    bool outside = leads && !leads->internal && !leads->macvlan;
     if (leads) {
         snprintf(gateway, sizeof(gateway), "%s", leads->net.gateway);
         snprintf(address, sizeof(address), "%s", leads->net.address);
@@ -160,12 +160,16 @@ static int attach_running(struct container *container, struct endpoint *endpoint
 // What a connect that failed has made goes again, and the route and the ports are as before.
 static void take_back(struct container *container, struct endpoint *endpoint)
 {
-    bool up = endpoint->up;
+    bool up = endpoint->up, macvlan = endpoint->macvlan;
+    char interface[IFNAMSIZ];
+    snprintf(interface, sizeof(interface), "%s", endpoint->net.interface);
     names_leave(container, endpoint);
     if (up)
         net_disconnect(container->engine->net, endpoint->builtin ? "" : endpoint->network_id, container->id, NULL);
     take_off(container, endpoint);
     _cleanup_close_ int netns_fd = up ? open_namespace(container, NULL) : -1;
+    if (netns_fd >= 0 && macvlan)
+        net_drop_interface(netns_fd, interface, NULL);
     if (netns_fd >= 0)
         follow_gateway(container, netns_fd, NULL);
     if (up)
@@ -216,6 +220,8 @@ static int detach_running(struct container *container, struct endpoint *endpoint
     _cleanup_close_ int netns_fd = open_namespace(container, err);
     names_leave(container, endpoint);
     if (netns_fd < 0 || net_disconnect(container->engine->net, endpoint->builtin ? "" : endpoint->network_id, container->id, err) < 0)
+        return -1;
+    if (endpoint->macvlan && net_drop_interface(netns_fd, endpoint->net.interface, err) < 0)
         return -1;
     mutex_lock(&container->lock);
     endpoint->up = false;

@@ -267,10 +267,11 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     if (!str_eq(endpoint->network, network->name))
         endpoint->network = arena_strdup(&endpoint->arena, network->name);
     memcpy(endpoint->network_id, network->id, sizeof(endpoint->network_id));
-    endpoint->bridge = network_is_bridge(network);
+    endpoint->bridge = network_has_addresses(network);
     endpoint->builtin = network->builtin;
     endpoint->internal = network->request && network->request->internal;
     endpoint->ipv6 = network->request && network->request->enable_ipv6;
+    endpoint->macvlan = str_eq(network->driver, "macvlan");
     endpoint->mtu = network->builtin ? container->engine->bridge_mtu : 0;
     if (options && kvs_get(options, MTU_OPTION))
         num_parse_i64(slice_of(kvs_get(options, MTU_OPTION)), &endpoint->mtu); // a record's was looked at
@@ -340,14 +341,15 @@ int endpoint_attach(struct container *container, struct endpoint *endpoint, cons
     return 0;
 }
 
-// Ports are bound first: a port that is taken fails the start before anything is made. A network that leads nowhere publishes none.
+// Ports are bound first: a port that is taken fails the start before anything is made. A network that leads nowhere publishes none, nor
+// does one whose containers are the host's own neighbours.
 static int bind_ports(struct container *container, const struct endpoint *gateway, const char *endpoint_id, struct port_plan *plan,
                       struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     plan->endpoint = arena_printf(&arena, "%s (%s)", container_name(container, &arena), endpoint_id);
     plan->address = gateway->binding;
-    int result = gateway->internal ? 0 : ports_bind(container, plan, err);
+    int result = gateway->internal || gateway->macvlan ? 0 : ports_bind(container, plan, err);
     plan->endpoint = plan->address = NULL;
     return result;
 }
@@ -409,7 +411,7 @@ void endpoints_detach(struct container *container)
 void endpoint_publish(struct container *container, const struct endpoint *endpoint, const char *action)
 {
     event_publish(container->engine, "network", action, endpoint->network_id, "container", container->id, "name", endpoint->network,
-                  "type", endpoint->bridge ? "bridge" : str_eq(endpoint->network, "host") ? "host" : "null", NULL);
+                  "type", endpoint->macvlan ? "macvlan" : endpoint->bridge ? "bridge" : str_eq(endpoint->network, "host") ? "host" : "null", NULL);
 }
 
 static void note_connected(struct container *container, bool connected)

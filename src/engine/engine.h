@@ -320,7 +320,7 @@ int engine_commit(struct engine *engine, const char *ref, const struct engine_co
 struct engine_network {
     char id[65];
     char *name;
-    const char *driver; // "bridge" "null"
+    const char *driver; // "bridge" "macvlan" "host" "null"
     int64_t created_ns;
     bool builtin; // it was never made and can't be removed
     const struct network_request *request; // NULL: built-in

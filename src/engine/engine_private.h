@@ -155,7 +155,7 @@ struct endpoint {
     char *network; // its name; until it was met first, the word of the client
     char network_id[65]; // "" until then
     struct endpoint_request request;
-    bool bridge, builtin, internal, ipv6; // of the network; bridge: it has addresses
+    bool bridge, builtin, internal, ipv6, macvlan; // of the network; bridge: it has addresses
     int64_t mtu; // of the network's links; 0: the usual one
     char *binding; // the network's own default address of published ports; NULL: none
     bool connected; // the connect event is out, and the disconnect is not

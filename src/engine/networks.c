@@ -42,15 +42,15 @@ const char *network_net_id(const struct engine_network *network)
     return network->builtin ? "" : network->id;
 }
 
-bool network_is_bridge(const struct engine_network *network)
+bool network_has_addresses(const struct engine_network *network)
 {
-    return str_eq(network->driver, "bridge");
+    return str_eq(network->driver, "bridge") || str_eq(network->driver, "macvlan");
 }
 
 static void fill_bridge(const struct engine *engine, struct arena *arena, struct engine_network *network)
 {
     struct net_bridge_info bridge = { .name = "" };
-    if (!network_is_bridge(network) || !engine->net)
+    if (!network_has_addresses(network) || !engine->net)
         return;
     if (network->builtin)
         net_bridge_info(engine->net, &bridge);
@@ -93,6 +93,11 @@ static struct engine_network *add(struct finding *finding)
     return &finding->items[finding->len++];
 }
 
+static const char *driver_of(const struct network_request *request)
+{
+    return str_eq(request->driver, "macvlan") ? "macvlan" : "bridge";
+}
+
 static int take_row(void *context, const struct store_row *row, struct err *err)
 {
     struct finding *finding = context;
@@ -107,6 +112,7 @@ static int take_row(void *context, const struct store_row *row, struct err *err)
         json_decode(&network_request_table, document, request, finding->arena, NULL, err) < 0)
         return err_wrap(err, "network %s", network->name);
     request->enable_ipv4_raw = NULL; // would borrow from the document
+    network->driver = driver_of(request);
     return 0;
 }
 
@@ -206,11 +212,32 @@ static int parse_flag(const struct kvs *options, const char *key, bool fallback,
     return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", key, text) : 0;
 }
 
+static int parse_mtu(const struct kvs *options, struct net_network *out, struct err *err)
+{
+    const char *mtu = kvs_get(options, MTU_OPTION);
+    if (mtu && !num_parse_i64(slice_of(mtu), &out->mtu))
+        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", MTU_OPTION, mtu);
+    return 0;
+}
+
+// Docker makes a link of its own where none is named; a kernel without dummy links has no such thing.
+static int parse_macvlan(const struct kvs *options, struct net_network *out, struct err *err)
+{
+    for (size_t i = 0; i < options->len; i++)
+        if (!str_eq(options->items[i].key, "parent") && !str_eq(options->items[i].key, "macvlan_mode") && !str_eq(options->items[i].key, MTU_OPTION))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "Options.%.200s: not supported yet", options->items[i].key);
+    out->parent = kvs_get(options, "parent");
+    out->parent_mode = kvs_get(options, "macvlan_mode");
+    if (str_empty(out->parent))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "Options.parent: a macvlan network without a parent link is not supported yet");
+    return parse_mtu(options, out, err);
+}
+
 static int parse_options(const struct kvs *options, struct net_network *out, struct err *err)
 {
     static const char *const known[] = { BRIDGE_OPTION "name", BRIDGE_OPTION "enable_icc", BRIDGE_OPTION "enable_ip_masquerade",
                                          BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION };
-    const char *mtu = kvs_get(options, MTU_OPTION), *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
+    const char *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
     struct in_addr in;
     bool icc, masquerade;
     for (size_t i = 0; i < options->len; i++) {
@@ -225,8 +252,8 @@ static int parse_options(const struct kvs *options, struct net_network *out, str
         return -1;
     if (binding && inet_pton(AF_INET, binding, &in) != 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", BRIDGE_OPTION "host_binding_ipv4", binding);
-    if (mtu && !num_parse_i64(slice_of(mtu), &out->mtu))
-        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", MTU_OPTION, mtu);
+    if (parse_mtu(options, out, err) < 0)
+        return -1;
     out->link = kvs_get(options, BRIDGE_OPTION "name");
     out->isolated = !icc;
     out->no_masquerade = !masquerade;
@@ -242,7 +269,9 @@ static int check_driver(const char *driver, struct err *err)
     if (str_eq(driver, "overlay"))
         return err_set(err, ERR_PERMISSION_DENIED, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to "
                                                    "connect this node to swarm and try again.");
-    if (str_eq(driver, "macvlan") || str_eq(driver, "ipvlan"))
+    if (str_eq(driver, "macvlan"))
+        return 0;
+    if (str_eq(driver, "ipvlan"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "Driver: %s networks are not supported yet", driver);
     return err_set(err, ERR_NOT_FOUND, "plugin \"%.100s\" not found", driver);
 }
@@ -277,7 +306,8 @@ static int make(struct engine *engine, const struct network_request *request, js
     struct engine_network same;
     struct net_bridge_info bridge;
     struct net_network wanted = { .id = out->id, .internal = request->internal, .ipv6 = request->enable_ipv6 };
-    if (parse_options(&request->options, &wanted, err) < 0 || network_read_ipam(request, arena, &wanted, err) < 0)
+    bool macvlan = str_eq(out->driver, "macvlan");
+    if ((macvlan ? parse_macvlan : parse_options)(&request->options, &wanted, err) < 0 || network_read_ipam(request, arena, &wanted, err) < 0)
         return -1;
     if (engine_network_find(engine, out->name, arena, &same, NULL) == 0 && str_eq(same.name, out->name))
         return err_set(err, ERR_CONFLICT, "network with name %s already exists", out->name);
@@ -295,7 +325,7 @@ int engine_network_create(struct engine *engine, const struct network_request *r
     struct network_request wanted = *request;
     if (network_defaults_apply(engine, body, &arena, &wanted, err) < 0 || check_request(&wanted, err) < 0)
         return -1;
-    struct engine_network network = { .name = wanted.name, .driver = "bridge", .created_ns = clock_wall_ns() };
+    struct engine_network network = { .name = wanted.name, .driver = driver_of(&wanted), .created_ns = clock_wall_ns() };
     random_hex(network.id, 64);
     mutex_lock(&engine->network_lock);
     int result = make(engine, &wanted, body, &arena, &network, err);

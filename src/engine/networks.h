@@ -7,7 +7,7 @@
 // ---- networks.c -----------------------------------------------------------------------------------------------------
 
 const char *network_net_id(const struct engine_network *network); // what the net room calls it
-bool network_is_bridge(const struct engine_network *network);
+bool network_has_addresses(const struct engine_network *network);
 // network_defaults.c
 void network_defaults_copy(struct engine *engine, const struct engine_options *options);
 // What new networks of that driver begin with goes into the create's body, and the request is read from it again.

@@ -250,7 +250,7 @@ bool bridge_find(struct net *net, const char *id, struct bridge *out)
 bool bridges_have_ipv6(const struct net *net)
 {
     for (size_t i = 0; i < net->networks.len; i++)
-        if (net->networks.items[i].subnet6.prefix)
+        if (net->networks.items[i].subnet6.prefix && !net->networks.items[i].parent[0])
             return true;
     return false;
 }
@@ -263,7 +263,8 @@ int bridge_make_table(struct net *net, struct err *err)
     if (net->subnet.gateway && !net->no_bridge)
         describe_default(net, &bridges[len++]);
     for (size_t i = 0; i < net->networks.len; i++)
-        bridges[len++] = net->networks.items[i];
+        if (!net->networks.items[i].parent[0])
+            bridges[len++] = net->networks.items[i];
     if (record_ports(net->store, NULL, &ports, err) < 0 || nft_make_table(net->table, bridges, len, &ports, err) < 0)
         return -1;
     if (!bridges_have_ipv6(net)) // the last one that had it may just be gone; a kernel without IPv6 has no such table

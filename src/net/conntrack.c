@@ -85,7 +85,8 @@ static struct tuple read_tuple(const struct nlattr *nest)
 {
     const struct nlattr *ip = find_in(nest, CTA_TUPLE_IP, 0), *proto = find_in(nest, CTA_TUPLE_PROTO, 0);
     const struct nlattr *number = find_in(proto, CTA_PROTO_NUM, 1), *port = find_in(proto, CTA_PROTO_DST_PORT, 2);
-    return (struct tuple){ read_wire(ip, CTA_IP_V4_SRC, CTA_IP_V6_SRC), read_wire(ip, CTA_IP_V4_DST, CTA_IP_V6_DST), port ? ntohs(mnl_attr_get_u16(port)) : 0, number ? mnl_attr_get_u8(number) : 0 };
+    return (struct tuple){ read_wire(ip, CTA_IP_V4_SRC, CTA_IP_V6_SRC), read_wire(ip, CTA_IP_V4_DST, CTA_IP_V6_DST),
+                           port ? ntohs(mnl_attr_get_u16(port)) : 0, number ? mnl_attr_get_u8(number) : 0 };
 }
 
 // Only such an address can be bound.

@@ -50,6 +50,17 @@ static int make_pair(const struct attach *attach, int netns_fd, struct err *err)
     return settle_port(attach->net, &attach->bridge, near.index, err);
 }
 
+static int make_card(const struct attach *attach, int netns_fd, struct err *err) REQUIRES(attach->net->lock)
+{
+    const struct bridge *bridge = &attach->bridge;
+    struct link_info parent;
+    if (link_find(&attach->net->link, bridge->parent, &parent, err) < 0)
+        return -1;
+    const struct link_pair card = { .far = attach->endpoint.interface, .master = parent.index, .netns_fd = netns_fd, .mtu = bridge->mtu,
+                                    .mac = attach->endpoint.mac };
+    return link_add_macvlan(&attach->net->link, &card, bridge->parent_mode, err);
+}
+
 static bool has_gateway(const struct bridge *bridge)
 {
     return !(bridge->flags & BRIDGE_INTERNAL);
@@ -86,15 +97,33 @@ static int configure_interface(const struct attach *attach, struct err *err)
     return result;
 }
 
+// The one of that name in the calling thread's namespace.
+static int drop_interface(void *context, int netns_fd, struct err *err)
+{
+    struct link_socket inside;
+    int index = (int)if_nametoindex(context);
+    if (index == 0)
+        return 0;
+    if (link_open(&inside, err) < 0)
+        return -1;
+    int result = link_delete(&inside, index, err);
+    link_close(&inside);
+    return result;
+}
+
 static int fill_namespace(void *context, int netns_fd, struct err *err)
 {
     const struct attach *attach = context;
     mutex_lock(&attach->net->lock);
-    int result = make_pair(attach, netns_fd, err);
+    int result = attach->bridge.parent[0] ? make_card(attach, netns_fd, err) : make_pair(attach, netns_fd, err);
     mutex_unlock(&attach->net->lock);
-    if (result < 0 || link_switch_ipv6(attach->endpoint.interface, attach->bridge.subnet6.prefix, err) < 0)
+    if (result < 0)
         return -1;
-    return configure_interface(attach, err);
+    if (link_switch_ipv6(attach->endpoint.interface, attach->bridge.subnet6.prefix, err) == 0 && configure_interface(attach, err) == 0)
+        return 0;
+    if (attach->bridge.parent[0]) // a veth goes with its near end
+        drop_interface((void *)attach->endpoint.interface, netns_fd, NULL);
+    return -1;
 }
 
 // A table that is gone since net_bridge_up() comes back with all forwards, these included. A client that was sending before
@@ -138,6 +167,8 @@ static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) R
     struct net *net = attach->net;
     struct link_info near;
     char name[IFNAMSIZ], alias[ALIAS_SIZE];
+    if (attach->bridge.parent[0])
+        return err_set(err, ERR_NOT_IMPLEMENTED, "network of the driver macvlan: not supported behind the VM wall yet");
     if (!attach->bridge.index)
         return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", attach->bridge.link);
     link_name(net, attach->endpoint.link_index, name);
@@ -416,6 +447,11 @@ int net_disconnect(struct net *net, const char *network_id, const char *containe
     int result = disconnect(net, network_id, container_id, err);
     mutex_unlock(&net->lock);
     return result;
+}
+
+int net_drop_interface(int netns_fd, const char *interface, struct err *err)
+{
+    return namespace_visit(netns_fd, drop_interface, (void *)interface, err);
 }
 
 int net_sweep(struct net *net, bool (*alive)(void *context, const char *container_id), void *context, struct err *err)

@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <netlink/netlink.h>
 #include <netlink/route/link.h>
+#include <netlink/route/link/macvlan.h>
 #include <netlink/route/link/veth.h>
 #include <netlink/route/rtnl.h>
 #include <stdio.h>
@@ -246,6 +247,30 @@ int link_add_veth(struct link_socket *socket, const struct link_pair *pair, stru
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "the bridge is full: a Linux bridge takes 1,023 ports");
     }
     return result < 0 ? link_failed(socket, result, err, "make a veth pair") : 0;
+}
+
+bool link_macvlan_mode(const char *mode)
+{
+    static const char *const modes[] = { "bridge", "private", "vepa", "passthru" };
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++)
+        if (str_eq(mode, modes[i]))
+            return true;
+    return false;
+}
+
+int link_add_macvlan(struct link_socket *socket, const struct link_pair *card, const char *mode, struct err *err)
+{
+    _cleanup_link_ struct rtnl_link *link = rtnl_link_macvlan_alloc();
+    rtnl_link_set_name(link, card->far);
+    rtnl_link_set_link(link, card->master);
+    rtnl_link_set_ns_fd(link, card->netns_fd);
+    if (card->mtu)
+        rtnl_link_set_mtu(link, (unsigned)card->mtu);
+    set_mac(link, card->mac);
+    rtnl_link_macvlan_set_mode(link, (uint32_t)rtnl_link_macvlan_str2mode(mode));
+    socket->number = 0;
+    int result = rtnl_link_add(socket->sock, link, NLM_F_CREATE | NLM_F_EXCL);
+    return result < 0 ? link_failed(socket, result, err, "make a macvlan card") : 0;
 }
 
 static int change(struct link_socket *socket, int index, struct rtnl_link *changes, const char *what, struct err *err)

@@ -74,6 +74,8 @@ void net_bridge_info(const struct net *net, struct net_bridge_info *out);
 struct net_network {
     const char *id; // 64 hex
     const char *link; // the bridge's name; NULL or "": one of ours
+    const char *parent; // a link of the host's that containers share, each with a card of its own on it (macvlan); NULL or "": a bridge
+    const char *parent_mode; // "bridge" (NULL or "" too), "private", "vepa", "passthru"
     const char *subnet, *gateway, *ip_range; // "10.1.0.0/16", "10.1.0.1", "10.1.5.0/24"; NULL or "": chosen; the whole subnet
     bool ipv6; // it has a subnet of IPv6 as well: this one, or one of the daemon's own (fdXX:XXXX:XX00:n::/64)
     const char *subnet6, *gateway6, *ip_range6;
@@ -146,6 +148,8 @@ int net_attach(struct net *net, const struct net_wish *wish, struct net_endpoint
 int net_attach_tap(struct net *net, const struct net_wish *wish, struct net_endpoint *out, int *tap_fd, struct err *err);
 // Takes a container off one network while it goes on: the interface in its namespace is gone afterwards. Missing is fine.
 int net_disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err);
+// The interface goes from that namespace: of a network without a bridge, where there is nothing on the host's side. Missing is fine.
+int net_drop_interface(int netns_fd, const char *interface, struct err *err);
 // Forwards the container's ports to its endpoint on that network from now on; NULL: to none.
 int net_move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err);
 // The namespace's one default route of each kind goes by this gateway, or there is none (NULL or "").

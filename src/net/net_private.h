@@ -84,6 +84,9 @@ struct link_pair {
     const unsigned char *mac;
 };
 int link_add_veth(struct link_socket *socket, const struct link_pair *pair, struct err *err);
+// A card on the link `master`, made in `netns_fd`; `name` is not used.
+int link_add_macvlan(struct link_socket *socket, const struct link_pair *card, const char *mode, struct err *err);
+bool link_macvlan_mode(const char *mode); // there is such a one
 int link_set_alias(struct link_socket *socket, int index, const char *alias, struct err *err);
 int link_set_master(struct link_socket *socket, int index, int master, struct err *err);
 int link_set_up(struct link_socket *socket, int index, struct err *err);
@@ -133,6 +136,7 @@ struct bridge {
     char link[IFNAMSIZ];
     struct subnet subnet;
     struct subnet6 subnet6;
+    char parent[IFNAMSIZ], parent_mode[12]; // macvlan: there is no bridge, `link` is only the record's own name; "": a bridge
     unsigned flags;
     int mtu; // 0: the kernel's
     int index; // of the link; 0: not seen yet

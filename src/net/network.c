@@ -87,6 +87,21 @@ static void own_link_name(const struct net *net, const char *network_id, char ou
     snprintf(out, IFNAMSIZ, "b%.4s-%.9s", net->id, network_id);
 }
 
+static int settle_parent(struct net *net, const struct net_network *wanted, struct bridge *out, struct err *err) REQUIRES(net->lock)
+{
+    const char *mode = str_empty(wanted->parent_mode) ? "bridge" : wanted->parent_mode;
+    struct link_info parent;
+    if (str_empty(wanted->parent))
+        return 0;
+    if (strlen(wanted->parent) >= sizeof(out->parent) || link_find(&net->link, wanted->parent, &parent, NULL) < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "parent %.64s: the host has no such link", wanted->parent);
+    if (!link_macvlan_mode(mode))
+        return err_set(err, ERR_INVALID_ARGUMENT, "requested macvlan mode '%.64s' is not valid, 'bridge' mode is the macvlan driver default", mode);
+    snprintf(out->parent, sizeof(out->parent), "%s", wanted->parent);
+    snprintf(out->parent_mode, sizeof(out->parent_mode), "%s", mode);
+    return 0;
+}
+
 static int settle(struct net *net, const struct net_network *wanted, struct bridge *out, struct err *err) REQUIRES(net->lock)
 {
     *out = (struct bridge){ .mtu = (int)wanted->mtu,
@@ -95,6 +110,8 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
     snprintf(out->id, sizeof(out->id), "%s", wanted->id);
     if (wanted->mtu && (wanted->mtu < MTU_MIN || wanted->mtu > MTU_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
+    if (settle_parent(net, wanted, out, err) < 0)
+        return -1;
     if (str_empty(wanted->link))
         own_link_name(net, wanted->id, out->link);
     else if (strlen(wanted->link) >= IFNAMSIZ || strpbrk(wanted->link, "/ \t\n\"") || wanted->link[0] == '.')
@@ -173,6 +190,8 @@ static int create_network(struct net *net, const struct net_network *wanted, str
     if (record_bridge_add(net->store, &bridge, wanted->reserved, err) < 0)
         return -1;
     enlist(net, &bridge);
+    if (bridge.parent[0])
+        return 0;
     if (bridge_ensure_link(net, listed(net, wanted->id), err) < 0 || bridge_ensure_rules(net, true, err) < 0) {
         remove_network(net, wanted->id, NULL);
         return -1;
@@ -232,6 +251,8 @@ static int bring_up(struct net *net, const char *id, struct err *err) REQUIRES(n
     struct bridge *bridge = listed(net, id);
     if (!bridge)
         return err_set(err, ERR_NOT_FOUND, "network %s not found", id);
+    if (bridge->parent[0])
+        return 0;
     int made = bridge_ensure_link(net, bridge, err);
     if (made < 0 || (made && endpoint_rejoin(net, bridge, err) < 0))
         return -1;

@@ -29,6 +29,8 @@ static const char *const migrations[] = {
     "ALTER TABLE net_endpoint ADD COLUMN address6 TEXT NOT NULL DEFAULT '';"
     "CREATE UNIQUE INDEX net_endpoint_address6 ON net_endpoint(network_id, address6) WHERE address6 != '';"
     "CREATE TABLE net_reserved6(network_id TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY(network_id, address)) WITHOUT ROWID",
+    "ALTER TABLE net_network ADD COLUMN parent TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE net_network ADD COLUMN parent_mode TEXT NOT NULL DEFAULT ''",
 };
 
 int record_migrate(struct store *store, struct err *err)

@@ -14,6 +14,8 @@ static int on_bridge(void *context, const struct store_row *row, struct err *err
                                .flags = (unsigned)store_int(row, 6), .mtu = (int)store_int(row, 7) };
     if (cidr6_parse(store_text(row, 8), &bridge->subnet6.gateway, &bridge->subnet6.prefix))
         cidr6_parse(store_text(row, 9), &bridge->subnet6.range_first, &bridge->subnet6.range_prefix);
+    snprintf(bridge->parent, sizeof(bridge->parent), "%s", store_text(row, 10));
+    snprintf(bridge->parent_mode, sizeof(bridge->parent_mode), "%s", store_text(row, 11));
     snprintf(bridge->id, sizeof(bridge->id), "%s", store_text(row, 0));
     snprintf(bridge->link, sizeof(bridge->link), "%s", store_text(row, 1));
     return 0;
@@ -23,7 +25,8 @@ int record_bridges(struct store *store, struct record_bridges *out, struct err *
 {
     *out = (struct record_bridges){ 0 };
     return store_query(store, err, on_bridge, out,
-                       "SELECT id, link, gateway, prefix, range_first, range_prefix, flags, mtu, subnet6, range6 FROM net_network", "");
+                       "SELECT id, link, gateway, prefix, range_first, range_prefix, flags, mtu, subnet6, range6, parent,"
+                       " parent_mode FROM net_network", "");
 }
 
 static int finish(struct store *store, int result, struct err *err)
@@ -64,10 +67,10 @@ int record_bridge_add(struct store *store, const struct bridge *bridge, const st
     if (store_begin(store, err) < 0)
         return -1;
     int result = store_exec(store, err,
-                            "INSERT INTO net_network(id, link, gateway, prefix, range_first, range_prefix, flags, mtu, subnet6, range6)"
-                            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "ttiiiiiitt", bridge->id, bridge->link, (int64_t)subnet->gateway,
+                            "INSERT INTO net_network(id, link, gateway, prefix, range_first, range_prefix, flags, mtu, subnet6, range6,"
+                            " parent, parent_mode) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "ttiiiiiitttt", bridge->id, bridge->link, (int64_t)subnet->gateway,
                             (int64_t)subnet->prefix, (int64_t)subnet->range_first, (int64_t)subnet->range_prefix,
-                            (int64_t)bridge->flags, (int64_t)bridge->mtu, subnet6, range6);
+                            (int64_t)bridge->flags, (int64_t)bridge->mtu, subnet6, range6, bridge->parent, bridge->parent_mode);
     if (result >= 0)
         result = insert_reserved(store, bridge->id, reserved, err);
     return finish(store, result, err);
