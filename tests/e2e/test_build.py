@@ -26,7 +26,7 @@ class Project:
         os.chmod(path, mode)
 
     def command(self, *options):
-        return self.docker.command('build', *options, self.folder)
+        return self.docker.command('build', *options, self.folder, seconds=600)
 
     def environment(self):
         return {**self.docker.environment(), 'DOCKER_BUILDKIT': '0'}
@@ -508,3 +508,15 @@ def test_the_cache_of_an_image(project, docker, tmp_path):
     assert out.count('Using cache') == 4 and project.run() == first
     project.file('f', 'changed')
     assert project.ok(text, '--cache-from', project.name + ':from').count('Using cache') == 1
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not os.environ.get('BERTH_E2E_LONG'), reason='installs a compiler: BERTH_E2E_LONG')
+def test_a_c_project_of_two_stages(project, docker, debian):
+    project.file('src/main.c', '#include <stdio.h>\nint main(void) { puts("built from C"); return 0; }\n')
+    project.file('src/Makefile', 'hello: main.c\n\tgcc -static -O2 -o $@ $<\n')
+    out = project.ok(f'FROM {debian} AS build\nRUN apt-get -qq update && apt-get -qq install -y --no-install-recommends gcc libc6-dev make >/dev/null\n'
+                     'WORKDIR /src\nCOPY src/ ./\nRUN make\nFROM scratch\nCOPY --from=build /src/hello /hello\nENTRYPOINT ["/hello"]\n')
+    assert 'Successfully built' in out and project.run() == 'built from C'
+    project.file('src/main.c', '#include <stdio.h>\nint main(void) { puts("built again"); return 0; }\n')
+    assert project.ok(open(os.path.join(project.folder, 'Dockerfile')).read()).count('Using cache') == 2 and project.run() == 'built again'
