@@ -40,7 +40,9 @@ struct tar_writer {
     const struct tar_changes *changes; // NULL: none
     struct tar_links *links; // files with several names, by what they are
     struct buf extra; // pax records of the entry under way
-    char *chunk;
+    char *names; // room for attributes
+    char *held; // bytes that are not written yet: a call for each small file costs more than the file
+    size_t held_size;
 };
 
 void tar_writer_init(struct tar_writer *writer, int fd);

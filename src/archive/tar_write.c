@@ -69,7 +69,8 @@ static const char *seen_before(struct tar_writer *writer, const struct stat *inf
 
 void tar_writer_init(struct tar_writer *writer, int fd)
 {
-    *writer = (struct tar_writer){ .fd = fd, .links = mem_new(struct tar_links), .extra = BUF_INIT(EXTRA_MAX), .chunk = mem_alloc(CHUNK) };
+    *writer = (struct tar_writer){ .fd = fd, .links = mem_new(struct tar_links), .extra = BUF_INIT(EXTRA_MAX), .names = mem_alloc(XATTR_NAMES_MAX + TAR_XATTR_VALUE_MAX),
+                                   .held = mem_alloc(CHUNK) };
 }
 
 void tar_writer_done(struct tar_writer *writer)
@@ -79,7 +80,26 @@ void tar_writer_done(struct tar_writer *writer)
     free(writer->links->slots);
     free(writer->links);
     buf_done(&writer->extra);
-    free(writer->chunk);
+    free(writer->names);
+    free(writer->held);
+}
+
+static int flush(struct tar_writer *writer, struct err *err)
+{
+    size_t size = writer->held_size;
+    writer->held_size = 0;
+    return fd_write_full(writer->fd, writer->held, size, err);
+}
+
+static int put(struct tar_writer *writer, const void *data, size_t size, struct err *err)
+{
+    if (size > CHUNK - writer->held_size && flush(writer, err) < 0)
+        return -1;
+    if (size > CHUNK)
+        return fd_write_full(writer->fd, data, size, err);
+    memcpy(writer->held + writer->held_size, data, size);
+    writer->held_size += size;
+    return 0;
 }
 
 // ---- headers --------------------------------------------------------------------------------------------------------
@@ -128,7 +148,7 @@ static void checksum(char head[TAR_BLOCK])
 static int pad(struct tar_writer *writer, uint64_t size, struct err *err)
 {
     static const char zeros[TAR_BLOCK];
-    return fd_write_full(writer->fd, zeros, (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK, err);
+    return put(writer, zeros, (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK, err);
 }
 
 static int write_extra(struct tar_writer *writer, struct err *err)
@@ -144,8 +164,7 @@ static int write_extra(struct tar_writer *writer, struct err *err)
     head[156] = 'x';
     memcpy(head + 257, "ustar\00000", 8);
     checksum(head);
-    if (fd_write_full(writer->fd, head, TAR_BLOCK, err) < 0 ||
-        fd_write_full(writer->fd, writer->extra.data, writer->extra.size, err) < 0)
+    if (put(writer, head, TAR_BLOCK, err) < 0 || put(writer, writer->extra.data, writer->extra.size, err) < 0)
         return -1;
     return pad(writer, writer->extra.size, err);
 }
@@ -200,7 +219,7 @@ static int write_header(struct tar_writer *writer, enum tar_type type, const str
     checksum(head);
     int done = write_extra(writer, err);
     buf_clear(&writer->extra);
-    return done < 0 ? -1 : fd_write_full(writer->fd, head, TAR_BLOCK, err);
+    return done < 0 ? -1 : put(writer, head, TAR_BLOCK, err);
 }
 
 // ---- content --------------------------------------------------------------------------------------------------------
@@ -212,7 +231,7 @@ static bool xattr_wanted(const char *name)
 
 static void add_xattrs(struct tar_writer *writer, int fd)
 {
-    char *names = writer->chunk, *value = writer->chunk + XATTR_NAMES_MAX;
+    char *names = writer->names, *value = writer->names + XATTR_NAMES_MAX;
     ssize_t size = flistxattr(fd, names, XATTR_NAMES_MAX);
     for (const char *name = names; size > 0 && name < names + size; name += strlen(name) + 1) {
         ssize_t len = xattr_wanted(name) ? fgetxattr(fd, name, value, TAR_XATTR_VALUE_MAX) : -1;
@@ -226,13 +245,14 @@ static void add_xattrs(struct tar_writer *writer, int fd)
 static int write_content(struct tar_writer *writer, int fd, const char *as, uint64_t size, struct err *err)
 {
     for (uint64_t left = size; left > 0;) {
-        ssize_t got = read(fd, writer->chunk, MIN_OF(left, CHUNK));
+        if (writer->held_size == CHUNK && flush(writer, err) < 0)
+            return -1;
+        ssize_t got = read(fd, writer->held + writer->held_size, MIN_OF(left, CHUNK - writer->held_size));
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
             return got < 0 ? err_errno(err, errno, "read %s", as) : err_set(err, ERR_CONFLICT, "%s: it became shorter while it was read", as);
-        if (fd_write_full(writer->fd, writer->chunk, (size_t)got, err) < 0)
-            return -1;
+        writer->held_size += (size_t)got;
         left -= (uint64_t)got;
     }
     return pad(writer, size, err);
@@ -325,7 +345,7 @@ int tar_write_copy(struct tar_writer *writer, struct tar_reader *reader, const s
     if (write_header(writer, entry->type, &info, folder ? folder : as, link, err) < 0)
         return -1;
     while ((got = tar_reader_content(reader, &data, err)) > 0)
-        if (fd_write_full(writer->fd, data, (size_t)got, err) < 0)
+        if (put(writer, data, (size_t)got, err) < 0)
             return -1;
     return got < 0 ? -1 : pad(writer, entry->type == TAR_FILE ? (uint64_t)entry->size : 0, err);
 }
@@ -333,7 +353,7 @@ int tar_write_copy(struct tar_writer *writer, struct tar_reader *reader, const s
 int tar_write_end(struct tar_writer *writer, struct err *err)
 {
     static const char zeros[2 * TAR_BLOCK];
-    return fd_write_full(writer->fd, zeros, sizeof(zeros), err);
+    return put(writer, zeros, sizeof(zeros), err) < 0 ? -1 : flush(writer, err);
 }
 
 // ---- trees ----------------------------------------------------------------------------------------------------------
