@@ -111,7 +111,10 @@ struct step_mounts {
     const char *key; // what of them is part of the step's key
     int *locks; // of caches
     size_t lock_len;
+    struct step_copy *copies; // parts of the context, of stages and images that are copied, once the step is known to run
+    size_t copy_len;
 };
+int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err *err); // makes the copies
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err);
 void step_mounts_close(struct step_mounts *mounts);
 int step_run(struct stage *stage, const struct instruction *instruction, struct err *err);

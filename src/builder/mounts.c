@@ -2,7 +2,7 @@
 //
 //     cache    a folder that stays, <data root>/build-cache/<digest of its id>: one of its own for each build that asks for `private` at the
 //              same time, waited for with `locked`
-//     bind     a part of the context, read-only
+//     bind     a part of the context, read-only; or a copy of a part of the context (rw), of a stage or an image (from)
 //     tmpfs    memory
 #include <errno.h>
 #include <fcntl.h>
@@ -24,10 +24,8 @@ static int check(const struct run_mount *mount, struct err *err)
 {
     if (mount->type == RUN_MOUNT_SECRET || mount->type == RUN_MOUNT_SSH)
         return refuse(mount, "secrets and agents are given by BuildKit's door alone, which is not open yet", err);
-    if (mount->from)
+    if (!str_empty(mount->from) && mount->type != RUN_MOUNT_BIND)
         return refuse(mount, "from= is not supported yet", err);
-    if (mount->type == RUN_MOUNT_BIND && !mount->read_only)
-        return refuse(mount, "rw is not supported yet", err);
     return str_empty(mount->target) ? err_set(err, ERR_INVALID_ARGUMENT, "invalid mount: target is required") : 0;
 }
 
@@ -97,6 +95,64 @@ static int add_cache(struct stage *stage, const struct run_mount *mount, const c
     return 0;
 }
 
+// ---- copies ---------------------------------------------------------------------------------------------------------
+
+struct step_copy {
+    int tree_fd; // the source's
+    const char *source, *folder; // in it; of the workshop
+    bool roots;
+};
+
+static struct step_place place_of_copy(const struct step_copy *copy, const struct step_source *one)
+{
+    return (struct step_place){ .sources = one, .source_len = 1, .target = "/it", .roots = copy->roots, .mode = -1, .time_max = -1 };
+}
+
+static int make_copy(struct build *build, const struct step_copy *copy, struct err *err)
+{
+    const struct step_source one = { .tree_fd = copy->tree_fd, .path = copy->source };
+    const struct step_place place = place_of_copy(copy, &one);
+    _cleanup_close_ int folder = workshop_folder(build->workshop, copy->folder, err);
+    return folder < 0 ? -1 : folder_place(build->engine, folder, &place, build->cancel, err);
+}
+
+int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err *err)
+{
+    for (size_t i = 0; i < mounts->copy_len; i++)
+        if (make_copy(stage->build, &mounts->copies[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int open_source(struct stage *stage, const char *from, struct err *err)
+{
+    const char *id;
+    if (str_empty(from))
+        return tree_of_folder(stage->build->context_fd, err);
+    return find_from(stage, from, &id, err) < 0 ? -1 : tree_of_image(stage->build->engine, id, err);
+}
+
+static int add_copy(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
+{
+    struct build *build = stage->build;
+    struct step_copy *copy = &out->copies[out->copy_len];
+    struct step_sources looked;
+    *copy = (struct step_copy){ .tree_fd = open_source(stage, mount->from, err), .source = str_empty(mount->source) ? "/" : mount->source,
+                                .folder = arena_printf(build->arena, "files-%u", build->folders++), .roots = str_empty(mount->from) };
+    if (copy->tree_fd < 0)
+        return -1;
+    out->copy_len++;
+    const struct step_source one = { .tree_fd = copy->tree_fd, .path = copy->source };
+    const struct step_place place = place_of_copy(copy, &one);
+    if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
+        return -1;
+    out->key = arena_printf(build->arena, "%s%s\n", out->key, looked.digest);
+    _cleanup_free_ char *path = workshop_path(build->workshop, copy->folder);
+    json_array_append_new(out->list, json_pack("{s:s, s:o, s:o, s:b}", "Type", "bind", "Source", json_sprintf("%s/it", path), "Target",
+                                               json_new_text(target), "ReadOnly", mount->read_only));
+    return 0;
+}
+
 // ---- the context ----------------------------------------------------------------------------------------------------
 
 // The path is the kernel's own word for what the resolver found inside the context, which nobody changes any more.
@@ -145,7 +201,7 @@ static int add(struct stage *stage, const struct run_mount *mount, struct step_m
     case RUN_MOUNT_CACHE:
         return add_cache(stage, mount, target, out, err);
     case RUN_MOUNT_BIND:
-        return add_bind(stage, mount, target, out, err);
+        return str_empty(mount->from) && mount->read_only ? add_bind(stage, mount, target, out, err) : add_copy(stage, mount, target, out, err);
     default:
         add_tmpfs(mount, target, out);
         return 0;
@@ -155,7 +211,8 @@ static int add(struct stage *stage, const struct run_mount *mount, struct step_m
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err)
 {
     struct arena *arena = stage->build->arena;
-    *out = (struct step_mounts){ .list = json_array(), .key = "", .locks = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(int)) };
+    *out = (struct step_mounts){ .list = json_array(), .key = "", .locks = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(int)),
+                                  .copies = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(*out->copies)) };
     for (size_t i = 0; i < fields->mounts_len; i++)
         if (add(stage, &fields->mounts[i], out, err) < 0)
             return -1;
@@ -166,5 +223,7 @@ void step_mounts_close(struct step_mounts *mounts)
 {
     for (size_t i = 0; i < mounts->lock_len; i++)
         fd_close(mounts->locks[i]);
+    for (size_t i = 0; i < mounts->copy_len; i++)
+        fd_close(mounts->copies[i].tree_fd);
     json_decref(mounts->list);
 }

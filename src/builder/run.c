@@ -204,7 +204,7 @@ static int work(struct running *running, const struct run_fields *fields, struct
 {
     struct build *build = running->stage->build;
     int64_t code = 0;
-    if (make_body(running, fields, err) < 0 || create(running, err) < 0)
+    if (step_mounts_fill(running->stage, &running->mounts, err) < 0 || make_body(running, fields, err) < 0 || create(running, err) < 0)
         return -1;
     say(build, " ---> Running in %.12s\n", running->id);
     if (run_to_end(running, &code, err) < 0)

@@ -204,3 +204,27 @@ int place_look(struct engine *engine, const struct step_place *place, struct are
                                      .output = true, .data_fd = -1 };
     return filer_start(&filer, &wish, err) < 0 ? -1 : hash_sources(&filer, arena, out, cancel, err);
 }
+
+// ---- a copy ---------------------------------------------------------------------------------------------------------
+
+int folder_place(struct engine *engine, int folder_fd, const struct step_place *place, const struct cancel *cancel, struct err *err)
+{
+    struct err ended = { 0 };
+    _cleanup_(place_order_done) struct place_order order;
+    place_order_init(&order, engine, place, false);
+    _cleanup_close_ int empty = tree_of_image(engine, NULL, err), tree = tree_of_folder(folder_fd, err);
+    if (empty < 0 || tree < 0 || place_order_add(&order, place, NULL, err) < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer from = FILER_ALONE(engine), into = FILER_ALONE(engine);
+    const struct filer_wish give = { .verb = "place", .root_fd = empty, .source_fds = order.fds, .source_len = order.len, .spec = order.spec,
+                                     .output = true, .data_fd = -1 };
+    if (filer_start(&from, &give, err) < 0)
+        return -1;
+    const struct filer_wish take = { .verb = "put", .path = "/", .root_fd = tree, .data_fd = from.data_fd };
+    if (filer_start(&into, &take, err) < 0)
+        return -1;
+    int taken = filer_end(&into, cancel, &ended);
+    if (filer_end(&from, cancel, err) < 0)
+        return -1;
+    return taken < 0 ? err_set(err, ended.class, "%s", ended.message) : 0;
+}

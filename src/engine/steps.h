@@ -63,6 +63,9 @@ struct step_sources {
 int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
                struct err *err);
 
+// What the sources make of an empty tree, in a workshop's folder: a copy that somebody may write to.
+int folder_place(struct engine *engine, int folder_fd, const struct step_place *place, const struct cancel *cancel, struct err *err);
+
 // ---- images ---------------------------------------------------------------------------------------------------------
 
 // The next image: `parent` with one step more. Configuration and history of the parent are known from its record; `process` takes the

@@ -466,6 +466,9 @@ def test_mounts(project):
     assert project.ok(text).count('Using cache') == 2
     project.ok(text, '--no-cache')
     assert project.run('cat', '/runs') == '2'
+    project.ok('FROM bb AS one\nRUN mkdir /o && echo of a stage >/o/f\nFROM bb\nRUN --mount=type=bind,from=one,source=/o,target=/b --mount=type=bind,rw,source=sub,target=/w '
+               '--mount=type=bind,from=one,source=/o/f,target=/file cat /b/f /file >/g; echo changed >/w/f; touch /b/x || true\nCOPY sub/f /h\n')
+    assert project.run('sh', '-c', 'cat /g /h; ls -A /b /w').split('\n') == ['of a stage', 'of a stage', 'from the context/b:', '', '/w:']
     assert "BuildKit's door" in project.fails('FROM bb\nRUN --mount=type=secret,id=x true\n')
 
 
