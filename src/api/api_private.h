@@ -191,6 +191,10 @@ char *image_shown(struct engine *engine, const struct engine_container *containe
 json_t *registry_auth(struct call *call, const char *header); // NULL: says nothing. A reference
 struct engine_login registry_login(const json_t *auth); // its texts are the object's
 
+int build_tags(const struct strv *said, struct arena *arena, struct strv *out, struct err *err); // build.c: "web" as "web:latest", each once
+void build_sort_labels(struct kvs *labels);
+struct buildkit_config;
+void buildkit_functions(struct api *api, struct buildkit_config *config); // buildkit_build.c: what builds
 int buildkit_door(struct api *api, struct err *err); // buildkit.c: api->buildkit
 
 // ---- handlers -------------------------------------------------------------------------------------------------------

@@ -112,6 +112,12 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(((const struct kv *)a)->key, ((const struct kv *)b)->key);
 }
 
+void build_sort_labels(struct kvs *labels)
+{
+    if (labels->len > 1)
+        qsort(labels->items, labels->len, sizeof(*labels->items), compare_keys);
+}
+
 static int read_cache_from(const struct call *call, struct strv *out, struct err *err)
 {
     _cleanup_json_ json_t *list = NULL;
@@ -124,22 +130,27 @@ static int read_cache_from(const struct call *call, struct strv *out, struct err
 }
 
 // In the form people read, each once.
-static int read_tags(const struct call *call, struct strv *out, struct err *err)
+int build_tags(const struct strv *said, struct arena *arena, struct strv *out, struct err *err)
 {
-    struct strv said = { 0 };
-    httpd_query_all(call->request, "t", &said);
-    for (size_t i = 0; i < said.len; i++) {
+    for (size_t i = 0; i < said->len; i++) {
         struct image_ref ref;
-        if (str_empty(said.items[i]))
+        if (str_empty(said->items[i]))
             continue;
-        if (image_ref_parse(said.items[i], true, call->arena, &ref, err) < 0)
+        if (image_ref_parse(said->items[i], true, arena, &ref, err) < 0)
             return -1;
         if (ref.digest)
             return err_set(err, ERR_INVALID_ARGUMENT, "build tag cannot contain a digest");
         if (!strv_has(out, ref.familiar))
-            strv_push_arena(out, call->arena, ref.familiar);
+            strv_push_arena(out, arena, ref.familiar);
     }
     return 0;
+}
+
+static int read_tags(const struct call *call, struct strv *out, struct err *err)
+{
+    struct strv said = { 0 };
+    httpd_query_all(call->request, "t", &said);
+    return build_tags(&said, call->arena, out, err);
 }
 
 static struct engine_login login_for(void *of, const char *domain)
@@ -162,8 +173,7 @@ static int read_request(struct call *call, struct build_request *out, struct err
     if (check_door(call, err) < 0 || read_tags(call, &out->tags, err) < 0 || read_map(call, "buildargs", "build args", &out->args, err) < 0 ||
         read_map(call, "labels", "labels", &out->labels, err) < 0 || read_cache_from(call, &out->cache_from, err) < 0)
         return -1;
-    if (out->labels.len > 1)
-        qsort(out->labels.items, out->labels.len, sizeof(*out->labels.items), compare_keys);
+    build_sort_labels(&out->labels);
     return 0;
 }
 

@@ -7,8 +7,9 @@ static int new_door(struct api *api, struct err *err)
     struct engine_info info;
     if (engine_info(api->engine, &api->arena, &info, err) < 0)
         return -1;
-    const struct buildkit_config config = { .worker_id = info.id, .version = "v" BERTH_VERSION, .hostname = info.name,
-                                            .architecture = PLATFORM_ARCHITECTURE, .of = api };
+    struct buildkit_config config = { .worker_id = info.id, .version = "v" BERTH_VERSION, .hostname = info.name,
+                                            .architecture = PLATFORM_ARCHITECTURE };
+    buildkit_functions(api, &config);
     return buildkit_new(&config, &api->buildkit, err);
 }
 

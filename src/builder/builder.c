@@ -30,7 +30,7 @@ int builder_open(struct engine *engine, struct builder **out, struct err *err)
     builder->engine = engine;
     builder->store = engine_store(engine);
     mutex_init(&builder->lock, 0);
-    if (store_migrate(builder->store, "builder", builder_migrations, builder_migration_len, err) < 0 || remove_leftovers(builder, err) < 0 ||
+    if (store_migrate(builder->store, "builder", builder_migrations, builder_migration_len, err) < 0 || remove_leftovers(builder, err) < 0 || secrets_sweep(builder, err) < 0 ||
         cache_sweep(builder, err) < 0) {
         builder_free(builder);
         return -1;
@@ -65,6 +65,15 @@ static int read_dockerfile(struct build *build, struct buf *out, struct err *err
     return err->class == ERR_NOT_FOUND ? err_set(err, ERR_INVALID_ARGUMENT, "Cannot locate specified Dockerfile: %.300s", name) : -1;
 }
 
+static int take_dockerfile(struct build *build, struct buf *out, struct err *err)
+{
+    struct slice text = build->request->dockerfile_text;
+    buf_add(out, text.data, text.size);
+    if (text.size == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "the Dockerfile (%.300s) cannot be empty", build->request->dockerfile);
+    return buf_check(out, "Dockerfile", err);
+}
+
 // A client sends both files though its .dockerignore leaves them out: they are of the build, not of the context.
 static int hide_files(struct build *build, struct err *err)
 {
@@ -90,6 +99,8 @@ static int open_context(struct build *build, int input_fd, struct buf *dockerfil
     build->context_fd = workshop_folder(build->workshop, "context", err);
     if (build->context_fd < 0 || folder_unpack(build->engine, build->context_fd, input_fd, build->cancel, err) < 0)
         return -1;
+    if (build->request->dockerfile_text.data)
+        return take_dockerfile(build, dockerfile, err);
     return read_dockerfile(build, dockerfile, err) < 0 ? -1 : hide_files(build, err);
 }
 

@@ -21,6 +21,7 @@ void builder_free(struct builder *builder); // once no build runs
 
 struct build_request {
     const char *dockerfile; // path in the context; NULL or "": "Dockerfile"
+    struct slice dockerfile_text; // instead, where data is not NULL; then the context is as it is: no .dockerignore is looked for in it
     struct strv tags; // normal references
     struct strv cache_from; // images whose steps count as done
     struct kvs args; // a value of NULL: none
@@ -31,6 +32,9 @@ struct build_request {
     // Who we are to a registry; borrowed texts.
     struct engine_login (*login)(void *of, const char *domain);
     void *login_of;
+    // A secret of the client's, appended; not_found when it has none of that id. NULL: the client can't be asked.
+    int (*secret)(void *of, const char *id, struct buf *out, struct err *err);
+    void *secret_of;
 };
 
 struct build_result {

@@ -102,7 +102,7 @@ void shell_command(const struct stage *stage, const struct dockerfile_command *c
 char *join_words(struct arena *arena, const struct strv *words);
 char *join_path(struct arena *arena, const char *folder, const char *path); // absolute; ".." never leaves the root
 
-// ---- copy.c, mounts.c, run.c --------------------------------------------------------------------------------------------------
+// ---- copy.c, mounts.c, secrets.c, run.c --------------------------------------------------------------------------------------------------
 
 int step_copy(struct stage *stage, const struct instruction *instruction, struct err *err);
 // A RUN's mounts as HostConfig.Mounts has them. To be closed in any case.
@@ -113,8 +113,12 @@ struct step_mounts {
     size_t lock_len;
     struct step_copy *copies; // parts of the context, of stages and images that are copied, once the step is known to run
     size_t copy_len;
+    const char *secrets; // their folder; NULL: there are none
 };
 int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err *err); // makes the copies
+int secrets_sweep(struct builder *builder, struct err *err); // secrets.c: what a killed daemon left
+int secret_add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err);
+void secrets_close(struct step_mounts *mounts);
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err);
 void step_mounts_close(struct step_mounts *mounts);
 int step_run(struct stage *stage, const struct instruction *instruction, struct err *err);

@@ -4,6 +4,7 @@
 //              same time, waited for with `locked`
 //     bind     a part of the context, read-only; or a copy of a part of the context (rw), of a stage or an image (from)
 //     tmpfs    memory
+//     secret   a file of the client's (secrets.c)
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -20,10 +21,16 @@ static int refuse(const struct run_mount *mount, const char *why, struct err *er
     return err_set(err, ERR_NOT_IMPLEMENTED, "RUN --mount=%.200s: %s", mount->raw, why);
 }
 
-static int check(const struct run_mount *mount, struct err *err)
+static int check(const struct build *build, const struct run_mount *mount, struct err *err)
 {
-    if (mount->type == RUN_MOUNT_SECRET || mount->type == RUN_MOUNT_SSH)
-        return refuse(mount, "secrets and agents are given by BuildKit's door alone, which is not open yet", err);
+    if (mount->type == RUN_MOUNT_SSH)
+        return refuse(mount, "agents are not supported yet", err);
+    if (mount->type == RUN_MOUNT_SECRET && !build->request->secret)
+        return refuse(mount, "secrets are given by BuildKit's door alone: docker buildx build", err);
+    if (mount->type == RUN_MOUNT_SECRET && mount->env)
+        return refuse(mount, "a secret as a variable is not supported yet", err);
+    if (mount->type == RUN_MOUNT_SECRET)
+        return 0;
     if (!str_empty(mount->from) && mount->type != RUN_MOUNT_BIND)
         return refuse(mount, "from= is not supported yet", err);
     return str_empty(mount->target) ? err_set(err, ERR_INVALID_ARGUMENT, "invalid mount: target is required") : 0;
@@ -193,8 +200,10 @@ static void add_tmpfs(const struct run_mount *mount, const char *target, struct 
 static int add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err)
 {
     struct arena *arena = stage->build->arena;
-    if (check(mount, err) < 0)
+    if (check(stage->build, mount, err) < 0)
         return -1;
+    if (mount->type == RUN_MOUNT_SECRET)
+        return secret_add(stage, mount, out, err);
     const char *target = join_path(arena, stage->config.working_dir, mount->target);
     out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
     switch (mount->type) {
@@ -225,5 +234,6 @@ void step_mounts_close(struct step_mounts *mounts)
         fd_close(mounts->locks[i]);
     for (size_t i = 0; i < mounts->copy_len; i++)
         fd_close(mounts->copies[i].tree_fd);
+    secrets_close(mounts);
     json_decref(mounts->list);
 }

@@ -34,6 +34,11 @@ const char *engine_data_root(const struct engine *engine)
     return engine->data_root;
 }
 
+const char *engine_exec_root(const struct engine *engine)
+{
+    return engine->exec_root;
+}
+
 // ---- the configuration ----------------------------------------------------------------------------------------------
 
 static void fill_platform(struct oci_image_config *config, const char *platform, struct arena *arena)

@@ -92,6 +92,7 @@ int step_forget(struct engine *engine, const char *id, int64_t *size, struct err
 int step_publish(struct engine *engine, const char *id, const struct strv *tags, struct err *err);
 
 const char *engine_data_root(const struct engine *engine);
+const char *engine_exec_root(const struct engine *engine);
 struct store *engine_store(struct engine *engine); // a builder's own tables
 
 #endif

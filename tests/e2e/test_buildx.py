@@ -135,10 +135,19 @@ class Buildx:
     def __init__(self, docker, home):
         self.docker, self.home = docker, str(home)
 
-    def __call__(self, *words, **more):
-        environment = {'PATH': os.environ['PATH'], 'HOME': self.home, 'DOCKER_HOST': 'unix://' + self.docker.engine.socket}
-        return subprocess.run([engines.default_cli(), 'buildx', *words], capture_output=True, text=True, env=environment, timeout=120,
+    def environment(self):
+        return {'PATH': os.environ['PATH'], 'HOME': self.home, 'DOCKER_HOST': 'unix://' + self.docker.engine.socket}
+
+    def docker_with_plugins(self, *words, **more):
+        return subprocess.run([engines.default_cli(), *words], capture_output=True, text=True, env=self.environment(), timeout=120,
                               stdin=subprocess.DEVNULL, **more)
+
+    def __call__(self, *words, **more):
+        return self.docker_with_plugins('buildx', *words, **more)
+
+    def popen(self, *words):
+        return subprocess.Popen([engines.default_cli(), 'buildx', *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True, env=self.environment())
 
     def ok(self, *words, **more):
         done = self(*words, **more)
@@ -176,8 +185,150 @@ def test_an_empty_cache(buildx):
     assert 'Total:' in buildx.ok('prune', '-f')
 
 
+# ---- builds ---------------------------------------------------------------------------------------------------------
+
+
+class Project:
+    """A folder with a Dockerfile, and the image that comes of it."""
+
+    def __init__(self, buildx, docker, folder, name):
+        self.buildx, self.docker, self.folder, self.name = buildx, docker, folder, name
+
+    def file(self, path, text='', mode=0o644):
+        path = self.folder / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.chmod(mode)
+
+    def words(self, *options):
+        return ('build', '--progress', 'plain', '-t', self.name, *options, str(self.folder))
+
+    def ok(self, dockerfile, *options, **more):
+        self.file('Dockerfile', dockerfile)
+        return self.buildx.ok(*self.words(*options), **more)
+
+    def fails(self, dockerfile, *options):
+        self.file('Dockerfile', dockerfile)
+        return self.buildx.fails(*self.words(*options))
+
+    def run(self, *words):
+        return self.docker.ok('run', '--rm', self.name, *words)
+
+
+@pytest.fixture
+def project(buildx, docker, tmp_path, name):
+    folder = tmp_path / 'context'
+    folder.mkdir()
+    yield Project(buildx, docker, folder, name)
+    for reference in docker.ok('images', '-q', '--filter', f'reference={name}*').split():
+        docker('rmi', '-f', reference)
+
+
+def test_a_folder_becomes_an_image(project, tmp_path):
+    project.file('hello', 'hello from the context\n')
+    text = 'FROM bb\nCOPY hello /srv/\nRUN cat /srv/hello && echo made >/made\nCMD cat /srv/hello /made\n'
+    out = project.ok(text, '--iidfile', str(tmp_path / 'id'))
+    assert '[internal] load build definition from Dockerfile' in out and '[internal] load build context' in out
+    assert re.search(r'#\d+ [0-9.]+ hello from the context', out) and re.search(r'RUN cat /srv/hello', out)
+    assert project.run() == 'hello from the context\nmade'
+    assert (tmp_path / 'id').read_text() == project.docker.inspect(project.name)['Id']
+    again = project.ok(text)
+    assert re.search(r'#\d+ CACHED', again) and 'hello from' not in again
+
+
+def test_args_labels_targets_and_hosts(project):
+    out = project.ok('ARG BASE\nFROM $BASE AS one\nARG WHAT=nothing\nRUN echo got $WHAT && cat /etc/hosts\nFROM one AS two\nRUN false\n',
+                     '--build-arg', 'BASE=bb', '--build-arg', 'WHAT=much', '--label', 'a=b', '--target', 'one', '--add-host', 'far:10.9.8.7')
+    assert 'got much' in out and re.search(r'10\.9\.8\.7\s+far', out)
+    assert project.docker.inspect(project.name)['Config']['Labels'] == {'a': 'b'}
+
+
+def test_dockerignore_and_another_dockerfile(project):
+    for path in ('keep', 'drop.o', 'sub/drop.o', 'sub/keep', 'special.o'):
+        project.file(path, path)
+    project.file('.dockerignore', '# what is made\n**/*.o\n!special.o\nother\n')
+    project.file('other', 'FROM bb\nCOPY . /srv/\n')
+    project.buildx.ok(*project.words('-f', str(project.folder / 'other')))
+    assert project.run('find', '/srv', '-type', 'f').split() == ['/srv/.dockerignore', '/srv/keep', '/srv/special.o', '/srv/sub/keep'] or \
+        sorted(project.run('find', '/srv', '-type', 'f').split()) == ['/srv/.dockerignore', '/srv/keep', '/srv/special.o', '/srv/sub/keep']
+    project.file('other.dockerignore', 'keep\n')
+    project.buildx.ok(*project.words('-f', str(project.folder / 'other')))
+    assert '/srv/keep' not in project.run('find', '/srv', '-type', 'f').split()
+
+
+def test_the_context_arrives_as_it_is(project):
+    """A file above a message's and a window's size, many small ones, links, modes, and names that are long or not ASCII."""
+    project.file('big', os.urandom(9 << 20))
+    for number in range(300):
+        project.file(f'many/{number}', f'{number}\n' * (number * 7 % 50))
+    project.file('run.sh', '#!/bin/sh\necho ran\n', 0o755)
+    project.file('n' * 120 + '/' + 'm' * 120, 'long')
+    project.file('\u00e4\u00f6 \u00fc', 'umlauts')
+    os.symlink('run.sh', project.folder / 'link')
+    os.link(project.folder / 'run.sh', project.folder / 'twin')
+    project.ok('FROM bb\nCOPY . /srv/\n')
+    sums = subprocess.run('find . -type f ! -name Dockerfile | sort | xargs -d "\\n" sha256sum; stat -c "%a %n" run.sh; readlink link', shell=True, cwd=project.folder,
+                          capture_output=True, text=True, check=True).stdout
+    there = project.run('sh', '-c', "cd /srv && find . -type f ! -name Dockerfile | sort | tr '\\n' '\\0' | xargs -0 sha256sum; stat -c '%a %n' run.sh; readlink link")
+    assert sorted(there.split('\n')) == sorted(sums.strip().split('\n'))
+    assert project.run('/srv/link') == 'ran'
+
+
+def test_a_step_that_fails(project):
+    out = project.fails('FROM bb\nRUN echo before && exit 7\n')
+    assert 'before' in out and '7' in out.strip().split('\n')[-1] and 'failed to solve' in out
+    out = project.fails('FROM bb\nFRM bb\n')
+    assert 'unknown instruction: FRM' in out
+    out = project.fails('FROM bb\nCOPY nothing /\n')
+    assert 'nothing' in out
+    assert project.docker.ok('images', '-q', project.name) == ''
+
+
+def test_no_dockerfile(project):
+    out = project.buildx.fails(*project.words())
+    assert 'failed to read dockerfile: open Dockerfile: no such file or directory' in out or 'no such file' in out
+
+
 @pytest.mark.berth
-def test_a_build_is_refused_by_one_line(buildx, tmp_path):
-    (tmp_path / 'Dockerfile').write_text('FROM scratch\n')
-    out = buildx.fails('build', str(tmp_path))
-    assert "this daemon does not build by BuildKit's door yet: use DOCKER_BUILDKIT=0 docker build" in out, out
+@pytest.mark.parametrize('option, says', [
+    (('--platform', 'linux/amd64,linux/arm64'), 'ulti-platform'), (('--output', 'type=local,dest=out'), 'exporter "local"'),
+    (('--build-context', 'a=.'), '--build-context a'), (('--attest', 'type=sbom'), ''), (('--allow', 'security.insecure'), 'security.insecure'),
+    (('--check',), 'frontend.lint'), (('--no-cache-filter', 'x'), 'no-cache-filter')])
+def test_what_is_not_here_is_refused_by_name(project, option, says):
+    assert says in project.fails('FROM bb\n', *option)
+
+
+@pytest.mark.container_only('HostConfig.Binds')
+def test_secrets(project, tmp_path):
+    (tmp_path / 'token').write_text('open-sesame')
+    out = project.ok('FROM bb\nRUN --mount=type=secret,id=token,mode=0440,uid=7 stat -c "%a %u" /run/secrets/token && rev /run/secrets/token\n'
+                     'RUN --mount=type=secret,id=token,target=/srv/t wc -c </srv/t && ! touch /srv/t\nRUN --mount=type=secret,id=none test ! -e /run/secrets/none\n',
+                     '--secret', f'id=token,src={tmp_path / "token"}')
+    assert re.search(r'#\d+ [0-9.]+ 440 7', out) and 'emases-nepo' in out and re.search(r'#\d+ [0-9.]+ 11', out)
+    assert 'sesame' not in project.run('cat', '/run/secrets/token', '/srv/t')
+    assert 'secret missing: not found' in project.fails('FROM bb\nRUN --mount=type=secret,id=missing,required true\n')
+    assert subprocess.run(['grep', '-rq', 'open-sesame', project.docker.engine.folder]).returncode == 1
+    assert os.listdir(os.path.join(project.docker.engine.state, 'build-secrets')) == []
+
+
+def test_the_client_leaves_in_a_step(project):
+    """The step ends, and nothing is left of it."""
+    project.file('Dockerfile', 'FROM bb\nRUN echo it-runs && sleep 300\n')
+    client = project.buildx.popen(*project.words())
+    for line in client.stderr:
+        if re.search(r'#\d+ [0-9.]+ it-runs', line):
+            break
+    client.kill()
+    client.wait()
+    client.stderr.close()
+    engines.wait_until(lambda: project.docker.ok('ps', '-aq') == '', 20, 'the container of the step is gone')
+
+
+def test_compose_builds_by_this_door(project):
+    project.file('hello', 'composed\n')
+    project.file('Dockerfile', 'FROM bb\nCOPY hello /\nCMD cat /hello\n')
+    project.file('compose.yaml', f'services:\n  web:\n    image: {project.name}\n    build: .\n')
+    os.symlink(os.path.join(PLUGINS, 'docker-compose'), os.path.join(project.buildx.home, '.docker/cli-plugins/docker-compose'))
+    done = project.buildx.docker_with_plugins('compose', '--project-directory', str(project.folder), 'build')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.run() == 'composed'
