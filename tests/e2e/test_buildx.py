@@ -82,7 +82,7 @@ def test_http2_by_prior_knowledge(docker):
     with connect(docker) as sock:
         message, trailer = unary(sock, '/grpc.health.v1.Health/Check')
         assert message == b'\0\0\0\0\x02\x08\x01'  # SERVING
-        assert b'grpc-status' in trailer or trailer  # HPACK may have packed the name
+        assert trailer
 
 
 def test_grpc_after_an_upgrade(docker):
@@ -185,6 +185,8 @@ def test_an_empty_cache(buildx):
     assert 'Total:' in buildx.ok('prune', '-f')
 
 
+in_the_full_run = pytest.mark.skipif(not os.environ.get('BERTH_E2E_LONG'), reason='the plug-in takes a second for each line: make check-full does it')
+
 # ---- builds ---------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +238,7 @@ def test_a_folder_becomes_an_image(project, tmp_path):
     assert re.search(r'#\d+ CACHED', again) and 'hello from' not in again
 
 
+@in_the_full_run
 def test_args_labels_targets_and_hosts(project):
     out = project.ok('ARG BASE\nFROM $BASE AS one\nARG WHAT=nothing\nRUN echo got $WHAT && cat /etc/hosts\nFROM one AS two\nRUN false\n',
                      '--build-arg', 'BASE=bb', '--build-arg', 'WHAT=much', '--label', 'a=b', '--target', 'one', '--add-host', 'far:10.9.8.7')
@@ -243,19 +246,20 @@ def test_args_labels_targets_and_hosts(project):
     assert project.docker.inspect(project.name)['Config']['Labels'] == {'a': 'b'}
 
 
+@in_the_full_run
 def test_dockerignore_and_another_dockerfile(project):
     for path in ('keep', 'drop.o', 'sub/drop.o', 'sub/keep', 'special.o'):
         project.file(path, path)
     project.file('.dockerignore', '# what is made\n**/*.o\n!special.o\nother\n')
     project.file('other', 'FROM bb\nCOPY . /srv/\n')
     project.buildx.ok(*project.words('-f', str(project.folder / 'other')))
-    assert project.run('find', '/srv', '-type', 'f').split() == ['/srv/.dockerignore', '/srv/keep', '/srv/special.o', '/srv/sub/keep'] or \
-        sorted(project.run('find', '/srv', '-type', 'f').split()) == ['/srv/.dockerignore', '/srv/keep', '/srv/special.o', '/srv/sub/keep']
+    assert sorted(project.run('find', '/srv', '-type', 'f').split()) == ['/srv/.dockerignore', '/srv/keep', '/srv/special.o', '/srv/sub/keep']
     project.file('other.dockerignore', 'keep\n')
     project.buildx.ok(*project.words('-f', str(project.folder / 'other')))
     assert '/srv/keep' not in project.run('find', '/srv', '-type', 'f').split()
 
 
+@in_the_full_run
 def test_the_context_arrives_as_it_is(project):
     """A file above a message's and a window's size, many small ones, links, modes, and names that are long or not ASCII."""
     project.file('big', os.urandom(9 << 20))
@@ -284,11 +288,13 @@ def test_a_step_that_fails(project):
     assert project.docker.ok('images', '-q', project.name) == ''
 
 
+@in_the_full_run
 def test_no_dockerfile(project):
     out = project.buildx.fails(*project.words())
     assert 'failed to read dockerfile: open Dockerfile: no such file or directory' in out or 'no such file' in out
 
 
+@in_the_full_run
 @pytest.mark.berth
 @pytest.mark.parametrize('option, says', [
     (('--platform', 'linux/amd64,linux/arm64'), 'ulti-platform'), (('--output', 'type=local,dest=out'), 'exporter "local"'),
@@ -324,6 +330,7 @@ def test_the_client_leaves_in_a_step(project):
     engines.wait_until(lambda: project.docker.ok('ps', '-aq') == '', 20, 'the container of the step is gone')
 
 
+@in_the_full_run
 def test_compose_builds_by_this_door(project):
     project.file('hello', 'composed\n')
     project.file('Dockerfile', 'FROM bb\nCOPY hello /\nCMD cat /hello\n')
