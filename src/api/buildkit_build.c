@@ -67,6 +67,18 @@ static int secret_for(void *of, const char *id, struct buf *out, struct err *err
     return buildkit_secret(asking->session, id, out, err);
 }
 
+// The command that failed, in BuildKit's words: clients look for them.
+static int command_failed(int64_t code, struct err *err)
+{
+    static const char head[] = "The command '", tail[] = "' returned a non-zero code: ";
+    _cleanup_free_ char *said = mem_strdup(err->message);
+    char *end = strstr(said, tail);
+    if (!str_starts(said, head) || !end)
+        return -1;
+    *end = '\0';
+    return err_set(err, err->class, "process \"%s\" did not complete successfully: exit code: %lld", said + strlen(head), (long long)code);
+}
+
 static int build_image(void *of, const struct buildkit_build *asked, int context_fd, buildkit_progress_fn *progress, void *progress_of,
                        struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err)
 {
@@ -83,7 +95,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
     build_sort_labels(&request.labels);
     request.host = host;
     if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0)
-        return -1;
+        return built.exit_code ? command_failed(built.exit_code, err) : -1;
     *image_id = built.id;
     return 0;
 }

@@ -54,12 +54,23 @@ int handle_ping(void *context, struct grpc_call *call, struct err *err)
     return send_message(call, &pong_table, &pong, err);
 }
 
+// What went wrong in a build is the build's, not the protocol's: BuildKit tells it without a code of its own, and clients show the text alone.
+static int plain_error(struct err *err)
+{
+    if (err->class != ERR_CANCELLED) {
+        err->class = ERR_INTERNAL;
+        err->number = EREMOTE;
+    }
+    return -1;
+}
+
 // ---- small files: the Dockerfile, .dockerignore ---------------------------------------------------------------------
 
 struct wanted {
     const char *name;
     struct buf text;
     bool found;
+    char *link; // it is a link, to this; malloc'ed
 };
 
 struct reading {
@@ -72,12 +83,18 @@ static int begin_file(void *of, const struct stat_message *stat, struct err *err
 {
     struct reading *reading = of;
     reading->current = NULL;
-    for (size_t i = 0; i < reading->len; i++)
-        if (str_eq(reading->files[i].name, stat->path) && (stat->mode >> 25 == 0)) { // no folder, link or device
-            reading->current = &reading->files[i];
-            reading->current->found = true;
-            buf_clear(&reading->current->text);
+    for (size_t i = 0; i < reading->len; i++) {
+        struct wanted *wanted = &reading->files[i];
+        if (!str_eq(wanted->name, stat->path))
+            continue;
+        if (stat->mode >> 25 == 0) { // no folder, link or device
+            reading->current = wanted;
+            wanted->found = true;
+            buf_clear(&wanted->text);
+        } else if (!str_empty(stat->linkname) && !wanted->link) {
+            wanted->link = mem_strdup(stat->linkname);
         }
+    }
     return 0;
 }
 
@@ -126,17 +143,38 @@ static const char *option(const struct build *build, const char *name, const cha
     return str_empty(value) ? fallback : value;
 }
 
+// Where a Dockerfile is a link, it is another file of the same folder.
+static int follow_links(struct build *build, const char *folder, struct wanted *file, struct step *step, struct err *err)
+{
+    enum { LINKS_MAX = 8 };
+    for (int i = 0; i < LINKS_MAX && !file->found && file->link; i++) {
+        const char *slash = strrchr(file->name, '/');
+        const char *path = arena_printf(build->arena, "%.*s%s", slash ? (int)(slash - file->name) + 1 : 0, file->name, file->link);
+        file->name = path_clean(slice_of(path), build->arena);
+        free(take_ptr(&file->link));
+        if (file->name[0] == '/' || str_starts(file->name, ".."))
+            return 0;
+        if (read_files(build->session, folder, file, 1, step, build->cancel, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int load_dockerfile(struct build *build, struct err *err)
 {
-    const char *name = option(build, "filename", "Dockerfile");
+    const char *name = option(build, "filename", "Dockerfile"), *folder = option(build, "dockerfilekey", "dockerfile");
     struct step step;
-    struct wanted files[] = { { name, BUF_INIT(DOCKERFILE_MAX), false },
-                              { arena_printf(build->arena, "%s.dockerignore", name), BUF_INIT(IGNORE_MAX), false } };
+    struct wanted files[] = { { name, BUF_INIT(DOCKERFILE_MAX), false, NULL },
+                              { arena_printf(build->arena, "%s.dockerignore", name), BUF_INIT(IGNORE_MAX), false, NULL } };
     step_start(&step, build->solve, arena_printf(build->arena, "[internal] load build definition from %s", name));
-    int result = read_files(build->session, option(build, "dockerfilekey", "dockerfile"), files, ARRAY_LEN(files), &step, build->cancel, err);
+    int result = read_files(build->session, folder, files, ARRAY_LEN(files), &step, build->cancel, err);
+    if (result == 0)
+        result = follow_links(build, folder, &files[0], &step, err);
     if (result == 0 && !files[0].found)
         result = err_set(err, ERR_NOT_FOUND, "failed to read dockerfile: open %s: no such file or directory", name);
     step_end(&step, result < 0 ? err : NULL);
+    free(files[0].link);
+    free(files[1].link);
     build->dockerfile = files[0].text;
     build->ignore = files[1].text;
     build->asked.dockerfile = (struct slice){ buf_text(&build->dockerfile), build->dockerfile.size };
@@ -148,12 +186,13 @@ static int load_dockerfile(struct build *build, struct err *err)
 static int load_ignore(struct build *build, bool own, struct err *err)
 {
     struct step step;
-    struct wanted file = { ".dockerignore", BUF_INIT(IGNORE_MAX), false };
+    struct wanted file = { ".dockerignore", BUF_INIT(IGNORE_MAX), false, NULL };
     int result = 0;
     if (!own) {
         step_start(&step, build->solve, "[internal] load .dockerignore");
         result = read_files(build->session, option(build, "contextkey", "context"), &file, 1, &step, build->cancel, err);
         step_end(&step, result < 0 ? err : NULL);
+        free(file.link);
         build->ignore = file.text;
     }
     ignore_patterns((struct slice){ buf_text(&build->ignore), build->ignore.size }, build->arena, &build->excludes);
@@ -272,7 +311,7 @@ int handle_bridge_solve(void *context, struct grpc_call *call, struct err *err)
     struct result_message of = { &ref };
     solve_put(solve);
     const struct bridge_solve_response response = { .result = &of };
-    return result < 0 ? -1 : send_message(call, &bridge_solve_response_table, &response, err);
+    return result < 0 ? plain_error(err) : send_message(call, &bridge_solve_response_table, &response, err);
 }
 
 int handle_return(void *context, struct grpc_call *call, struct err *err)
@@ -283,8 +322,10 @@ int handle_return(void *context, struct grpc_call *call, struct err *err)
     if (take_message(call, &return_request_table, &request, err) < 0 || solve_of(context, call, &solve, err) < 0)
         return -1;
     mutex_lock(&solve->buildkit->lock);
-    if (request.error && !solve->returned)
+    if (request.error && !solve->returned) {
         err_set(&solve->failure, ERR_INTERNAL, "%s", request.error->message ? request.error->message : "the client gave up");
+        plain_error(&solve->failure);
+    }
     solve->returned = true;
     cond_wake_all(&solve->buildkit->changed);
     mutex_unlock(&solve->buildkit->lock);

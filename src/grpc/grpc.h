@@ -11,7 +11,7 @@
 //
 // **Errors and statuses.** A handler that fails tells the client its error as a status: the class gives the code, the
 // message is the message. A client gets the peer's status back as an error. ERR_CANCELLED with ETIMEDOUT is
-// DEADLINE_EXCEEDED, ERR_CONFLICT with EEXIST is ALREADY_EXISTS.
+// DEADLINE_EXCEEDED, ERR_CONFLICT with EEXIST is ALREADY_EXISTS, ERR_INTERNAL with EREMOTE is UNKNOWN.
 //
 // **Bounds.** GRPC_HEADERS_MAX bytes of headers a call, `message_max` bytes a message, `call_max` calls at a time (of a client's, too);
 // what a peer sends ahead of the reader stays below GRPC_WINDOW for a call and four times that for the connection, what waits to
