@@ -115,6 +115,13 @@ static int list_cache(void *of, struct arena *arena, struct buildkit_record **ou
     return 0;
 }
 
+// What was deleted is told without the digest's algorithm.
+static bool is_among(const struct strv *deleted, const char *id)
+{
+    const char *colon = strchr(id, ':');
+    return strv_has(deleted, colon ? colon + 1 : id);
+}
+
 static int prune_cache(void *of, const struct buildkit_prune *asked, struct arena *arena, struct buildkit_record **out, size_t *len,
                        struct err *err)
 {
@@ -127,7 +134,7 @@ static int prune_cache(void *of, const struct buildkit_prune *asked, struct aren
     if (list_cache(of, arena, &before, &before_len, err) < 0 || builder_prune(api->builder, &prune, arena, &deleted, &reclaimed, err) < 0)
         return -1;
     for (size_t i = 0; i < before_len; i++)
-        if (strv_has(&deleted, before[i].id))
+        if (is_among(&deleted, before[i].id))
             before[gone++] = before[i];
     engine_pruned(api->engine, "builder", reclaimed);
     *out = before;

@@ -236,6 +236,12 @@ def test_a_folder_becomes_an_image(project, tmp_path):
     assert (tmp_path / 'id').read_text() == project.docker.inspect(project.name)['Id']
     again = project.ok(text)
     assert re.search(r'#\d+ CACHED', again) and 'hello from' not in again
+    listed = re.findall(r'^(sha256:[0-9a-f]{64})', project.buildx.ok('du'), re.M)
+    assert len(listed) == 3
+    project.docker.ok('rmi', project.name)
+    gone = re.findall(r'^(sha256:[0-9a-f]{64})', project.buildx.ok('prune', '-af'), re.M)
+    assert gone and set(gone) <= set(listed)  # the image's own step has gone with it
+    assert 'sha256:' not in project.buildx.ok('du')
 
 
 @in_the_full_run
