@@ -3,6 +3,7 @@
 #define BUILD_PRIVATE_H
 
 #include "build/dockerfile.h"
+#include "base/path.h"
 #include "base/num.h"
 #include "build/words.h"
 
@@ -84,7 +85,6 @@ const char *upper_case(const char *text, struct arena *arena);
 int err_suggest(struct err *err, const char *message, const char *word, const struct strv *options, bool with_case, struct arena *arena);
 // strconv.ParseBool's words.
 bool parse_switch(const char *text, bool *out);
-char *path_clean(const char *path, struct arena *arena); // without empty parts, "." and "..", as Go's path.Clean has it
 bool digits_only(const char *text);
 // Fails when the arena has grown past BUILD_MEMORY_MAX.
 int memory_check(const struct arena *arena, struct err *err);

@@ -197,7 +197,7 @@ int dockerfile_parse_changes(struct slice source, const char *const *allowed, st
 
 const char *dockerfile_workdir(const char *before, const char *path, struct arena *arena)
 {
-    return path_clean(*path == '/' ? path : arena_printf(arena, "/%s/%s", before ? before : "", path), arena);
+    return path_clean(slice_of(*path == '/' ? path : arena_printf(arena, "/%s/%s", before ? before : "", path)), arena);
 }
 
 // ---- where something is ----

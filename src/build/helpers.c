@@ -116,35 +116,6 @@ bool parse_switch(const char *text, bool *out)
     return false;
 }
 
-char *path_clean(const char *path, struct arena *arena)
-{
-    char *out = arena_alloc(arena, strlen(path) + 2);
-    bool rooted = *path == '/';
-    size_t size = rooted, floor = rooted; // nothing is taken back before `floor`
-    struct slice rest = slice_of(path), part;
-    out[0] = '/';
-    while (slice_cut(&rest, '/', &part)) {
-        bool up = slice_eq(part, "..");
-        if (!part.size || slice_eq(part, "."))
-            continue;
-        if (up && size > floor) {
-            while (size > floor && out[size - 1] != '/')
-                size--;
-            size -= size > floor;
-            continue;
-        }
-        if (up && rooted)
-            continue;
-        if (size > (size_t)rooted)
-            out[size++] = '/';
-        memcpy(out + size, part.data, part.size);
-        size += part.size;
-        floor = up ? size : floor;
-    }
-    out[size] = 0;
-    return size ? out : arena_strdup(arena, ".");
-}
-
 bool digits_only(const char *text)
 {
     return *text && !text[strspn(text, "0123456789")];

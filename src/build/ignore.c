@@ -129,7 +129,7 @@ static int pattern_add(struct ignore *ignore, const char *text, struct arena *ar
     if (trimmed.size > IGNORE_PATTERN_SIZE_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "a pattern is longer than %d bytes", IGNORE_PATTERN_SIZE_MAX);
     struct pattern *pattern = &ignore->patterns[ignore->len];
-    pattern->text = path_clean(arena_strndup(arena, trimmed.data, trimmed.size), arena);
+    pattern->text = path_clean(trimmed, arena);
     pattern->exception = *pattern->text == '!';
     pattern->text += pattern->exception;
     if (!*pattern->text)
@@ -161,7 +161,7 @@ static void line_add(struct slice line, struct arena *arena, struct strv *out)
         return;
     if (exception)
         line = blank_trim((struct slice){ line.data + 1, line.size - 1 });
-    const char *text = line.size ? path_clean(arena_strndup(arena, line.data, line.size), arena) : "";
+    const char *text = line.size ? path_clean(line, arena) : "";
     text += text[0] == '/' && text[1];
     strv_push_arena(out, arena, exception ? arena_printf(arena, "!%s", text) : text);
 }

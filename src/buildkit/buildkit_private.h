@@ -5,6 +5,7 @@
 #ifndef BUILDKIT_BUILDKIT_PRIVATE_H
 #define BUILDKIT_BUILDKIT_PRIVATE_H
 
+#include "base/path.h"
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "buildkit/buildkit.h"
@@ -125,7 +126,6 @@ int files_receive(struct buildkit_session *session, const struct files_request *
 
 // The patterns of a .dockerignore, as the client's side wants them.
 void ignore_patterns(struct slice text, struct arena *arena, struct strv *out);
-char *path_clean(struct slice path, struct arena *arena); // "/a//b/./c/../d/" is "/a/b/d"; "" is "."
 
 // ---- tar.c ----------------------------------------------------------------------------------------------------------
 

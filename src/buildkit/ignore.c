@@ -3,33 +3,6 @@
 
 #define PATTERNS_MAX 10000
 
-char *path_clean(struct slice path, struct arena *arena)
-{
-    bool rooted = path.size && path.data[0] == '/';
-    char *out = arena_alloc(arena, path.size + 2);
-    size_t start = rooted, size = start;
-    struct slice part;
-    out[0] = '/';
-    while (slice_cut(&path, '/', &part)) {
-        if (part.size == 0 || slice_eq(part, "."))
-            continue;
-        bool up = slice_eq(part, ".."), behind_up = size >= start + 2 && memcmp(out + size - 2, "..", 2) == 0 && (size == start + 2 || out[size - 3] == '/');
-        if (up && size > start && !behind_up) {
-            while (size > start && out[--size] != '/')
-                ;
-            continue;
-        }
-        if (up && rooted)
-            continue;
-        if (size > start)
-            out[size++] = '/';
-        memcpy(out + size, part.data, part.size);
-        size += part.size;
-    }
-    out[size] = 0;
-    return size ? out : arena_strdup(arena, ".");
-}
-
 // A pattern's leading slash says nothing.
 static const char *clean(struct slice pattern, struct arena *arena)
 {
