@@ -97,7 +97,7 @@ static int open_source(const struct task_mount *mount, struct err *err)
 // The document has them as the record does, one by one; those of devices by CDI follow.
 static int load_mounts(const struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
-    for (size_t i = 0; i < document->mounts.len; i++) {
+    for (size_t i = 0; i < document->path_mounts; i++) {
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if (str_eq(mount->kind, "tmpfs"))
             continue;

@@ -251,6 +251,7 @@ int document_build(struct container *container, struct arena *arena, struct task
     fill_rootfs(container, arena, out);
     fill_mounts(container, arena, out);
     add_edits(&edits, arena, out);
+    out->path_mounts = out->mounts.len;
     namespaces_fill(config, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };

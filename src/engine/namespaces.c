@@ -370,8 +370,7 @@ int namespaces_load(struct container *container, struct task_document *document,
     for (size_t i = 0; i < document->joins.len; i++)
         if (load_join(container->engine, json_list_at(&document->joins, &task_join_table, i), cargo, err) < 0)
             return -1;
-    // The mounts of the container's own come first.
-    for (size_t i = container->mount_len; i < document->mounts.len; i++) {
+    for (size_t i = document->path_mounts; i < document->mounts.len; i++) {
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if ((str_starts(mount->target, "/etc/") ? load_etc : load_shm)(container->engine, mount, cargo, err) < 0)
             return -1;

@@ -128,6 +128,7 @@ struct task_document {
     char *hostname, *domainname;
     struct task_rootfs rootfs;
     struct json_list mounts, nics, ports, files; // task_mount, task_nic, task_port, task_file
+    size_t path_mounts; // how many of the mounts have a host's path as source; they come first. Not sent
     struct json_list joins; // task_join
     struct task_log log;
     struct task_stdio stdio;
