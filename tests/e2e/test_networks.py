@@ -115,7 +115,7 @@ def test_two_containers_and_the_world(docker, net, name):
     shown = docker.inspect(name)
     endpoint = shown['NetworkSettings']['Networks'][net]
     assert list(shown['NetworkSettings']['Networks']) == [net] and shown['HostConfig']['NetworkMode'] == net
-    assert endpoint['Aliases'] == ['other'] and endpoint['MacAddress'] and len(endpoint['EndpointID']) == 64
+    assert endpoint['Aliases'][:1] == ['other'] and endpoint['MacAddress'] and len(endpoint['EndpointID']) == 64
     assert shown['NetworkSettings']['IPAddress'] == ''
     there = json.loads(docker.ok('network', 'inspect', net))[0]['Containers'][shown['Id']]
     assert there['IPv4Address'].startswith(endpoint['IPAddress'] + '/') and there['Name'] == name
@@ -126,6 +126,7 @@ def test_two_containers_and_the_world(docker, net, name):
     assert name not in docker.ok('ps', '--filter', 'network=bridge', '--format', '{{.Names}}')
 
 
+@pytest.mark.differs('20.10 gives it a default route')
 def test_a_network_that_leads_nowhere(docker, name):
     docker.ok('network', 'create', '--internal', name)
     said = docker.ok('run', '--rm', '--network', name, 'bb', 'ip', 'route')
@@ -166,7 +167,8 @@ class TestSeveral:
         # The first one goes: route and port follow.
         docker.ok('network', 'disconnect', 'bridge', name)
         assert list(docker.inspect(name)['NetworkSettings']['Networks']) == [net]
-        assert shown['bridge']['IPAddress'] + '\t' not in docker.ok('exec', name, 'cat', '/etc/hosts')
+        if engine.name != 'dockerd':  # 20.10 leaves the line
+            assert shown['bridge']['IPAddress'] + '\t' not in docker.ok('exec', name, 'cat', '/etc/hosts')
         assert f'default via {shown[net]["Gateway"]} ' in docker.ok('exec', name, 'ip', 'route')
         if engine.name != 'dockerd':
             port = docker.ok('port', name, '80/tcp').rsplit(':', 1)[1]
@@ -176,9 +178,10 @@ class TestSeveral:
         docker.ok('network', 'disconnect', net, name)
         assert docker.inspect(name)['NetworkSettings']['Networks'] == {}
         docker.ok('network', 'connect', net, name)
-        docker.ok('exec', name, 'ip', 'addr', 'show', 'eth0')
+        assert f'inet {address(docker, name, net)}/' in docker.ok('exec', name, 'ip', 'addr')
 
 
+@pytest.mark.differs('an address is asked for on a subnet of the client\'s own alone')
 def test_connect_and_disconnect_while_it_is_stopped(docker, net, name):
     docker.ok('create', '--name', name, '--network', net, 'bb', 'sleep', '100')
     docker.ok('network', 'disconnect', net, name)
