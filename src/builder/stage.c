@@ -116,6 +116,21 @@ int stage_step(struct stage *stage, const struct instruction *written, struct er
 
 // ---- its beginning --------------------------------------------------------------------------------------------------
 
+// A trigger may copy from a stage that nothing else needs: it is built now.
+static int run_needed(struct stage *stage, const struct instruction *trigger, struct err *err)
+{
+    struct build *build = stage->build;
+    int more = graph_add(build->graph, stage->index, trigger, 1, build->arena, err);
+    for (size_t i = 0; i < stage->index && more > 0; i++) {
+        if (!build->graph->nodes[i].needed || build->stages[i].finished)
+            continue;
+        build->steps += 1 + (unsigned)build->graph->nodes[i].stage->len;
+        if (stage_run(&build->stages[i], err) < 0)
+            return -1;
+    }
+    return more < 0 ? -1 : 0;
+}
+
 static int run_triggers(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
@@ -127,7 +142,7 @@ static int run_triggers(struct stage *stage, struct err *err)
     for (size_t i = 0; i < triggers.len; i++) {
         struct instruction *trigger;
         if (dockerfile_parse_trigger(triggers.items[i], build->graph->nodes[stage->index].stage->from.place, build->arena, &trigger, err) < 0 ||
-            stage_step(stage, trigger, err) < 0)
+            run_needed(stage, trigger, err) < 0 || stage_step(stage, trigger, err) < 0)
             return -1;
     }
     return 0;
@@ -190,6 +205,7 @@ int stage_run(struct stage *stage, struct err *err)
     }
     if (add_labels(stage, err) < 0)
         return -1;
+    stage->finished = true;
     say_aux(build, stage->image);
     return 0;
 }

@@ -209,6 +209,13 @@ def test_triggers(project):
     assert project.run('cat', '/g') == 'context' and not project.image['Config']['OnBuild']
 
 
+@pytest.mark.berth
+def test_a_trigger_needs_a_stage(project):
+    project.ok('FROM bb\nONBUILD COPY --from=made /f /g\n', tag=project.name + ':base')
+    project.ok(f'FROM bb AS made\nRUN echo by a trigger >/f\nFROM {project.name}:base\n')
+    assert project.run('cat', '/g') == 'by a trigger'
+
+
 def test_labels_of_the_client(project):
     out = project.ok('FROM bb\n', '--label', 'x=y')
     assert 'Step 2/2 : LABEL x=y' in out and project.image['Config']['Labels'] == {'x': 'y'}
