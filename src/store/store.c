@@ -5,11 +5,13 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/mutex.h"
 #include "store/store.h"
 
 #define BUSY_TIMEOUT_MS 10000
+#define WAL_RETRY_MS 10
 #define STORE_LOCK_RANK 9
 
 struct store {
@@ -42,6 +44,19 @@ static int run(struct store *store, const char *sql, struct err *err)
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_error(store, err, sql);
 }
 
+// SQLite's own waiting does not hold here: the change of a file that another process just makes, too, fails at once.
+static int use_wal(struct store *store, struct err *err)
+{
+    const struct timespec pause = { .tv_nsec = WAL_RETRY_MS * 1000000L };
+    for (int waited_ms = 0; waited_ms < BUSY_TIMEOUT_MS; waited_ms += WAL_RETRY_MS) {
+        int code = sqlite3_exec(store->db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
+        if ((code & 0xff) != SQLITE_BUSY)
+            return code == SQLITE_OK ? 0 : store_error(store, err, "journal_mode=WAL");
+        nanosleep(&pause, NULL);
+    }
+    return run(store, "PRAGMA journal_mode=WAL", err);
+}
+
 int store_open(const char *path, struct store **out, struct err *err)
 {
     struct store *store = mem_new(struct store);
@@ -53,7 +68,7 @@ int store_open(const char *path, struct store **out, struct err *err)
         return -1;
     }
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
-    if (chmod(path, 0600) < 0 || run(store, "PRAGMA journal_mode=WAL", err) < 0 ||
+    if (chmod(path, 0600) < 0 || use_wal(store, err) < 0 ||
         run(store, "PRAGMA synchronous=NORMAL", err) < 0 || run(store, "PRAGMA foreign_keys=ON", err) < 0 ||
         run(store, "CREATE TABLE IF NOT EXISTS store_migrations(room TEXT PRIMARY KEY, version INTEGER NOT NULL)", err) < 0) {
         err_wrap(err, "%s", path);
