@@ -415,6 +415,14 @@ def test_an_option_that_is_not_honoured_is_refused_in_one_line(api, host_config)
     assert api.get('/containers/json?all=1').json == []
 
 
+# Clients look for these words and try once more without the option.
+def test_a_quota_is_refused_in_dockers_words(docker):
+    result = docker('create', '--storage-opt', 'size=1G', 'bb', 'true')
+    assert result.code == 1 and not result.out
+    assert "--storage-opt is supported only for overlay over xfs with 'pquota' mount option" in result.err
+    assert docker.ok('ps', '-aq') == ''
+
+
 def test_the_hosts_own_files_are_not_there(docker):
     assert inside(docker, script=f'ls -d {os.getcwd()} 2>/dev/null; true') == []
 
