@@ -5,6 +5,7 @@
 //      => [2/3] RUN make                                                             4.2s
 //      => [3/3] RUN make check
 //      => => tests/one: ok
+#include "base/slice.h"
 #include "base/clock.h"
 #include "client/build_context.h"
 #include "client/text.h"
@@ -97,11 +98,15 @@ static void keep(struct view *view, const char *text)
 // "Step 2/5 : RUN make" as "[2/5] RUN make".
 static bool is_step(const char *line, struct buf *out)
 {
-    const char *colon = strstr(line, " : ");
-    if (!str_starts(line, "Step ") || !colon || line[5 + strspn(line + 5, "0123456789/")] != ' ')
+    struct slice rest = slice_of(line), word, numbers, colon;
+    if (!slice_cut(&rest, ' ', &word) || !slice_eq(word, "Step") || !slice_cut(&rest, ' ', &numbers) || !slice_cut(&rest, ' ', &colon) ||
+        !slice_eq(colon, ":") || !rest.data)
         return false;
+    for (size_t i = 0; i < numbers.size; i++)
+        if (!strchr("0123456789/", numbers.data[i]))
+            return false;
     buf_clear(out);
-    buf_addf(out, "[%.*s] %s", (int)(colon - line - 5), line + 5, colon + 3);
+    buf_addf(out, "[%.*s] %.*s", (int)numbers.size, numbers.data, (int)rest.size, rest.data);
     return true;
 }
 

@@ -1,4 +1,4 @@
-// rooms: client http json base | jansson threads
+// rooms: client http build json base | jansson threads
 // A command line, words parted by NUL bytes, through the flags of `run` and into a request.
 #include "client/tables.h"
 
