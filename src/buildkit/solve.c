@@ -127,7 +127,7 @@ int handle_solve(void *context, struct grpc_call *call, struct err *err)
 {
     struct buildkit *buildkit = context;
     struct solve_request request;
-    struct solve draft = { 0 }, *solve;
+    struct solve draft = { 0 }, *solve = NULL;
     if (take_message(call, &solve_request_table, &request, err) < 0)
         return -1;
     if (!buildkit->config.build)

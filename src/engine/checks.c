@@ -71,7 +71,7 @@ static int check_cgroup_parent(const char *parent, struct err *err)
     enum { PARENT_MAX = 255 };
     struct slice rest = slice_of(parent ? parent : ""), part;
     size_t depth = 0;
-    if (str_empty(parent))
+    if (!parent || !*parent)
         return 0;
     while (slice_cut(&rest, '/', &part)) {
         if (slice_eq(part, "..") || slice_eq(part, "."))

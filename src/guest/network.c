@@ -150,7 +150,7 @@ static int set_mtu(const struct card *card, struct err *err)
 static int set_card(struct card *card, struct err *err)
 {
     const struct task_nic *nic = card->nic;
-    struct in_addr address, gateway;
+    struct in_addr address, gateway = { 0 };
     if (inet_pton(AF_INET, nic->address, &address) != 1)
         return err_set(err, ERR_NOT_IMPLEMENTED, "address %.64s: not an IPv4 address", nic->address);
     if (!str_empty(nic->gateway) && inet_pton(AF_INET, nic->gateway, &gateway) != 1)

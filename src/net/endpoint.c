@@ -183,7 +183,7 @@ static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) R
 
 static int read_wish(const struct net_wish *wish, struct record_endpoint *out, struct err *err)
 {
-    struct in_addr in;
+    struct in_addr in = { 0 };
     *out = (struct record_endpoint){ 0 };
     if (!str_empty(wish->address) && inet_pton(AF_INET, wish->address, &in) != 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid IPv4 address: %s", wish->address);

@@ -20,7 +20,7 @@ static int take_bridge(struct net *net, const struct net_config *config, struct 
 {
     enum { MTU_MIN = 68, MTU_MAX = 65535 };
     struct bridge *wanted = &net->wanted;
-    struct in_addr in;
+    struct in_addr in = { 0 };
     *wanted = (struct bridge){ .mtu = (int)config->mtu,
                                .flags = (config->isolated ? BRIDGE_ISOLATED : 0) | (config->no_masquerade ? BRIDGE_NO_MASQUERADE : 0) };
     net->no_bridge = config->bridge && str_eq(config->bridge, "none");
