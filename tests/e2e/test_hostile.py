@@ -95,11 +95,11 @@ def test_a_path_without_end(api, size):
             while sent < 16 << 20:
                 link.sendall(b'a' * 1000)
                 sent += 1000
-        assert sent < 4 << 20
+        assert sent < 8 << 20  # a first line may be long, and what is behind it is in the kernel's hands
     size.settles()
 
 
-@pytest.mark.parametrize('path', ['/containers/create', '/auth', '/nosuch', '/build'])
+@pytest.mark.parametrize('path', ['/containers/create', '/auth', '/nosuch', '/build/prune'])
 def test_a_body_without_end(api, size, path):
     before = size.resident_kib()
     head = f'POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n'
@@ -117,10 +117,11 @@ def test_a_body_without_end(api, size, path):
     assert size.resident_kib() < before + (16 << 10)
 
 
-def test_a_load_without_end(api, size):
+@pytest.mark.parametrize('path, says', [('/images/load', b'not a valid tar archive'), ('/build', b'tar')])
+def test_a_load_without_end(api, size, path, says):
     """A stream's body is taken as it comes; who says that it is no image is heard although the client still sends."""
     junk = b'10000\r\n' + os.urandom(65536) + b'\r\n'
-    with api.raw(b'POST /images/load HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n', seconds=30) as link:
+    with api.raw(f'POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n'.encode(), seconds=30) as link:
         sent = 0
         with contextlib.suppress(ConnectionError, TimeoutError):
             while sent < 2 << 30:
@@ -128,7 +129,7 @@ def test_a_load_without_end(api, size):
                 sent += 65536
         assert sent < 1 << 30
         answer = drain(link)
-        assert answer == b'' or b'not a valid tar archive' in answer
+        assert answer == b'' or says in answer, answer
     size.settles()
 
 
