@@ -3,10 +3,10 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "engine_private.h"
+#include "kernel/mount.h"
 #include "vm.h"
 
 // ---- probing --------------------------------------------------------------------------------------------------------
@@ -66,20 +66,12 @@ void features_probe(const struct cgroup_layout *layout, struct host_features *ou
 
 // ---- telling --------------------------------------------------------------------------------------------------------
 
-// Root of a user namespace has the capability and may not: the kernel asks for it in the first namespace, whose inode
-// number is fixed.
-static bool in_first_user_namespace(void)
-{
-    const ino_t first = 0xEFFFFFFD; // PROC_USER_INIT_INO of the kernel's proc_ns.h
-    struct stat st;
-    return stat("/proc/self/ns/user", &st) < 0 || st.st_ino == first;
-}
-
+// Root of a user namespace has the capability and may not: the kernel asks for it in the first namespace.
 static bool may_raise_limits(void)
 {
     struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { 0 };
-    return syscall(SYS_capget, &head, sets) == 0 && (sets[0].effective >> CAP_SYS_RESOURCE & 1) && in_first_user_namespace();
+    return syscall(SYS_capget, &head, sets) == 0 && (sets[0].effective >> CAP_SYS_RESOURCE & 1) && !mount_in_user_namespace();
 }
 
 // A container's process starts with our own score; without the right it can only be raised from there.

@@ -40,7 +40,7 @@ static int not_made(const char *name, struct err *err)
 
 static bool xattr_wanted(const char *name)
 {
-    return str_starts(name, "user.") || str_eq(name, "security.capability");
+    return (str_starts(name, "user.") && !str_starts(name, "user.overlay.")) || str_eq(name, "security.capability");
 }
 
 static void copy_xattrs(int from, int to)
@@ -171,7 +171,7 @@ static int link_again(struct copy *copy, int to_dir, const char *name, const str
 static bool is_opaque(int fd)
 {
     char value;
-    return fgetxattr(fd, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+    return fgetxattr(fd, image_opaque_name(), &value, 1) == 1 && value == 'y';
 }
 
 static int clear_folder(int fd, struct err *err)

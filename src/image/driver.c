@@ -10,7 +10,9 @@
 #include "kernel/mount.h"
 #include "layer/layer.h"
 
-static const struct image_driver *const drivers[] = { &image_driver_erofs, &image_driver_overlay, &image_driver_btrfs, &image_driver_vfs };
+enum { ROOTLESS_FROM = 4 }; // whose words only records have
+static const struct image_driver *const drivers[] = { &image_driver_erofs, &image_driver_overlay, &image_driver_btrfs, &image_driver_vfs,
+                                                    &image_driver_overlay_user, &image_driver_vfs_user };
 
 const struct image_driver *image_driver_by_word(const char *word)
 {
@@ -22,7 +24,7 @@ const struct image_driver *image_driver_by_word(const char *word)
 
 static const struct image_driver *by_name(const char *wanted)
 {
-    for (size_t i = 0; i < ARRAY_LEN(drivers); i++)
+    for (size_t i = 0; i < ROOTLESS_FROM; i++)
         if (str_eq(drivers[i]->word, wanted) || str_eq(drivers[i]->name, wanted))
             return drivers[i];
     return NULL;
@@ -94,18 +96,37 @@ static const struct image_driver *best(struct image_store *images, bool mounts)
     return mounts ? &image_driver_erofs : &image_driver_overlay;
 }
 
-int image_driver_choose(struct image_store *images, const char *wanted, struct err *err)
+static int choose(struct image_store *images, const char *wanted, bool mounts, const char *why_not, struct err *err)
 {
-    struct err why = { 0 };
-    bool mounts = probe(images, &why) == 0;
     images->driver = wanted ? by_name(wanted) : best(images, mounts);
     if (!images->driver)
         return err_set(err, ERR_INVALID_ARGUMENT, "storage driver %s: not one of erofs, overlay (overlay2), btrfs, vfs", wanted);
     if (images->driver == &image_driver_btrfs && !is_btrfs(images))
         return err_set(err, ERR_INVALID_ARGUMENT, "storage driver btrfs: the data root is not on a btrfs file system");
     if (images->driver == &image_driver_erofs && !mounts)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "storage driver erofs: this kernel does not mount its layers here: %s", why.message);
+        return err_set(err, ERR_NOT_IMPLEMENTED, "storage driver erofs: this kernel does not mount its layers here: %s", why_not);
     return 0;
+}
+
+// No kernel mounts a layer's file there, and a snapshot's owners and marks would be the first namespace's.
+static int choose_rootless(struct image_store *images, const char *wanted, struct err *err)
+{
+    const struct image_driver *driver = wanted ? by_name(wanted) : probe_overlay(images, NULL) < 0 ? &image_driver_vfs : &image_driver_overlay;
+    if (!driver)
+        return choose(images, wanted, false, "", err);
+    if (!driver->rootless)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "storage driver %s: not in a user namespace (overlay and vfs are)", driver->word);
+    images->driver = driver->rootless;
+    return 0;
+}
+
+int image_driver_choose(struct image_store *images, const char *wanted, struct err *err)
+{
+    struct err why = { 0 };
+    if (mount_in_user_namespace())
+        return choose_rootless(images, wanted, err);
+    bool mounts = probe(images, &why) == 0;
+    return choose(images, wanted, mounts, why.message, err);
 }
 
 // ---- what is told of it ---------------------------------------------------------------------------------------------
@@ -143,13 +164,14 @@ static void add_pair(struct strv *out, struct arena *arena, const char *key, con
 void image_driver_status(const struct image_store *images, struct arena *arena, struct strv *out)
 {
     add_pair(out, arena, "Backing Filesystem", system_name(images->layers_fd));
-    if (images->driver == &image_driver_overlay) {
+    bool rootless = images->driver == &image_driver_overlay_user;
+    if (rootless || images->driver == &image_driver_overlay) {
         add_pair(out, arena, "Supports d_type", "true");
-        add_pair(out, arena, "userxattr", "false");
+        add_pair(out, arena, "userxattr", rootless ? "true" : "false");
         return;
     }
     if (images->driver != &image_driver_erofs) {
-        add_pair(out, arena, "Containers", images->driver == &image_driver_vfs ? "a copy of the image each" : "a snapshot of the image each");
+        add_pair(out, arena, "Containers", images->driver->copies == COPIES_FILES ? "a copy of the image each" : "a snapshot of the image each");
         return;
     }
     add_pair(out, arena, "Layers", "EROFS images, stacked by overlayfs");

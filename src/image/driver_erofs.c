@@ -74,6 +74,7 @@ static int open_content(struct image_store *images, const char *folder, uint64_t
 const struct image_driver image_driver_erofs = {
     .word = "erofs",
     .name = "erofs",
+    .form = LAYER_FORM_EROFS,
     .complete = complete,
     .is_whole = is_whole,
     .open = image_mount_layer,

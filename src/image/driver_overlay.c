@@ -6,8 +6,14 @@
 #include <sys/xattr.h>
 
 #include "image_private.h"
+#include "kernel/mount.h"
 #include "kernel/path.h"
 #include "layer/layer.h"
+
+const char *image_opaque_name(void)
+{
+    return mount_in_user_namespace() ? "user.overlay.opaque" : "trusted.overlay.opaque";
+}
 
 static int set_opaque(int layer_fd, const char *folder, struct err *err)
 {
@@ -15,7 +21,7 @@ static int set_opaque(int layer_fd, const char *folder, struct err *err)
     if (place < 0)
         return -1;
     _cleanup_close_ int fd = openat(place, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+    if (fd < 0 || fsetxattr(fd, image_opaque_name(), "y", 1, 0) < 0)
         return err_errno(err, errno, "%s", folder);
     return 0;
 }
@@ -40,6 +46,26 @@ static int open_folder(struct image_store *images, const char *folder, struct er
 {
     int fd = openat(images->layers_fd, folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return fd < 0 ? err_errno(err, errno, "open") : fd;
+}
+
+// With the other side's marks unread, what lower layers have would shine through, and owners would be nobody's.
+static int open_layer(struct image_store *images, const char *folder, struct err *err)
+{
+    if (mount_in_user_namespace())
+        return err_set(err, ERR_NOT_IMPLEMENTED, "it was unpacked outside of this user namespace, and can't be used in it: a data root of its own is needed");
+    return open_folder(images, folder, err);
+}
+
+static int open_rootless(struct image_store *images, const char *folder, struct err *err)
+{
+    if (!mount_in_user_namespace())
+        return err_set(err, ERR_NOT_IMPLEMENTED, "it was unpacked in a user namespace, and can't be used outside of it: remove the image and load it again");
+    return open_folder(images, folder, err);
+}
+
+static int open_no_image(struct image_store *images, const char *folder, struct arena *arena, char **path, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "it was unpacked in a user namespace, and has no devices for a guest: remove the image and load it again");
 }
 
 static char *path_of(const struct image_store *images, const char *folder, struct arena *arena)
@@ -79,9 +105,13 @@ static int open_content(struct image_store *images, const char *folder, uint64_t
 }
 
 #define UNPACKED(the_word, the_name, what) \
-    { .word = (the_word), .name = (the_name), .copies = (what), .complete = complete, .is_whole = is_whole, .open = open_folder, .path = path_of, \
-      .open_image = image_guest_open, .open_recipe = open_recipe, .open_content = open_content }
+    .word = (the_word), .name = (the_name), .copies = (what), .complete = complete, .is_whole = is_whole, .path = path_of, \
+    .open_recipe = open_recipe, .open_content = open_content
+#define BY_ROOT .open = open_layer, .open_image = image_guest_open
+#define ROOTLESS .form = LAYER_FORM_NO_DEVICES, .open = open_rootless, .open_image = open_no_image
 
-const struct image_driver image_driver_overlay = UNPACKED("overlay", "overlay2", COPIES_NOTHING);
-const struct image_driver image_driver_vfs = UNPACKED("vfs", "vfs", COPIES_FILES);
-const struct image_driver image_driver_btrfs = UNPACKED("btrfs", "btrfs", COPIES_SNAPSHOT);
+const struct image_driver image_driver_overlay_user = { UNPACKED("overlay-user", "overlay2", COPIES_NOTHING), ROOTLESS };
+const struct image_driver image_driver_vfs_user = { UNPACKED("vfs-user", "vfs", COPIES_FILES), ROOTLESS };
+const struct image_driver image_driver_overlay = { UNPACKED("overlay", "overlay2", COPIES_NOTHING), BY_ROOT, .rootless = &image_driver_overlay_user };
+const struct image_driver image_driver_vfs = { UNPACKED("vfs", "vfs", COPIES_FILES), BY_ROOT, .rootless = &image_driver_vfs_user };
+const struct image_driver image_driver_btrfs = { UNPACKED("btrfs", "btrfs", COPIES_SNAPSHOT), BY_ROOT };

@@ -6,7 +6,7 @@
 //
 //     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
 //     <root>/layers/<chain hex>/     "erofs": layer/layer.h's image and recipe, mounted at <state>/layers/<chain hex>
-//                                    "overlay": the unpacked diff, whiteouts as overlayfs wants them
+//                                    "overlay": the unpacked diff, whiteouts as overlayfs wants them; "overlay-user": the same of a user namespace
 //     <root>/layers/<chain hex>.tar/  beside an unpacked layer: what gives its exact tar back (layer/layer.h)
 //     <root>/layers/<chain hex>.erofs  beside an unpacked layer: the same as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
@@ -121,7 +121,7 @@ extern const struct json_table image_manifest_table;
 //   staging/blobs/<hex>              the config
 //   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made,
 //                                    and <diff hex>.tar/ beside it
-// and per unpacked layer the folders that must become opaque (trusted.overlay.opaque is ours to set, from this checked list).
+// and per unpacked layer the folders that must become opaque (the attribute is ours to set, from this checked list).
 struct image_staged_layer {
     char *diff_id; // "sha256:<hex>"
     int64_t size; // bytes of content

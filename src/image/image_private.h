@@ -95,6 +95,8 @@ char *image_ref_key(const struct image_ref *ref, struct arena *arena);
 struct image_driver {
     const char *word; // in records, and what --storage-driver calls it
     const char *name; // what Docker's clients know
+    const char *form; // LAYER_FORM_*, which the worker is asked for; NULL: unpacked
+    const struct image_driver *rootless; // what it is in a user namespace; NULL: not there
     enum image_copies { COPIES_NOTHING, COPIES_FILES, COPIES_SNAPSHOT } copies; // of the image for each container (whole.c)
     // Makes a staged layer complete, or refuses it; nothing is synced yet.
     int (*complete)(int folder_fd, const struct image_staged_layer *staged, struct err *err);
@@ -109,6 +111,13 @@ struct image_driver {
     int (*open_content)(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err);
 };
 extern const struct image_driver image_driver_overlay, image_driver_erofs, image_driver_vfs, image_driver_btrfs;
+// Their layers as a user namespace unpacks them: marks of overlayfs are user.overlay.*, no device is there, owners are the namespace's. The
+// record says so, and each side refuses the layers of the other when they are to be opened.
+extern const struct image_driver image_driver_overlay_user, image_driver_vfs_user;
+
+// ---- driver_overlay.c ------------------------------------------------------------------------------------------------
+
+const char *image_opaque_name(void); // of overlayfs's attribute, as this user namespace can have it
 
 // ---- driver.c -------------------------------------------------------------------------------------------------------
 

@@ -130,10 +130,11 @@ static int ask_for_form(const struct image_store *images, const char *staging, s
     _cleanup_free_ char *keep = mem_printf("%s/" LAYER_KEEP_NAME, staging);
     if (images->keep && file_write_at(images->staging_fd, keep, "", 0, 0644, false, err) < 0)
         return -1;
-    if (images->driver != &image_driver_erofs)
+    const char *form = images->driver ? images->driver->form : NULL; // none yet: it is a probe
+    if (!form)
         return 0;
     _cleanup_free_ char *path = mem_printf("%s/" LAYER_FORM_NAME, staging);
-    return file_write_at(images->staging_fd, path, LAYER_FORM_EROFS, strlen(LAYER_FORM_EROFS), 0644, false, err);
+    return file_write_at(images->staging_fd, path, form, strlen(form), 0644, false, err);
 }
 
 // Made and held at once, as a sweep sees it.

@@ -126,8 +126,24 @@ static int make_tree(struct image_store *images, const struct image *image, cons
     return result < 0 ? err_wrap(err, "image as one tree") : 0;
 }
 
+// A tree is of no more use on the other side of a user namespace than the layers that it was made from.
+static int check_usable(struct image_store *images, const struct image *image, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image_place place = { .arena = &arena };
+    if (image_find_place(images, image, image->chain_ids.len - 1, &place, err) < 0)
+        return -1;
+    const struct image_driver *driver = image_driver_by_word(place.driver);
+    if (driver == &image_driver_erofs)
+        return 0; // opening it would mount it
+    _cleanup_close_ int layer = driver->open(images, place.folder, err);
+    return layer < 0 ? err_wrap(err, "layer %.12s", place.folder) : 0;
+}
+
 int image_tree_open(struct image_store *images, const struct image *image, struct err *err)
 {
+    if (check_usable(images, image, err) < 0)
+        return -1;
     const char *chain = image->chain_ids.items[image->chain_ids.len - 1];
     _cleanup_free_ char *name = image_tree_name(chain);
     int fd = open_readable(images->layers_fd, name);

@@ -175,11 +175,20 @@ static int overlay_in_one_string(int context, const struct mount_overlay *overla
     return set_upper_by_path(context, overlay, err);
 }
 
+bool mount_in_user_namespace(void)
+{
+    const ino_t first = 0xEFFFFFFD; // PROC_USER_INIT_INO of the kernel's proc_ns.h: it is fixed
+    struct stat st;
+    return stat("/proc/self/ns/user", &st) == 0 && st.st_ino != first;
+}
+
 static int overlay_finish(int context, const struct mount_overlay *overlay, struct err *err)
 {
     fsconfig(context, FSCONFIG_SET_STRING, "source", "overlay", 0);
     if (overlay->ephemeral && overlay->upper_fd >= 0 &&
         fsconfig(context, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
+        return fs_error(err, context, errno, "overlay");
+    if (mount_in_user_namespace() && fsconfig(context, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
         return fs_error(err, context, errno, "overlay");
     if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
         return fs_error(err, context, errno, "overlay");

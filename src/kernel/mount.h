@@ -45,8 +45,11 @@ enum mount_overlay_way {
     MOUNT_OVERLAY_BY_PATH, // 6.8: one option each
     MOUNT_OVERLAY_ONE_STRING, // before: 256 bytes for all, some 60 to 80 layers; more are resource_exhausted
 };
-// A detached overlay, seen by nobody until attached. The one-string way looks from /proc/self/fd for a moment: the calling
-// thread then has a current folder of its own (unshare(CLONE_FS)).
+// Whether this process is in another user namespace than the machine's first. There no mark of overlayfs can be read or set as
+// trusted.overlay.*, only as user.overlay.*. Without /proc: false.
+bool mount_in_user_namespace(void);
+// A detached overlay, seen by nobody until attached; made in a user namespace its marks are user.overlay.* ("userxattr"). The one-string
+// way looks from /proc/self/fd for a moment: the calling thread then has a current folder of its own (unshare(CLONE_FS)).
 int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way way, struct err *err);
 
 #endif

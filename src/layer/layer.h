@@ -47,6 +47,7 @@ struct layer_result {
 // same tar replace, on the target's file system.
 struct layer_keep {
     int recipe_fd, table_fd, lost_fd; // readable and writable; borrowed
+    bool no_devices; // device nodes are in the recipe alone: a user namespace may make none but 0:0
 };
 int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, int target_fd, const struct layer_keep *keep,
                  struct layer_result *out, struct err *err);
@@ -105,6 +106,7 @@ int layer_row_next(struct slice *rest, struct layer_row *out, struct err *err); 
 // Who wants layers in it says so in the folder where they are to be staged, by a file of this name and content.
 #define LAYER_FORM_NAME "form"
 #define LAYER_FORM_EROFS "erofs"
+#define LAYER_FORM_NO_DEVICES "no-devices" // unpacked, in a user namespace
 // Who wants the bytes of compressed layers kept as they came puts a file of the first name there. They are in the layer's folder, of unpacked
 // ones in the one beside it, as a file named by the second and the hex digits of their digest.
 #define LAYER_KEEP_NAME "keep"

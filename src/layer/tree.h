@@ -32,6 +32,7 @@ struct tree {
     size_t opaque_text;
     int lost_fd; // where what is replaced goes; -1: nowhere
     unsigned lost_len;
+    bool no_devices; // see layer.h
 };
 
 void tree_init(struct tree *tree, int root_fd);

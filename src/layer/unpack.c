@@ -27,6 +27,13 @@ static int set_xattrs(int fd, struct archive_entry *entry, bool regular, struct 
     return more;
 }
 
+static int no_owner(const struct tar_owner *owner, struct err *err)
+{
+    if (errno == EINVAL) // of chown it says just this
+        return err_set(err, ERR_INVALID_ARGUMENT, "its owner %u:%u has no id in this user namespace (see /etc/subuid and /etc/subgid)", owner->uid, owner->gid);
+    return err_errno(err, errno, "set owner");
+}
+
 // The order matters: a change of owner clears set-id bits and security.capability.
 static int set_attributes(int fd, struct archive_entry *entry, bool regular, struct err *err)
 {
@@ -34,7 +41,7 @@ static int set_attributes(int fd, struct archive_entry *entry, bool regular, str
     if (tar_entry_owner(entry, &owner, err) < 0)
         return -1;
     if (fchown(fd, owner.uid, owner.gid) < 0)
-        return err_errno(err, errno, "set owner");
+        return no_owner(&owner, err);
     if (set_xattrs(fd, entry, regular, err) < 0)
         return -1;
     return fchmod(fd, archive_entry_perm(entry) & 07777) == 0 ? 0 : err_errno(err, errno, "set mode");
@@ -50,7 +57,7 @@ static int set_attributes_at(struct tree *tree, const char *path, struct archive
     if (parent < 0 || tar_entry_owner(entry, &owner, err) < 0)
         return -1;
     if (fchownat(parent, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_errno(err, errno, "set owner");
+        return no_owner(&owner, err);
     if (archive_entry_filetype(entry) != AE_IFLNK && fchmodat(parent, name, archive_entry_perm(entry) & 07777, 0) < 0)
         return err_errno(err, errno, "set mode");
     return utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : err_errno(err, errno, "set time");
@@ -112,6 +119,8 @@ static int unpack_node(struct tree *tree, const char *path, struct archive_entry
 {
     mode_t type = archive_entry_filetype(entry);
     dev_t device = type == AE_IFIFO ? 0 : makedev(archive_entry_rdevmajor(entry), archive_entry_rdevminor(entry));
+    if (tree->no_devices && device != 0)
+        return 0; // as podman without root does
     return tree_node(tree, path, type | 0600, device, err) < 0 ? -1 : set_attributes_at(tree, path, entry, err);
 }
 
@@ -167,6 +176,7 @@ int layer_unpack(layer_read_fn *read, void *context, struct layer_bound *bound, 
     tree_init(&tree, target_fd);
     keep_init(&keep, where, target_fd);
     tree.lost_fd = where ? where->lost_fd : -1;
+    tree.no_devices = where && where->no_devices;
     int done = tar_open(&tar, read, context, bound, where ? recipe_add : NULL, keep.recipe, err);
     if (done == 0)
         done = unpack_entries(&tar, &tree, &keep, &result, err);

@@ -23,6 +23,7 @@
 #include "base/fd.h"
 #include "base/num.h"
 #include "kernel/caps.h"
+#include "kernel/mount.h"
 
 #define CAP_BIT(cap) (UINT64_C(1) << (cap))
 
@@ -143,6 +144,13 @@ int transfer_jail(int staging_fd, struct err *err)
 #define UID_BASE 0x43000000u // no user of this machine, nor of its containers
 #define UID_MASK 0x00ffffffu
 
+// In a user namespace no such id is mapped: it stays that namespace's root without any of its rights, now or by exec.
+static int leave_rights(struct err *err)
+{
+    const struct caps_sets none = { 0 };
+    return caps_drop_bounding(0, err) < 0 ? -1 : caps_set(&none, err);
+}
+
 // A user id that no other process has keeps others from looking into this one, and it has no file.
 static int leave_root(struct err *err)
 {
@@ -151,6 +159,8 @@ static int leave_root(struct err *err)
     uid_t own = UID_BASE + (draw & UID_MASK);
     if (geteuid() != 0)
         return 0;
+    if (mount_in_user_namespace())
+        return leave_rights(err);
     if (setgroups(0, NULL) < 0 || setresgid(own, own, own) < 0 || setresuid(own, own, own) < 0)
         return err_errno(err, errno, "jail: user id");
     return 0;

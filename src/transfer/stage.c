@@ -34,7 +34,8 @@ static int read_form(struct stage *stage, struct err *err)
     if (file_read_at(stage->staging_fd, LAYER_FORM_NAME, &text, &missing) < 0)
         return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
     stage->erofs = str_eq(buf_text(&text), LAYER_FORM_EROFS);
-    return stage->erofs ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "layers in the form \"%s\" are not known", buf_text(&text));
+    stage->no_devices = str_eq(buf_text(&text), LAYER_FORM_NO_DEVICES);
+    return stage->erofs || stage->no_devices ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "layers in the form \"%s\" are not known", buf_text(&text));
 }
 
 int stage_open(struct stage *stage, int staging_fd, uint64_t inflate_ratio, FILE *report, struct err *err)
@@ -156,7 +157,7 @@ static int unpack_keeping(struct stage *stage, struct source *source, int folder
     _cleanup_close_ int recipe = new_file(kept, LAYER_RECIPE_NAME, err);
     _cleanup_close_ int table = recipe < 0 ? -1 : new_file(kept, LAYER_TABLE_NAME, err);
     _cleanup_close_ int lost = table < 0 ? -1 : make_folder(kept, LAYER_LOST_NAME, err);
-    const struct layer_keep keep = { recipe, table, lost };
+    const struct layer_keep keep = { recipe, table, lost, stage->no_devices };
     return lost < 0 ? -1 : layer_unpack(source_read, source, &stage->bound, folder, &keep, out, err);
 }
 

@@ -26,6 +26,7 @@ struct stage {
     int staging_fd; // borrowed
     int layers_fd, blobs_fd;
     bool erofs; // layers become images, as the staging folder says
+    bool no_devices; // unpacked layers have none, as it says
     bool keep; // compressed layers stay beside them as they came, as it says too
     struct layer_bound bound; // of all that this transfer inflates
     FILE *report;

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import tarfile
 import threading
@@ -318,6 +319,114 @@ def test_help():
         for line in done.stdout.splitlines():
             assert line in whole or line.startswith('Usage: ') or not line.startswith(' ')
     assert '--force' not in subprocess.run([TOOL, 'ls', '--help'], capture_output=True, text=True, check=True).stdout
+
+
+# ---- in a user namespace ---------------------------------------------------------------------------------------------
+
+# As rootless engines have it: the user itself, and the ids that /etc/subuid gives.
+MANY = """
+import os, sys
+ready, go = os.pipe2(0), os.pipe2(0)  # inherited
+child = os.fork()
+if child == 0:
+    os.close(go[1])
+    os.execvp('unshare', ['unshare', '-Um', 'sh', '-c', f'echo >&{ready[1]}; read go <&{go[0]}; exec "$@"', 'sh', *sys.argv[1:]])
+os.read(ready[0], 1)
+for kind in ('uid', 'gid'):
+    with open(f'/proc/{child}/{kind}_map', 'w') as file:
+        file.write('0 0 1\\n1 100001 65535\\n')
+os.write(go[1], b'\\n')
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def inside(*words, many=True, **options):
+    namespace = ['python3', '-c', MANY] if many else ['unshare', '-Urm']
+    return subprocess.run([*namespace, *words], capture_output=True, check=False, timeout=120, **options)
+
+
+class Inside(Tool):
+    """The tool as root of a user namespace."""
+    many = True
+
+    def __call__(self, *words, **options):
+        return inside(TOOL, '--root', self.root, *words, many=self.many, **options)
+
+    def drivers(self):
+        with sqlite3.connect(f'file:{self.root}/berth.db?mode=ro', uri=True) as records:
+            return {driver for driver, in records.execute('SELECT driver FROM image_chains')}
+
+
+def device(name):
+    info, data = entry(name, tarfile.CHRTYPE)
+    info.devmajor, info.devminor = 1, 3
+    return info, data
+
+
+@pytest.fixture
+def marked(layers):
+    """A whiteout, an opaque folder, a device, set-id bits, owners."""
+    return [layers[0], tar([folder('d', mode=0o751), entry('d/hidden', data=b'h'), entry('suid', data=b's', mode=0o4755, uid=7, gid=8), device('null')]),
+            tar([folder('d', mode=0o750, uid=1000, gid=1234), entry('d/.wh..wh..opq'), entry('d/shown', data=b's'), folder('bin'), entry('bin/.wh.sh')])]
+
+
+def seen_inside(tree):
+    """What root unpacked, as a user namespace has it: no device, other owners."""
+    def moved(number):
+        return number + 100_000 if number else 0
+    return {name: (mode, moved(uid), moved(gid), *rest) for name, (mode, uid, gid, *rest) in tree.items() if name != 'null'}
+
+
+@pytest.mark.parametrize('driver', [None, 'vfs'])
+def test_in_a_user_namespace(driver, marked, tmp_path):
+    """Loaded, unpacked, mounted, saved and removed without root's rights: the tree is root's."""
+    archive, image = docker_archive('app:1', marked)
+    by_root, own = Tool(str(tmp_path / 'by-root')), Inside(str(tmp_path / 'own'))
+    option = ['-s', driver] if driver else []
+    by_root.ok('load', '-s', 'overlay', input=archive)
+    by_root.ok('unpack', 'app:1', str(tmp_path / 'wanted'))
+    wanted = sums(tmp_path / 'wanted')
+    assert 'null' in wanted and 'd/hidden' not in wanted and 'bin/sh' not in wanted and wanted['d'][1] == 1000
+    assert own.ok('load', *option, input=archive).decode() == image + '\n'
+    assert own.drivers() == {f'{driver or "overlay"}-user'}
+    own.ok('unpack', 'app:1', str(tmp_path / 'tree'))
+    assert sums(tmp_path / 'tree') == seen_inside(wanted)
+    (tmp_path / 'point').mkdir()
+    done = inside('sh', '-ec', f'{TOOL} --root {own.root} mount app:1 point; cp -a point/. copy; grep point /proc/self/mounts', cwd=tmp_path)
+    assert done.returncode == 0 and b'userxattr' in done.stdout, done
+    assert sums(tmp_path / 'copy') == seen_inside(wanted)
+    # The tar is exact, with its device.
+    assert own.ok('save', 'app:1') == by_root.ok('save', 'app:1')
+    # Neither takes the other's for its own.
+    Tool(own.root).refuses('unpack', 'app:1', str(tmp_path / 'other'), text='it was unpacked in a user namespace, and can\'t be used outside of it')
+    Inside(by_root.root).refuses('mount', 'app:1', str(tmp_path / 'point'), text='it was unpacked outside of this user namespace')
+    own.ok('gc')
+    own.ok('rm', 'app:1')
+    assert own.files() == EMPTY
+
+
+@pytest.mark.parametrize('many', [True, False])
+def test_pulled_in_a_user_namespace(many, tmp_path):
+    own, registry = Inside(str(tmp_path / 'own')), registries.Registry()
+    own.many = many
+    try:
+        _, image, _ = registry.add_image('app', '1', [tar([folder('d'), entry('d/x', data=b'x')]), tar([folder('d'), entry('d/.wh..wh..opq')])])
+        assert own.ok('pull', '-q', f'{registry.address}/app:1').decode().strip() == image
+        own.ok('unpack', f'{registry.address}/app:1', str(tmp_path / 'tree'))
+        assert os.listdir(tmp_path / 'tree/d') == []
+    finally:
+        registry.close()
+
+
+def test_refused_in_a_user_namespace(layers, tmp_path):
+    own = Inside(str(tmp_path / 'own'))
+    for driver in ('erofs', 'btrfs'):
+        own.refuses('load', '-s', driver, text=f'storage driver {driver}: not in a user namespace')
+    own.many = False
+    archive, _ = docker_archive('app:1', layers)
+    own.refuses('load', input=archive, text='its owner 1000:1000 has no id in this user namespace')
+    assert own.files() == EMPTY
+    Tool(own.root).refuses('load', '-s', 'overlay-user', text='storage driver overlay-user: not one of', input=archive)
 
 
 # ---- beside a daemon ------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ static inline int unpacked_text(const void *data, size_t size, struct tree_text 
     scratch_open_fast(&kept);
     assert_int_equal(mkdirat(kept.fd, LAYER_LOST_NAME, 0700), 0);
     struct layer_keep keep = { new_file(&kept, LAYER_RECIPE_NAME), new_file(&kept, LAYER_TABLE_NAME),
-                               openat(kept.fd, LAYER_LOST_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
+                               openat(kept.fd, LAYER_LOST_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC), false };
     int done = layer_unpack(memory_read, &memory, NULL, scratch.fd, &keep, &result, err);
     if (done == 0) {
         assert_kept(scratch.fd, kept.fd, &keep, result.diff_id);
