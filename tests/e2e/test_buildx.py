@@ -227,6 +227,7 @@ def project(buildx, docker, tmp_path, name):
 
 
 def test_a_folder_becomes_an_image(project, tmp_path):
+    project.buildx.ok('prune', '-af')  # of other tests' builds
     project.file('hello', 'hello from the context\n')
     text = 'FROM bb\nCOPY hello /srv/\nRUN cat /srv/hello && echo made >/made\nCMD cat /srv/hello /made\n'
     out = project.ok(text, '--iidfile', str(tmp_path / 'id'))
