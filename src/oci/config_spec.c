@@ -66,10 +66,6 @@ static int check_linux(const struct oci_linux *section, struct err *err)
     for (size_t i = 0; i < section->namespaces.len; i++)
         if (!str_empty(namespaces[i].path) && namespaces[i].path[0] != '/')
             return err_set(err, ERR_INVALID_ARGUMENT, "linux.namespaces[%zu].path is not absolute", i);
-    const struct oci_device_rule *rules = section->resources.devices.items;
-    for (size_t i = 0; i < section->resources.devices.len; i++)
-        if (!str_empty(rules[i].access) && rules[i].access[strspn(rules[i].access, "rwm")])
-            return err_set(err, ERR_INVALID_ARGUMENT, "linux.resources.devices[%zu].access: \"%.20s\" is not of r, w and m", i, rules[i].access);
     if (json_object_get(section->seccomp, "listenerMetadata") && !*json_get_text(section->seccomp, "listenerPath", ""))
         return err_set(err, ERR_INVALID_ARGUMENT, "linux.seccomp.listenerMetadata without a listenerPath");
     return 0;
