@@ -127,19 +127,16 @@ int handle_solve(void *context, struct grpc_call *call, struct err *err)
 {
     struct buildkit *buildkit = context;
     struct solve_request request;
-    struct solve draft = { 0 }, *solve = NULL;
+    struct solve draft = { 0 }, *solve;
     if (take_message(call, &solve_request_table, &request, err) < 0)
         return -1;
     if (!buildkit->config.build)
         return err_set(err, ERR_NOT_IMPLEMENTED, NO_BUILDER);
-    int result = check_request(&request, err) < 0 ? -1 : settle(&draft, &request, err);
-    if (result == 0)
-        result = solve_begin(buildkit, &request, &draft, &solve, err);
-    if (result < 0) {
+    if (check_request(&request, err) < 0 || settle(&draft, &request, err) < 0 || solve_begin(buildkit, &request, &draft, &solve, err) < 0) {
         arena_done(&draft.arena);
         return -1;
     }
-    result = end_solve(solve, call, err);
+    int result = end_solve(solve, call, err);
     solve_put(solve);
     return result;
 }
