@@ -104,6 +104,7 @@ def test_containers_of_steps_are_gone(project, docker):
 
 # ---- instructions ---------------------------------------------------------------------------------------------------
 
+@pytest.mark.container_only('Volumes')
 def test_the_configuration(project):
     project.ok('FROM bb\nLABEL a=1 b="two words"\nENV X=1 Y="$X-2"\nENV Z=$X-3\nWORKDIR /made/here\nWORKDIR sub\nUSER app\nEXPOSE 80 53/udp\nVOLUME /data\n'
                'STOPSIGNAL SIGINT\nSHELL ["/bin/sh", "-ec"]\nHEALTHCHECK --interval=5s CMD true\nENTRYPOINT ["echo"]\nCMD ["a b", "c"]\nONBUILD RUN true\n')

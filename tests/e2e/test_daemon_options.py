@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 import engines
+import isolation
 from test_daemon import own  # noqa: F401: a fixture
 
 pytestmark = pytest.mark.berth
@@ -124,5 +125,5 @@ def test_reload_takes_the_defaults_of_new_containers(own):
     docker.engine.write({'default-runtime': 'runc', 'default-cgroupns-mode': 'host', 'default-ipc-mode': 'shareable', 'default-shm-size': '1m', 'mtu': 1400})
     docker.engine.process.send_signal(1)
     engines.wait_until(lambda: docker.ok('info', '--format', '{{.DefaultRuntime}}') == 'runc')
-    assert shown() == ['runc', 'host', 'shareable', 1 << 20]
+    assert shown() == ['berth-vm' if isolation.VM else 'runc', 'host', 'shareable', 1 << 20]
     docker.ok('rm', *docker.ok('ps', '-aq').split())
