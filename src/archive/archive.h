@@ -28,8 +28,14 @@ int archive_stat(int root_fd, const char *path, struct archive_stat *out, struct
 // file's names all but the first are hard links; extended attributes user.* and security.capability. A failure after the first byte leaves
 // the tar without its end.
 int archive_get(int root_fd, const char *path, int out_fd, struct err *err);
-// The whole tree, without an entry for the root.
-int archive_export(int root_fd, int out_fd, struct err *err);
+// The times that a tar says instead of what files have; in seconds.
+struct archive_times {
+    bool same; // all are `time`
+    int64_t time;
+    int64_t max; // later ones become this one; -1: none does
+};
+// The whole tree, without an entry for the root. `times` NULL: their own.
+int archive_export(int root_fd, const struct archive_times *times, int out_fd, struct err *err);
 
 // Reads plain bytes; 0 is the end, -1 an error with *err filled.
 typedef ssize_t archive_read_fn(void *context, void *data, size_t size, struct err *err);
@@ -88,6 +94,7 @@ struct archive_layers {
     int upper_fd; // what was written; -1: the merged tree is no overlay but a copy of the lower one
     int merged_fd; // as the container sees it, without other mounts
     int lower_fd; // the layers below as one tree; -1: there is none
+    bool exact; // without an upper: a file is the same only if its content is, whatever its time says
 };
 
 enum archive_kind { ARCHIVE_CHANGED = 0, ARCHIVE_ADDED = 1, ARCHIVE_DELETED = 2 }; // Docker's numbers
@@ -104,7 +111,7 @@ struct archive_changes {
 // each container's upper (/etc/hosts and the like, as empty mount points) is no change. resource_exhausted: millions of them.
 int archive_changes(const struct archive_layers *layers, struct archive_changes *out, struct err *err);
 void archive_changes_done(struct archive_changes *changes);
-// The same as an image layer's tar: whiteouts for what was deleted.
-int archive_layer(const struct archive_layers *layers, int out_fd, struct err *err);
+// The same as an image layer's tar: whiteouts for what was deleted. `times` NULL: their own.
+int archive_layer(const struct archive_layers *layers, const struct archive_times *times, int out_fd, struct err *err);
 
 #endif

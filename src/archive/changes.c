@@ -26,6 +26,7 @@ static const char *const engines_own[] = { "/dev", "/dev/console", "/dev/pts", "
 struct folders {
     int upper_fd, merged_fd, lower_fd; // -1: not there
     bool copy; // the upper is the merged tree itself
+    bool exact; // contents are compared
 };
 
 static void folders_done(struct folders *folders)
@@ -119,6 +120,19 @@ static __attribute__((noinline)) bool same_target(const struct folders *folders,
     return own_size >= 0 && own_size == first_size && memcmp(own, first, (size_t)own_size) == 0;
 }
 
+static __attribute__((noinline)) bool same_content(const struct folders *folders, const char *name)
+{
+    enum { PART = 16384 };
+    _cleanup_free_ char *own = mem_alloc(PART), *first = mem_alloc(PART);
+    _cleanup_close_ int own_fd = openat(folders->upper_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    _cleanup_close_ int first_fd = openat(folders->lower_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    for (;;) {
+        ssize_t own_size = fd_read_full(own_fd, own, PART, NULL), first_size = fd_read_full(first_fd, first, PART, NULL);
+        if (own_size <= 0 || own_size != first_size || memcmp(own, first, (size_t)own_size) != 0)
+            return own_size == 0 && first_size == 0;
+    }
+}
+
 // An entry of a copy that nobody has touched.
 static bool same_entry(const struct folders *folders, const char *name, const struct stat *own, const struct stat *first)
 {
@@ -126,6 +140,8 @@ static bool same_entry(const struct folders *folders, const char *name, const st
         return false;
     if (S_ISLNK(own->st_mode))
         return same_target(folders, name);
+    if (S_ISREG(own->st_mode) && folders->exact && !same_content(folders, name))
+        return false;
     return !S_ISREG(own->st_mode) || !(own->st_mode & 0111) || same_capability(folders, name);
 }
 
@@ -138,7 +154,7 @@ static int walk_folder(const struct folders *folders, const char *name, const ch
     size_t place = out->len;
     bool both = lower && S_ISDIR(lower->st_mode), own = is_engines(path);
     _cleanup_(folders_done) struct folders below = { open_folder(folders->upper_fd, name), open_folder(folders->merged_fd, name),
-                                                     both ? open_folder(folders->lower_fd, name) : -1, folders->copy };
+                                                     both ? open_folder(folders->lower_fd, name) : -1, folders->copy, folders->exact };
     if (below.upper_fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "open %s", path);
     if (add(out, lower ? ARCHIVE_CHANGED : ARCHIVE_ADDED, path, err) < 0 || walk(&below, path, depth + 1, out, err) < 0)
@@ -186,7 +202,7 @@ int archive_changes(const struct archive_layers *layers, struct archive_changes 
 {
     bool copy = layers->upper_fd < 0;
     _cleanup_(folders_done) struct folders top = { open_folder(copy ? layers->merged_fd : layers->upper_fd, "."),
-                                                   open_folder(layers->merged_fd, "."), open_folder(layers->lower_fd, "."), copy };
+                                                   open_folder(layers->merged_fd, "."), open_folder(layers->lower_fd, "."), copy, layers->exact };
     *out = (struct archive_changes){ 0 };
     if (top.upper_fd < 0 || top.merged_fd < 0)
         return err_errno(err, errno, "open the container's layers");

@@ -54,13 +54,15 @@ int archive_get(int root_fd, const char *path, int out_fd, struct err *err)
     return done;
 }
 
-int archive_export(int root_fd, int out_fd, struct err *err)
+int archive_export(int root_fd, const struct archive_times *times, int out_fd, struct err *err)
 {
     struct tar_writer writer;
     _cleanup_close_ int folder = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return err_errno(err, errno, "open the root");
+    const struct tar_changes changes = times ? tar_changes_of(times) : (struct tar_changes){ 0 };
     tar_writer_init(&writer, out_fd);
+    writer.changes = times ? &changes : NULL;
     int done = tar_write_tree(&writer, folder, "", 0, err);
     if (done == 0)
         done = tar_write_end(&writer, err);

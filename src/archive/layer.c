@@ -52,14 +52,16 @@ static int write_change(struct tar_writer *writer, struct source *source, const 
     return tar_write_entry(writer, parent, name, &info, change->path + 1, err);
 }
 
-int archive_layer(const struct archive_layers *layers, int out_fd, struct err *err)
+int archive_layer(const struct archive_layers *layers, const struct archive_times *times, int out_fd, struct err *err)
 {
     struct archive_changes changes;
     struct tar_writer writer;
     _cleanup_(source_done) struct source source = { .upper_fd = layers->upper_fd < 0 ? layers->merged_fd : layers->upper_fd, .parent_fd = -1 };
     if (archive_changes(layers, &changes, err) < 0)
         return -1;
+    const struct tar_changes said = times ? tar_changes_of(times) : (struct tar_changes){ 0 };
     tar_writer_init(&writer, out_fd);
+    writer.changes = times ? &said : NULL;
     int done = 0;
     for (size_t i = 0; i < changes.len && done == 0; i++)
         done = write_change(&writer, &source, &changes.items[i], err);

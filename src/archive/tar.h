@@ -33,7 +33,10 @@ struct tar_changes {
     gid_t gid;
     int64_t mode; // permissions of all but links; -1: their own
     int64_t time_max; // seconds: later times become this one; -1: none does
+    bool same_time; // all times are this one, in seconds
+    int64_t time;
 };
+struct tar_changes tar_changes_of(const struct archive_times *times);
 
 struct tar_writer {
     int fd;

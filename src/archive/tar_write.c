@@ -176,6 +176,11 @@ static void put_owner(struct tar_writer *writer, char *field, uint32_t id, const
     put_octal(field, 8, id, OCTAL7_MAX);
 }
 
+struct tar_changes tar_changes_of(const struct archive_times *times)
+{
+    return (struct tar_changes){ .mode = -1, .time_max = times->max, .same_time = times->same, .time = times->time };
+}
+
 static struct stat changed(const struct tar_changes *changes, enum tar_type type, const struct stat *info)
 {
     struct stat out = *info;
@@ -189,6 +194,8 @@ static struct stat changed(const struct tar_changes *changes, enum tar_type type
         out.st_mode = (out.st_mode & S_IFMT) | (mode_t)changes->mode;
     if (changes->time_max >= 0 && out.st_mtim.tv_sec > changes->time_max)
         out.st_mtim = (struct timespec){ .tv_sec = changes->time_max };
+    if (changes->same_time)
+        out.st_mtim = (struct timespec){ .tv_sec = changes->time };
     return out;
 }
 

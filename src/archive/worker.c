@@ -91,9 +91,34 @@ static int run_put(struct job *job, struct err *err)
     return root >= 0 && syncfs(root) < 0 ? err_errno(err, errno, "sync") : 0;
 }
 
+static int read_spec(const struct job *job, json_t **spec, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT((size_t)16 << 20);
+    if (file_read_fd(job->spec_fd, "the order", &text, err) < 0)
+        return -1;
+    return json_parse(buf_text(&text), text.size, spec, err);
+}
+
+// Of an order without a spec: files' own, and no comparison of contents.
+static int read_times(const struct job *job, struct archive_times *out, bool *exact, struct err *err)
+{
+    _cleanup_json_ json_t *spec = NULL;
+    *out = (struct archive_times){ .max = -1 };
+    *exact = false;
+    if (job->spec_fd < 0)
+        return 0;
+    if (read_spec(job, &spec, err) < 0)
+        return -1;
+    *out = (struct archive_times){ .same = json_object_get(spec, "time"), .time = json_get_int(spec, "time", 0), .max = json_get_int(spec, "time_max", -1) };
+    *exact = json_get_flag(spec, "exact", false);
+    return 0;
+}
+
 static int run_export(struct job *job, struct err *err)
 {
-    return archive_export(job->root_fd, job->data_fd, err);
+    struct archive_times times;
+    bool exact;
+    return read_times(job, &times, &exact, err) < 0 ? -1 : archive_export(job->root_fd, &times, job->data_fd, err);
 }
 
 static struct archive_layers layers_of(const struct job *job)
@@ -118,8 +143,9 @@ static int run_changes(struct job *job, struct err *err)
 
 static int run_layer(struct job *job, struct err *err)
 {
-    const struct archive_layers layers = layers_of(job);
-    return archive_layer(&layers, job->data_fd, err);
+    struct archive_layers layers = layers_of(job);
+    struct archive_times times;
+    return read_times(job, &times, &layers.exact, err) < 0 ? -1 : archive_layer(&layers, &times, job->data_fd, err);
 }
 
 // ---- of a build -----------------------------------------------------------------------------------------------------
@@ -145,14 +171,6 @@ static int run_remove(struct job *job, struct err *err)
     if (parent < 0)
         return -1;
     return unlinkat(parent, name, 0) < 0 ? err_errno(err, errno, "%s", job->path) : 0;
-}
-
-static int read_spec(const struct job *job, json_t **spec, struct err *err)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT((size_t)16 << 20);
-    if (file_read_fd(job->spec_fd, "the order", &text, err) < 0)
-        return -1;
-    return json_parse(buf_text(&text), text.size, spec, err);
 }
 
 static int take_sources(const struct job *job, const json_t *list, struct archive_source *out, struct err *err)

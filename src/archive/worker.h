@@ -9,7 +9,7 @@
 //     data               where the tar goes, or comes from
 //     source             sources, place: a tree, or a plain tar, by its number
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*"},{"tree":1,"tar":true}],"target","folder","owner",
-//                        "roots","mode","time_max","now","tell"}: struct archive_place
+//                        "roots","mode","time_max","now","tell"}: struct archive_place; export, layer: {"time","time_max","exact"}, struct archive_times and archive_layers, or none
 //     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
