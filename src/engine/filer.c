@@ -209,6 +209,8 @@ static int start_here(struct filer *filer, const struct filer_wish *wish, struct
 
 static int call_guest(struct filer *filer, const struct filer_wish *wish, struct task_client *client, struct err *err)
 {
+    if (wish->spec)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "times of a microVM's files can't be changed (rewrite-timestamp)");
     _cleanup_close_ int report_end = open_report(filer, err), output = wish->output ? open_output(filer, err) : -1;
     if (report_end < 0 || (wish->output && output < 0))
         return -1;

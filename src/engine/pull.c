@@ -70,7 +70,7 @@ static int say(void *context, json_t *object)
 
 // ---- what the worker says -------------------------------------------------------------------------------------------
 
-static int pass_on(struct worker *worker, json_t *object, struct err *err)
+int pull_line(struct worker *worker, json_t *object, struct err *err)
 {
     json_t *part = json_object_get(object, "progress");
     if (json_object_get(object, "diff_ids"))
@@ -111,7 +111,7 @@ static int run_once(struct pull *pull, bool *again, struct err *err)
     worker.progress = say;
     worker.context = pull;
     worker.told = tell_pulled;
-    worker.line = pass_on;
+    worker.line = pull_line;
     if (fd_pipe(ends, err) < 0)
         return -1;
     _cleanup_close_ int read_end = ends[0];

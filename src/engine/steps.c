@@ -193,7 +193,7 @@ static int explain(struct stepping *stepping, struct err *err)
     return -1;
 }
 
-static int run(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
+static int run_filled(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
 {
     char *const argv[] = { (char *)"berth-image", (char *)"commit", NULL };
     int ends[2];
@@ -202,7 +202,7 @@ static int run(struct stepping *stepping, const struct filer_wish *wish, char **
     stepping->worker.started = start_tar;
     stepping->worker.ready = end_tar;
     stepping->worker.told = take_image;
-    if (fill(stepping, err) < 0 || fd_pipe(ends, err) < 0)
+    if (fd_pipe(ends, err) < 0)
         return -1;
     _cleanup_close_ int read_end = ends[0];
     stepping->input_fd = ends[1];
@@ -210,6 +210,11 @@ static int run(struct stepping *stepping, const struct filer_wish *wish, char **
         return explain(stepping, err);
     *id = stepping->id;
     return *id ? 0 : err_set(err, ERR_INTERNAL, "the image worker made no image");
+}
+
+static int run(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
+{
+    return fill(stepping, err) < 0 ? -1 : run_filled(stepping, wish, id, err);
 }
 
 int step_place(struct engine *engine, const struct step *step, const struct step_place *place, const struct step_sources *sources,
@@ -237,8 +242,50 @@ int step_container(struct engine *engine, const struct step *step, const char *r
     _cleanup_(stepping_done) struct stepping stepping = stepping_of(engine, step, arena);
     stepping.filer = (struct filer)FILER_INIT(container);
     stepping.cancel = cancel;
-    const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true } };
+    _cleanup_json_ json_t *times = step->time_max < 0 ? NULL : json_pack("{s:I}", "time_max", (json_int_t)step->time_max);
+    const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true }, .spec = times };
     return run(&stepping, &wish, id, err);
+}
+
+// The base's record, with the image's configuration and history.
+static int fill_squashed(struct stepping *stepping, const char *id, struct err *err)
+{
+    struct image whole;
+    if (image_get(stepping->engine->images, id, stepping->arena, &whole, err) < 0 || fill(stepping, err) < 0)
+        return -1;
+    for (size_t i = stepping->config.history.len; i < whole.config.history.len; i++) {
+        struct oci_history *added = json_list_add(&stepping->config.history, &oci_history_table, stepping->arena);
+        *added = *(const struct oci_history *)json_list_at(&whole.config.history, &oci_history_table, i);
+        added->empty_layer = true;
+    }
+    stepping->config.config = whole.config.config;
+    stepping->config.author = whole.config.author;
+    stepping->config.os = whole.config.os;
+    stepping->config.architecture = whole.config.architecture;
+    return 0;
+}
+
+int step_squash(struct engine *engine, const char *id, const char *base, const struct step *asked, struct arena *arena, char **out,
+                const struct cancel *cancel, struct err *err)
+{
+    struct step step = *asked;
+    step.parent = base;
+    step.comment = base ? arena_printf(arena, "merge %s to %s", id, base) : arena_printf(arena, "create new from %s", id);
+    _cleanup_(stepping_done) struct stepping stepping = stepping_of(engine, &step, arena);
+    _cleanup_close_ int whole = tree_of_image(engine, id, err), below = tree_of_image(engine, base, err);
+    _cleanup_json_ json_t *exact = json_pack("{s:b}", "exact", 1);
+    if (whole < 0 || below < 0 || fill_squashed(&stepping, id, err) < 0)
+        return -1;
+    stepping.cancel = cancel;
+    stepping.filer.tree.lower_fd = below;
+    const struct filer_wish wish = { .verb = "layer", .root_fd = whole, .spec = exact };
+    return run_filled(&stepping, &wish, out, err);
+}
+
+int image_archive(struct engine *engine, const char *id, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
+                  struct err *err)
+{
+    return worker_save_image(engine->images, engine->image_program, id, names, sink, context, cancel, err);
 }
 
 // ---- afterwards -----------------------------------------------------------------------------------------------------

@@ -33,6 +33,10 @@ int folder_read(struct engine *engine, int folder_fd, const char *path, size_t m
 int folder_remove(struct engine *engine, int folder_fd, const char *path, const struct cancel *cancel, struct err *err);
 // An image's root as a tree; `id` NULL: an empty one.
 int tree_of_image(struct engine *engine, const char *id, struct err *err);
+// An image's root as a tar, to `sink`; `time`: of all files, in seconds; NULL: their own.
+int image_root_tar(struct engine *engine, const char *id, const int64_t *time, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
+                   struct err *err);
+int tree_open_file(int tree_fd, const char *path, struct err *err); // a regular file; no link leads out
 
 // ---- COPY and ADD ---------------------------------------------------------------------------------------------------
 
@@ -76,6 +80,7 @@ struct step {
     const char *created_by, *comment, *author; // author NULL: the parent's
     const char *platform; // "linux/amd64", of what has no parent
     int64_t created_ns;
+    int64_t time_max; // of step_container(): seconds; what was written later is said to be of then; -1: it is not
     const char *diff_id; // of step_plain(): a layer that another image has on the same ones; NULL: none
     int64_t layer_size;
 };
@@ -86,7 +91,17 @@ int step_place(struct engine *engine, const struct step *step, const struct step
                struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
 int step_container(struct engine *engine, const struct step *step, const char *container, struct arena *arena, char **id,
                    const struct cancel *cancel, struct err *err);
+// All that `id` has above `base` (NULL: nothing) as one layer, as docker build --squash has it: the steps stay in the history, without layers.
+int step_squash(struct engine *engine, const char *id, const char *base, const struct step *step, struct arena *arena, char **out,
+                const struct cancel *cancel, struct err *err);
 int step_forget(struct engine *engine, const char *id, int64_t *size, struct err *err); // image_forget()
+
+// The image archive of one image, under these names: worker_save_image().
+int image_archive(struct engine *engine, const char *id, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
+                  struct err *err);
+// Pulls an image that goes in no list, and gets no name. *id is arena memory.
+int image_pull_unseen(struct engine *engine, const char *reference, const struct engine_login *login, engine_progress_fn *progress, void *context,
+                      struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
 
 // Shows an image and gives it its names; tells those who watch.
 int step_publish(struct engine *engine, const char *id, const struct strv *tags, struct err *err);

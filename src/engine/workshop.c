@@ -4,6 +4,7 @@
 #include "filer.h"
 #include "inflate.h"
 #include "kernel/mount.h"
+#include "kernel/path.h"
 #include "steps.h"
 #include "worker/worker.h"
 
@@ -142,6 +143,25 @@ static int tree_of_layers(struct engine *engine, const struct image *image, stru
     int fd = stack(&layers, err);
     image_layers_done(&layers);
     return fd;
+}
+
+int image_root_tar(struct engine *engine, const char *id, const int64_t *time, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
+                   struct err *err)
+{
+    _cleanup_close_ int tree = tree_of_image(engine, id, err);
+    if (tree < 0)
+        return -1;
+    _cleanup_json_ json_t *times = time ? json_pack("{s:I}", "time", (json_int_t)*time) : NULL;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "export", .root_fd = tree, .output = true, .data_fd = -1, .spec = times };
+    if (filer_start(&filer, &wish, err) < 0 || pipe_relay(filer.data_fd, sink, context, cancel, err) < 0)
+        return -1;
+    return filer_end(&filer, cancel, err);
+}
+
+int tree_open_file(int tree_fd, const char *path, struct err *err)
+{
+    return path_open_file(tree_fd, path, err);
 }
 
 int tree_of_image(struct engine *engine, const char *id, struct err *err)

@@ -161,6 +161,21 @@ static int save_image(struct saving *saving, const struct image *image, const st
     return 0;
 }
 
+static int order_begin(struct saving *saving, struct err *err)
+{
+    return order(saving, "folder", "blobs/", -1, -1, err) < 0 ? -1 : order(saving, "folder", "blobs/sha256/", -1, -1, err);
+}
+
+static int order_end(struct saving *saving, struct err *err)
+{
+    _cleanup_json_ json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_INDEX, "manifests",
+                                             saving->manifests);
+    if (order_json(saving, "index.json", index, err) < 0 || order_json(saving, "manifest.json", saving->entries, err) < 0 ||
+        order_text(saving, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0)
+        return -1;
+    return send_order(saving, err);
+}
+
 // ---- which images ---------------------------------------------------------------------------------------------------
 
 struct wanted {
@@ -222,17 +237,28 @@ static int order_all(struct saving *saving, const struct strv *names, struct err
     for (size_t i = 0; i < names->len; i++)
         if (want(saving, names->items[i], all, all_len, list, &len, err) < 0)
             return -1;
-    if (order(saving, "folder", "blobs/", -1, -1, err) < 0 || order(saving, "folder", "blobs/sha256/", -1, -1, err) < 0)
+    if (order_begin(saving, err) < 0)
         return -1;
     for (size_t i = 0; i < len; i++)
         if (save_image(saving, &list[i].image, &list[i].tags, err) < 0)
             return -1;
-    _cleanup_json_ json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_INDEX, "manifests",
-                                             saving->manifests);
-    if (order_json(saving, "index.json", index, err) < 0 || order_json(saving, "manifest.json", saving->entries, err) < 0 ||
-        order_text(saving, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0)
+    return order_end(saving, err);
+}
+
+// One image, with names that it may not have here.
+static int order_one(struct saving *saving, const char *id, const struct strv *names, struct err *err)
+{
+    struct image image;
+    struct image_ref ref;
+    struct strv tags = { 0 };
+    for (size_t i = 0; i < names->len; i++) {
+        if (image_ref_parse(names->items[i], true, saving->arena, &ref, err) < 0)
+            return -1;
+        strv_push_arena(&tags, saving->arena, ref.familiar);
+    }
+    if (image_get(saving->images, id, saving->arena, &image, err) < 0 || order_begin(saving, err) < 0 || save_image(saving, &image, &tags, err) < 0)
         return -1;
-    return send_order(saving, err);
+    return order_end(saving, err);
 }
 
 // ---- the worker -----------------------------------------------------------------------------------------------------
@@ -290,20 +316,36 @@ static int end_worker(struct saving *saving, struct err *err)
     return err_set(err, ERR_INTERNAL, "save: %s", error ? json_get_text(error, "message", "") : "the image worker failed");
 }
 
+static int save(struct saving *saving, const char *id, const struct strv *names, worker_pipe_fn *sink, void *context, const struct cancel *cancel,
+                struct err *err)
+{
+    // Everything that can be missing is found before the first byte goes out.
+    if (start_worker(saving, err) < 0 || (id ? order_one(saving, id, names, err) : order_all(saving, names, err)) < 0)
+        return -1;
+    fd_close(take_fd(&saving->order_fd));
+    if (pipe_relay(saving->output_fd, sink, context, cancel, err) < 0)
+        return -1;
+    return end_worker(saving, err);
+}
+
+#define SAVING_INIT(of_images, of_program, of_arena) \
+    { .images = (of_images), .program = (of_program), .arena = (of_arena), .process = PROCESS_NONE, .order_fd = -1, .output_fd = -1, .report_fd = -1, \
+      .lines = BUF_INIT(32 << 10), .manifests = json_array(), .entries = json_array() }
+
 int worker_save(struct image_store *images, const char *program, const struct strv *names, worker_pipe_fn *sink, void *context,
                 const struct cancel *cancel, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    _cleanup_(saving_done) struct saving saving = { .images = images, .program = program, .arena = &arena,
-                                                    .process = PROCESS_NONE, .order_fd = -1, .output_fd = -1, .report_fd = -1, .lines = BUF_INIT(32 << 10),
-                                                    .manifests = json_array(), .entries = json_array() };
+    _cleanup_(saving_done) struct saving saving = SAVING_INIT(images, program, &arena);
     if (names->len == 0 || names->len > NAMES_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "save: 1 to %d images are named in a request", NAMES_MAX);
-    // Everything that can be missing is found before the first byte goes out.
-    if (start_worker(&saving, err) < 0 || order_all(&saving, names, err) < 0)
-        return -1;
-    fd_close(take_fd(&saving.order_fd));
-    if (pipe_relay(saving.output_fd, sink, context, cancel, err) < 0)
-        return -1;
-    return end_worker(&saving, err);
+    return save(&saving, NULL, names, sink, context, cancel, err);
+}
+
+int worker_save_image(struct image_store *images, const char *program, const char *id, const struct strv *names, worker_pipe_fn *sink, void *context,
+                      const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_(saving_done) struct saving saving = SAVING_INIT(images, program, &arena);
+    return save(&saving, id, names, sink, context, cancel, err);
 }

@@ -65,6 +65,9 @@ int pipe_relay(int fd, worker_pipe_fn *sink, void *context, const struct cancel 
 // after it (internal) means that the archive lacks its end.
 int worker_save(struct image_store *images, const char *program, const struct strv *names, worker_pipe_fn *sink, void *context,
                 const struct cancel *cancel, struct err *err);
+// The archive of the image with that ID, under these names and no others; of none: without a name.
+int worker_save_image(struct image_store *images, const char *program, const char *id, const struct strv *names, worker_pipe_fn *sink, void *context,
+                      const struct cancel *cancel, struct err *err);
 
 // `size` bytes of a layer's exact tar from `start` on, by its files (image/image.h). An error after the first byte means that the end is
 // missing; of a whole tar the digest was checked before its last byte.
