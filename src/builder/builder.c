@@ -163,6 +163,17 @@ static void warn_of_unused(struct build *build)
     buf_done(&text);
 }
 
+// Docker's classic builder passes over them without a word to the client.
+static void warn_of_caches(struct build *build)
+{
+    const struct strv *names = &build->request->cache_from;
+    char id[OCI_DIGEST_SIZE];
+    struct err missing = { 0 };
+    for (size_t i = 0; i < names->len; i++)
+        if (image_find(engine_images(build->engine), names->items[i], id, &missing) < 0)
+            say(build, "[Warning] --cache-from %s is passed over: %s\n", names->items[i], missing.message);
+}
+
 static int run_stages(struct build *build, struct err *err)
 {
     for (size_t i = 0; i < build->file->globals_len; i++)
@@ -173,13 +184,27 @@ static int run_stages(struct build *build, struct err *err)
     return 0;
 }
 
+static int squash(struct stage *target, struct err *err)
+{
+    struct build *build = target->build;
+    struct step step = step_of(target, "");
+    char *id;
+    step.created_by = NULL;
+    if (step_squash(build->engine, target->image, target->base, &step, build->arena, &id, build->cancel, err) < 0)
+        return -1;
+    target->image = id;
+    return 0;
+}
+
 static int finish(struct build *build, struct build_result *out, struct err *err)
 {
     struct stage *target = &build->stages[build->graph->target];
     if (!target->image)
         return err_set(err, ERR_INVALID_ARGUMENT, "No image was generated. Is your Dockerfile empty?");
     warn_of_unused(build);
-    if (step_publish(build->engine, target->image, &build->request->tags, err) < 0)
+    if (build->request->squash && squash(target, err) < 0)
+        return -1;
+    if (!build->request->unseen && step_publish(build->engine, target->image, &build->request->tags, err) < 0)
         return -1;
     out->id = arena_strdup(build->arena, target->image);
     say(build, "Successfully built %.12s\n", target->image + strlen("sha256:"));
@@ -191,7 +216,10 @@ static int finish(struct build *build, struct build_result *out, struct err *err
 static int run(struct build *build, int input_fd, struct build_result *out, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX + 1);
-    if (open_context(build, input_fd, &text, err) < 0 || make_plan(build, &text, err) < 0 || run_stages(build, err) < 0)
+    if (open_context(build, input_fd, &text, err) < 0 || make_plan(build, &text, err) < 0)
+        return -1;
+    warn_of_caches(build);
+    if (run_stages(build, err) < 0)
         return -1;
     return finish(build, out, err);
 }

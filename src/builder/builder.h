@@ -28,6 +28,10 @@ struct build_request {
     struct kvs labels;
     const char *target, *platform; // NULL or ""
     bool quiet, no_cache, pull, keep, force_remove; // keep: containers of steps stay
+    struct strv no_cache_stages; // nothing of these stages is taken from the cache
+    bool squash; // one layer above the base
+    bool unseen; // the result goes in no list of images
+    bool times; // with SOURCE_DATE_EPOCH also what a RUN writes is no later
     json_t *host; // HostConfig of the steps' containers, as a client of the API would say it; borrowed
     // Who we are to a registry; borrowed texts.
     struct engine_login (*login)(void *of, const char *domain);
@@ -45,6 +49,14 @@ struct build_result {
 // words, for a Dockerfile that is none.
 int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,
                   struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err);
+
+// The image that --cache-from names: one of ours, else out of its registry, unseen; from then on it is part of the cache. *id is arena memory.
+struct build_import {
+    const char *reference;
+    struct engine_login login;
+};
+int builder_import(struct builder *builder, const struct build_import *import, engine_progress_fn *progress, void *context, struct arena *arena,
+                   char **id, const struct cancel *cancel, struct err *err);
 
 // ---- the cache ------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ struct stage {
     struct build *build;
     size_t index;
     const char *image; // an ID; NULL: nothing yet (scratch)
+    const char *base; // what FROM stood for; NULL: scratch
     struct oci_image_process config; // texts in the build's arena
     struct scope scope;
     const char *author; // of MAINTAINER, or the image's
@@ -76,6 +77,8 @@ void cache_key(const struct stage *stage, const char *created_by, const char *ex
 // text in the history does not say all of the step.
 int cache_find(struct stage *stage, const char *key, const char *created_by, struct err *err);
 void cache_put(struct stage *stage, const char *key, const char *parent, const char *description);
+// A row of the cache that no step makes.
+int cache_note(struct builder *builder, const char *key, const char *image, const char *description, struct err *err);
 int cache_sweep(struct builder *builder, struct err *err); // forgets steps that no key names, while no build runs
 int container_note(struct builder *builder, const char *name, struct err *err); // one that goes when we are killed
 void container_forget(struct builder *builder, const char *name);

@@ -126,10 +126,21 @@ static int find_step(struct stage *stage, const char *created_by, struct err *er
     return 0;
 }
 
+// --no-cache-filter names it.
+static bool is_uncached(const struct stage *stage)
+{
+    const struct strv *names = &stage->build->request->no_cache_stages;
+    const char *label = stage->build->graph->nodes[stage->index].label;
+    for (size_t i = 0; i < names->len; i++)
+        if (strcasecmp(names->items[i], label) == 0)
+            return true;
+    return false;
+}
+
 int cache_find(struct stage *stage, const char *key, const char *created_by, struct err *err)
 {
     const char *parent = stage->image;
-    if (stage->build->request->no_cache)
+    if (stage->build->request->no_cache || is_uncached(stage))
         return 0;
     int found = find_key(stage, key, err);
     if (found == 0 && (found = find_step(stage, created_by, err)) > 0)
@@ -150,6 +161,11 @@ static int insert(struct store *store, const char *key, const char *image, const
         return -1;
     }
     return store_commit(store, err);
+}
+
+int cache_note(struct builder *builder, const char *key, const char *image, const char *description, struct err *err)
+{
+    return insert(builder->store, key, image, "", description, err);
 }
 
 // A step that can't be noted is done all the same. What had the key before goes when the daemon starts next: another build may stand on it.

@@ -192,8 +192,9 @@ static void end_container(struct running *running, int result)
 static int take_up(struct running *running, struct err *err)
 {
     struct build *build = running->stage->build;
-    const struct step step = step_of(running->stage, running->created_by);
+    struct step step = step_of(running->stage, running->created_by);
     char *id;
+    step.time_max = build->request->times ? build->time_max : -1;
     if (step_container(build->engine, &step, running->id, build->arena, &id, build->cancel, err) < 0)
         return -1;
     running->stage->image = id;
@@ -266,6 +267,11 @@ static int check(const struct run_fields *fields, struct err *err)
     return 0;
 }
 
+static bool clamps(const struct stage *stage)
+{
+    return stage->build->request->times && stage->build->time_max >= 0;
+}
+
 int step_run(struct stage *stage, const struct instruction *instruction, struct err *err)
 {
     const struct run_fields *fields = &instruction->run;
@@ -280,7 +286,7 @@ int step_run(struct stage *stage, const struct instruction *instruction, struct 
     const char *parent = stage->image;
     int done = step_mounts_open(stage, fields, &running.mounts, err);
     if (done == 0) {
-        cache_key(stage, running.created_by, arena_printf(stage->build->arena, "%s\n%s", fields->network ? fields->network : "", running.mounts.key), key);
+        cache_key(stage, running.created_by, arena_printf(stage->build->arena, "%s\n%s%s", fields->network ? fields->network : "", running.mounts.key, clamps(stage) ? "\ntimes" : ""), key);
         bool plain = (!fields->network || str_eq(fields->network, "default")) && fields->mounts_len == 0;
         done = cache_find(stage, key, plain ? running.created_by : NULL, err);
     }

@@ -70,7 +70,7 @@ struct step step_of(const struct stage *stage, const char *created_by)
     const char *platform = build->graph->nodes[stage->index].platform;
     return (struct step){ .parent = stage->image, .process = &stage->config, .created_by = created_by, .author = stage->author,
                           .platform = platform ? platform : build->request->platform,
-                          .created_ns = build->time_max >= 0 ? build->time_max * NS_PER_S : clock_wall_ns() };
+                          .created_ns = build->time_max >= 0 ? build->time_max * NS_PER_S : clock_wall_ns(), .time_max = -1 };
 }
 
 int commit_plain(struct stage *stage, const char *created_by, struct err *err)
@@ -156,7 +156,7 @@ static int begin(struct stage *stage, struct err *err)
     const char *id;
     if (node->origin == GRAPH_STAGE) {
         const struct stage *base = &build->stages[node->base_stage];
-        stage->image = base->image;
+        stage->base = stage->image = base->image;
         stage->config = base->config;
         stage->author = base->author;
         scope_copy(&base->scope, &stage->scope);
@@ -165,6 +165,7 @@ static int begin(struct stage *stage, struct err *err)
     if (node->origin == GRAPH_IMAGE &&
         (find_image(build, node->base, node->platform ? node->platform : build->request->platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
         return -1;
+    stage->base = stage->image;
     scope_stage(&build->global, &stage->config.env, &stage->scope);
     return run_triggers(stage, err);
 }
