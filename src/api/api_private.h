@@ -194,6 +194,9 @@ struct engine_login registry_login(const json_t *auth); // its texts are the obj
 int build_tags(const struct strv *said, struct arena *arena, struct strv *out, struct err *err); // build.c: "web" as "web:latest", each once
 void build_sort_labels(struct kvs *labels);
 struct buildkit_config;
+struct buildkit_session;
+struct engine_login buildkit_login_for(struct buildkit_session *session, const char *domain, struct arena *arena);
+void buildkit_results(struct buildkit_config *config); // buildkit_result.c: what becomes of it
 void buildkit_functions(struct api *api, struct buildkit_config *config); // buildkit_build.c: what builds
 int buildkit_door(struct api *api, struct err *err); // buildkit.c: api->buildkit
 

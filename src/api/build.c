@@ -74,18 +74,13 @@ static int make_host(const struct call *call, json_t **out, struct err *err)
 
 static int check_door(const struct call *call, struct err *err)
 {
-    const char *version = httpd_query(call->request, "version"), *remote = httpd_query(call->request, "remote"),
-               *outputs = httpd_query(call->request, "outputs");
+    const char *version = httpd_query(call->request, "version"), *remote = httpd_query(call->request, "remote");
     if (str_eq(version ? version : "", "2"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "BuildKit's sessions are not supported yet: build with DOCKER_BUILDKIT=0");
     if (!str_empty(version) && !str_eq(version, "1"))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid version: \"%.64s\"", version);
     if (!str_empty(remote))
         return err_set(err, ERR_NOT_IMPLEMENTED, "a remote context is not supported yet: %.300s", remote);
-    if (!str_empty(outputs) && !str_eq(outputs, "[]") && !str_eq(outputs, "null"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "outputs are not supported yet: the result is an image");
-    if (httpd_query_flag(call->request, "squash", false))
-        return err_set(err, ERR_INVALID_ARGUMENT, "squash is only supported with experimental mode");
     return 0;
 }
 
@@ -129,6 +124,23 @@ static int read_cache_from(const struct call *call, struct strv *out, struct err
     return 0;
 }
 
+// By this door the result has no way to a client but the list of images: files and archives go by BuildKit's sessions.
+static int read_outputs(const struct call *call, struct build_request *out, struct err *err)
+{
+    _cleanup_json_ json_t *list = NULL;
+    if (query_json(call, "outputs", "outputs", &list, err) < 0)
+        return -1;
+    if (json_array_size(list) > 1)
+        return err_set(err, ERR_INVALID_ARGUMENT, "multiple outputs not supported");
+    const char *type = json_get_text(json_array_get(list, 0), "Type", "");
+    out->unseen = str_eq(type, "cacheonly");
+    if (!out->unseen && *type && !str_eq(type, "image") && !str_eq(type, "moby"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "outputs: type=%.60s goes by BuildKit's door alone: docker buildx build --output", type);
+    if (json_object_size(json_object_get(json_array_get(list, 0), "Attrs")) > 0)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "outputs: attributes of type=%.60s are not supported", type);
+    return 0;
+}
+
 // In the form people read, each once.
 int build_tags(const struct strv *said, struct arena *arena, struct strv *out, struct err *err)
 {
@@ -168,10 +180,11 @@ static int read_request(struct call *call, struct build_request *out, struct err
     *out = (struct build_request){ .dockerfile = httpd_query(request, "dockerfile"), .target = httpd_query(request, "target"),
                                    .platform = httpd_query(request, "platform"), .quiet = httpd_query_flag(request, "q", false),
                                    .no_cache = httpd_query_flag(request, "nocache", false), .pull = httpd_query_flag(request, "pull", false),
-                                   .keep = !httpd_query_flag(request, "rm", true), .force_remove = httpd_query_flag(request, "forcerm", false),
+                                   .squash = httpd_query_flag(request, "squash", false), .keep = !httpd_query_flag(request, "rm", true), .force_remove = httpd_query_flag(request, "forcerm", false),
                                    .login = login_for };
     if (check_door(call, err) < 0 || read_tags(call, &out->tags, err) < 0 || read_map(call, "buildargs", "build args", &out->args, err) < 0 ||
-        read_map(call, "labels", "labels", &out->labels, err) < 0 || read_cache_from(call, &out->cache_from, err) < 0)
+        read_map(call, "labels", "labels", &out->labels, err) < 0 || read_cache_from(call, &out->cache_from, err) < 0 ||
+        read_outputs(call, out, err) < 0)
         return -1;
     build_sort_labels(&out->labels);
     return 0;

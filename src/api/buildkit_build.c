@@ -51,14 +51,19 @@ struct asking {
 };
 
 // The client knows Docker Hub by its host. A client that can't be asked has no login.
+struct engine_login buildkit_login_for(struct buildkit_session *session, const char *domain, struct arena *arena)
+{
+    char *username = NULL, *secret = NULL;
+    const char *host = str_eq(domain, "docker.io") ? "registry-1.docker.io" : domain;
+    if (buildkit_login(session, host, arena, &username, &secret, NULL) < 0 || str_empty(secret))
+        return (struct engine_login){ 0 };
+    return str_empty(username) ? (struct engine_login){ .identity_token = secret } : (struct engine_login){ .username = username, .password = secret };
+}
+
 static struct engine_login login_for(void *of, const char *domain)
 {
     const struct asking *asking = of;
-    char *username = NULL, *secret = NULL;
-    const char *host = str_eq(domain, "docker.io") ? "registry-1.docker.io" : domain;
-    if (buildkit_login(asking->session, host, asking->arena, &username, &secret, NULL) < 0 || str_empty(secret))
-        return (struct engine_login){ 0 };
-    return str_empty(username) ? (struct engine_login){ .identity_token = secret } : (struct engine_login){ .username = username, .password = secret };
+    return buildkit_login_for(asking->session, domain, asking->arena);
 }
 
 static int secret_for(void *of, const char *id, struct buf *out, struct err *err)
@@ -89,6 +94,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
     struct build_request request = { .dockerfile = asked->dockerfile_name, .dockerfile_text = asked->dockerfile, .cache_from = asked->cache_from,
                                      .args = asked->args, .labels = asked->labels, .target = asked->target, .platform = asked->platform,
                                      .no_cache = asked->no_cache, .pull = asked->pull, .force_remove = true,
+                                     .no_cache_stages = asked->no_cache_stages, .unseen = asked->unseen, .times = asked->times,
                                      .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking };
     if (build_tags(&asked->tags, arena, &request.tags, err) < 0 || make_host(asked, &host, err) < 0)
         return -1;
@@ -146,6 +152,7 @@ void buildkit_functions(struct api *api, struct buildkit_config *config)
 {
     config->of = api;
     config->build = build_image;
+    buildkit_results(config);
     config->cache = list_cache;
     config->prune = prune_cache;
 }

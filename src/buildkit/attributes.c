@@ -70,9 +70,10 @@ static int take_platform(struct reading *reading, const char *name, const char *
 
 static int take_no_cache(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    if (*value && !str_eq(value, "true"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--no-cache-filter is not supported");
-    reading->out->no_cache = true;
+    if (*value && !str_eq(value, "true")) // --no-cache-filter
+        take_list(reading->arena, value, &reading->out->no_cache_stages);
+    else
+        reading->out->no_cache = true;
     return 0;
 }
 
@@ -128,11 +129,6 @@ static int refuse_named_context(struct reading *reading, const char *name, const
     return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %.100s=%.100s is not supported", name, value);
 }
 
-static int refuse_request(struct reading *reading, const char *name, const char *value, struct err *err)
-{
-    return err_set(err, ERR_NOT_IMPLEMENTED, "unsupported request %.100s", value);
-}
-
 // Provenance and bills of materials need an index beside the image, which this daemon's images have not. The client adds one unasked.
 static int take_attestation(struct reading *reading, const char *name, const char *value, struct err *err)
 {
@@ -164,9 +160,9 @@ static const struct {
     { "cgroup-parent", take_cgroup },
     { "context", refuse_context },
     { "context:", refuse_named_context },
-    { "requestid", refuse_request },
     { "attest:", take_attestation },
     { "filename", pass }, // these are read where they are used
+    { "requestid", pass },
     { "dockerfilekey", pass },
     { "contextkey", pass },
     { "source", pass },

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/fd.h"
+#include "base/num.h"
 #include "buildkit_private.h"
 
 // What a client may ask a builder for. None is listed that is not there.
@@ -26,6 +27,7 @@ static const char *const llb_caps[] = { "source.image",
                                         "constraints",
                                         "platform",
                                         "meta.description",
+                                        "exporter.multiple",
                                         "exporter.sourcedateepoch" };
 
 static struct proto_list caps_of(const char *const *ids, size_t len, struct arena *arena)
@@ -133,14 +135,21 @@ struct build {
     struct arena *arena;
     const struct cancel *cancel;
     struct buildkit_build asked;
+    const char *question; // instead of a build; NULL
+    struct kvs answer;
     struct strv excludes;
     struct buf dockerfile, ignore;
 };
 
+static const char *option_of(const struct kvs *options, const char *name, const char *fallback)
+{
+    const char *value = kvs_get(options, name);
+    return str_empty(value) ? fallback : value;
+}
+
 static const char *option(const struct build *build, const char *name, const char *fallback)
 {
-    const char *value = kvs_get(build->options, name);
-    return str_empty(value) ? fallback : value;
+    return option_of(build->options, name, fallback);
 }
 
 // Where a Dockerfile is a link, it is another file of the same folder.
@@ -225,6 +234,26 @@ static void *sync_context(void *of)
     return NULL;
 }
 
+// An image of --cache-from that can't be had is said, and the build goes on without it, as BuildKit has it.
+static int find_caches(struct build *build, struct err *err)
+{
+    const struct buildkit_config *config = &build->solve->buildkit->config;
+    const struct strv *names = &build->solve->cache_from;
+    for (size_t i = 0; i < names->len; i++) {
+        struct stream stream = { .solve = build->solve };
+        struct err missing = { 0 };
+        char *id = NULL;
+        step_start(&stream.step, build->solve, arena_printf(build->arena, "importing cache manifest from %s", names->items[i]));
+        int found = config->cache_from(config->of, build->session, names->items[i], stream_take, &stream, build->arena, &id, build->cancel, &missing);
+        step_end(&stream.step, found < 0 ? &missing : NULL);
+        if (found < 0 && cancel_now(build->cancel))
+            return err_set(err, ERR_CANCELLED, "the build was cancelled");
+        if (found == 0)
+            strv_push_arena(&build->asked.cache_from, build->arena, id);
+    }
+    return 0;
+}
+
 static int build_from(struct build *build, int read_fd, char **image, struct err *err)
 {
     const struct buildkit_config *config = &build->solve->buildkit->config;
@@ -257,18 +286,29 @@ static int build_context(struct build *build, char **image, struct err *err)
     return result;
 }
 
+static int answer_question(struct build *build, struct err *err)
+{
+    const struct buildkit_config *config = &build->solve->buildkit->config;
+    const struct call_input input = { .source = build->asked.dockerfile, .ignore = { buf_text(&build->ignore), build->ignore.size },
+                                      .name = build->asked.dockerfile_name, .target = build->asked.target, .args = &build->asked.args,
+                                      .platform = arena_printf(build->arena, "linux/%s", config->architecture) };
+    return call_answer(&input, build->question, build->arena, &build->answer, err);
+}
+
 static int run_build(struct build *build, char **image, struct err *err)
 {
     if (attributes_read(build->options, build->arena, &build->asked, err) < 0 ||
         session_get(build->solve->buildkit, build->solve->session, build->cancel, &build->session, err) < 0)
         return -1;
-    build->asked.tags = build->solve->tags;
-    build->asked.cache_from = build->solve->cache_from;
+    build->asked.unseen = !outputs_names(build->solve, build->arena, &build->asked.tags);
+    build->asked.times = outputs_times(build->solve);
     build->asked.session = build->session;
     int own = load_dockerfile(build, err);
     if (own < 0 || load_ignore(build, own > 0, err) < 0)
         return -1;
-    return build_context(build, image, err);
+    if (build->question)
+        return answer_question(build, err);
+    return find_caches(build, err) < 0 ? -1 : build_context(build, image, err);
 }
 
 static int check_frontend(const struct bridge_solve_request *request, struct err *err)
@@ -283,9 +323,17 @@ static int check_frontend(const struct bridge_solve_request *request, struct err
     return 0;
 }
 
-static int build_for(struct solve *solve, const struct bridge_solve_request *request, struct grpc_call *call, struct err *err)
+// What of SOURCE_DATE_EPOCH is no number, the builder has refused.
+static bool read_epoch(const struct kvs *options, int64_t *out)
 {
-    struct build build = { .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call) };
+    const char *text = kvs_get(options, "build-arg:SOURCE_DATE_EPOCH");
+    return !str_empty(text) && num_parse_i64(slice_of(text), out);
+}
+
+static int build_for(struct solve *solve, const struct bridge_solve_request *request, struct grpc_call *call, struct kvs *answer, struct err *err)
+{
+    struct build build = { .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call),
+                           .question = option_of(&request->options, "requestid", NULL) };
     char *image = NULL;
     int result = run_build(&build, &image, err);
     session_put(build.session);
@@ -293,8 +341,12 @@ static int build_for(struct solve *solve, const struct bridge_solve_request *req
     buf_done(&build.ignore);
     if (result < 0)
         return -1;
+    *answer = build.answer;
+    if (build.question)
+        return 0;
     mutex_lock(&solve->buildkit->lock);
     solve->image = arena_strdup(&solve->arena, image);
+    solve->same_time = read_epoch(&request->options, &solve->time);
     mutex_unlock(&solve->buildkit->lock);
     return 0;
 }
@@ -306,9 +358,11 @@ int handle_bridge_solve(void *context, struct grpc_call *call, struct err *err)
     if (take_message(call, &bridge_solve_request_table, &request, err) < 0 || check_frontend(&request, err) < 0 ||
         solve_of(context, call, &solve, err) < 0)
         return -1;
-    int result = build_for(solve, &request, call, err);
+    struct result_message of = { 0 };
+    history_describe(solve, &request.options);
+    int result = build_for(solve, &request, call, &of.metadata, err);
     struct ref_message ref = { result == 0 ? arena_strdup(grpc_arena(call), solve->image) : NULL };
-    struct result_message of = { &ref };
+    of.ref = ref.id ? &ref : NULL;
     solve_put(solve);
     const struct bridge_solve_response response = { .result = &of };
     return result < 0 ? plain_error(err) : send_message(call, &bridge_solve_response_table, &response, err);

@@ -29,10 +29,13 @@ struct buildkit_build {
     struct slice dockerfile; // its text
     const char *dockerfile_name; // as the client named it
     struct strv tags; // as given: "web", "web:1"
-    struct strv cache_from; // images
+    struct strv cache_from; // images that are here, by ID
     struct kvs args, labels;
     const char *target, *platform; // NULL: none given
     bool no_cache, pull;
+    struct strv no_cache_stages; // of those named nothing is taken from the cache
+    bool unseen; // the result goes in no list of images
+    bool times; // what steps write is no later than SOURCE_DATE_EPOCH
     struct strv extra_hosts; // "name:address"
     struct strv ulimits; // "nofile=1024:2048"
     const char *network, *cgroup_parent; // NULL: none given
@@ -54,6 +57,16 @@ struct buildkit_prune {
     int64_t unused_before_ns, keep_size; // 0: none
 };
 
+// What becomes of an image outside of the list of images, as bytes.
+struct buildkit_export {
+    const char *image; // an ID
+    bool archive; // an image archive: OCI layout and manifest.json in one; else a tar of its root
+    struct strv names; // of the image in its archive
+    bool same_time; // of a root: all times are this one, in seconds
+    int64_t time;
+};
+typedef int buildkit_bytes_fn(void *of, const char *data, size_t size, struct err *err);
+
 struct buildkit_config {
     const char *worker_id, *version, *hostname;
     const char *architecture; // "amd64"
@@ -62,6 +75,16 @@ struct buildkit_config {
     // `context_fd`: the client's files as a tar, borrowed. *image_id in the arena: "sha256:...". NULL: nothing builds here.
     int (*build)(void *of, const struct buildkit_build *build, int context_fd, buildkit_progress_fn *progress, void *progress_of,
                  struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
+    // What follows is there where `build` is. An image of --cache-from, here or of a registry; *image_id in the arena.
+    int (*cache_from)(void *of, struct buildkit_session *session, const char *reference, buildkit_progress_fn *progress, void *progress_of,
+                      struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
+    int (*export)(void *of, const struct buildkit_export *export, buildkit_bytes_fn *bytes, void *bytes_of, const struct cancel *cancel, struct err *err);
+    // The same root as a tree, and a regular file in it; descriptors.
+    int (*tree)(void *of, const char *image, struct err *err);
+    int (*file)(void *of, int tree_fd, const char *path, struct err *err);
+    // To the registry that `name` says; *digest (arena) is the manifest's.
+    int (*push)(void *of, struct buildkit_session *session, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
+                char **digest, const struct cancel *cancel, struct err *err);
     // NULL: there is no cache.
     int (*cache)(void *of, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
     int (*prune)(void *of, const struct buildkit_prune *prune, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);

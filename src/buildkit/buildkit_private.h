@@ -12,7 +12,9 @@
 #include "grpc/grpc.h"
 #include "buildkit/messages.h"
 
-#define SOLVES_MAX 64 // builds at a time, and as many that are over and may still be asked about
+#define SOLVES_MAX 64 // builds at a time
+#define HISTORY_MAX 50 // builds that are over and may still be asked about, and as many that are pinned
+#define HISTORY_SIZE_MAX ((size_t)128 << 20) // bytes of their progress
 #define SESSIONS_MAX 256
 #define NAME_MAX_SIZE 128 // of refs and ids of sessions
 #define MESSAGE_MAX ((size_t)16 << 20)
@@ -22,11 +24,33 @@
 #define DOCKERFILE_MAX ((size_t)4 << 20)
 #define IGNORE_MAX ((size_t)4 << 20)
 
+// Bits of a Go os.FileMode, which is what a client says and reads.
+#define MODE_DIR (1u << 31)
+#define MODE_SYMLINK (1u << 27)
+#define MODE_DEVICE (1u << 26)
+#define MODE_PIPE (1u << 25)
+#define MODE_SOCKET (1u << 24)
+#define MODE_SETUID (1u << 23)
+#define MODE_SETGID (1u << 22)
+#define MODE_CHAR (1u << 21)
+#define MODE_STICKY (1u << 20)
+
+#define OUTPUTS_MAX 16
+
+// One --output; its number is its place among those that were asked for.
+enum output_kind { OUTPUT_IMAGE = 1, OUTPUT_LOCAL = 2, OUTPUT_TAR = 4, OUTPUT_OCI = 8, OUTPUT_DOCKER = 16 };
+struct output {
+    enum output_kind kind;
+    struct strv names;
+    bool push, unseen, times, mirror; // unseen: not in the list of images; mirror: what else is in the client's folder goes
+};
+
 struct buildkit {
     struct buildkit_config config;
     struct mutex lock;
     struct cond changed; // a solve, its events, or a session
-    struct solve *solves GUARDED_BY(lock);
+    struct solve *solves GUARDED_BY(lock); // the newest first
+    int64_t generation GUARDED_BY(lock); // counts their changes
     struct buildkit_session *sessions GUARDED_BY(lock);
 };
 
@@ -35,13 +59,22 @@ struct solve {
     struct buildkit *buildkit;
     char *ref, *session;
     struct arena arena;
-    struct strv tags;
+    struct output outputs[OUTPUTS_MAX];
+    size_t output_len; // 0: the result stays in the cache alone
     struct strv cache_from;
     unsigned users GUARDED_BY(lock);
     bool over GUARDED_BY(lock); // Control.Solve has been answered
     bool returned GUARDED_BY(lock);
+    bool internal; // not to be listed
+    bool deleted GUARDED_BY(lock), pinned GUARDED_BY(lock); // by the client
+    int64_t generation GUARDED_BY(lock); // of its last change
+    int64_t began_ns, ended_ns GUARDED_BY(lock);
+    int32_t cached GUARDED_BY(lock), total GUARDED_BY(lock), completed GUARDED_BY(lock); // steps
+    struct kvs attributes GUARDED_BY(lock), response GUARDED_BY(lock); // of the frontend; what the client was answered
     struct err failure GUARDED_BY(lock); // of the build, or what the client said with Return
     char *image GUARDED_BY(lock); // in the arena; NULL: not built
+    bool same_time GUARDED_BY(lock); // SOURCE_DATE_EPOCH was given
+    int64_t time GUARDED_BY(lock); // seconds
     struct buf events GUARDED_BY(lock); // encoded StatusResponses, one behind the other: their concatenation is one, too
 };
 
@@ -56,11 +89,14 @@ struct buildkit_session {
 
 // ---- registry.c: finding solves and sessions ------------------------------------------------------------------------
 
-// `settings`: arena, tags and cache_from are moved out of it, on success.
+// `settings`: arena, outputs and cache_from are moved out of it, on success.
 int solve_begin(struct buildkit *buildkit, const struct solve_request *request, struct solve *settings, struct solve **out, struct err *err);
 // The solve of that ref, which is waited for. not_found.
 int solve_get(struct buildkit *buildkit, const char *ref, const struct cancel *cancel, struct solve **out, struct err *err);
 void solve_put(struct solve *solve); // NULL is fine
+// With the lock held: without waiting, NULL; and what is too much or deleted goes.
+struct solve *solve_find(struct buildkit *buildkit, const char *ref);
+void solves_forget(struct buildkit *buildkit);
 int session_get(struct buildkit *buildkit, const char *id, const struct cancel *cancel, struct buildkit_session **out, struct err *err);
 void session_put(struct buildkit_session *session);
 
@@ -72,7 +108,7 @@ int send_message(struct grpc_call *call, const struct proto_message *table, cons
 
 // ---- handlers (control.c, solve.c, bridge.c) ------------------------------------------------------------------------
 
-grpc_handler handle_info, handle_workers, handle_usage, handle_prune, handle_history, handle_health;
+grpc_handler handle_info, handle_workers, handle_usage, handle_prune, handle_history, handle_history_update, handle_health, handle_session_call;
 grpc_handler handle_solve, handle_status;
 grpc_handler handle_ping, handle_bridge_solve, handle_return;
 struct worker_record *worker_of(const struct buildkit *buildkit, struct arena *arena);
@@ -81,6 +117,17 @@ struct worker_record *worker_of(const struct buildkit *buildkit, struct arena *a
 
 // not_implemented for what would be silently left out, by name.
 int attributes_read(const struct kvs *attributes, struct arena *arena, struct buildkit_build *out, struct err *err);
+
+// ---- calls.c: questions about a Dockerfile --------------------------------------------------------------------------
+
+struct call_input {
+    struct slice source, ignore; // the Dockerfile, and its .dockerignore
+    const char *name, *target; // target NULL: the last stage
+    const char *platform; // "linux/amd64"
+    const struct kvs *args;
+};
+// `name`: "frontend.lint". The answer as a result's metadata. not_implemented: nobody knows that question.
+int call_answer(const struct call_input *input, const char *name, struct arena *arena, struct kvs *out, struct err *err);
 
 // ---- progress.c -----------------------------------------------------------------------------------------------------
 
@@ -121,6 +168,42 @@ struct files_sink {
 };
 int files_receive(struct buildkit_session *session, const struct files_request *request, const struct files_sink *sink, struct step *step,
                   const struct cancel *cancel, struct err *err);
+
+// ---- history.c ------------------------------------------------------------------------------------------------------
+
+void history_describe(struct solve *solve, const struct kvs *attributes); // the first ones count
+// With the lock held. `response` and `failure` may be NULL.
+void history_end(struct solve *solve, const struct kvs *response, const struct err *failure);
+
+// ---- output.c: what becomes of the result ---------------------------------------------------------------------------
+
+// not_implemented, by name, for what is not there.
+int output_add(struct solve *solve, const char *type, const struct kvs *attributes, struct err *err);
+// The names of all that are images of this daemon, each once; false: there is none.
+bool outputs_names(const struct solve *solve, struct arena *arena, struct strv *out);
+bool outputs_times(const struct solve *solve);
+// Once the image is made and the client is content. *digest (arena): of what was pushed, else NULL.
+int outputs_run(struct solve *solve, struct arena *arena, char **digest, const struct cancel *cancel, struct err *err);
+
+// ---- send.c: files and bytes to the client --------------------------------------------------------------------------
+
+struct send_target {
+    struct buildkit_session *session;
+    size_t number; // of the output
+    const struct cancel *cancel;
+    struct step *step;
+    const struct kvs *said; // what the client names its file by; NULL
+    bool mirror;
+};
+// A stream of bytes; whatever `make` gives its sink. And a folder's files.
+typedef int send_make_fn(void *of, buildkit_bytes_fn *bytes, void *bytes_of, struct err *err);
+int send_bytes(const struct send_target *target, send_make_fn *make, void *of, struct err *err);
+struct send_tree {
+    send_make_fn *make; // the folder's tar
+    int (*open)(void *of, const char *path, struct err *err); // a regular file of it
+    void *of;
+};
+int send_folder(const struct send_target *target, const struct send_tree *tree, struct err *err);
 
 // ---- ignore.c -------------------------------------------------------------------------------------------------------
 

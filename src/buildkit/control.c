@@ -18,15 +18,15 @@ int handle_info(void *context, struct grpc_call *call, struct err *err)
     return send_message(call, &info_response_table, &response, err);
 }
 
-// Labels that clients read. One that they would take for the containerd store ("...worker.snapshotter") is not among them: it would make
-// them ask for exporters that are not here.
+// Labels that clients read. By that of a snapshotter they know that archives, folders and pushes can be had of this daemon.
 struct worker_record *worker_of(const struct buildkit *buildkit, struct arena *arena)
 {
     struct worker_record *worker = arena_alloc(arena, sizeof(*worker));
     struct platform_message *platform = arena_alloc(arena, sizeof(*platform));
-    struct kv *labels = arena_alloc(arena, 2 * sizeof(*labels));
+    struct kv *labels = arena_alloc(arena, 3 * sizeof(*labels));
     size_t len = 0;
     labels[len++] = (struct kv){ arena_strdup(arena, "org.mobyproject.buildkit.worker.hostname"), arena_strdup(arena, buildkit->config.hostname) };
+    labels[len++] = (struct kv){ arena_strdup(arena, "org.mobyproject.buildkit.worker.snapshotter"), arena_strdup(arena, "overlayfs") };
     if (buildkit->config.host_gateway)
         labels[len++] = (struct kv){ arena_strdup(arena, "org.mobyproject.buildkit.worker.moby.host-gateway-ip"),
                                      arena_strdup(arena, buildkit->config.host_gateway) };
@@ -98,15 +98,6 @@ int handle_prune(void *context, struct grpc_call *call, struct err *err)
         if (send_message(call, &usage_record_table, &out[i], err) < 0)
             return -1;
     return 0;
-}
-
-// No history is kept: who wants what there is gets nothing, who wants what comes waits.
-int handle_history(void *context, struct grpc_call *call, struct err *err)
-{
-    struct history_request request;
-    if (take_message(call, &history_request_table, &request, err) < 0)
-        return -1;
-    return request.early_exit ? 0 : cancel_wait(grpc_cancel(call), -1, -1, err);
 }
 
 int handle_health(void *context, struct grpc_call *call, struct err *err)

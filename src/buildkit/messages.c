@@ -66,8 +66,46 @@ static const struct proto_field prune_request_fields[] = {
 };
 TABLE(prune_request, struct prune_request);
 
-static const struct proto_field history_request_fields[] = { PROTO_FIELD(3, PROTO_BOOL, struct history_request, early_exit) };
+static const struct proto_field history_request_fields[] = {
+    PROTO_FIELD(1, PROTO_BOOL, struct history_request, active_only),
+    PROTO_FIELD(2, PROTO_TEXT, struct history_request, ref),
+    PROTO_FIELD(3, PROTO_BOOL, struct history_request, early_exit),
+    PROTO_FIELD(5, PROTO_INT32, struct history_request, limit),
+};
 TABLE(history_request, struct history_request);
+
+static const struct proto_field status_fields[] = {
+    PROTO_FIELD(1, PROTO_INT32, struct status_message, code),
+    PROTO_FIELD(2, PROTO_TEXT, struct status_message, message),
+};
+LOCAL_TABLE(status, struct status_message);
+
+static const struct proto_field history_record_fields[] = {
+    PROTO_FIELD(1, PROTO_TEXT, struct history_record, ref),
+    PROTO_FIELD(2, PROTO_TEXT, struct history_record, frontend),
+    PROTO_FIELD(3, PROTO_MAP, struct history_record, attributes),
+    PROTO_SUB(5, PROTO_MESSAGE, struct history_record, error, &status_table),
+    PROTO_FIELD(6, PROTO_TIME, struct history_record, created_ns),
+    PROTO_FIELD(7, PROTO_TIME, struct history_record, completed_ns),
+    PROTO_FIELD(9, PROTO_MAP, struct history_record, response),
+    PROTO_FIELD(14, PROTO_BOOL, struct history_record, pinned),
+    PROTO_FIELD(15, PROTO_INT32, struct history_record, cached),
+    PROTO_FIELD(16, PROTO_INT32, struct history_record, total),
+    PROTO_FIELD(17, PROTO_INT32, struct history_record, completed),
+};
+LOCAL_TABLE(history_record, struct history_record);
+static const struct proto_field history_event_fields[] = {
+    PROTO_FIELD(1, PROTO_INT32, struct history_event, type),
+    PROTO_SUB(2, PROTO_MESSAGE, struct history_event, record, &history_record_table),
+};
+TABLE(history_event, struct history_event);
+static const struct proto_field history_update_fields[] = {
+    PROTO_FIELD(1, PROTO_TEXT, struct history_update, ref),
+    PROTO_FIELD(2, PROTO_BOOL, struct history_update, pinned),
+    PROTO_FIELD(3, PROTO_BOOL, struct history_update, delete),
+    PROTO_FIELD(4, PROTO_BOOL, struct history_update, finalize),
+};
+TABLE(history_update, struct history_update);
 
 static const struct proto_field exporter_fields[] = {
     PROTO_FIELD(1, PROTO_TEXT, struct exporter_message, type),
@@ -91,6 +129,8 @@ static const struct proto_field solve_request_fields[] = {
     PROTO_FIELD(7, PROTO_MAP, struct solve_request, frontend_attrs),
     PROTO_SUB(8, PROTO_MESSAGE, struct solve_request, cache, &cache_options_table),
     PROTO_FIELD(9, PROTO_TEXTS, struct solve_request, entitlements),
+    PROTO_FIELD(11, PROTO_BOOL, struct solve_request, internal),
+    PROTO_FIELD(12, PROTO_BYTES, struct solve_request, policy),
     PROTO_SUB(13, PROTO_MESSAGES, struct solve_request, exporters, &exporter_table),
 };
 TABLE(solve_request, struct solve_request);
@@ -157,7 +197,10 @@ TABLE(bridge_solve_request, struct bridge_solve_request);
 
 static const struct proto_field ref_fields[] = { PROTO_FIELD(1, PROTO_TEXT, struct ref_message, id) };
 LOCAL_TABLE(ref, struct ref_message);
-static const struct proto_field result_fields[] = { PROTO_SUB(3, PROTO_MESSAGE, struct result_message, ref, &ref_table) };
+static const struct proto_field result_fields[] = {
+    PROTO_SUB(3, PROTO_MESSAGE, struct result_message, ref, &ref_table),
+    PROTO_FIELD(10, PROTO_MAP, struct result_message, metadata),
+};
 LOCAL_TABLE(result, struct result_message);
 static const struct proto_field bridge_solve_response_fields[] = {
     PROTO_FIELD(1, PROTO_TEXT, struct bridge_solve_response, ref),
@@ -165,11 +208,6 @@ static const struct proto_field bridge_solve_response_fields[] = {
 };
 TABLE(bridge_solve_response, struct bridge_solve_response);
 
-static const struct proto_field status_fields[] = {
-    PROTO_FIELD(1, PROTO_INT32, struct status_message, code),
-    PROTO_FIELD(2, PROTO_TEXT, struct status_message, message),
-};
-LOCAL_TABLE(status, struct status_message);
 static const struct proto_field return_request_fields[] = { PROTO_SUB(2, PROTO_MESSAGE, struct return_request, error, &status_table) };
 TABLE(return_request, struct return_request);
 

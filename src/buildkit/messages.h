@@ -4,6 +4,10 @@
 
 #include "grpc/proto.h"
 
+struct status_message { // google.rpc.Status
+    int32_t code;
+    char *message;
+};
 struct empty_message {
     bool unused;
 };
@@ -47,7 +51,25 @@ struct prune_request {
     int64_t keep_ns, reserved, max_used, min_free;
 };
 struct history_request {
-    bool early_exit;
+    bool active_only, early_exit;
+    char *ref; // NULL: all
+    int32_t limit; // 0: all
+};
+struct history_record {
+    char *ref, *frontend;
+    struct kvs attributes, response;
+    struct status_message *error;
+    int64_t created_ns, completed_ns;
+    bool pinned;
+    int32_t cached, total, completed; // steps
+};
+struct history_event {
+    int32_t type;
+    struct history_record *record;
+};
+struct history_update {
+    char *ref;
+    bool pinned, delete, finalize;
 };
 
 struct exporter_message {
@@ -64,6 +86,8 @@ struct solve_request {
     struct strv entitlements;
     struct cache_options *cache;
     struct proto_list exporters;
+    struct slice policy; // of sources
+    bool internal;
 };
 struct solve_response {
     struct kvs exporter_response;
@@ -113,14 +137,11 @@ struct ref_message {
 };
 struct result_message {
     struct ref_message *ref;
+    struct kvs metadata;
 };
 struct bridge_solve_response {
     char *ref;
     struct result_message *result;
-};
-struct status_message { // google.rpc.Status
-    int32_t code;
-    char *message;
 };
 struct return_request {
     struct status_message *error;
@@ -157,7 +178,7 @@ struct health_response {
 };
 
 extern const struct proto_message empty_table, info_response_table, workers_response_table, usage_request_table, usage_record_table,
-    usage_response_table, prune_request_table, history_request_table, solve_request_table, solve_response_table, status_request_table,
+    usage_response_table, prune_request_table, history_request_table, history_event_table, history_update_table, solve_request_table, solve_response_table, status_request_table,
     status_response_table, pong_table, bridge_solve_request_table, bridge_solve_response_table, return_request_table, packet_table,
     secret_request_table, bytes_table, credentials_request_table, credentials_response_table, health_response_table;
 

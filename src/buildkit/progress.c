@@ -26,6 +26,9 @@ void step_start(struct step *step, struct solve *solve, const char *name)
     *step = (struct step){ .solve = solve, .name = mem_strdup(name), .started_ns = clock_wall_ns(), .running = true };
     memcpy(step->digest, "sha256:", 7);
     random_hex(step->digest + 7, 64);
+    mutex_lock(&solve->buildkit->lock);
+    solve->total++;
+    mutex_unlock(&solve->buildkit->lock);
     tell_vertex(step, 0, NULL);
 }
 
@@ -63,6 +66,10 @@ void step_end(struct step *step, const struct err *failure)
     if (!step->running)
         return;
     step->running = false;
+    mutex_lock(&step->solve->buildkit->lock);
+    step->solve->completed++;
+    step->solve->cached += step->cached;
+    mutex_unlock(&step->solve->buildkit->lock);
     tell_vertex(step, clock_wall_ns(), failure ? failure->message : NULL);
     free(step->name);
     step->name = NULL;

@@ -23,7 +23,7 @@ static void solve_free(struct solve *solve)
     free(solve);
 }
 
-static struct solve *find_solve(struct buildkit *buildkit, const char *ref)
+struct solve *solve_find(struct buildkit *buildkit, const char *ref)
 {
     for (struct solve *solve = buildkit->solves; solve; solve = solve->next)
         if (str_eq(solve->ref, ref))
@@ -32,13 +32,16 @@ static struct solve *find_solve(struct buildkit *buildkit, const char *ref)
 }
 
 // A build's progress may be asked for when it is over: the last ones stay, the list's head is the newest.
-static void forget_old(struct buildkit *buildkit)
+void solves_forget(struct buildkit *buildkit)
 {
-    size_t over = 0;
+    size_t over = 0, pinned = 0, size = 0;
     for (struct solve **at = &buildkit->solves, *solve; (solve = *at);) {
-        over += solve->over;
-        if (solve->over && solve->users == 0 && over > SOLVES_MAX / 4) {
+        bool kept = solve->pinned && ++pinned <= HISTORY_MAX;
+        over += solve->over && !kept;
+        size += solve->over ? solve->events.size : 0;
+        if (solve->over && solve->users == 0 && (solve->deleted || (!kept && over > HISTORY_MAX) || size > HISTORY_SIZE_MAX)) {
             *at = solve->next;
+            size -= solve->events.size;
             solve_free(solve);
         } else {
             at = &solve->next;
@@ -55,7 +58,7 @@ static int check_solve(struct buildkit *buildkit, const char *ref, struct err *e
         return err_set(err, ERR_INVALID_ARGUMENT, "a build needs a ref");
     if (running >= SOLVES_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "%d builds at a time", SOLVES_MAX);
-    return find_solve(buildkit, ref) ? err_set(err, ERR_CONFLICT, "job ID %s exists", ref) : 0;
+    return solve_find(buildkit, ref) ? err_set(err, ERR_CONFLICT, "job ID %s exists", ref) : 0;
 }
 
 int solve_begin(struct buildkit *buildkit, const struct solve_request *request, struct solve *settings, struct solve **out, struct err *err)
@@ -63,16 +66,20 @@ int solve_begin(struct buildkit *buildkit, const struct solve_request *request, 
     mutex_lock(&buildkit->lock);
     int result = check_solve(buildkit, request->ref, err);
     if (result == 0) {
-        forget_old(buildkit);
+        solves_forget(buildkit);
         struct solve *solve = mem_new(struct solve);
         solve->buildkit = buildkit;
         solve->ref = mem_strdup(request->ref);
         solve->session = mem_strdup(request->session ? request->session : "");
         solve->arena = settings->arena;
-        solve->tags = settings->tags;
+        memcpy(solve->outputs, settings->outputs, sizeof(solve->outputs));
+        solve->output_len = settings->output_len;
         solve->cache_from = settings->cache_from;
         solve->events = (struct buf)BUF_INIT(EVENTS_MAX);
         solve->users = 1;
+        solve->internal = request->internal;
+        solve->began_ns = clock_wall_ns();
+        solve->generation = ++buildkit->generation;
         solve->next = buildkit->solves;
         buildkit->solves = solve;
         *out = solve;
@@ -99,7 +106,7 @@ int solve_get(struct buildkit *buildkit, const char *ref, const struct cancel *c
     if (!good_name(ref))
         return err_set(err, ERR_INVALID_ARGUMENT, "no buildid found in context");
     mutex_lock(&buildkit->lock);
-    while (!(solve = find_solve(buildkit, ref)) && wait_a_moment(buildkit, cancel, deadline_ns))
+    while (!(solve = solve_find(buildkit, ref)) && wait_a_moment(buildkit, cancel, deadline_ns))
         ;
     if (solve)
         solve->users++;
@@ -115,7 +122,7 @@ void solve_put(struct solve *solve)
     struct buildkit *buildkit = solve->buildkit;
     mutex_lock(&buildkit->lock);
     solve->users--;
-    forget_old(buildkit);
+    solves_forget(buildkit);
     mutex_unlock(&buildkit->lock);
 }
 
@@ -251,6 +258,8 @@ static const struct grpc_method methods[] = {
     { "/moby.buildkit.v1.Control/DiskUsage", handle_usage },
     { "/moby.buildkit.v1.Control/Prune", handle_prune },
     { "/moby.buildkit.v1.Control/ListenBuildHistory", handle_history },
+    { "/moby.buildkit.v1.Control/UpdateBuildHistory", handle_history_update },
+    { "/moby.buildkit.v1.Control/Session", handle_session_call },
     { "/moby.buildkit.v1.frontend.LLBBridge/Ping", handle_ping },
     { "/moby.buildkit.v1.frontend.LLBBridge/Solve", handle_bridge_solve },
     { "/moby.buildkit.v1.frontend.LLBBridge/Return", handle_return },

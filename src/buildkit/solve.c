@@ -5,40 +5,14 @@
 
 // ---- what is asked for ----------------------------------------------------------------------------------------------
 
-static void split(const char *text, char separator, struct arena *arena, struct strv *out)
-{
-    struct slice rest = slice_of(text), part;
-    while (slice_cut(&rest, separator, &part))
-        if (part.size)
-            strv_push_arena(out, arena, arena_strndup(arena, part.data, part.size));
-}
-
-static int take_exporter(struct solve *solve, const char *type, const struct kvs *attrs, struct err *err)
-{
-    static const char *const harmless[] = { "prefer-image-digest", "unpack", "store" };
-    if (!str_eq(type, "moby") && !str_eq(type, "image"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "exporter \"%.60s\" could not be found: results of a build are images of this daemon", type);
-    for (size_t i = 0; i < attrs->len; i++) {
-        const char *key = attrs->items[i].key, *value = attrs->items[i].value;
-        bool passes = str_empty(value) || str_eq(value, "false");
-        for (size_t j = 0; j < ARRAY_LEN(harmless); j++)
-            passes |= str_eq(key, harmless[j]);
-        if (str_eq(key, "name"))
-            split(value, ',', &solve->arena, &solve->tags);
-        else if (!passes && !str_eq(key, "push")) // the client pushes by itself
-            return err_set(err, ERR_NOT_IMPLEMENTED, "--output: %.60s=%.60s is not supported", key, value);
-    }
-    return 0;
-}
-
+// None at all: the result stays in the cache.
 static int take_exporters(struct solve *solve, const struct solve_request *request, struct err *err)
 {
     const struct exporter_message *exporters = request->exporters.items;
-    if (request->exporters.len > 1)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "one --output at a time");
-    if (request->exporters.len)
-        return take_exporter(solve, exporters->type ? exporters->type : "", &exporters->attrs, err);
-    return str_empty(request->exporter) ? 0 : take_exporter(solve, request->exporter, &request->exporter_attrs, err);
+    for (size_t i = 0; i < request->exporters.len; i++)
+        if (output_add(solve, exporters[i].type ? exporters[i].type : "", &exporters[i].attrs, err) < 0)
+            return -1;
+    return request->exporters.len || str_empty(request->exporter) ? 0 : output_add(solve, request->exporter, &request->exporter_attrs, err);
 }
 
 static int take_cache(struct solve *solve, const struct cache_options *cache, struct err *err)
@@ -62,6 +36,8 @@ static int check_request(const struct solve_request *request, struct err *err)
         return err_set(err, ERR_NOT_IMPLEMENTED, "build graphs (LLB) are not supported: Dockerfiles are");
     if (!str_empty(request->frontend))
         return err_set(err, ERR_NOT_IMPLEMENTED, "frontend \"%.60s\" is served by LLBBridge.Solve alone", request->frontend);
+    if (request->policy.size)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "source policies are not supported");
     for (size_t i = 0; i < request->entitlements.len; i++)
         if (!str_eq(request->entitlements.items[i], "network.host"))
             return err_set(err, ERR_PERMISSION_DENIED, "granting entitlement %.60s is not allowed by build daemon configuration",
@@ -86,32 +62,45 @@ static int wait_end(struct solve *solve, const struct cancel *cancel, struct err
     return 0;
 }
 
-static void answer_of(const struct solve *solve, struct arena *arena, struct solve_response *out)
+static void answer_of(const struct solve *solve, const char *pushed, struct arena *arena, struct solve_response *out)
 {
-    struct buf names = BUF_INIT(1 << 20);
+    struct buf text = BUF_INIT(1 << 20);
     struct kv *items = arena_alloc(arena, 3 * sizeof(*items));
+    struct strv names = { 0 };
     size_t len = 0;
-    for (size_t i = 0; i < solve->tags.len; i++)
-        buf_addf(&names, i ? ",%s" : "%s", solve->tags.items[i]);
+    outputs_names(solve, arena, &names);
+    for (size_t i = 0; i < names.len; i++)
+        buf_addf(&text, i ? ",%s" : "%s", names.items[i]);
     if (solve->image) {
-        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.config.digest"), solve->image };
-        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.digest"), solve->image };
+        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.config.digest"), arena_strdup(arena, solve->image) };
+        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.digest"), arena_strdup(arena, pushed ? pushed : solve->image) };
     }
-    if (names.size)
-        items[len++] = (struct kv){ arena_strdup(arena, "image.name"), arena_strdup(arena, names.data) };
+    if (text.size)
+        items[len++] = (struct kv){ arena_strdup(arena, "image.name"), arena_strdup(arena, text.data) };
     out->exporter_response = (struct kvs){ items, len };
-    buf_done(&names);
+    buf_done(&text);
+}
+
+static int await_client(struct solve *solve, const struct cancel *cancel, struct err *err)
+{
+    mutex_lock(&solve->buildkit->lock);
+    int result = wait_end(solve, cancel, err);
+    mutex_unlock(&solve->buildkit->lock);
+    return result;
 }
 
 static int end_solve(struct solve *solve, struct grpc_call *call, struct err *err)
 {
     struct solve_response response = { 0 };
     const struct cancel *cancel = grpc_cancel(call);
-    mutex_lock(&solve->buildkit->lock);
-    int result = wait_end(solve, cancel, err);
+    char *pushed = NULL;
+    int result = await_client(solve, cancel, err);
     if (result == 0)
-        answer_of(solve, grpc_arena(call), &response);
-    solve->over = true;
+        result = outputs_run(solve, grpc_arena(call), &pushed, cancel, err);
+    mutex_lock(&solve->buildkit->lock);
+    if (result == 0)
+        answer_of(solve, pushed, grpc_arena(call), &response);
+    history_end(solve, result == 0 ? &response.exporter_response : NULL, result < 0 ? err : NULL);
     cond_wake_all(&solve->buildkit->changed);
     mutex_unlock(&solve->buildkit->lock);
     return result < 0 ? -1 : send_message(call, &solve_response_table, &response, err);

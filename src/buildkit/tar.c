@@ -9,17 +9,6 @@
 #define SIZE_MAX_OCTAL INT64_C(077777777777)
 #define ID_MAX_OCTAL 07777777u
 
-// Bits of a Go os.FileMode, which is what a client says.
-#define MODE_DIR (1u << 31)
-#define MODE_SYMLINK (1u << 27)
-#define MODE_DEVICE (1u << 26)
-#define MODE_PIPE (1u << 25)
-#define MODE_SOCKET (1u << 24)
-#define MODE_SETUID (1u << 23)
-#define MODE_SETGID (1u << 22)
-#define MODE_CHAR (1u << 21)
-#define MODE_STICKY (1u << 20)
-
 static char type_of(const struct stat_message *stat)
 {
     return stat->mode & MODE_DIR       ? '5'
