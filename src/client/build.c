@@ -4,6 +4,7 @@
 #include "build/dockerfile.h"
 #include "build/lint.h"
 #include "client/build_context.h"
+#include "client/build_output.h"
 #include "base/file.h"
 #include "base/num.h"
 
@@ -152,7 +153,7 @@ static int put_tags(struct call *call, struct buf *path, struct err *err)
     return 0;
 }
 
-static int put_query(struct call *call, const struct build_context *context, struct buf *path, struct err *err)
+static int put_query(struct call *call, const struct build_context *context, const struct build_output *output, struct buf *path, struct err *err)
 {
     static const char *const rows[][2] = { { "quiet", "q" }, { "no-cache", "nocache" }, { "pull", "pull" }, { "force-rm", "forcerm" }, { "squash", "squash" } };
     json_t *ulimits = json_array();
@@ -175,6 +176,8 @@ static int put_query(struct call *call, const struct build_context *context, str
     flags_to_query(&call->flags, path);
     query_json(path, "buildargs", build_arguments(call));
     query_json(path, "labels", map_of(flag_texts(&call->flags, "label"), false));
+    if (build_output_unseen(call, output))
+        query_json(path, "outputs", json_pack("[{s:s}]", "Type", "cacheonly"));
     query_json(path, "cachefrom", list_of(flag_texts(&call->flags, "cache-from")));
     return buf_check(path, "the request", err);
 }
@@ -211,21 +214,21 @@ static bool live(struct call *call)
     return str_eq(how, "tty") || (!str_eq(how, "plain") && on_terminal(STDOUT_FILENO));
 }
 
-// What comes back; with --quiet that is the id alone, and all that was said where it fails.
-static int show(struct call *call, struct api_stream *stream, const char **id, struct err *err)
+// What comes back; with --quiet that is the id alone, and all that was said where it fails. `to_stdout`: the result goes there.
+static int show(struct call *call, struct api_stream *stream, bool to_stdout, const char **id, struct err *err)
 {
     _cleanup_json_ json_t *aux = NULL;
     _cleanup_free_ char *held = NULL;
     size_t size;
     bool quiet = flag_on(&call->flags, "quiet");
-    FILE *out = quiet ? open_memstream(&held, &size) : stdout;
+    FILE *out = quiet ? open_memstream(&held, &size) : to_stdout ? stderr : stdout;
     if (!out)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "no memory for the stream");
-    int result = !quiet && live(call) ? build_view(stream, &aux, err) : progress_show(stream, out, false, &aux, err);
+    int result = !quiet && !to_stdout && live(call) ? build_view(stream, &aux, err) : progress_show(stream, out, false, &aux, err);
     *id = arena_strdup(&call->arena, json_get_text(aux, "ID", ""));
     if (quiet) {
         fclose(out);
-        fputs(held, result < 0 ? stderr : stdout);
+        fputs(held, result < 0 || to_stdout ? stderr : stdout);
         *id = arena_strndup(&call->arena, held, strcspn(held, "\n"));
     }
     return result;
@@ -236,13 +239,18 @@ static int build(struct call *call, struct build_context *context, struct err *e
     _cleanup_buf_ struct buf path = PATH_INIT;
     const char *id = "";
     struct api_stream stream;
-    if (build_context_pack(call, context, flag_on(&call->flags, "compress"), err) < 0 || put_query(call, context, &path, err) < 0 ||
+    struct build_output output;
+    if (build_output_parse(call, &output, err) < 0 || build_context_pack(call, context, flag_on(&call->flags, "compress"), err) < 0 ||
+        put_query(call, context, &output, &path, err) < 0 ||
         open_stream(call, context, buf_text(&path), &stream, err) < 0)
         return -1;
-    int result = show(call, &stream, &id, err);
+    bool to_stdout = output.kind != BUILD_OUTPUT_IMAGE && !output.dest;
+    int result = show(call, &stream, to_stdout, &id, err);
     api_stream_done(call->client, &stream);
     if (result == 0)
         result = build_context_packed(context, err);
+    if (result == 0)
+        result = build_output_fetch(call, &output, id, err);
     return result < 0 ? result : write_id(call, id, err);
 }
 

@@ -166,6 +166,8 @@ int time_argument(const char *text, struct buf *out, struct err *err); // 10m, R
 // A daemon's stream of progress: bars on a terminal, plain lines elsewhere.
 int progress_error(const json_t *message, struct err *err); // a message that is an error: minus its exit code; else 0
 int progress_show(struct api_stream *stream, FILE *out, bool quiet, json_t **aux, struct err *err);
+int download_to(struct client *client, const char *path, const char *output, struct err *err); // GET into a file; NULL: standard output
+int body_to_tar(struct http_exchange *x, char *const argv[], int out, struct err *err); // the body is tar(1)'s standard input
 int image_pull(struct client *client, const char *image, const char *platform, bool all_tags, bool quiet, FILE *out, struct err *err);
 // "debian" is "debian:latest"; the parts of a reference. `tag` is a digest's text when there is one.
 void image_parts(const char *image, struct buf *name, struct buf *tag);

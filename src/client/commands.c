@@ -64,6 +64,7 @@ static const struct flag build_flags[] = {
     FLAG("memory-swap", 0, FLAG_BYTES, NULL, "The same with swap; -1: without limit", .fallback = "-1"),
     FLAG("network", 0, FLAG_TEXT, "?networkmode", "The network of the steps", .fallback = "default"),
     FLAG("no-cache", 0, FLAG_BOOL, NULL, "Take no step from an earlier build"),
+    FLAG("output", 'o', FLAG_TEXT, NULL, "Where the result goes: type=local|tar|oci|docker|image|cacheonly[,dest=PATH]"),
     FLAG("platform", 0, FLAG_TEXT, "?platform", "The platform to build for"),
     FLAG("progress", 0, FLAG_TEXT, NULL, "auto, plain, or tty: steps with their times, drawn in place", .fallback = "auto"),
     FLAG("pull", 0, FLAG_BOOL, NULL, "Ask for newer base images"),

@@ -180,7 +180,7 @@ static int choose_target(struct call *call, const char *source, const char *path
 }
 
 // The body through tar's standard input.
-static int body_to_tar(struct http_exchange *x, char *const argv[], int out, struct err *err)
+int body_to_tar(struct http_exchange *x, char *const argv[], int out, struct err *err)
 {
     struct process tar = PROCESS_NONE;
     int pipe[2];

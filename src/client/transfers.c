@@ -188,19 +188,24 @@ static int save_file(struct http_exchange *x, const char *path, struct err *err)
     return err->class ? -1 : err_errno(err, errno, "rename to %s", path);
 }
 
-static int download(struct call *call, const char *path, const char *what, struct err *err)
+int download_to(struct client *client, const char *path, const char *output, struct err *err)
 {
-    const char *output = flag_text(&call->flags, "output");
     struct http_exchange x;
     if (str_empty(output) && on_terminal(STDOUT_FILENO))
         return err_set(err, ERR_INVALID_ARGUMENT, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
-    if (api_open(call->client, &x, err) < 0)
+    if (api_open(client, &x, err) < 0)
         return -1;
     fflush(stdout);
-    int result = api_send(call->client, &x, "GET", path, NULL, NULL, err);
+    int result = api_send(client, &x, "GET", path, NULL, NULL, err);
     if (result == 0)
         result = str_empty(output) ? copy_body(&x, STDOUT_FILENO, err) : save_file(&x, output, err);
-    api_close(call->client, &x);
+    api_close(client, &x);
+    return result;
+}
+
+static int download(struct call *call, const char *path, const char *what, struct err *err)
+{
+    int result = download_to(call->client, path, flag_text(&call->flags, "output"), err);
     return result < 0 && !str_starts(err->message, "Error response") ? err_wrap(err, "failed to %s", what) : result;
 }
 
