@@ -438,7 +438,6 @@ def test_no_context_at_all(api):
     ({'buildargs': '['}, 400, 'error reading build args'),
     ({'labels': '[1]'}, 400, 'error reading labels'),
     ({'ulimits': 'x'}, 400, 'error reading ulimit settings'),
-    ({'squash': '1'}, 400, 'squash is only supported with experimental mode'),
     ({'remote': 'https://example.invalid/x'}, 501, 'remote context'),
     ({'outputs': '[{"Type":"local"}]'}, 501, 'outputs'),
 ])
