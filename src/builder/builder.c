@@ -202,6 +202,8 @@ static int finish(struct build *build, struct build_result *out, struct err *err
     if (!target->image)
         return err_set(err, ERR_INVALID_ARGUMENT, "No image was generated. Is your Dockerfile empty?");
     warn_of_unused(build);
+    if (build->request->cache_out && cache_export(build, &out->cache_id, err) < 0)
+        return -1;
     if (build->request->squash && squash(target, err) < 0)
         return -1;
     if (!build->request->unseen && step_publish(build->engine, target->image, &build->request->tags, err) < 0)
@@ -219,7 +221,7 @@ static int run(struct build *build, int input_fd, struct build_result *out, stru
     if (open_context(build, input_fd, &text, err) < 0 || make_plan(build, &text, err) < 0)
         return -1;
     warn_of_caches(build);
-    if (run_stages(build, err) < 0)
+    if (cache_read(build, err) < 0 || run_stages(build, err) < 0)
         return -1;
     return finish(build, out, err);
 }
@@ -239,5 +241,6 @@ int builder_build(struct builder *builder, const struct build_request *request, 
     fd_close(build.context_fd);
     workshop_free(build.workshop);
     buf_done(&build.unsaid);
+    json_decref(build.imported);
     return result;
 }

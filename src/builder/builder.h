@@ -19,11 +19,14 @@ struct builder;
 int builder_open(struct engine *engine, struct builder **out, struct err *err);
 void builder_free(struct builder *builder); // once no build runs
 
+enum build_cache { BUILD_CACHE_NONE, BUILD_CACHE_MIN, BUILD_CACHE_MAX }; // of the target; of all stages
+
 struct build_request {
     const char *dockerfile; // path in the context; NULL or "": "Dockerfile"
     struct slice dockerfile_text; // instead, where data is not NULL; then the context is as it is: no .dockerignore is looked for in it
     struct strv tags; // normal references
     struct strv cache_from; // images whose steps count as done
+    enum build_cache cache_out; // the steps as an image
     struct kvs args; // a value of NULL: none
     struct kvs labels;
     const char *target, *platform; // NULL or ""
@@ -43,6 +46,7 @@ struct build_request {
 
 struct build_result {
     char *id; // of the image; arena memory
+    char *cache_id; // of the steps as an image, if asked for; it goes when the daemon starts next
     int64_t exit_code; // of a RUN that failed, else 0
 };
 // `input_fd`: the context, a tar that may be compressed. What Docker's classic builder says goes to `progress`. invalid_argument, and Docker's

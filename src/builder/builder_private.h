@@ -55,6 +55,7 @@ struct build {
     int64_t exit_code;
     engine_progress_fn *progress;
     void *progress_of;
+    json_t *imported; // steps of --cache-from by their keys; not changed any more once they are read
     struct buf unsaid; // quiet: what is told only with an error
 };
 
@@ -79,6 +80,10 @@ int cache_find(struct stage *stage, const char *key, const char *created_by, str
 void cache_put(struct stage *stage, const char *key, const char *parent, const char *description);
 // A row of the cache that no step makes.
 int cache_note(struct builder *builder, const char *key, const char *image, const char *description, struct err *err);
+// export.c: the build's steps as one image; those of --cache-from read; one of them taken: 1, or 0.
+int cache_export(struct build *build, char **id, struct err *err);
+int cache_read(struct build *build, struct err *err);
+int cache_take(struct stage *stage, const char *key, struct err *err);
 int cache_sweep(struct builder *builder, struct err *err); // forgets steps that no key names, while no build runs
 int container_note(struct builder *builder, const char *name, struct err *err); // one that goes when we are killed
 void container_forget(struct builder *builder, const char *name);

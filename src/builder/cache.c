@@ -143,6 +143,8 @@ int cache_find(struct stage *stage, const char *key, const char *created_by, str
     if (stage->build->request->no_cache || is_uncached(stage))
         return 0;
     int found = find_key(stage, key, err);
+    if (found == 0 && (found = cache_take(stage, key, err)) > 0)
+        cache_put(stage, key, parent, created_by ? created_by : "");
     if (found == 0 && (found = find_step(stage, created_by, err)) > 0)
         cache_put(stage, key, parent, created_by);
     if (found > 0)

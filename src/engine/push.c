@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "steps.h"
 #include "worker.h"
 
 struct push {
     struct engine *engine;
     const struct image *image;
     const char *tag;
+    const char *id; // of the image, whatever its names are; NULL: by the name
     engine_progress_fn *progress;
     void *context;
     bool gone; // the client
@@ -85,7 +87,7 @@ static int push_name(struct push *push, const char *name, const struct engine_lo
     struct err missing = { 0 };
     if (image_ref_parse(name, true, &arena, &ref, err) < 0)
         return -1;
-    if (image_get(push->engine->images, name, &arena, &image, &missing) < 0)
+    if (image_get(push->engine->images, push->id ? push->id : name, &arena, &image, &missing) < 0)
         return missing.class != ERR_NOT_FOUND ? (*err = missing, -1)
                                               : err_set(err, ERR_NOT_FOUND, "An image does not exist locally with the tag: %s", ref.familiar_name);
     push->image = &image;
@@ -110,6 +112,13 @@ static int list_tags(struct engine *engine, const struct image_ref *repository, 
                 strv_push_arena(out, arena, ref.familiar);
         }
     return out->len ? 0 : err_set(err, ERR_NOT_FOUND, "An image does not exist locally with the tag: %s", repository->familiar_name);
+}
+
+int image_push_as(struct engine *engine, const char *id, const char *reference, const struct engine_login *login, engine_progress_fn *progress,
+                  void *context, const struct cancel *cancel, struct err *err)
+{
+    struct push push = { .engine = engine, .id = id, .progress = progress, .context = context };
+    return push_name(&push, reference, login, cancel, err);
 }
 
 int engine_push(struct engine *engine, const char *name, const char *tag, const struct engine_login *login, engine_progress_fn *progress,

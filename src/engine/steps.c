@@ -22,6 +22,8 @@ struct stepping {
     struct oci_image_config config;
     struct oci_history history;
     char *id;
+    const char *member; // one more of the configuration's
+    json_t *value;
 };
 
 struct store *engine_store(struct engine *engine)
@@ -104,6 +106,8 @@ static void list_layers(struct stepping *stepping, struct image_staged *staged)
 static int stage_config(struct stepping *stepping, int staging_fd, char digest[OCI_DIGEST_SIZE], struct err *err)
 {
     _cleanup_json_ json_t *document = json_encode(&oci_image_config_table, &stepping->config);
+    if (stepping->member)
+        json_object_set(document, stepping->member, stepping->value);
     _cleanup_free_ char *text = json_text(document);
     image_digest(text, strlen(text), digest);
     _cleanup_free_ char *path = mem_printf("blobs/%s", oci_digest_hex(digest));
@@ -136,6 +140,47 @@ int step_plain(struct engine *engine, const struct step *step, struct arena *are
     if (staging_fd < 0)
         return -1;
     int done = commit_plain(&stepping, staging_fd, staging, err);
+    image_staging_remove(engine->images, staging);
+    *id = stepping.id;
+    return done;
+}
+
+static int list_known(struct stepping *stepping, struct image_staged *staged, struct err *err)
+{
+    const struct strv *diff_ids = &stepping->config.rootfs.diff_ids;
+    struct image_staged_layer *layers = arena_alloc(stepping->arena, (diff_ids->len + 1) * sizeof(*layers));
+    for (size_t i = 0; i < diff_ids->len; i++) {
+        layers[i].diff_id = diff_ids->items[i];
+        if (image_layer_size(stepping->engine->images, layers[i].diff_id, &layers[i].size, err) < 0)
+            return -1;
+    }
+    staged->layers = (struct json_list){ .items = layers, .len = diff_ids->len };
+    return 0;
+}
+
+static int commit_known(struct stepping *stepping, int staging_fd, const char *staging, struct err *err)
+{
+    char digest[OCI_DIGEST_SIZE];
+    struct image_staged staged = { .config_digest = digest, .step = true };
+    if (stage_config(stepping, staging_fd, digest, err) < 0 || list_known(stepping, &staged, err) < 0)
+        return -1;
+    return image_commit_staged(stepping->engine->images, staging, &staged, stepping->arena, &stepping->id, err);
+}
+
+int image_of_layers(struct engine *engine, const struct strv *diff_ids, const char *member, json_t *value, const char *platform, struct arena *arena,
+                    char **id, struct err *err)
+{
+    const struct step step = { .platform = platform };
+    struct stepping stepping = stepping_of(engine, &step, arena);
+    fill_platform(&stepping.config, platform, arena);
+    stepping.config.rootfs.diff_ids = *diff_ids;
+    stepping.member = member;
+    stepping.value = value;
+    _cleanup_free_ char *staging = NULL;
+    _cleanup_close_ int staging_fd = image_staging_new(engine->images, &staging, err);
+    if (staging_fd < 0)
+        return -1;
+    int done = commit_known(&stepping, staging_fd, staging, err);
     image_staging_remove(engine->images, staging);
     *id = stepping.id;
     return done;

@@ -94,6 +94,12 @@ int step_container(struct engine *engine, const struct step *step, const char *c
 // All that `id` has above `base` (NULL: nothing) as one layer, as docker build --squash has it: the steps stay in the history, without layers.
 int step_squash(struct engine *engine, const char *id, const char *base, const struct step *step, struct arena *arena, char **out,
                 const struct cancel *cancel, struct err *err);
+// An image of these layers, which the store has, and with one more member in its configuration: no root, but what carries them.
+int image_of_layers(struct engine *engine, const struct strv *diff_ids, const char *member, json_t *value, const char *platform, struct arena *arena,
+                    char **id, struct err *err);
+// engine_push() of the image with that ID, whatever names it has.
+int image_push_as(struct engine *engine, const char *id, const char *reference, const struct engine_login *login, engine_progress_fn *progress,
+                  void *context, const struct cancel *cancel, struct err *err);
 int step_forget(struct engine *engine, const char *id, int64_t *size, struct err *err); // image_forget()
 
 // The image archive of one image, under these names: worker_save_image().
