@@ -85,7 +85,7 @@ static int command_failed(int64_t code, struct err *err)
 }
 
 static int build_image(void *of, const struct buildkit_build *asked, int context_fd, buildkit_progress_fn *progress, void *progress_of,
-                       struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err)
+                       struct arena *arena, struct buildkit_built *out, const struct cancel *cancel, struct err *err)
 {
     const struct api *api = of;
     struct asking asking = { asked->session, arena };
@@ -98,11 +98,13 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
                                      .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking };
     if (build_tags(&asked->tags, arena, &request.tags, err) < 0 || make_host(asked, &host, err) < 0)
         return -1;
+    if (asked->cache_out)
+        request.cache_out = asked->cache_out == BUILDKIT_CACHE_MAX ? BUILD_CACHE_MAX : BUILD_CACHE_MIN;
     build_sort_labels(&request.labels);
     request.host = host;
     if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0)
         return built.exit_code ? command_failed(built.exit_code, err) : -1;
-    *image_id = built.id;
+    *out = (struct buildkit_built){ built.id, built.cache_id };
     return 0;
 }
 

@@ -65,7 +65,7 @@ static int take_line(void *context, json_t *object)
     return pushing->progress(pushing->of, object);
 }
 
-static int push(void *of, struct buildkit_session *session, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
+static int push(void *of, struct buildkit_session *session, const char *image, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
                 char **digest, const struct cancel *cancel, struct err *err)
 {
     const struct api *api = of;
@@ -74,7 +74,9 @@ static int push(void *of, struct buildkit_session *session, const char *name, bu
     if (image_ref_parse(name, true, arena, &ref, err) < 0)
         return -1;
     const struct engine_login login = buildkit_login_for(session, ref.domain, arena);
-    if (engine_push(api->engine, ref.familiar_name, ref.tag, &login, take_line, &pushing, cancel, err) < 0)
+    int result = image ? image_push_as(api->engine, image, ref.familiar, &login, take_line, &pushing, cancel, err)
+                       : engine_push(api->engine, ref.familiar_name, ref.tag, &login, take_line, &pushing, cancel, err);
+    if (result < 0)
         return -1;
     *digest = pushing.digest;
     return 0;

@@ -254,16 +254,16 @@ static int find_caches(struct build *build, struct err *err)
     return 0;
 }
 
-static int build_from(struct build *build, int read_fd, char **image, struct err *err)
+static int build_from(struct build *build, int read_fd, struct buildkit_built *out, struct err *err)
 {
     const struct buildkit_config *config = &build->solve->buildkit->config;
     struct stream stream = { .solve = build->solve };
-    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, image, build->cancel, err);
+    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, out, build->cancel, err);
     step_end(&stream.step, result < 0 ? err : NULL);
     return result;
 }
 
-static int build_context(struct build *build, char **image, struct err *err)
+static int build_context(struct build *build, struct buildkit_built *out, struct err *err)
 {
     int ends[2];
     pthread_t thread;
@@ -276,7 +276,7 @@ static int build_context(struct build *build, char **image, struct err *err)
         fd_close(ends[1]);
         return err_errno(err, failed, "start a thread");
     }
-    int result = build_from(build, ends[0], image, err);
+    int result = build_from(build, ends[0], out, err);
     fd_close(ends[0]);
     pthread_join(thread, NULL);
     if (sync.failed && !sync.unread) {
@@ -295,20 +295,22 @@ static int answer_question(struct build *build, struct err *err)
     return call_answer(&input, build->question, build->arena, &build->answer, err);
 }
 
-static int run_build(struct build *build, char **image, struct err *err)
+static int run_build(struct build *build, struct buildkit_built *out, struct err *err)
 {
     if (attributes_read(build->options, build->arena, &build->asked, err) < 0 ||
         session_get(build->solve->buildkit, build->solve->session, build->cancel, &build->session, err) < 0)
         return -1;
     build->asked.unseen = !outputs_names(build->solve, build->arena, &build->asked.tags);
     build->asked.times = outputs_times(build->solve);
+    if (build->solve->cache_to.len)
+        build->asked.cache_out = build->solve->cache_max ? BUILDKIT_CACHE_MAX : BUILDKIT_CACHE_MIN;
     build->asked.session = build->session;
     int own = load_dockerfile(build, err);
     if (own < 0 || load_ignore(build, own > 0, err) < 0)
         return -1;
     if (build->question)
         return answer_question(build, err);
-    return find_caches(build, err) < 0 ? -1 : build_context(build, image, err);
+    return find_caches(build, err) < 0 ? -1 : build_context(build, out, err);
 }
 
 static int check_frontend(const struct bridge_solve_request *request, struct err *err)
@@ -334,8 +336,8 @@ static int build_for(struct solve *solve, const struct bridge_solve_request *req
 {
     struct build build = { .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call),
                            .question = option_of(&request->options, "requestid", NULL) };
-    char *image = NULL;
-    int result = run_build(&build, &image, err);
+    struct buildkit_built built = { 0 };
+    int result = run_build(&build, &built, err);
     session_put(build.session);
     buf_done(&build.dockerfile);
     buf_done(&build.ignore);
@@ -345,7 +347,8 @@ static int build_for(struct solve *solve, const struct bridge_solve_request *req
     if (build.question)
         return 0;
     mutex_lock(&solve->buildkit->lock);
-    solve->image = arena_strdup(&solve->arena, image);
+    solve->image = arena_strdup(&solve->arena, built.image);
+    solve->cache = arena_strdup(&solve->arena, built.cache);
     solve->same_time = read_epoch(&request->options, &solve->time);
     mutex_unlock(&solve->buildkit->lock);
     return 0;

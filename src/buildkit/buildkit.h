@@ -34,6 +34,7 @@ struct buildkit_build {
     const char *target, *platform; // NULL: none given
     bool no_cache, pull;
     struct strv no_cache_stages; // of those named nothing is taken from the cache
+    enum { BUILDKIT_CACHE_NONE, BUILDKIT_CACHE_MIN, BUILDKIT_CACHE_MAX } cache_out; // the steps as an image, of the target or of all stages
     bool unseen; // the result goes in no list of images
     bool times; // what steps write is no later than SOURCE_DATE_EPOCH
     struct strv extra_hosts; // "name:address"
@@ -67,14 +68,18 @@ struct buildkit_export {
 };
 typedef int buildkit_bytes_fn(void *of, const char *data, size_t size, struct err *err);
 
+struct buildkit_built {
+    char *image, *cache; // IDs, "sha256:..."; cache NULL: not asked for
+};
+
 struct buildkit_config {
     const char *worker_id, *version, *hostname;
     const char *architecture; // "amd64"
     const char *host_gateway; // what --add-host host-gateway stands for; NULL: not known
     void *of; // of the functions
-    // `context_fd`: the client's files as a tar, borrowed. *image_id in the arena: "sha256:...". NULL: nothing builds here.
+    // `context_fd`: the client's files as a tar, borrowed. Texts of *out are in the arena. NULL: nothing builds here.
     int (*build)(void *of, const struct buildkit_build *build, int context_fd, buildkit_progress_fn *progress, void *progress_of,
-                 struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
+                 struct arena *arena, struct buildkit_built *out, const struct cancel *cancel, struct err *err);
     // What follows is there where `build` is. An image of --cache-from, here or of a registry; *image_id in the arena.
     int (*cache_from)(void *of, struct buildkit_session *session, const char *reference, buildkit_progress_fn *progress, void *progress_of,
                       struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
@@ -82,8 +87,8 @@ struct buildkit_config {
     // The same root as a tree, and a regular file in it; descriptors.
     int (*tree)(void *of, const char *image, struct err *err);
     int (*file)(void *of, int tree_fd, const char *path, struct err *err);
-    // To the registry that `name` says; *digest (arena) is the manifest's.
-    int (*push)(void *of, struct buildkit_session *session, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
+    // To the registry that `name` says; `image` NULL: the one of that name. *digest (arena) is the manifest's.
+    int (*push)(void *of, struct buildkit_session *session, const char *image, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
                 char **digest, const struct cancel *cancel, struct err *err);
     // NULL: there is no cache.
     int (*cache)(void *of, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);

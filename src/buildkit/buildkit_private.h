@@ -61,7 +61,8 @@ struct solve {
     struct arena arena;
     struct output outputs[OUTPUTS_MAX];
     size_t output_len; // 0: the result stays in the cache alone
-    struct strv cache_from;
+    struct strv cache_from, cache_to; // references
+    bool cache_max; // of all stages
     unsigned users GUARDED_BY(lock);
     bool over GUARDED_BY(lock); // Control.Solve has been answered
     bool returned GUARDED_BY(lock);
@@ -72,7 +73,7 @@ struct solve {
     int32_t cached GUARDED_BY(lock), total GUARDED_BY(lock), completed GUARDED_BY(lock); // steps
     struct kvs attributes GUARDED_BY(lock), response GUARDED_BY(lock); // of the frontend; what the client was answered
     struct err failure GUARDED_BY(lock); // of the build, or what the client said with Return
-    char *image GUARDED_BY(lock); // in the arena; NULL: not built
+    char *image GUARDED_BY(lock), *cache GUARDED_BY(lock); // in the arena; NULL: not built
     bool same_time GUARDED_BY(lock); // SOURCE_DATE_EPOCH was given
     int64_t time GUARDED_BY(lock); // seconds
     struct buf events GUARDED_BY(lock); // encoded StatusResponses, one behind the other: their concatenation is one, too

@@ -227,7 +227,7 @@ static int push_names(const struct running *running, char **digest, struct err *
     for (size_t i = 0; i < names->len && result == 0; i++) {
         struct stream stream = { .solve = running->solve };
         step_start(&stream.step, running->solve, arena_printf(running->arena, "pushing %s with docker", names->items[i]));
-        result = running->config->push(running->config->of, running->session, names->items[i], stream_take, &stream, running->arena, digest,
+        result = running->config->push(running->config->of, running->session, NULL, names->items[i], stream_take, &stream, running->arena, digest,
                                        running->cancel, err);
         step_end(&stream.step, result < 0 ? err : NULL);
     }
@@ -252,16 +252,32 @@ static int run(struct solve *solve, const struct output *output, struct buildkit
     return result;
 }
 
+// Once for all that are named: it is the same image.
+static int push_caches(struct solve *solve, struct buildkit_session *session, struct arena *arena, const struct cancel *cancel, struct err *err)
+{
+    const struct buildkit_config *config = &solve->buildkit->config;
+    int result = 0;
+    for (size_t i = 0; i < solve->cache_to.len && solve->cache && result == 0; i++) {
+        struct stream stream = { .solve = solve };
+        char *digest;
+        step_start(&stream.step, solve, arena_printf(arena, "exporting cache to registry %s", solve->cache_to.items[i]));
+        result = config->push(config->of, session, solve->cache, solve->cache_to.items[i], stream_take, &stream, arena, &digest, cancel, err);
+        step_end(&stream.step, result < 0 ? err : NULL);
+    }
+    return result;
+}
+
 int outputs_run(struct solve *solve, struct arena *arena, char **digest, const struct cancel *cancel, struct err *err)
 {
     struct buildkit_session *session = NULL;
     *digest = NULL;
-    if (solve->output_len > 0 && session_get(solve->buildkit, solve->session, cancel, &session, err) < 0)
+    if (solve->output_len + solve->cache_to.len > 0 && session_get(solve->buildkit, solve->session, cancel, &session, err) < 0)
         return -1;
     int result = 0;
     for (size_t i = 0; i < solve->output_len && result == 0; i++)
         result = run(solve, &solve->outputs[i], session, arena, digest, cancel, err);
-    if (session)
-        session_put(session);
+    if (result == 0)
+        result = push_caches(solve, session, arena, cancel, err);
+    session_put(session);
     return result;
 }

@@ -15,12 +15,29 @@ static int take_exporters(struct solve *solve, const struct solve_request *reque
     return request->exporters.len || str_empty(request->exporter) ? 0 : output_add(solve, request->exporter, &request->exporter_attrs, err);
 }
 
+// Inline: an image is its own cache here.
+static int take_cache_to(struct solve *solve, const char *type, const struct kvs *attrs, struct err *err)
+{
+    const char *ref = kvs_get(attrs, "ref"), *mode = kvs_get(attrs, "mode"), *compression = kvs_get(attrs, "compression");
+    if (str_eq(type, "inline"))
+        return 0;
+    if (!str_eq(type, "registry") || str_empty(ref))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s is not supported", type);
+    if (!str_empty(compression) && !str_eq(compression, "gzip"))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s: compression=%.60s is not supported", type, compression);
+    if (!str_empty(mode) && !str_eq(mode, "min") && !str_eq(mode, "max"))
+        return err_set(err, ERR_INVALID_ARGUMENT, "--cache-to type=%.60s: mode=%.60s is neither min nor max", type, mode);
+    solve->cache_max |= str_eq(mode ? mode : "", "max");
+    strv_push_arena(&solve->cache_to, &solve->arena, ref);
+    return 0;
+}
+
 static int take_cache(struct solve *solve, const struct cache_options *cache, struct err *err)
 {
     const struct exporter_message *imports = cache ? cache->imports.items : NULL, *exports = cache ? cache->exports.items : NULL;
     for (size_t i = 0; cache && i < cache->exports.len; i++)
-        if (!str_eq(exports[i].type, "inline")) // an image is its own cache here
-            return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s is not supported", exports[i].type ? exports[i].type : "");
+        if (take_cache_to(solve, exports[i].type ? exports[i].type : "", &exports[i].attrs, err) < 0)
+            return -1;
     for (size_t i = 0; cache && i < cache->imports.len; i++) {
         const char *ref = kvs_get(&imports[i].attrs, "ref");
         if (!str_eq(imports[i].type, "registry") || str_empty(ref))

@@ -157,6 +157,25 @@ def test_a_push_is_a_cache_elsewhere(project, registry, other):
     project.docker.ok('rmi', name)
 
 
+@in_the_full_run
+@pytest.mark.container_only('HostConfig.Mounts')
+def test_a_cache_in_a_registry(project, registry, other):
+    """All stages, and steps that no image's history can say; the result is the same to the bit, a time in it too."""
+    name = f'{registry.address}/team/cache:1'
+    text = (f'FROM {IMAGE} AS one\nRUN --mount=type=tmpfs,target=/t echo one-{project.name} >/one\nFROM {IMAGE}\nCOPY --from=one /one /\n'
+            'RUN date +%s.%N >/time\nENV A=b\n')
+    out = project.ok(text, '--cache-to', f'type=registry,ref={name},mode=max')
+    assert f'exporting cache to registry {name}' in out and ('team/cache', '1') in registry.manifests
+    elsewhere = Project(other, other.docker, project.folder, project.name)
+    out = elsewhere.ok(text, '--cache-from', f'type=registry,ref={name}')
+    assert out.count(' CACHED') == 4, out
+    assert other.docker.inspect(project.name)['Id'] == project.docker.inspect(project.name)['Id']
+    assert elsewhere.run('cat', '/one', '/time') == project.run('cat', '/one', '/time')
+    assert 'mode=odd' in project.fails(text, '--cache-to', f'type=registry,ref={name},mode=odd')
+    out = project.fails(text, '--cache-to', 'type=registry,ref=127.0.0.1:1/no/registry')
+    assert 'exporting cache to registry' in out
+
+
 def test_a_cache_that_is_not_there_is_said(project, registry):
     name = f'{registry.address}/no/such:1'
     out = project.ok(f'FROM {IMAGE}\nRUN echo goes-on\n', '--no-cache', '--cache-from', name)
