@@ -56,11 +56,15 @@ int archive_user(int root_fd, const char *user, uid_t *uid, gid_t *gid, struct e
 
 // ---- a build's COPY and ADD ------------------------------------------------------------------------------------------
 
+struct ignore; // build/ignore.h
+
 struct archive_source {
     int fd; // a tree; with `tar`: a plain tar that is read once
     const char *path; // below the tree; with * ? [ ] as Go's filepath.Match has them. "/": all of it
     bool exact; // no character of the path is a wildcard
     bool tar; // its members are placed, not itself
+    const struct ignore *includes; // of the folders that `path` names these parts alone, with the folders above them; NULL: all
+    const char *required; // "/a/b", which must be there; NULL: nothing
 };
 struct archive_place {
     const struct archive_source *sources;
@@ -70,6 +74,8 @@ struct archive_place {
     const char *owner; // archive_user()'s; NULL: as the sources say, and root's what is made besides
     bool roots; // without `owner`: root's
     int64_t mode; // -1: as the sources say
+    const char *chmod; // a change of it in build/chmod.h's form; NULL: none
+    const struct ignore *excludes; // paths below a source's folder, and names of sources that are files, that are left out; NULL: none
     int64_t time_max; // seconds: later times become this one; -1: none does
     int64_t now; // seconds: the time of folders that are made
 };

@@ -7,27 +7,8 @@
 #include <fcntl.h>
 
 #include "base/fd.h"
-#include "base/file.h"
+#include "build/ignore.h"
 #include "kernel/path.h"
-
-#define DEPTH_MAX 1000
-#define WHITEOUT ".wh."
-
-struct placing {
-    int root_fd; // -1: there is no tree, and names are the sources' own
-    const struct archive_place *place;
-    struct tar_writer writer;
-    struct tar_changes changes;
-    char target[PATH_MAX]; // real, "/a/b"
-    bool folder; // the target is one, or becomes one
-    struct strv told; // real folders on the way that have their entries
-};
-
-static int open_folder_at(int parent, const char *name, struct err *err)
-{
-    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? err_errno(err, errno, "open %s", name) : fd;
-}
 
 // ---- folders on the way ---------------------------------------------------------------------------------------------
 
@@ -65,68 +46,6 @@ static int tell_way(struct placing *placing, const char *path, bool itself, stru
     return itself && path[1] ? tell_folder(placing, path, err) : 0;
 }
 
-// ---- trees ----------------------------------------------------------------------------------------------------------
-
-static int refuse_name(const char *name, struct err *err)
-{
-    return str_starts(name, WHITEOUT) ? err_set(err, ERR_INVALID_ARGUMENT, "%.200s: a name that begins with " WHITEOUT " can't be in an image", name)
-                                      : 0;
-}
-
-// What stands in the tree where `name` goes: -1 and no error when there is nothing that matters.
-static int meet(int beside_fd, const char *name, bool folder, const char *as, int *met_fd, struct err *err)
-{
-    struct stat info;
-    *met_fd = -1;
-    if (beside_fd < 0 || fstatat(beside_fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
-    if (folder && !S_ISDIR(info.st_mode))
-        return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: /%s", as);
-    if (!folder && S_ISDIR(info.st_mode))
-        return err_set(err, ERR_INVALID_ARGUMENT, "cannot overwrite directory \"/%s\" with non-directory", as);
-    return folder && (*met_fd = open_folder_at(beside_fd, name, err)) < 0 ? -1 : 0;
-}
-
-static int put_children(struct placing *placing, int from_fd, int beside_fd, const char *as, unsigned depth, struct err *err);
-
-static int put_child(struct placing *placing, int from_fd, int beside_fd, const char *name, const char *as, unsigned depth, struct err *err)
-{
-    struct stat info;
-    _cleanup_close_ int met = -1;
-    if (refuse_name(name, err) < 0)
-        return -1;
-    if (fstatat(from_fd, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
-        return err_errno(err, errno, "stat %s", as);
-    if (meet(beside_fd, name, S_ISDIR(info.st_mode), as, &met, err) < 0 || tar_write_entry(&placing->writer, from_fd, name, &info, as, err) < 0)
-        return -1;
-    if (!S_ISDIR(info.st_mode))
-        return 0;
-    _cleanup_close_ int child = open_folder_at(from_fd, name, err);
-    return child < 0 ? -1 : put_children(placing, child, met, as, depth + 1, err);
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static int put_children(struct placing *placing, int from_fd, int beside_fd, const char *as, unsigned depth, struct err *err)
-{
-    _cleanup_strv_ struct strv names = { 0 };
-    if (depth > DEPTH_MAX)
-        return err_set(err, ERR_RESOURCE_EXHAUSTED, "folders nested deeper than %d", DEPTH_MAX);
-    if (file_list_names(from_fd, ".", &names, err) < 0)
-        return -1;
-    if (names.len > 1)
-        qsort(names.items, names.len, sizeof(*names.items), compare_names);
-    for (size_t i = 0; i < names.len; i++) {
-        _cleanup_free_ char *child = *as ? mem_printf("%s/%s", as, names.items[i]) : mem_strdup(names.items[i]);
-        if (put_child(placing, from_fd, beside_fd, names.items[i], child, depth, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 // ---- sources --------------------------------------------------------------------------------------------------------
 
 // The descriptor of a folder of the tree, to look at what is in it; -1: it is not there.
@@ -136,16 +55,16 @@ static int open_met(const struct placing *placing, const char *path)
     return fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-// A folder that is made is as the one whose content it gets.
-static int put_folder(struct placing *placing, int from_fd, const char *target, struct err *err)
+// A folder that is made is as the one whose content it gets; with --parents, of which only a part is meant, it is a new one.
+static int put_folder(struct placing *placing, const struct archive_source *source, int from_fd, const char *target, struct err *err)
 {
     struct stat info;
     if (fstat(from_fd, &info) < 0)
         return err_errno(err, errno, "stat");
     _cleanup_close_ int met = open_met(placing, target);
-    if (tell_way(placing, target, met >= 0, err) < 0)
+    if (tell_way(placing, target, met >= 0 || source->includes, err) < 0)
         return -1;
-    if (met < 0 && target[1] && !strv_has(&placing->told, target)) {
+    if (met < 0 && target[1] && !source->includes && !strv_has(&placing->told, target)) {
         _cleanup_close_ int other = placing->root_fd < 0 ? -1 : path_open(placing->root_fd, target, true, NULL);
         if (other >= 0)
             return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", target);
@@ -153,7 +72,7 @@ static int put_folder(struct placing *placing, int from_fd, const char *target, 
         if (tar_write_folder(&placing->writer, &info, target + 1, err) < 0)
             return -1;
     }
-    return put_children(placing, from_fd, met, target + 1, 0, err);
+    return place_children(placing, source, from_fd, met, target + 1, err);
 }
 
 static int put_file(struct placing *placing, int tree_fd, const char *path, const char *target, struct err *err)
@@ -170,37 +89,54 @@ static int put_file(struct placing *placing, int tree_fd, const char *path, cons
     const char *last = strrchr(target, '/');
     _cleanup_free_ char *above = mem_strndup(target, last == target ? 1 : (size_t)(last - target));
     _cleanup_close_ int beside = open_met(placing, above), met = -1;
-    if (refuse_name(last + 1, err) < 0 || meet(beside, last + 1, false, target + 1, &met, err) < 0 || tell_way(placing, target, false, err) < 0)
+    if (place_refuse_name(last + 1, err) < 0 || place_meet(beside, last + 1, false, target + 1, &met, err) < 0 || tell_way(placing, target, false, err) < 0)
         return -1;
     return tar_write_entry(&placing->writer, parent, name, &info, target + 1, err);
 }
 
+// A file that is a source itself is left out by its own name.
+static bool is_left_out(const struct placing *placing, const char *path)
+{
+    return placing->place->excludes && ignore_match(placing->place->excludes, strrchr(path, '/') + 1);
+}
+
 // Under the target's name, or in it under its own.
-static int put_match(struct placing *placing, int tree_fd, const char *path, const char *target, bool inside, struct err *err)
+static int put_match(struct placing *placing, const struct archive_source *source, const char *path, const char *target, bool inside, struct err *err)
 {
     struct stat info;
-    _cleanup_close_ int fd = path_open(tree_fd, path, false, err);
+    _cleanup_close_ int fd = path_open(source->fd, path, false, err);
     if (fd < 0)
         return -1;
     if (fstat(fd, &info) < 0)
         return err_errno(err, errno, "%s", path + 1);
     if (!S_ISDIR(info.st_mode)) {
         _cleanup_free_ char *within = mem_printf("%s%s", target[1] ? target : "", strrchr(path, '/'));
-        return put_file(placing, tree_fd, path, inside ? within : target, err);
+        return is_left_out(placing, path) ? 0 : put_file(placing, source->fd, path, inside ? within : target, err);
     }
     _cleanup_close_ int folder = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return folder < 0 ? err_errno(err, errno, "open %s", path + 1) : put_folder(placing, folder, target, err);
+    return folder < 0 ? err_errno(err, errno, "open %s", path + 1) : put_folder(placing, source, folder, target, err);
+}
+
+// What a source names. A path that --parents says in full must be there.
+static int find_matches(const struct archive_source *source, struct strv *out, struct err *err)
+{
+    if (source->required) {
+        _cleanup_close_ int there = path_open(source->fd, source->required, true, NULL);
+        if (there < 0)
+            return err_errno(err, ENOENT, "%s", source->required + 1);
+    }
+    return source_matches(source, out, err);
 }
 
 static int put_matches(struct placing *placing, const struct archive_source *source, struct err *err)
 {
     _cleanup_strv_ struct strv matches = { 0 };
-    if (source_matches(source, &matches, err) < 0)
+    if (find_matches(source, &matches, err) < 0)
         return -1;
     if (matches.len > 1 && !placing->folder)
         return err_set(err, ERR_INVALID_ARGUMENT, "When using COPY with more than one source file, the destination must be a directory and end with a /");
     for (size_t i = 0; i < matches.len; i++)
-        if (put_match(placing, source->fd, matches.items[i], placing->target, placing->folder, err) < 0)
+        if (put_match(placing, source, matches.items[i], placing->target, placing->folder, err) < 0)
             return -1;
     return 0;
 }
@@ -249,7 +185,7 @@ static int put_member(struct placing *placing, struct tar_reader *reader, const 
     _cleanup_free_ char *above = mem_strndup(name, last == name ? 1 : (size_t)(last - name));
     _cleanup_close_ int beside = open_met(placing, above);
     bool folder = entry->type == TAR_FOLDER;
-    if (refuse_name(last + 1, err) < 0 || meet(beside, last + 1, folder, name + 1, &met, err) < 0 || tell_way(placing, name, false, err) < 0)
+    if (place_refuse_name(last + 1, err) < 0 || place_meet(beside, last + 1, folder, name + 1, &met, err) < 0 || tell_way(placing, name, false, err) < 0)
         return -1;
     if (folder)
         strv_add(&placing->told, name);
@@ -284,7 +220,7 @@ static int put_tar(struct placing *placing, const struct archive_source *source,
 static int begin(struct placing *placing, int out_fd, struct err *err)
 {
     const struct archive_place *place = placing->place;
-    placing->changes = (struct tar_changes){ .give = place->roots || place->owner, .mode = place->mode, .time_max = place->time_max };
+    placing->changes = (struct tar_changes){ .give = place->roots || place->owner, .mode = place->mode, .chmod = place->chmod, .time_max = place->time_max };
     if (place->owner && archive_user(placing->root_fd, place->owner, &placing->changes.uid, &placing->changes.gid, err) < 0)
         return -1;
     tar_writer_init(&placing->writer, out_fd);
@@ -347,14 +283,17 @@ static bool looks_packed(int fd)
     return false;
 }
 
-static int tell_found(const struct archive_source *source, size_t index, const char *path, archive_found_fn *each, void *context, struct err *err)
+static int tell_found(const struct placing *placing, size_t index, const char *path, archive_found_fn *each, void *context, struct err *err)
 {
+    const struct archive_source *source = &placing->place->sources[index];
     struct stat info;
     _cleanup_close_ int fd = path_open(source->fd, path, false, err);
     if (fd < 0)
         return -1;
     if (fstat(fd, &info) < 0)
         return err_errno(err, errno, "%s", path + 1);
+    if (!S_ISDIR(info.st_mode) && is_left_out(placing, path))
+        return 0;
     _cleanup_close_ int file = S_ISREG(info.st_mode) ? path_open_file(source->fd, path, err) : -1;
     if (S_ISREG(info.st_mode) && file < 0)
         return -1;
@@ -366,13 +305,13 @@ static int hash_source(struct placing *placing, size_t index, archive_found_fn *
 {
     const struct archive_source *source = &placing->place->sources[index];
     _cleanup_strv_ struct strv matches = { 0 };
-    if (source_matches(source, &matches, err) < 0)
+    if (find_matches(source, &matches, err) < 0)
         return -1;
     for (size_t i = 0; i < matches.len; i++) {
         char target[64];
         snprintf(target, sizeof(target), "/%zu/%zu", index, i);
-        if ((each && tell_found(source, index, matches.items[i], each, context, err) < 0) ||
-            put_match(placing, source->fd, matches.items[i], target, true, err) < 0)
+        if ((each && tell_found(placing, index, matches.items[i], each, context, err) < 0) ||
+            put_match(placing, source, matches.items[i], target, true, err) < 0)
             return -1;
     }
     return 0;

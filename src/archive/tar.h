@@ -32,6 +32,7 @@ struct tar_changes {
     uid_t uid;
     gid_t gid;
     int64_t mode; // permissions of all but links; -1: their own
+    const char *chmod; // a change of them; NULL: none
     int64_t time_max; // seconds: later times become this one; -1: none does
     bool same_time; // all times are this one, in seconds
     int64_t time;

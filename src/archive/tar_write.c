@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/strv.h"
+#include "build/chmod.h"
 #include "tar.h"
 
 #define CHUNK ((size_t)256 << 10)
@@ -192,6 +193,11 @@ static struct stat changed(const struct tar_changes *changes, enum tar_type type
     }
     if (changes->mode >= 0 && type != TAR_SYMLINK)
         out.st_mode = (out.st_mode & S_IFMT) | (mode_t)changes->mode;
+    if (changes->chmod && type != TAR_SYMLINK) {
+        uint32_t mode = out.st_mode & 07777;
+        chmod_apply(changes->chmod, type == TAR_FOLDER, &mode);
+        out.st_mode = (out.st_mode & S_IFMT) | mode;
+    }
     if (changes->time_max >= 0 && out.st_mtim.tv_sec > changes->time_max)
         out.st_mtim = (struct timespec){ .tv_sec = changes->time_max };
     if (changes->same_time)

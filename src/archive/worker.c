@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/slice.h"
+#include "build/ignore.h"
 #include "json/json.h"
 #include "kernel/path.h"
 #include "view.h"
@@ -173,7 +174,23 @@ static int run_remove(struct job *job, struct err *err)
     return unlinkat(parent, name, 0) < 0 ? err_errno(err, errno, "%s", job->path) : 0;
 }
 
-static int take_sources(const struct job *job, const json_t *list, struct archive_source *out, struct err *err)
+// A list of patterns; NULL without one.
+static int take_patterns(const json_t *list, struct arena *arena, const struct ignore **out, struct err *err)
+{
+    struct strv patterns = { 0 };
+    struct ignore *ignore;
+    *out = NULL;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        strv_push_arena(&patterns, arena, json_string_value(json_array_get(list, i)));
+    if (patterns.len == 0)
+        return 0;
+    if (ignore_new(&patterns, arena, &ignore, err) < 0)
+        return -1;
+    *out = ignore;
+    return 0;
+}
+
+static int take_sources(const struct job *job, const json_t *list, struct arena *arena, struct archive_source *out, struct err *err)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *from = json_array_get(list, i);
@@ -181,7 +198,9 @@ static int take_sources(const struct job *job, const json_t *list, struct archiv
         if (tree < 0 || (size_t)tree >= job->source_len)
             return err_set(err, ERR_INTERNAL, "an order without a source");
         out[i] = (struct archive_source){ .fd = job->source_fds[tree], .path = json_get_text(from, "path", "/"),
-                                          .exact = json_get_flag(from, "exact", false), .tar = json_get_flag(from, "tar", false) };
+                                          .exact = json_get_flag(from, "exact", false), .tar = json_get_flag(from, "tar", false), .required = json_get_text(from, "required", NULL) };
+        if (take_patterns(json_object_get(from, "includes"), arena, &out[i].includes, err) < 0)
+            return -1;
     }
     return 0;
 }
@@ -200,17 +219,18 @@ static int tell_found(void *context, size_t source, const struct archive_found *
 static int run_spec(struct job *job, bool hash, struct err *err)
 {
     _cleanup_json_ json_t *spec = NULL;
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
     if (read_spec(job, &spec, err) < 0)
         return -1;
     const json_t *list = json_object_get(spec, "sources");
     const char *owner = json_get_text(spec, "owner", "");
     _cleanup_free_ struct archive_source *sources = mem_alloc((json_array_size(list) + 1) * sizeof(*sources));
-    const struct archive_place place = { .sources = sources, .source_len = json_array_size(list), .target = json_get_text(spec, "target", "/"),
+    struct archive_place place = { .sources = sources, .source_len = json_array_size(list), .target = json_get_text(spec, "target", "/"),
                                          .folder = json_get_flag(spec, "folder", false), .owner = str_empty(owner) ? NULL : owner,
-                                         .roots = json_get_flag(spec, "roots", false), .mode = json_get_int(spec, "mode", -1),
+                                         .roots = json_get_flag(spec, "roots", false), .mode = json_get_int(spec, "mode", -1), .chmod = json_get_text(spec, "chmod", NULL),
                                          .time_max = json_get_int(spec, "time_max", -1), .now = json_get_int(spec, "now", 0) };
     size_t told = 0;
-    if (take_sources(job, list, sources, err) < 0)
+    if (take_patterns(json_object_get(spec, "excludes"), &arena, &place.excludes, err) < 0 || take_sources(job, list, &arena, sources, err) < 0)
         return -1;
     return hash ? archive_sources(&place, json_get_flag(spec, "tell", false) ? tell_found : NULL, &told, job->data_fd, err) : archive_place(job->root_fd, &place, job->data_fd, err);
 }

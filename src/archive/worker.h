@@ -8,8 +8,9 @@
 //     mount TARGET       a folder or file of the host to be seen there, with all that is mounted below it; mount-ro: read-only
 //     data               where the tar goes, or comes from
 //     source             sources, place: a tree, or a plain tar, by its number
-//     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*"},{"tree":1,"tar":true}],"target","folder","owner",
-//                        "roots","mode","time_max","now","tell"}: struct archive_place; export, layer: {"time","time_max","exact"}, struct archive_times and archive_layers, or none
+//     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],
+//                        "target","folder","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
+//                        export, layer: {"time","time_max","exact"}, struct archive_times and archive_layers, or none
 //     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first

@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/strv.h"
+#include "build/ignore.h"
 
 struct box {
     char path[32];
@@ -153,6 +154,88 @@ static void a_folder_alone_is_made_once(void **state)
     expect(box, NULL, WISH(.target = "/a/b", .folder = true), "");
 }
 
+// ---- parts of folders -----------------------------------------------------------------------------------------------
+
+static struct ignore *patterns(struct arena *arena, const char *words)
+{
+    struct strv list = { 0 };
+    struct slice rest = slice_of(words), word;
+    struct ignore *out;
+    while (slice_cut(&rest, ' ', &word))
+        strv_push_arena(&list, arena, arena_strndup(arena, word.data, word.size));
+    assert_int_equal(ignore_new(&list, arena, &out, NULL), 0);
+    return out;
+}
+
+static void make_tree(struct box *box)
+{
+    static const char *const folders[] = { "a", "a/b", "a/b/c", "a/empty", "d" };
+    static const char *const files[] = { "a/x.o", "a/x.txt", "a/b/y.o", "a/b/y.txt", "a/b/c/z.txt", "d/w.o", "top.o" };
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+        assert_int_equal(mkdirat(box->source_fd, folders[i], 0750), 0);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        make_file(box->source_fd, files[i], "x");
+}
+
+static void what_is_excluded_is_left_out(void **state)
+{
+    struct box *box = *state;
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    make_tree(box);
+    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "**/*.o empty")),
+           "t/ 750 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\nt/b/y.txt 640 0\nt/x.txt 640 0\n");
+    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "b x.* !b/c")), "t/ 750 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\nt/empty/ 750 0\n");
+    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "*")), "t/ 750 0\n");
+    expect(box, "*.o", WISH(.target = "/t/", .folder = true, .excludes = patterns(&arena, "*.o")), "");
+}
+
+static void expect_parts(struct box *box, const char *path, const char *parts, const char *excludes, const char *wanted)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    const struct archive_source source = { .fd = box->source_fd, .path = path, .includes = patterns(&arena, parts) };
+    const struct archive_place wish = WISH(.sources = &source, .source_len = 1, .target = "/t", .folder = true, .excludes = *excludes ? patterns(&arena, excludes) : NULL);
+    int fd = memfd_create("tar", MFD_CLOEXEC);
+    assert_int_equal(archive_place(box->root_fd, &wish, fd, &box->err), 0);
+    _cleanup_free_ char *entries = entries_of(fd);
+    close(fd);
+    assert_string_equal(entries, wanted);
+}
+
+static void parts_keep_the_folders_above(void **state)
+{
+    struct box *box = *state;
+    make_tree(box);
+    expect_parts(box, "/", "a/b/y.txt", "", "t/ 755 0\nt/a/ 750 0\nt/a/b/ 750 0\nt/a/b/y.txt 640 0\n");
+    expect_parts(box, "/", "**/*.o", "d", "t/ 755 0\nt/a/ 750 0\nt/a/b/ 750 0\nt/a/b/y.o 640 0\nt/a/x.o 640 0\nt/top.o 640 0\n");
+    expect_parts(box, "/a", "b/c", "", "t/ 755 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\n");
+    expect_parts(box, "/", "none/*", "", "t/ 755 0\n");
+    assert_int_equal(mkdirat(box->root_fd, "t", 0700), 0);
+    make_file(box->root_fd, "t/d", "a file where no folder has to go");
+    expect_parts(box, "/", "a/x.txt", "", "t/ 700 0\nt/a/ 750 0\nt/a/x.txt 640 0\n");
+}
+
+static void a_part_that_must_be_there(void **state)
+{
+    struct box *box = *state;
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    const struct archive_source source = { .fd = box->source_fd, .path = "/", .includes = patterns(&arena, "a/none"), .required = "/a/none" };
+    const struct archive_place wish = WISH(.sources = &source, .source_len = 1, .target = "/t", .folder = true);
+    int fd = memfd_create("tar", MFD_CLOEXEC);
+    make_tree(box);
+    assert_int_equal(archive_place(box->root_fd, &wish, fd, &box->err), -1);
+    close(fd);
+    assert_int_equal(box->err.class, ERR_NOT_FOUND);
+    assert_int_equal(box->err.number, ENOENT);
+}
+
+static void modes_change_by_what_they_are(void **state)
+{
+    struct box *box = *state;
+    assert_int_equal(mkdirat(box->source_fd, "d", 0700), 0);
+    make_file(box->source_fd, "d/f", "x");
+    expect(box, "d", WISH(.target = "/t", .chmod = "go=u,a+X"), "t/ 777 0\nt/f 666 0\n");
+}
+
 static char *hash_input(struct box *box)
 {
     const struct archive_source source = { .fd = box->source_fd, .path = "*" };
@@ -193,6 +276,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_stands_in_the_way_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(sources_stay_in_their_tree, setup, teardown),
         cmocka_unit_test_setup_teardown(a_folder_alone_is_made_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_excluded_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(parts_keep_the_folders_above, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_part_that_must_be_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(modes_change_by_what_they_are, setup, teardown),
         cmocka_unit_test_setup_teardown(a_digest_knows_no_time, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
