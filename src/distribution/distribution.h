@@ -112,7 +112,16 @@ void distribution_upload_free(struct distribution_upload *upload); // NULL is fi
 // The content of an http:// or https:// URL, by way of at most ten redirects. `begun` is told once there is any: its length, -1 where that is
 // not said. Errors in the words of Go's client, as Docker has them; not_found, where there is no such host or file.
 typedef int distribution_begun_fn(void *context, int64_t length, struct err *err);
-int distribution_url(const char *url, distribution_begun_fn *begun, distribution_sink_fn *sink, void *context, struct err *err);
+// What the server says of it besides. `document` may be NULL.
+struct distribution_document {
+    const char *known; // the ETag of what the caller has; NULL or "": nothing
+    bool unchanged; // it is still that, and has not come
+    char *etag, *type; // malloc'ed; NULL where not said
+    int64_t modified; // seconds; -1: not said
+};
+void distribution_document_done(struct distribution_document *document);
+int distribution_url(const char *url, struct distribution_document *document, distribution_begun_fn *begun, distribution_sink_fn *sink, void *context,
+                     struct err *err);
 
 // ---- logins of people who call by hand ------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ struct exchange {
     const char *method; // "GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"
     const char *url; // absolute
     const char *authorization; // NULL: none
-    const char *accept, *content_type, *range; // NULL: none
+    const char *accept, *content_type, *range, *known; // NULL: none; known: an ETag
     const void *body; // NULL: none
     size_t body_size;
     const char *form; // a form to post; NULL: none
@@ -87,7 +87,7 @@ struct exchange {
     long status; // 0: none came
     int curl_code;
     struct buf text; // also the body of an error
-    char *location, *content_type_said, *digest, *content_range, *challenge, *range_said, *link; // malloc'ed, NULL where absent
+    char *location, *content_type_said, *digest, *content_range, *challenge, *range_said, *link, *etag, *modified; // malloc'ed, NULL where absent
     int64_t retry_after_s, length; // -1: not said
     struct err sink_err; // class other than NONE: the sink ended it
     struct err failure; // of the transfer itself

@@ -21,7 +21,7 @@
 static void forget_headers(struct exchange *exchange)
 {
     char **texts[] = { &exchange->location, &exchange->content_type_said, &exchange->digest, &exchange->content_range,
-                       &exchange->challenge, &exchange->range_said, &exchange->link };
+                       &exchange->challenge, &exchange->range_said, &exchange->link, &exchange->etag, &exchange->modified };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(take_ptr(texts[i]));
     exchange->retry_after_s = exchange->length = -1;
@@ -67,7 +67,8 @@ static void keep_header(struct exchange *exchange, struct slice name, struct sli
         char **place;
     } known[] = { { "location", &exchange->location },        { "content-type", &exchange->content_type_said },
                   { "docker-content-digest", &exchange->digest }, { "content-range", &exchange->content_range },
-                  { "range", &exchange->range_said },          { "link", &exchange->link } };
+                  { "range", &exchange->range_said },          { "link", &exchange->link },
+                  { "etag", &exchange->etag },                { "last-modified", &exchange->modified } };
     char word[32];
     if (name.size >= sizeof(word))
         return;
@@ -192,7 +193,7 @@ static struct curl_slist *make_headers(const struct exchange *exchange)
     const struct {
         const char *name, *value;
     } known[] = { { "Authorization", exchange->authorization }, { "Accept", exchange->accept },
-                  { "Content-Type", exchange->content_type }, { "Content-Range", exchange->body ? exchange->range : NULL } };
+                  { "Content-Type", exchange->content_type }, { "If-None-Match", exchange->known }, { "Content-Range", exchange->body ? exchange->range : NULL } };
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         if (!known[i].value)

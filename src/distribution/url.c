@@ -2,6 +2,7 @@
 #include "distribution_private.h"
 
 #define NO_SUCH_HOST 6 // CURLE_COULDNT_RESOLVE_HOST
+#define NOT_MODIFIED 304
 
 struct url {
     struct exchange exchange;
@@ -9,7 +10,24 @@ struct url {
     distribution_sink_fn *sink;
     void *context;
     bool told;
+    struct distribution_document *document; // NULL: nobody asks
 };
+
+void distribution_document_done(struct distribution_document *document)
+{
+    free(document->etag);
+    free(document->type);
+}
+
+static void take_document(struct url *url)
+{
+    struct distribution_document *document = url->document;
+    struct exchange *exchange = &url->exchange;
+    document->unchanged = exchange->status == NOT_MODIFIED;
+    document->etag = take_ptr(&exchange->etag);
+    document->type = take_ptr(&exchange->content_type_said);
+    document->modified = exchange->modified ? (int64_t)curl_getdate(exchange->modified, NULL) : -1;
+}
 
 static int begin(struct url *url, struct err *err)
 {
@@ -63,8 +81,11 @@ static int judge(struct url *url, int run, struct err *err)
     if (run < 0)
         return err_set(err, exchange->curl_code == NO_SUCH_HOST ? ERR_NOT_FOUND : ERR_INTERNAL, "Get \"%.500s\": %s", exchange->url,
                        exchange->failure.message + strlen("registry "));
-    if (exchange->status / 100 == 2)
-        return begin(url, err);
+    if (exchange->status / 100 == 2 || (exchange->status == NOT_MODIFIED && exchange->known)) {
+        if (url->document)
+            take_document(url);
+        return exchange->status == NOT_MODIFIED ? 0 : begin(url, err);
+    }
     struct slice body = slice_utf8_head(slice_trim((struct slice){ buf_text(&exchange->text), exchange->text.size }), 500);
     _cleanup_free_ char *said = mem_strndup(body.data ? body.data : "", body.size);
     make_line(said);
@@ -72,15 +93,17 @@ static int judge(struct url *url, int run, struct err *err)
                    phrase(exchange->status), said);
 }
 
-int distribution_url(const char *text, distribution_begun_fn *begun, distribution_sink_fn *sink, void *context, struct err *err)
+int distribution_url(const char *text, struct distribution_document *document, distribution_begun_fn *begun, distribution_sink_fn *sink, void *context,
+                     struct err *err)
 {
     const char *host = strstr(text, "://");
     _cleanup_free_ char *name = mem_strndup(host ? host + 3 : "", host ? strcspn(host + 3, "/?#") : 0);
     const char *at = strrchr(name, '@'); // a login stays out of messages
     struct endpoint endpoint = { .base = name, .host = (char *)(at ? at + 1 : name), .verify = true };
     struct distribution distribution = { .shown = name };
-    struct url url = { .begun = begun, .sink = sink, .context = context };
-    url.exchange = (struct exchange){ .method = "GET", .url = text, .endpoint = &endpoint, .sink = take, .context = &url };
+    struct url url = { .begun = begun, .sink = sink, .context = context, .document = document };
+    url.exchange = (struct exchange){ .method = "GET", .url = text, .endpoint = &endpoint, .sink = take, .context = &url,
+                                    .known = document && !str_empty(document->known) ? document->known : NULL };
     mutex_init(&distribution.lock, 0);
     cond_init(&distribution.changed);
     int run = exchange_run(&distribution, &url.exchange), result = judge(&url, run, err);

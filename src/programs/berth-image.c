@@ -15,10 +15,14 @@
 //     berth-image --worker tags REPOSITORY
 //     berth-image --worker search DOMAIN QUERY
 //     berth-image --worker send REFERENCE
+//     berth-image --worker download URL SIZE ETAG
+//     berth-image --worker git URL REF resolve|fetch|fetch-keep[-submodules]
 //
 // Descriptor 3 is an empty staging folder, standard output the report (transfer/transfer.h); standard input is the archive, for
-// save and range the order, for receive what a pull's fetching half sends, for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
+// save and range the order, for receive what a pull's fetching half sends, for download the file that is
+// written, for git fetch the folder, for those that speak to registries what the daemon says. Exit code 0, or 1 after an error line, or 2 for wrong usage.
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -240,6 +244,33 @@ static int run_send(struct job *job, struct err *err)
     return result;
 }
 
+// ---- download: one process, whose standard input is the file that it writes -------------------------------------------
+
+static int run_download(struct job *job, struct err *err)
+{
+    uint64_t max;
+    close(STAGING_FD);
+    if (!num_parse_u64(slice_of(job->words[1]), INT64_MAX, &max))
+        return err_set(err, ERR_INTERNAL, "not a size: %.40s", job->words[1]);
+    if (distribution_setup(err) < 0 || transfer_jail_network(err) < 0)
+        return -1;
+    return transfer_download(job->words[0], max, job->words[2], STDIN_FILENO, stdout, err);
+}
+
+static int run_git(struct job *job, struct err *err)
+{
+    const char *how = job->words[2];
+    const struct transfer_git git = { .url = job->words[0], .ref = job->words[1], .fetch = str_starts(how, "fetch"), .keep = strstr(how, "-keep"),
+                                      .submodules = strstr(how, "-submodules") };
+    if (git.fetch && dup2(STDIN_FILENO, STAGING_FD) < 0)
+        return err_errno(err, errno, "folder");
+    if (transfer_jail_programs(STAGING_FD, err) < 0)
+        return -1;
+    close(STAGING_FD);
+    close(STDIN_FILENO);
+    return open("/dev/null", O_RDONLY) == STDIN_FILENO ? transfer_git(&git, stdout, err) : err_errno(err, errno, "/dev/null");
+}
+
 // ---- by hand --------------------------------------------------------------------------------------------------------
 
 static int find_login(struct job *job, struct err *err)
@@ -327,6 +358,8 @@ static const struct verb worker_verbs[] = {
     { "tags", run_tags, NULL, 1, 1, "", NULL, NULL },
     { "search", run_search, NULL, 2, 2, "", NULL, NULL },
     { "send", run_send, NULL, 1, 1, "", NULL, NULL },
+    { "download", run_download, NULL, 3, 3, "", NULL, NULL },
+    { "git", run_git, NULL, 3, 3, "", NULL, NULL },
     { NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
 };
 

@@ -44,7 +44,7 @@ int transfer_fetch_url(int link_fd, const char *url, struct err *err)
         transfer_fetch_failed(link_fd, err);
         return -1;
     }
-    int result = distribution_url(url, hand_over, pass, &handing, err);
+    int result = distribution_url(url, NULL, hand_over, pass, &handing, err);
     fetch_watch_stop(&watch);
     if (result < 0)
         last = (struct link_message){ .kind = LINK_ERROR, .err = *err };

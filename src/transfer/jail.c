@@ -152,11 +152,15 @@ static int leave_rights(struct err *err)
 }
 
 // A user id that no other process has keeps others from looking into this one, and it has no file.
-static int leave_root(struct err *err)
+static uid_t own_uid(void)
 {
     uint32_t draw;
     random_bytes(&draw, sizeof(draw));
-    uid_t own = UID_BASE + (draw & UID_MASK);
+    return UID_BASE + (draw & UID_MASK);
+}
+
+static int leave_root(uid_t own, struct err *err)
+{
     if (geteuid() != 0)
         return 0;
     if (mount_in_user_namespace())
@@ -173,10 +177,46 @@ int transfer_jail_network(struct err *err)
     _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
         return err_errno(err, errno, "jail");
-    if (leave_root(err) < 0 || enter_landlock(root, FS_READ, NET_BIND, err) < 0)
+    if (leave_root(own_uid(), err) < 0 || enter_landlock(root, FS_READ, NET_BIND, err) < 0)
         return err_wrap(err, "jail");
     // After the change of user, which clears the one and would clear the other.
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return err_errno(err, errno, "jail");
     return 0;
+}
+
+// ---- programs that fetch ----------------------------------------------------------------------------------------------
+
+// The whole file system as it is, but read-only, with the folder at /tmp.
+static int enter_read_only(int folder_fd, struct err *err)
+{
+    const struct mount_attr folder = { .attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID }, all = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID };
+    struct mount_attr private = { .propagation = MS_PRIVATE };
+    _cleanup_close_ int tree = mount_clone(folder_fd, false, err), target = open("/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (tree < 0)
+        return -1;
+    if (target < 0 || syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &folder, sizeof(folder)) < 0 || unshare(CLONE_NEWNS | CLONE_NEWPID) < 0 ||
+        syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &private, sizeof(private)) < 0 ||
+        syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &all, sizeof(all)) < 0 ||
+        syscall(SYS_move_mount, tree, "", AT_FDCWD, "/tmp", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "jail: mounts");
+    return chdir("/tmp") < 0 ? err_errno(err, errno, "jail: /tmp") : 0;
+}
+
+int transfer_jail_programs(int folder_fd, struct err *err)
+{
+    const struct rlimit none = { 0, 0 };
+    uid_t own = own_uid();
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+        return err_errno(err, errno, "jail");
+    struct stat info;
+    if (fstat(folder_fd, &info) < 0 || !S_ISDIR(info.st_mode))
+        return err_set(err, ERR_INTERNAL, "jail: no folder to work in");
+    bool gives = geteuid() == 0 && !mount_in_user_namespace();
+    if (gives && fchownat(folder_fd, "", own, own, AT_EMPTY_PATH) < 0)
+        return err_errno(err, errno, "jail: folder");
+    umask(022);
+    if (enter_read_only(folder_fd, err) < 0 || leave_root(own, err) < 0)
+        return err_wrap(err, "jail");
+    return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? err_errno(err, errno, "jail") : 0;
 }

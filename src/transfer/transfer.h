@@ -58,6 +58,19 @@ int transfer_receive_url(int link_fd, const char *url, struct transfer_url *out,
 int transfer_url_whole(const struct transfer_url *url, struct err *err); // at the end of the bytes: they were all, or why not
 int transfer_import(int input_fd, int staging_fd, const struct transfer_import *options, FILE *report, struct err *err);
 
+// A URL's content to a descriptor, behind transfer_jail_network(); nothing of it is looked at. {"document":{"unchanged", "digest", "size",
+// "modified" (seconds; -1), "etag", "type"}} at the end; with `etag` (NULL or "": none) nothing comes where it is still that. resource_exhausted:
+// more than `max` bytes.
+int transfer_download(const char *url, uint64_t max, const char *etag, int out_fd, FILE *report, struct err *err);
+
+// A git repository, by the program git, behind transfer_jail_programs(), which puts the folder at /tmp. {"commit":"..."} tells what the reference
+// names; with `fetch` the files of that commit are in /tmp/tree. Nobody is asked for a password.
+struct transfer_git {
+    const char *url, *ref; // ref: a branch, a tag, a commit, "HEAD"
+    bool fetch, keep, submodules; // keep: with its .git
+};
+int transfer_git(const struct transfer_git *git, FILE *report, struct err *err);
+
 // A container as an image: one line with a JSON object, and behind it the tar of the layer on top. Its members: "config", the image's as it is
 // to be but for what the changes and the layer add; "sizes" of its layers, which the daemon has; "step", the last one of its history. A
 // layer that changes nothing is none.
@@ -112,6 +125,9 @@ int transfer_read_remote(int fd, struct arena *arena, struct transfer_remote *ou
 
 // The fetching process: no privilege, a user id of its own, no file written, no program started. Before its first thread.
 int transfer_jail_network(struct err *err);
+// One that starts programs which speak to others: the same, but everything can be read and run as it is, and nothing be written but the folder,
+// which belongs to that user then and is at /tmp. Its next child is the first process of a PID namespace: with it all others end.
+int transfer_jail_programs(int folder_fd, struct err *err);
 // Its work: reads answers from `answers_fd`, hands over to `link_fd`. Tells errors there as well. When the other end of either is
 // gone, the process ends.
 struct fetch;
