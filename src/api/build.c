@@ -74,13 +74,11 @@ static int make_host(const struct call *call, json_t **out, struct err *err)
 
 static int check_door(const struct call *call, struct err *err)
 {
-    const char *version = httpd_query(call->request, "version"), *remote = httpd_query(call->request, "remote");
+    const char *version = httpd_query(call->request, "version");
     if (str_eq(version ? version : "", "2"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "BuildKit's sessions are not supported yet: build with DOCKER_BUILDKIT=0");
     if (!str_empty(version) && !str_eq(version, "1"))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid version: \"%.64s\"", version);
-    if (!str_empty(remote))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "a remote context is not supported yet: %.300s", remote);
     return 0;
 }
 
@@ -182,6 +180,8 @@ static int read_request(struct call *call, struct build_request *out, struct err
                                    .no_cache = httpd_query_flag(request, "nocache", false), .pull = httpd_query_flag(request, "pull", false),
                                    .squash = httpd_query_flag(request, "squash", false), .keep = !httpd_query_flag(request, "rm", true), .force_remove = httpd_query_flag(request, "forcerm", false),
                                    .login = login_for };
+    const char *remote = httpd_query(request, "remote");
+    out->remote = str_empty(remote) ? NULL : remote;
     if (check_door(call, err) < 0 || read_tags(call, &out->tags, err) < 0 || read_map(call, "buildargs", "build args", &out->args, err) < 0 ||
         read_map(call, "labels", "labels", &out->labels, err) < 0 || read_cache_from(call, &out->cache_from, err) < 0 ||
         read_outputs(call, out, err) < 0)

@@ -46,6 +46,7 @@ static int make_host(const struct buildkit_build *build, json_t **out, struct er
 // ---- one build ------------------------------------------------------------------------------------------------------
 
 struct asking {
+    const struct buildkit_build *build;
     struct buildkit_session *session;
     struct arena *arena;
 };
@@ -72,6 +73,18 @@ static int secret_for(void *of, const char *id, struct buf *out, struct err *err
     return buildkit_secret(asking->session, id, out, err);
 }
 
+static int agent_for(void *of, const char *id, int listen_fd, int stop_fd, struct err *err)
+{
+    const struct asking *asking = of;
+    return buildkit_agent(asking->session, id, listen_fd, stop_fd, err);
+}
+
+static int folder_for(void *of, const char *name, build_take_fn *take, void *with, struct err *err)
+{
+    const struct asking *asking = of;
+    return buildkit_folder(asking->build, name, take, with, err);
+}
+
 // The command that failed, in BuildKit's words: clients look for them.
 static int command_failed(int64_t code, struct err *err)
 {
@@ -88,14 +101,16 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
                        struct arena *arena, struct buildkit_built *out, const struct cancel *cancel, struct err *err)
 {
     const struct api *api = of;
-    struct asking asking = { asked->session, arena };
+    struct asking asking = { asked, asked->session, arena };
     struct build_result built;
     _cleanup_json_ json_t *host = NULL;
     struct build_request request = { .dockerfile = asked->dockerfile_name, .dockerfile_text = asked->dockerfile, .cache_from = asked->cache_from,
                                      .args = asked->args, .labels = asked->labels, .target = asked->target, .platform = asked->platform,
                                      .no_cache = asked->no_cache, .pull = asked->pull, .force_remove = true,
                                      .no_cache_stages = asked->no_cache_stages, .unseen = asked->unseen, .times = asked->times,
-                                     .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking };
+                                     .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking,
+                                     .remote = asked->remote, .contexts = asked->contexts, .folder = folder_for, .folder_of = &asking,
+                                     .agent = agent_for, .agent_of = &asking };
     if (build_tags(&asked->tags, arena, &request.tags, err) < 0 || make_host(asked, &host, err) < 0)
         return -1;
     if (asked->cache_out)

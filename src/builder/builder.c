@@ -92,10 +92,26 @@ static int hide_files(struct build *build, struct err *err)
     return 0;
 }
 
+static int open_remote(struct build *build, struct buf *dockerfile, struct err *err)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX);
+    build->context_fd = remote_context(build, "", build->request->remote, &text, err);
+    if (build->context_fd < 0)
+        return -1;
+    if (build->request->dockerfile_text.data)
+        return take_dockerfile(build, dockerfile, err);
+    buf_add(dockerfile, buf_text(&text), text.size);
+    if (text.size > 0)
+        return 0;
+    return read_dockerfile(build, dockerfile, err) < 0 ? -1 : hide_files(build, err);
+}
+
 static int open_context(struct build *build, int input_fd, struct buf *dockerfile, struct err *err)
 {
     if (workshop_new(build->engine, &build->workshop, err) < 0)
         return -1;
+    if (build->request->remote)
+        return open_remote(build, dockerfile, err);
     build->context_fd = workshop_folder(build->workshop, "context", err);
     if (build->context_fd < 0 || folder_unpack(build->engine, build->context_fd, input_fd, build->cancel, err) < 0)
         return -1;
@@ -218,6 +234,7 @@ static int finish(struct build *build, struct build_result *out, struct err *err
 static int run(struct build *build, int input_fd, struct build_result *out, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX + 1);
+    named_open(build);
     if (open_context(build, input_fd, &text, err) < 0 || make_plan(build, &text, err) < 0)
         return -1;
     warn_of_caches(build);
@@ -238,6 +255,7 @@ int builder_build(struct builder *builder, const struct build_request *request, 
     out->exit_code = build.exit_code;
     if (result < 0)
         say_unsaid(&build);
+    named_close(&build);
     fd_close(build.context_fd);
     workshop_free(build.workshop);
     buf_done(&build.unsaid);

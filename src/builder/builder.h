@@ -20,9 +20,11 @@ int builder_open(struct engine *engine, struct builder **out, struct err *err);
 void builder_free(struct builder *builder); // once no build runs
 
 enum build_cache { BUILD_CACHE_NONE, BUILD_CACHE_MIN, BUILD_CACHE_MAX }; // of the target; of all stages
+typedef int build_take_fn(void *with, int tar_fd, struct err *err);
 
 struct build_request {
     const char *dockerfile; // path in the context; NULL or "": "Dockerfile"
+    const char *remote; // a URL or a git repository that is the context in the tar's place; NULL: none
     struct slice dockerfile_text; // instead, where data is not NULL; then the context is as it is: no .dockerignore is looked for in it
     struct strv tags; // normal references
     struct strv cache_from; // images whose steps count as done
@@ -42,6 +44,14 @@ struct build_request {
     // A secret of the client's, appended; not_found when it has none of that id. NULL: the client can't be asked.
     int (*secret)(void *of, const char *id, struct buf *out, struct err *err);
     void *secret_of;
+    // Answers who connects to the listening socket as the client's ssh agent of that id, until stop_fd can be read. `listen_fd` -1: only whether
+    // there is one; not_found. NULL: the client can't be asked.
+    int (*agent)(void *of, const char *id, int listen_fd, int stop_fd, struct err *err);
+    void *agent_of;
+    struct kvs contexts; // by name: "docker-image://REF", "local:NAME", a URL or a git repository
+    // Calls `take` with a folder of the client's as a tar. NULL: the client can't be asked.
+    int (*folder)(void *of, const char *name, build_take_fn *take, void *with, struct err *err);
+    void *folder_of;
 };
 
 struct build_result {

@@ -51,6 +51,8 @@ struct build {
     unsigned step, steps; // said so far; in all
     unsigned folders; // of heredocs, counted
     int64_t created_ns, time_max; // SOURCE_DATE_EPOCH: seconds; -1
+    struct named *named; // contexts by name
+    size_t named_len;
     struct strv kept; // containers that stay until the end
     int64_t exit_code;
     engine_progress_fn *progress;
@@ -77,6 +79,7 @@ void cache_key(const struct stage *stage, const char *created_by, const char *ex
 // 1: the stage stands on what it had made then, or on the same step of an image of --cache-from; 0: nothing is there. created_by NULL: its
 // text in the history does not say all of the step.
 int cache_find(struct stage *stage, const char *key, const char *created_by, struct err *err);
+int cache_take(struct stage *stage, const char *key, struct err *err); // by the key alone, and not told
 void cache_put(struct stage *stage, const char *key, const char *parent, const char *description);
 // A row of the cache that no step makes.
 int cache_note(struct builder *builder, const char *key, const char *image, const char *description, struct err *err);
@@ -95,6 +98,8 @@ int stage_step(struct stage *stage, const struct instruction *instruction, struc
 int stage_adopt(struct stage *stage, const char *id, struct err *err); // image and configuration
 // The image of that name, pulled where it must be. *id in the arena.
 int find_image(struct build *build, const char *name, const char *platform, const char **id, struct err *err);
+// What --from names, as a tree of the caller's.
+int open_from_tree(struct stage *stage, const char *from, struct err *err);
 // What --from names, as an ID; NULL: an empty stage. `from` NULL is not asked.
 int find_from(struct stage *stage, const char *from, const char **id, struct err *err);
 struct step step_of(const struct stage *stage, const char *created_by);
@@ -110,6 +115,46 @@ void shell_command(const struct stage *stage, const struct dockerfile_command *c
 char *join_words(struct arena *arena, const struct strv *words);
 char *join_path(struct arena *arena, const char *folder, const char *path); // absolute; ".." never leaves the root
 
+// ---- remote.c, urls.c: sources that are elsewhere ------------------------------------------------------------------
+
+struct remote {
+    const char *source; // as written
+    const char *checksum; // that it must have; NULL: any
+    const char *name; // of a file
+    const char *path; // in the tree, as a pattern
+    const char *identity; // what a key has of it: its content, not its place
+    char digest[OCI_DIGEST_SIZE]; // of a file
+    struct git_source *git; // NULL: a file of a URL's
+    int tree_fd; // -1: it was not fetched yet
+};
+bool remote_is(const char *source);
+bool remote_is_git(const char *source);
+// What it is; fetched where that can't be known otherwise.
+int remote_look(struct stage *stage, const char *source, const struct copy_fields *fields, struct remote *out, struct err *err);
+int remote_fetch(struct stage *stage, struct remote *remote, struct err *err);
+// A build's context that is elsewhere, as a folder (O_PATH). `text` gets the Dockerfile where that is all there is. `prefix`: of the folders of
+// the workshop that it takes.
+int remote_context(struct build *build, const char *prefix, const char *source, struct buf *text, struct err *err);
+
+// ---- named.c: contexts by name --------------------------------------------------------------------------------------
+
+struct named;
+void named_open(struct build *build);
+void named_close(struct build *build);
+struct named *named_find(struct build *build, const char *name); // NULL: none has that name
+int named_tree(struct build *build, struct named *named, struct err *err); // a descriptor of the caller's
+int named_image(struct stage *stage, struct named *named, const char *platform, const char **id, struct err *err);
+void remote_done(struct remote *remote);
+
+// What was found at a URL the last time.
+struct known_url {
+    char *etag; // NULL: the URL is not known
+    char digest[OCI_DIGEST_SIZE];
+    int64_t modified;
+};
+int url_known(struct builder *builder, const char *url, struct arena *arena, struct known_url *out, struct err *err);
+void url_note(struct builder *builder, const char *url, const struct known_url *known);
+
 // ---- copy.c, mounts.c, secrets.c, run.c --------------------------------------------------------------------------------------------------
 
 int step_copy(struct stage *stage, const struct instruction *instruction, struct err *err);
@@ -121,12 +166,19 @@ struct step_mounts {
     size_t lock_len;
     struct step_copy *copies; // parts of the context, of stages and images that are copied, once the step is known to run
     size_t copy_len;
-    const char *secrets; // their folder; NULL: there are none
+    const char *secrets; // their folder, and that of agents' sockets; NULL: there are none
+    struct strv env; // variables that are secrets
+    struct agent *agents;
+    size_t agent_len;
+    const char *agent_path; // of the first one, in the container
 };
 int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err *err); // makes the copies
 int secrets_sweep(struct builder *builder, struct err *err); // secrets.c: what a killed daemon left
 int secret_add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err);
+int secrets_folder_make(struct stage *stage, struct step_mounts *out, struct err *err);
 void secrets_close(struct step_mounts *mounts);
+int agent_add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err); // agents.c
+void agents_close(struct step_mounts *mounts);
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err);
 void step_mounts_close(struct step_mounts *mounts);
 int step_run(struct stage *stage, const struct instruction *instruction, struct err *err);

@@ -6,6 +6,7 @@ const char *const builder_migrations[] = {
     " description TEXT NOT NULL, created_ns INTEGER NOT NULL, used_ns INTEGER NOT NULL, uses INTEGER NOT NULL);"
     "CREATE INDEX build_cache_by_image ON build_cache(image_id);"
     "CREATE TABLE build_containers(name TEXT PRIMARY KEY);",
+    "CREATE TABLE build_urls(url TEXT PRIMARY KEY, etag TEXT NOT NULL, digest TEXT NOT NULL, modified INTEGER NOT NULL, used_ns INTEGER NOT NULL);",
 };
 const size_t builder_migration_len = ARRAY_LEN(builder_migrations);
 
@@ -135,6 +136,11 @@ static bool is_uncached(const struct stage *stage)
         if (strcasecmp(names->items[i], label) == 0)
             return true;
     return false;
+}
+
+int cache_take(struct stage *stage, const char *key, struct err *err)
+{
+    return stage->build->request->no_cache || is_uncached(stage) ? 0 : find_key(stage, key, err);
 }
 
 int cache_find(struct stage *stage, const char *key, const char *created_by, struct err *err)

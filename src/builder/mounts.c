@@ -4,7 +4,8 @@
 //              same time, waited for with `locked`
 //     bind     a part of the context, read-only; or a copy of a part of the context (rw), of a stage or an image (from)
 //     tmpfs    memory
-//     secret   a file of the client's (secrets.c)
+//     secret   a file of the client's, or a variable (secrets.c)
+//     ssh      the client's ssh agent (agents.c)
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -23,13 +24,11 @@ static int refuse(const struct run_mount *mount, const char *why, struct err *er
 
 static int check(const struct build *build, const struct run_mount *mount, struct err *err)
 {
-    if (mount->type == RUN_MOUNT_SSH)
-        return refuse(mount, "agents are not supported yet", err);
+    if (mount->type == RUN_MOUNT_SSH && !build->request->agent)
+        return refuse(mount, "an ssh agent is given by BuildKit's door alone: docker buildx build", err);
     if (mount->type == RUN_MOUNT_SECRET && !build->request->secret)
         return refuse(mount, "secrets are given by BuildKit's door alone: docker buildx build", err);
-    if (mount->type == RUN_MOUNT_SECRET && mount->env)
-        return refuse(mount, "a secret as a variable is not supported yet", err);
-    if (mount->type == RUN_MOUNT_SECRET)
+    if (mount->type == RUN_MOUNT_SECRET || mount->type == RUN_MOUNT_SSH)
         return 0;
     if (!str_empty(mount->from) && mount->type != RUN_MOUNT_BIND)
         return refuse(mount, "from= is not supported yet", err);
@@ -133,10 +132,7 @@ int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err
 
 static int open_source(struct stage *stage, const char *from, struct err *err)
 {
-    const char *id;
-    if (str_empty(from))
-        return tree_of_folder(stage->build->context_fd, err);
-    return find_from(stage, from, &id, err) < 0 ? -1 : tree_of_image(stage->build->engine, id, err);
+    return str_empty(from) ? tree_of_folder(stage->build->context_fd, err) : open_from_tree(stage, from, err);
 }
 
 static int add_copy(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
@@ -204,6 +200,8 @@ static int add(struct stage *stage, const struct run_mount *mount, struct step_m
         return -1;
     if (mount->type == RUN_MOUNT_SECRET)
         return secret_add(stage, mount, out, err);
+    if (mount->type == RUN_MOUNT_SSH)
+        return agent_add(stage, mount, out, err);
     const char *target = join_path(arena, stage->config.working_dir, mount->target);
     out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
     switch (mount->type) {
@@ -234,6 +232,7 @@ void step_mounts_close(struct step_mounts *mounts)
         fd_close(mounts->locks[i]);
     for (size_t i = 0; i < mounts->copy_len; i++)
         fd_close(mounts->copies[i].tree_fd);
+    agents_close(mounts);
     secrets_close(mounts);
     json_decref(mounts->list);
 }

@@ -113,6 +113,8 @@ static int make_body(struct running *running, const struct run_fields *fields, s
     struct stage *stage = running->stage;
     struct strv env = { 0 };
     scope_run_env(&stage->scope, stage->build->arena, &env);
+    if (running->mounts.agent_path && !strv_env(&env, "SSH_AUTH_SOCK"))
+        strv_env_set(&env, stage->build->arena, arena_printf(stage->build->arena, "SSH_AUTH_SOCK=%s", running->mounts.agent_path));
     running->body = json_pack("{s:s, s:[s], s:o, s:o, s:b, s:b, s:{s:[s]}, s:o}", "Image", stage->image, "Entrypoint", "", "Cmd", texts(&running->argv),
                               "Env", texts(&env), "AttachStdout", 1, "AttachStderr", 1, "Healthcheck", "Test", "NONE", "HostConfig",
                               host_of(running, fields));
@@ -157,7 +159,7 @@ static int run_to_end(struct running *running, int64_t *code, struct err *err)
     struct engine_waiter *waiter;
     if (attach(running, err) < 0 || engine_wait_begin(build->engine, running->id, ENGINE_NEXT_EXIT, &waiter, err) < 0)
         return -1;
-    int done = engine_start(build->engine, running->id, err);
+    int done = step_container_start(build->engine, running->id, &running->mounts.env, err);
     if (done == 0)
         done = read_output(running, err);
     if (done == 0)

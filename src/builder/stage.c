@@ -51,6 +51,15 @@ int find_from(struct stage *stage, const char *from, const char **id, struct err
     return 0;
 }
 
+int open_from_tree(struct stage *stage, const char *from, struct err *err)
+{
+    struct named *named = named_find(stage->build, from);
+    const char *id;
+    if (named)
+        return named_tree(stage->build, named, err);
+    return find_from(stage, from, &id, err) < 0 ? -1 : tree_of_image(stage->build->engine, id, err);
+}
+
 int stage_adopt(struct stage *stage, const char *id, struct err *err)
 {
     struct image image;
@@ -153,7 +162,16 @@ static int begin(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
     const struct graph_node *node = &build->graph->nodes[stage->index];
-    const char *id;
+    const char *id, *platform = node->platform ? node->platform : build->request->platform;
+    struct named *named = named_find(build, node->stage->name);
+    if (!named)
+        named = named_find(build, node->base);
+    if (named) {
+        if (named_image(stage, named, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0)
+            return -1;
+        scope_stage(&build->global, &stage->config.env, &stage->scope);
+        return run_triggers(stage, err);
+    }
     if (node->origin == GRAPH_STAGE) {
         const struct stage *base = &build->stages[node->base_stage];
         stage->base = stage->image = base->image;
@@ -163,7 +181,7 @@ static int begin(struct stage *stage, struct err *err)
         return run_triggers(stage, err);
     }
     if (node->origin == GRAPH_IMAGE &&
-        (find_image(build, node->base, node->platform ? node->platform : build->request->platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
+        (find_image(build, node->base, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
         return -1;
     stage->base = stage->image;
     scope_stage(&build->global, &stage->config.env, &stage->scope);
@@ -198,7 +216,8 @@ int stage_run(struct stage *stage, struct err *err)
     if (begin(stage, err) < 0)
         return -1;
     say_image(build, stage->image);
-    for (size_t i = 0; i < written->len; i++) {
+    size_t len = named_find(build, written->name) ? 0 : written->len; // a context has taken the stage's place
+    for (size_t i = 0; i < len; i++) {
         say_step(build, written->instructions[i].text);
         if (stage_step(stage, &written->instructions[i], err) < 0)
             return -1;

@@ -119,14 +119,16 @@ static int take_cgroup(struct reading *reading, const char *name, const char *va
     return 0;
 }
 
-static int refuse_context(struct reading *reading, const char *name, const char *value, struct err *err)
+static int take_context(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    return *value ? err_set(err, ERR_NOT_IMPLEMENTED, "a build context that is no folder of the client's is not supported: %.200s", value) : 0;
+    reading->out->remote = *value ? arena_strdup(reading->arena, value) : NULL;
+    return 0;
 }
 
-static int refuse_named_context(struct reading *reading, const char *name, const char *value, struct err *err)
+static int take_named_context(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %.100s=%.100s is not supported", name, value);
+    add_pair(reading->arena, &reading->out->contexts, name, value);
+    return 0;
 }
 
 // Provenance and bills of materials need an index beside the image, which this daemon's images have not. The client adds one unasked.
@@ -158,8 +160,8 @@ static const struct {
     { "shm-size", take_shm_size },
     { "ulimit", take_ulimits },
     { "cgroup-parent", take_cgroup },
-    { "context", refuse_context },
-    { "context:", refuse_named_context },
+    { "context", take_context },
+    { "context:", take_named_context },
     { "attest:", take_attestation },
     { "filename", pass }, // these are read where they are used
     { "requestid", pass },

@@ -208,28 +208,39 @@ static int load_ignore(struct build *build, bool own, struct err *err)
     return result;
 }
 
+// ---- files of the client's as a tar ---------------------------------------------------------------------------------
+
+// What a thread writes into a pipe.
 struct sync {
     struct build *build;
+    const char *step; // its name; NULL: it is told by another
+    struct files_request request;
+    const char *upload; // instead: what an upload of the client's is called
     int fd;
     struct err err;
     bool failed, unread; // unread: the build closed its end
 };
 
-static void *sync_context(void *of)
+static int sync_tar(struct sync *sync, struct step *step)
 {
-    struct sync *sync = of;
-    struct build *build = sync->build;
+    const struct build *build = sync->build;
     struct tar_out tar = { .fd = sync->fd };
     struct files_sink sink;
-    struct step step;
-    const struct files_request request = { .folder = option(build, "contextkey", "context"), .excludes = &build->excludes };
     tar_sink(&tar, &sink);
-    step_start(&step, build->solve, "[internal] load build context");
-    sync->failed = files_receive(build->session, &request, &sink, &step, build->cancel, &sync->err) < 0 || tar_end(&tar, &sync->err) < 0;
+    if (files_receive(build->session, &sync->request, &sink, step, build->cancel, &sync->err) == 0 && tar_end(&tar, &sync->err) == 0)
+        return 0;
+    tar_break(&tar);
+    return -1;
+}
+
+static void *sync_run(void *of)
+{
+    struct sync *sync = of;
+    struct step step;
+    step_start(&step, sync->build->solve, sync->step);
+    sync->failed = (sync->upload ? upload_receive(sync->build->session, sync->upload, sync->fd, sync->build->cancel, &sync->err) : sync_tar(sync, &step)) < 0;
     sync->unread = sync->failed && sync->err.number == EPIPE;
     step_end(&step, sync->failed && !sync->unread ? &sync->err : NULL);
-    if (sync->failed)
-        tar_break(&tar);
     fd_close(sync->fd);
     return NULL;
 }
@@ -254,33 +265,24 @@ static int find_caches(struct build *build, struct err *err)
     return 0;
 }
 
-static int build_from(struct build *build, int read_fd, struct buildkit_built *out, struct err *err)
-{
-    const struct buildkit_config *config = &build->solve->buildkit->config;
-    struct stream stream = { .solve = build->solve };
-    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, out, build->cancel, err);
-    step_end(&stream.step, result < 0 ? err : NULL);
-    return result;
-}
-
-static int build_context(struct build *build, struct buildkit_built *out, struct err *err)
+static int with_sync(struct sync *sync, buildkit_take_fn *take, void *with, struct err *err)
 {
     int ends[2];
     pthread_t thread;
     if (fd_pipe(ends, err) < 0)
         return -1;
-    struct sync sync = { .build = build, .fd = ends[1] };
-    int failed = pthread_create(&thread, NULL, sync_context, &sync);
+    sync->fd = ends[1];
+    int failed = pthread_create(&thread, NULL, sync_run, sync);
     if (failed) {
         fd_close(ends[0]);
         fd_close(ends[1]);
         return err_errno(err, failed, "start a thread");
     }
-    int result = build_from(build, ends[0], out, err);
+    int result = take(with, ends[0], err);
     fd_close(ends[0]);
     pthread_join(thread, NULL);
-    if (sync.failed && !sync.unread) {
-        *err = sync.err;
+    if (sync->failed && !sync->unread) {
+        *err = sync->err;
         return -1;
     }
     return result;
@@ -295,6 +297,77 @@ static int answer_question(struct build *build, struct err *err)
     return call_answer(&input, build->question, build->arena, &build->answer, err);
 }
 
+int buildkit_folder(const struct buildkit_build *asked, const char *name, buildkit_take_fn *take, void *with, struct err *err)
+{
+    struct build *build = (struct build *)((char *)asked - offsetof(struct build, asked));
+    struct wanted ignore = { ".dockerignore", BUF_INIT(IGNORE_MAX), false, NULL };
+    struct strv excludes = { 0 };
+    struct step step;
+    step_start(&step, build->solve, arena_printf(build->arena, "[context %s] load .dockerignore", name));
+    int result = read_files(build->session, name, &ignore, 1, &step, build->cancel, err);
+    step_end(&step, result < 0 ? err : NULL);
+    free(ignore.link);
+    ignore_patterns((struct slice){ buf_text(&ignore.text), ignore.text.size }, build->arena, &excludes);
+    buf_done(&ignore.text);
+    struct sync sync = { .build = build, .step = arena_printf(build->arena, "[context %s] load from client", name), .request = { .folder = name, .excludes = &excludes } };
+    return result < 0 ? -1 : with_sync(&sync, take, with, err);
+}
+
+// ---- the build ------------------------------------------------------------------------------------------------------
+
+struct building {
+    struct build *build;
+    struct buildkit_built *out;
+};
+
+static int build_from(void *of, int read_fd, struct err *err)
+{
+    struct building *building = of;
+    struct build *build = building->build;
+    const struct buildkit_config *config = &build->solve->buildkit->config;
+    struct stream stream = { .solve = build->solve };
+    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, building->out, build->cancel, err);
+    step_end(&stream.step, result < 0 ? err : NULL);
+    return result;
+}
+
+#define UPLOAD "http://buildkit-session/" // what a client has read from its standard input
+
+// The Dockerfile comes from the client, or is in the context.
+static int build_remote(struct build *build, struct buildkit_built *out, struct err *err)
+{
+    struct building building = { build, out };
+    const char *remote = build->asked.remote;
+    if (kvs_get(build->options, "dockerfilekey") && load_dockerfile(build, err) < 0)
+        return -1;
+    build->asked.dockerfile_name = option(build, "filename", "Dockerfile");
+    if (build->question && !build->asked.dockerfile.data)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "a question about the Dockerfile of a remote context is not supported");
+    if (build->question)
+        return answer_question(build, err);
+    if (find_caches(build, err) < 0)
+        return -1;
+    if (!str_starts(remote, UPLOAD))
+        return build_from(&building, -1, err);
+    struct sync sync = { .build = build, .step = "[internal] load remote build context", .upload = remote };
+    build->asked.remote = NULL;
+    return with_sync(&sync, build_from, &building, err);
+}
+
+static int build_local(struct build *build, struct buildkit_built *out, struct err *err)
+{
+    struct building building = { build, out };
+    int own = load_dockerfile(build, err);
+    if (own < 0 || load_ignore(build, own > 0, err) < 0)
+        return -1;
+    if (build->question)
+        return answer_question(build, err);
+    if (find_caches(build, err) < 0)
+        return -1;
+    struct sync sync = { .build = build, .step = "[internal] load build context", .request = { .folder = option(build, "contextkey", "context"), .excludes = &build->excludes } };
+    return with_sync(&sync, build_from, &building, err);
+}
+
 static int run_build(struct build *build, struct buildkit_built *out, struct err *err)
 {
     if (attributes_read(build->options, build->arena, &build->asked, err) < 0 ||
@@ -305,12 +378,7 @@ static int run_build(struct build *build, struct buildkit_built *out, struct err
     if (build->solve->cache_to.len)
         build->asked.cache_out = build->solve->cache_max ? BUILDKIT_CACHE_MAX : BUILDKIT_CACHE_MIN;
     build->asked.session = build->session;
-    int own = load_dockerfile(build, err);
-    if (own < 0 || load_ignore(build, own > 0, err) < 0)
-        return -1;
-    if (build->question)
-        return answer_question(build, err);
-    return find_caches(build, err) < 0 ? -1 : build_context(build, out, err);
+    return build->asked.remote ? build_remote(build, out, err) : build_local(build, out, err);
 }
 
 static int check_frontend(const struct bridge_solve_request *request, struct err *err)

@@ -26,12 +26,14 @@ struct buildkit_session;
 
 // What is asked for; texts live as long as the build.
 struct buildkit_build {
-    struct slice dockerfile; // its text
+    struct slice dockerfile; // its text; data NULL: it is in the context
     const char *dockerfile_name; // as the client named it
     struct strv tags; // as given: "web", "web:1"
     struct strv cache_from; // images that are here, by ID
     struct kvs args, labels;
     const char *target, *platform; // NULL: none given
+    const char *remote; // a URL or a git repository, the context in the place of the client's files; NULL: those
+    struct kvs contexts; // by name: "docker-image://REF", "local:NAME", a URL, a git repository
     bool no_cache, pull;
     struct strv no_cache_stages; // of those named nothing is taken from the cache
     enum { BUILDKIT_CACHE_NONE, BUILDKIT_CACHE_MIN, BUILDKIT_CACHE_MAX } cache_out; // the steps as an image, of the target or of all stages
@@ -112,5 +114,11 @@ void buildkit_session_serve(struct buildkit *buildkit, const char *id, int take_
 int buildkit_secret(struct buildkit_session *session, const char *id, struct buf *out, struct err *err);
 // Who the client is to a registry; both "" when it has no login. In the arena.
 int buildkit_login(struct buildkit_session *session, const char *host, struct arena *arena, char **username, char **secret, struct err *err);
+// Answers who connects to the listening socket (not blocking) as the client's ssh agent of that id, until stop_fd can be read. listen_fd -1: only
+// whether there is one.
+int buildkit_agent(struct buildkit_session *session, const char *id, int listen_fd, int stop_fd, struct err *err);
+// Calls `take` with a folder of the client's as a tar, without what its .dockerignore leaves out.
+typedef int buildkit_take_fn(void *with, int tar_fd, struct err *err);
+int buildkit_folder(const struct buildkit_build *build, const char *name, buildkit_take_fn *take, void *with, struct err *err);
 
 #endif

@@ -205,6 +205,10 @@ struct send_tree {
     void *of;
 };
 int send_folder(const struct send_target *target, const struct send_tree *tree, struct err *err);
+// ---- upload.c: what a client has read from its standard input -------------------------------------------------------
+
+// `url`: as the client calls it, "http://buildkit-session/...". Into the descriptor.
+int upload_receive(struct buildkit_session *session, const char *url, int fd, const struct cancel *cancel, struct err *err);
 
 // ---- ignore.c -------------------------------------------------------------------------------------------------------
 

@@ -123,6 +123,7 @@ struct container {
     int64_t backoff_ns GUARDED_BY(lock); // before the last restart by its policy; 0: there was none, or it ran for long
     bool restart_cancelled GUARDED_BY(lock); // until the next start: its policy does nothing
     int64_t resuming_until_ns GUARDED_BY(lock); // monotonic; a daemon that starts has it queued, and whoever shares its namespaces waits; 0: no
+    const struct strv *once_env; // variables of the start under way, which nobody writes down; borrowed; NULL: none
 };
 
 typedef void job_fn(struct container *container);

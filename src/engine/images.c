@@ -1,4 +1,5 @@
 // Images as verbs: the worker reads the foreign bytes, the daemon takes over what it staged in one transaction.
+#include "remote.h"
 #include "steps.h"
 #include "worker.h"
 
@@ -67,7 +68,7 @@ static int pass_on(struct worker *worker, json_t *object, struct err *err)
     return 0;
 }
 
-static int check_url(const char *url, struct err *err)
+int remote_check(const char *url, struct err *err)
 {
     size_t scheme = strcspn(url, ":");
     for (const char *c = url; *c; c++)
@@ -90,7 +91,7 @@ int engine_import(struct engine *engine, int input_fd, const char *url, const ch
     worker.context = context;
     worker.told = tell_imported;
     worker.line = pass_on;
-    if (url && check_url(url, err) < 0)
+    if (url && remote_check(url, err) < 0)
         return -1;
     if (!str_empty(reference) && image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;

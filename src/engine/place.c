@@ -10,23 +10,37 @@
 
 // ---- the order ------------------------------------------------------------------------------------------------------
 
-static void add_source(struct place_order *order, int fd, const char *path, bool exact, bool tar)
+static json_t *add_source(struct place_order *order, int fd, const char *path, bool exact, bool tar)
 {
     json_t *row = json_pack("{s:I, s:b, s:b}", "tree", (json_int_t)order->len, "exact", exact, "tar", tar);
     json_object_set_new(row, "path", json_new_text(path));
     json_array_append_new(json_object_get(order->spec, "sources"), row);
     order->fds = mem_grow(order->fds, (order->len + 1) * sizeof(*order->fds));
     order->fds[order->len++] = fd;
+    return row;
+}
+
+static void add_tree(struct place_order *order, const struct step_source *source)
+{
+    json_t *row = add_source(order, source->tree_fd, source->path, false, false);
+    if (source->include)
+        json_object_set_new(row, "includes", json_pack("[o]", json_new_text(source->include)));
+    if (source->required)
+        json_object_set_new(row, "required", json_new_text(source->required));
 }
 
 void place_order_init(struct place_order *order, struct engine *engine, const struct step_place *place, bool tell)
 {
     *order = (struct place_order){ .engine = engine };
-    order->spec = json_pack("{s:[], s:b, s:b, s:I, s:I, s:I, s:b}", "sources", "folder", place->folder, "roots", place->roots, "mode",
+    order->spec = json_pack("{s:[], s:[], s:b, s:b, s:I, s:I, s:I, s:b}", "sources", "excludes", "folder", place->folder, "roots", place->roots, "mode",
                             (json_int_t)place->mode, "time_max", (json_int_t)place->time_max, "now", (json_int_t)place->now, "tell", tell);
     json_object_set_new(order->spec, "target", json_new_text(place->target));
     if (place->owner)
         json_object_set_new(order->spec, "owner", json_new_text(place->owner));
+    if (place->chmod)
+        json_object_set_new(order->spec, "chmod", json_new_text(place->chmod));
+    for (size_t i = 0; place->excludes && i < place->excludes->len; i++)
+        json_array_append_new(json_object_get(order->spec, "excludes"), json_new_text(place->excludes->items[i]));
 }
 
 void place_order_done(struct place_order *order)
@@ -66,14 +80,27 @@ static struct inflate *add_inflate(struct place_order *order)
 }
 
 // What the file inflates to begins as a tar does. It is inflated twice: the first time nobody reads on.
-static bool inflates_to_tar(struct place_order *order, int file_fd)
+static bool inflates_to_tar(struct engine *engine, int file_fd)
 {
     unsigned char head[HEAD_SIZE];
-    struct inflate probe = INFLATE_INIT(order->engine);
+    struct inflate probe = INFLATE_INIT(engine);
     bool tar = inflate_file(&probe, file_fd, NULL) == 0 && fd_read_full(probe.fd, head, sizeof(head), NULL) == HEAD_SIZE && is_header(head);
     inflate_done(&probe);
     lseek(file_fd, 0, SEEK_SET);
     return tar;
+}
+
+enum file_form file_form_of(struct engine *engine, int file_fd, struct err *err)
+{
+    unsigned char head[HEAD_SIZE];
+    lseek(file_fd, 0, SEEK_SET);
+    ssize_t size = fd_read_full(file_fd, head, sizeof(head), err);
+    lseek(file_fd, 0, SEEK_SET);
+    if (size < 0)
+        return FILE_FORM_FAILED;
+    if (layer_is_compressed(head, MIN_OF((size_t)size, (size_t)LAYER_MAGIC_SIZE)))
+        return inflates_to_tar(engine, file_fd) ? FILE_FORM_COMPRESSED : FILE_FORM_NONE;
+    return size == HEAD_SIZE && is_header(head) ? FILE_FORM_TAR : FILE_FORM_NONE;
 }
 
 static int own_fd(struct place_order *order, int fd)
@@ -86,27 +113,20 @@ static int own_fd(struct place_order *order, int fd)
 // 1: it is an archive, and its members are in the order.
 static int add_archive(struct place_order *order, int tree_fd, const char *path, struct err *err)
 {
-    unsigned char head[HEAD_SIZE];
     int file = path_open_file(tree_fd, path, err);
     if (file < 0)
         return -1;
     own_fd(order, file);
-    ssize_t size = fd_read_full(file, head, sizeof(head), err);
-    lseek(file, 0, SEEK_SET);
-    if (size < 0)
-        return -1;
-    if (!layer_is_compressed(head, MIN_OF((size_t)size, (size_t)LAYER_MAGIC_SIZE))) {
-        if (size < HEAD_SIZE || !is_header(head))
-            return 0;
-        add_source(order, file, "/", true, true);
-        return 1;
+    enum file_form form = file_form_of(order->engine, file, err);
+    if (form == FILE_FORM_FAILED || form == FILE_FORM_NONE)
+        return form == FILE_FORM_NONE ? 0 : -1;
+    if (form == FILE_FORM_COMPRESSED) {
+        struct inflate *inflate = add_inflate(order);
+        if (inflate_file(inflate, file, err) < 0)
+            return -1;
+        file = inflate->fd;
     }
-    if (!inflates_to_tar(order, file))
-        return 0;
-    struct inflate *inflate = add_inflate(order);
-    if (inflate_file(inflate, file, err) < 0)
-        return -1;
-    add_source(order, inflate->fd, "/", true, true);
+    add_source(order, file, "/", true, true);
     return 1;
 }
 
@@ -115,7 +135,7 @@ int place_order_add(struct place_order *order, const struct step_place *place, c
     for (size_t i = 0; i < place->source_len; i++) {
         const struct step_source *source = &place->sources[i];
         if (!source->unpack || !looked) {
-            add_source(order, source->tree_fd, source->path, false, false);
+            add_tree(order, source);
             continue;
         }
         for (size_t k = 0; k < looked->len; k++) {

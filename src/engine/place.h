@@ -6,6 +6,10 @@
 #include "inflate.h"
 #include "steps.h"
 
+// A file from its beginning, which it is at again afterwards.
+enum file_form { FILE_FORM_FAILED = -1, FILE_FORM_NONE, FILE_FORM_TAR, FILE_FORM_COMPRESSED }; // a tar in either case
+enum file_form file_form_of(struct engine *engine, int file_fd, struct err *err);
+
 struct place_order {
     struct engine *engine;
     json_t *spec; // archive/worker.h

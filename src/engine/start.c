@@ -12,6 +12,7 @@
 #include "mounts.h"
 #include "namespaces.h"
 #include "networks.h"
+#include "steps.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -94,6 +95,8 @@ static int call_create(struct container *container, struct task_client *client, 
     if (cargo_layers(container, image, arena, document, &layers, err) < 0 || keep_document(container, document, err) < 0 ||
         cargo_load(container, &layers, arena, document, &attaches, &cargo, err) < 0 || vm_boot_check(container, err) < 0)
         return -1;
+    for (size_t i = 0; container->once_env && i < container->once_env->len; i++)
+        strv_env_set(&document->process.env, arena, container->once_env->items[i]);
     _cleanup_json_ json_t *arguments = json_object();
     json_object_set_new(arguments, "document", json_encode(&task_document_table, document));
     json_object_set_new(arguments, "attach", json_encode_list(&task_attach_table, &attaches));
@@ -346,4 +349,15 @@ int engine_start(struct engine *engine, const char *ref, struct err *err)
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
     return container ? container_start(container, err) : -1;
+}
+
+int step_container_start(struct engine *engine, const char *ref, const struct strv *env, struct err *err)
+{
+    _cleanup_container_ struct container *container = container_find(engine, ref, err);
+    if (!container)
+        return -1;
+    container->once_env = env; // a build's container: nobody else starts it
+    int started = container_start(container, err);
+    container->once_env = NULL;
+    return started;
 }

@@ -21,6 +21,8 @@ int workshop_folder(struct workshop *workshop, const char *name, struct err *err
 int tree_of_folder(int folder_fd, struct err *err);
 // The host's path of that folder, for binds. malloc'ed.
 char *workshop_path(const struct workshop *workshop, const char *name);
+// A new file in such a folder, open for writing. `name` is one component.
+int workshop_create(struct workshop *workshop, const char *folder, const char *name, mode_t mode, struct err *err);
 // A file of ours in such a folder. `name` is one component.
 int workshop_write(struct workshop *workshop, const char *folder, const char *name, const void *data, size_t size, mode_t mode, struct err *err);
 
@@ -28,6 +30,8 @@ int workshop_write(struct workshop *workshop, const char *folder, const char *na
 
 // A client's tar, compressed or not, into a workshop's folder.
 int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err);
+// The same from a file: 1; 0 where that is no archive.
+int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err);
 // A regular file of at most `max` bytes; appended. not_found.
 int folder_read(struct engine *engine, int folder_fd, const char *path, size_t max, struct buf *out, const struct cancel *cancel, struct err *err);
 int folder_remove(struct engine *engine, int folder_fd, const char *path, const struct cancel *cancel, struct err *err);
@@ -44,12 +48,15 @@ struct step_source {
     int tree_fd; // borrowed
     const char *path; // below it, with wildcards
     bool unpack; // files that are archives give their members
+    const char *include; // a pattern below the folder that `path` names: that alone, with the folders above it; NULL: all of it
+    const char *required; // a path that must be there; NULL: none
 };
 // The members are those of archive/archive.h's struct archive_place.
 struct step_place {
     const struct step_source *sources;
     size_t source_len; // 0: the target is made as a folder
-    const char *target, *owner; // owner NULL: none is asked for
+    const char *target, *owner, *chmod; // owner NULL: none is asked for; chmod NULL: none
+    const struct strv *excludes; // patterns; NULL: none
     bool folder, roots;
     int64_t mode, time_max, now;
 };
@@ -108,6 +115,8 @@ int image_archive(struct engine *engine, const char *id, const struct strv *name
 // Pulls an image that goes in no list, and gets no name. *id is arena memory.
 int image_pull_unseen(struct engine *engine, const char *reference, const struct engine_login *login, engine_progress_fn *progress, void *context,
                       struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
+// engine_start(), with variables ("NAME=VALUE") of this run alone: no file and no record has them.
+int step_container_start(struct engine *engine, const char *container, const struct strv *env, struct err *err);
 
 // Shows an image and gives it its names; tells those who watch.
 int step_publish(struct engine *engine, const char *id, const struct strv *tags, struct err *err);

@@ -5,6 +5,7 @@
 #include "inflate.h"
 #include "kernel/mount.h"
 #include "kernel/path.h"
+#include "place.h"
 #include "steps.h"
 #include "worker/worker.h"
 
@@ -51,10 +52,26 @@ char *workshop_path(const struct workshop *workshop, const char *name)
     return mem_printf("%s/staging/%s/%s", workshop->engine->data_root, workshop->name, name);
 }
 
-int workshop_write(struct workshop *workshop, const char *folder, const char *name, const void *data, size_t size, mode_t mode, struct err *err)
+static int check_name(const char *name, struct err *err)
 {
     if (strchr(name, '/') || !*name || str_eq(name, ".") || str_eq(name, ".."))
         return err_set(err, ERR_INVALID_ARGUMENT, "not a file's name: %.200s", name);
+    return 0;
+}
+
+int workshop_create(struct workshop *workshop, const char *folder, const char *name, mode_t mode, struct err *err)
+{
+    if (check_name(name, err) < 0)
+        return -1;
+    _cleanup_free_ char *path = mem_printf("%s/%s", folder, name);
+    int fd = openat(workshop->fd, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    return fd < 0 ? err_errno(err, errno, "%s", name) : fd;
+}
+
+int workshop_write(struct workshop *workshop, const char *folder, const char *name, const void *data, size_t size, mode_t mode, struct err *err)
+{
+    if (check_name(name, err) < 0)
+        return -1;
     _cleanup_free_ char *path = mem_printf("%s/%s", folder, name);
     return file_write_at(workshop->fd, path, data, size, mode, false, err);
 }
@@ -66,17 +83,33 @@ int tree_of_folder(int folder_fd, struct err *err)
 
 // ---- trees ----------------------------------------------------------------------------------------------------------
 
+static int put_tar(struct engine *engine, int folder_fd, int tar_fd, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_close_ int tree = tree_of_folder(folder_fd, err);
+    if (tree < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "put", .path = "/", .root_fd = tree, .data_fd = tar_fd };
+    return filer_start(&filer, &wish, err) < 0 ? -1 : filer_end(&filer, cancel, err);
+}
+
 int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err)
 {
     _cleanup_(inflate_done) struct inflate inflate = INFLATE_INIT(engine);
     if (inflate_start(&inflate, input_fd, cancel, err) < 0)
         return -1;
-    _cleanup_close_ int tree = tree_of_folder(folder_fd, err);
-    if (tree < 0)
+    return put_tar(engine, folder_fd, inflate.fd >= 0 ? inflate.fd : input_fd, cancel, err);
+}
+
+int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_(inflate_done) struct inflate inflate = INFLATE_INIT(engine);
+    enum file_form form = file_form_of(engine, file_fd, err);
+    if (form == FILE_FORM_NONE || form == FILE_FORM_FAILED)
+        return form == FILE_FORM_NONE ? 0 : -1;
+    if (form == FILE_FORM_COMPRESSED && inflate_file(&inflate, file_fd, err) < 0)
         return -1;
-    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
-    const struct filer_wish wish = { .verb = "put", .path = "/", .root_fd = tree, .data_fd = inflate.fd >= 0 ? inflate.fd : input_fd };
-    return filer_start(&filer, &wish, err) < 0 ? -1 : filer_end(&filer, cancel, err);
+    return put_tar(engine, folder_fd, form == FILE_FORM_COMPRESSED ? inflate.fd : file_fd, cancel, err) < 0 ? -1 : 1;
 }
 
 struct taken {

@@ -438,7 +438,7 @@ def test_no_context_at_all(api):
     ({'buildargs': '['}, 400, 'error reading build args'),
     ({'labels': '[1]'}, 400, 'error reading labels'),
     ({'ulimits': 'x'}, 400, 'error reading ulimit settings'),
-    ({'remote': 'https://example.invalid/x'}, 501, 'remote context'),
+    ({'remote': 'ftp://example.invalid/x'}, 400, 'unsupported protocol scheme'),
     ({'outputs': '[{"Type":"local"}]'}, 501, 'outputs'),
 ])
 def test_queries_that_ask_too_much(api, query, status, message):

@@ -315,7 +315,7 @@ def test_a_dockerfile_that_is_a_link(project):
 
 @in_the_full_run
 @pytest.mark.berth
-@pytest.mark.parametrize('option, says', [(('--build-context', 'a=.'), '--build-context a')])
+@pytest.mark.parametrize('option, says', [(('--build-context', 'a=oci-layout://.'), 'oci-layout')])
 def test_what_is_not_here_is_refused_by_name(project, option, says):
     assert says in project.fails('FROM bb\n', *option)
 
