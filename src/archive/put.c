@@ -1,5 +1,5 @@
 // Theory of operation: each entry resolves its folder anew from the root, by the one resolver, and is made relative to that folder's
-// descriptor with calls that follow nothing. A link that the tar itself brings, or that the container puts there meanwhile, changes which
+// descriptor with calls that follow nothing. Files one after the other in one folder resolve it once: none of them can become a way somewhere else. A link that the tar itself brings, or that the container puts there meanwhile, changes which
 // folder inside the tree is written to, and nothing else.
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +24,8 @@ struct put {
     int root_fd;
     const char *into; // the folder, cleaned; "" is the root
     const struct archive_put *options;
+    int parent_fd; // of the last entry, if that was a file; -1
+    char parent[PATH_MAX];
     struct tar_reader reader;
     struct buf paths;
     struct folder *folders;
@@ -103,7 +105,7 @@ static int put_content(struct put *put, int fd, struct err *err)
     const char *data;
     ssize_t got;
     while ((got = tar_reader_content(&put->reader, &data, err)) > 0)
-        if (fd_write_full(fd, data, (size_t)got, err) < 0)
+        if (fd_write_file(fd, data, (size_t)got, err) < 0)
             return -1;
     return (int)got;
 }
@@ -209,16 +211,9 @@ static int make_room(const struct put *put, int parent, const char *name, const 
     return file_remove_tree(parent, name, err);
 }
 
-static int put_entry(struct put *put, const struct tar_entry *entry, struct err *err)
+static int put_kind(struct put *put, int parent, const char *name, const char *path, const struct tar_entry *entry, struct err *err)
 {
-    char path[PATH_MAX];
-    _cleanup_free_ char *name = NULL;
-    if (place_of(put, entry->name, path, err) < 0)
-        return -1;
-    if (!path[0])
-        return entry->type == TAR_FOLDER ? 0 : outside(put, entry->name, err);
-    _cleanup_close_ int parent = path_open_parent(put->root_fd, path, true, &name, err);
-    if (parent < 0 || make_room(put, parent, name, path, entry, err) < 0)
+    if (make_room(put, parent, name, path, entry, err) < 0)
         return -1;
     switch (entry->type) {
     case TAR_FILE:
@@ -230,6 +225,40 @@ static int put_entry(struct put *put, const struct tar_entry *entry, struct err 
     default:
         return put_other(put, parent, name, entry, err);
     }
+}
+
+static void forget_parent(struct put *put)
+{
+    fd_close(put->parent_fd);
+    put->parent_fd = -1;
+}
+
+// In the folder of the last file, or in one that is looked up.
+static int put_in_folder(struct put *put, const char *path, const struct tar_entry *entry, struct err *err)
+{
+    size_t size = (size_t)(strrchr(path, '/') - path);
+    _cleanup_free_ char *name = NULL;
+    if (put->parent_fd >= 0 && strncmp(put->parent, path, size) == 0 && put->parent[size] == '\0')
+        return put_kind(put, put->parent_fd, path + size + 1, path, entry, err);
+    forget_parent(put);
+    put->parent_fd = path_open_parent(put->root_fd, path, true, &name, err);
+    if (put->parent_fd < 0)
+        return -1;
+    snprintf(put->parent, sizeof(put->parent), "%.*s", (int)size, path);
+    return put_kind(put, put->parent_fd, name, path, entry, err);
+}
+
+static int put_entry(struct put *put, const struct tar_entry *entry, struct err *err)
+{
+    char path[PATH_MAX];
+    if (place_of(put, entry->name, path, err) < 0)
+        return -1;
+    if (!path[0])
+        return entry->type == TAR_FOLDER ? 0 : outside(put, entry->name, err);
+    int done = put_in_folder(put, path, entry, err);
+    if (entry->type != TAR_FILE)
+        forget_parent(put);
+    return done;
 }
 
 // Of two entries for one folder the later one counts.
@@ -252,7 +281,7 @@ int archive_put(int root_fd, const char *path, const struct archive_put *options
     int more;
     if (name_clean(path, clean, &end, err) < 0 || check_folder(root_fd, clean, err) < 0)
         return -1;
-    struct put put = { .root_fd = root_fd, .into = clean[1] ? clean : "", .options = options, .paths = BUF_INIT(FOLDER_TEXT_MAX) };
+    struct put put = { .root_fd = root_fd, .parent_fd = -1, .into = clean[1] ? clean : "", .options = options, .paths = BUF_INIT(FOLDER_TEXT_MAX) };
     tar_reader_init(&put.reader, read, context);
     while ((more = tar_reader_next(&put.reader, &entry, err)) > 0)
         if (put_entry(&put, entry, err) < 0) {
@@ -261,6 +290,7 @@ int archive_put(int root_fd, const char *path, const struct archive_put *options
         }
     if (more == 0)
         set_folder_times(&put);
+    forget_parent(&put);
     tar_reader_done(&put.reader);
     buf_done(&put.paths);
     free(put.folders);

@@ -101,6 +101,18 @@ int fd_write_full(int fd, const void *data, size_t size, struct err *err)
     return 0;
 }
 
+int fd_write_file(int fd, const void *data, size_t size, struct err *err)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, (const char *)data + done, size - done);
+        if (n >= 0)
+            done += (size_t)n;
+        else if (errno != EINTR)
+            return err_errno(err, errno, "write");
+    }
+    return 0;
+}
+
 int fd_write_at(int fd, const void *data, size_t size, off_t offset, struct err *err)
 {
     for (size_t done = 0; done < size;) {

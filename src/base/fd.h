@@ -28,7 +28,9 @@ int fd_set_nonblock(int fd, bool on, struct err *err);
 ssize_t fd_read_full(int fd, void *data, size_t size, struct err *err);
 // Writes all or fails; waits when the descriptor is non-blocking. A broken pipe is an error, never a signal.
 int fd_write_full(int fd, const void *data, size_t size, struct err *err);
-// The same at an offset of a file.
+// The same for a regular file, where no pipe can break: a system call and no more.
+int fd_write_file(int fd, const void *data, size_t size, struct err *err);
+// And at an offset of a file.
 int fd_write_at(int fd, const void *data, size_t size, off_t offset, struct err *err);
 // All `size` bytes at an offset of a file; invalid_argument when the file ends before.
 int fd_read_at(int fd, void *data, size_t size, off_t offset, struct err *err);
