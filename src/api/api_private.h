@@ -216,7 +216,7 @@ api_handler handle_container_prune, handle_image_prune, handle_network_prune, ha
     handle_system_usage, handle_container_stats, handle_container_top;
 api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
     handle_container_commit, handle_container_attach_ws, handle_container_checkpoint;
-api_handler handle_build;
+api_handler handle_build, handle_build_cancel;
 api_handler handle_network_list, handle_network_inspect, handle_network_create, handle_network_remove;
 api_handler handle_network_connect, handle_network_disconnect;
 api_handler handle_grpc, handle_session;

@@ -175,7 +175,7 @@ static struct engine_login login_for(void *of, const char *domain)
 static int read_request(struct call *call, struct build_request *out, struct err *err)
 {
     struct httpd_request *request = call->request;
-    *out = (struct build_request){ .dockerfile = httpd_query(request, "dockerfile"), .target = httpd_query(request, "target"),
+    *out = (struct build_request){ .id = httpd_query(request, "buildid"), .dockerfile = httpd_query(request, "dockerfile"), .target = httpd_query(request, "target"),
                                    .platform = httpd_query(request, "platform"), .quiet = httpd_query_flag(request, "q", false),
                                    .no_cache = httpd_query_flag(request, "nocache", false), .pull = httpd_query_flag(request, "pull", false),
                                    .squash = httpd_query_flag(request, "squash", false), .keep = !httpd_query_flag(request, "rm", true), .force_remove = httpd_query_flag(request, "forcerm", false),
@@ -221,4 +221,13 @@ int handle_build(struct call *call, struct err *err)
         progress_write(&progress, line);
     }
     return end(&progress, result, &built, err);
+}
+
+int handle_build_cancel(struct call *call, struct err *err)
+{
+    const char *id = httpd_query(call->request, "id");
+    if (str_empty(id))
+        return err_set(err, ERR_INVALID_ARGUMENT, "build ID not provided");
+    builder_cancel(call->builder, id);
+    return reply_empty(call, 200);
 }

@@ -106,7 +106,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
     _cleanup_json_ json_t *host = NULL;
     struct build_request request = { .dockerfile = asked->dockerfile_name, .dockerfile_text = asked->dockerfile, .cache_from = asked->cache_from,
                                      .args = asked->args, .labels = asked->labels, .target = asked->target, .platform = asked->platform,
-                                     .no_cache = asked->no_cache, .pull = asked->pull, .force_remove = true,
+                                     .no_cache = asked->no_cache, .pull = asked->pull, .force_remove = true, .live = true,
                                      .no_cache_stages = asked->no_cache_stages, .unseen = asked->unseen, .times = asked->times,
                                      .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking,
                                      .remote = asked->remote, .contexts = asked->contexts, .folder = folder_for, .folder_of = &asking,
@@ -125,16 +125,16 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
 
 // ---- the cache ------------------------------------------------------------------------------------------------------
 
-static int list_cache(void *of, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err)
+static int list_cache(void *of, const struct strv *filters, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err)
 {
     const struct api *api = of;
     struct build_entry *entries;
-    if (builder_cache(api->builder, arena, &entries, len, err) < 0)
+    if (builder_cache(api->builder, filters, arena, &entries, len, err) < 0)
         return -1;
     *out = arena_alloc(arena, (*len + 1) * sizeof(**out));
     for (size_t i = 0; i < *len; i++)
         (*out)[i] = (struct buildkit_record){ entries[i].id, entries[i].parent, entries[i].description, entries[i].size,
-                                              entries[i].created_ns, entries[i].used_ns, entries[i].uses, entries[i].shared };
+                                              entries[i].created_ns, entries[i].used_ns, entries[i].uses, entries[i].shared, entries[i].in_use, entries[i].type };
     return 0;
 }
 
@@ -149,12 +149,12 @@ static int prune_cache(void *of, const struct buildkit_prune *asked, struct aren
                        struct err *err)
 {
     const struct api *api = of;
-    const struct build_prune prune = { asked->all, asked->unused_before_ns, asked->keep_size };
+    const struct build_prune prune = { asked->all, asked->unused_before_ns, asked->keep_size, asked->max_size, asked->min_free, asked->filters };
     struct buildkit_record *before;
     struct strv deleted = { 0 };
     int64_t reclaimed = 0;
     size_t before_len, gone = 0;
-    if (list_cache(of, arena, &before, &before_len, err) < 0 || builder_prune(api->builder, &prune, arena, &deleted, &reclaimed, err) < 0)
+    if (list_cache(of, NULL, arena, &before, &before_len, err) < 0 || builder_prune(api->builder, &prune, arena, &deleted, &reclaimed, err) < 0)
         return -1;
     for (size_t i = 0; i < before_len; i++)
         if (is_among(&deleted, before[i].id))

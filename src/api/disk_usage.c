@@ -141,13 +141,13 @@ static int shape_cache(struct call *call, bool wanted, json_t **out, struct err 
     *out = json_null();
     if (!wanted)
         return 0;
-    if (builder_cache(call->builder, call->arena, &entries, &len, err) < 0)
+    if (builder_cache(call->builder, NULL, call->arena, &entries, &len, err) < 0)
         return -1;
     *out = json_array();
     for (size_t i = 0; i < len; i++) {
         const struct build_entry *entry = &entries[i];
-        json_t *row = json_pack("{s:s, s:s, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", entry->id + strlen("sha256:"), "Type", "regular", "Description",
-                                json_new_text(entry->description), "InUse", 0, "Shared", entry->shared, "Size", (json_int_t)entry->size, "CreatedAt",
+        json_t *row = json_pack("{s:s, s:s, s:o, s:b, s:b, s:I, s:o, s:o, s:I}", "ID", entry->id + strlen("sha256:"), "Type", entry->type, "Description",
+                                json_new_text(entry->description), "InUse", entry->in_use, "Shared", entry->shared, "Size", (json_int_t)entry->size, "CreatedAt",
                                 shape_time(entry->created_ns), "LastUsedAt", entry->uses ? shape_time(entry->used_ns) : json_null(), "UsageCount",
                                 (json_int_t)entry->uses);
         if (entry->parent)

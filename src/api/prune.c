@@ -117,20 +117,42 @@ int handle_image_prune(struct call *call, struct err *err)
 }
 
 // "keep-storage" was "reserved-space" from 1.48 on.
-static int keep_size(const struct call *call, int64_t *out, struct err *err)
+static int read_sizes(const struct call *call, struct build_prune *out, struct err *err)
 {
     const char *key = str_empty(httpd_query(call->request, "reserved-space")) ? "keep-storage" : "reserved-space";
-    return query_int(call, key, 0, out, err);
+    if (query_int(call, key, 0, &out->keep_size, err) < 0 || query_int(call, "max-used-space", 0, &out->max_size, err) < 0)
+        return -1;
+    return query_int(call, "min-free-space", 0, &out->min_free, err);
+}
+
+// {"id": {"ab": true}, "inuse": {}} as the text that BuildKit's clients send.
+static int cache_filters(const struct prune *prune, struct arena *arena, struct strv *out, struct err *err)
+{
+    static const char *const plain[] = { "id", "parent", "type", "description", "inuse", "shared", "private" };
+    const char *text = "";
+    for (size_t i = 0; i < prune->filters.len; i++) {
+        const struct filter *filter = &prune->filters.items[i];
+        bool wanted = false;
+        for (size_t k = 0; k < ARRAY_LEN(plain); k++)
+            wanted = wanted || str_eq(plain[k], filter->key);
+        if (wanted && filter->values.len > 1)
+            return err_set(err, ERR_INVALID_ARGUMENT, "filters expect only one value");
+        if (wanted)
+            text = arena_printf(arena, "%s%s%s%s%s", text, *text ? "," : "", filter->key, filter->values.len == 0 ? "" : str_eq(filter->key, "id") ? "~=" : "==",
+                                filter->values.len ? filter->values.items[0] : "");
+    }
+    strv_push_arena(out, arena, text);
+    return 0;
 }
 
 // What a builder keeps: all but what images in the list were made of, or with all=1 that too.
 int handle_build_prune(struct call *call, struct err *err)
 {
-    static const char *const keys[] = { "until", "unused-for", NULL };
+    static const char *const keys[] = { "until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", NULL };
     struct prune prune;
-    struct build_prune wish = { .all = httpd_query_flag(call->request, "all", false) };
-    struct strv deleted = { 0 };
-    if (begin(call, keys, &prune, err) < 0 || keep_size(call, &wish.keep_size, err) < 0)
+    struct strv deleted = { 0 }, filters = { 0 };
+    struct build_prune wish = { .all = httpd_query_flag(call->request, "all", false), .filters = &filters };
+    if (begin(call, keys, &prune, err) < 0 || read_sizes(call, &wish, err) < 0 || cache_filters(&prune, call->arena, &filters, err) < 0)
         return -1;
     const struct strv *unused = filters_get(&prune.filters, "unused-for");
     if (unused && until_parse(unused->items[0], &prune.until_ns, err) < 0)

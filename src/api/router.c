@@ -72,7 +72,7 @@ const struct route api_routes[] = {
 
     SERVED("POST", "/build", handle_build, .body = HTTPD_BODY_STREAM),
     SERVED("POST", "/build/prune", handle_build_prune, .since = 31),
-    LATER("POST", "/build/cancel", .since = 31),
+    SERVED("POST", "/build/cancel", handle_build_cancel, .since = 31),
     SERVED("POST", "/session", handle_session, .since = 31),
     SERVED("POST", "/grpc", handle_grpc),
     SERVED("GET", "/distribution/{name...}/json", handle_registry_lookup, .since = 30),

@@ -151,20 +151,6 @@ static int run_layer(struct job *job, struct err *err)
 
 // ---- of a build -----------------------------------------------------------------------------------------------------
 
-// One file, whole; the daemon stops reading where it has enough.
-static int run_read(struct job *job, struct err *err)
-{
-    char chunk[65536];
-    ssize_t got;
-    _cleanup_close_ int fd = path_open_file(job->root_fd, job->path, err);
-    if (fd < 0)
-        return -1;
-    while ((got = fd_read_full(fd, chunk, sizeof(chunk), err)) > 0)
-        if (fd_write_full(job->data_fd, chunk, (size_t)got, err) < 0)
-            return -1;
-    return (int)got;
-}
-
 static int run_remove(struct job *job, struct err *err)
 {
     _cleanup_free_ char *name = NULL;
@@ -256,7 +242,6 @@ static const struct verb {
     { "export", run_export, .data = true },
     { "changes", run_changes, .layers = true },
     { "layer", run_layer, .data = true, .layers = true },
-    { "read", run_read, .path = true, .data = true },
     { "remove", run_remove, .path = true, .writes = true },
     { "sources", run_sources, .data = true, .spec = true },
     { "place", run_place, .data = true, .spec = true },

@@ -1,6 +1,6 @@
 // The program that touches a container's files for the daemon, one verb a process. The daemon starts
 //
-//     berth-archive stat|get|put|export|changes|layer|read|remove|sources|place [--keep-kind] [--owner USER] [PATH]
+//     berth-archive stat|get|put|export|changes|layer|remove|sources|place [--keep-kind] [--owner USER] [PATH]
 //
 // with a SOCK_SEQPACKET on standard input, read to its end first. A message has lines and, in the same order, a descriptor for each:
 //

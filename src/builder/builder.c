@@ -31,7 +31,7 @@ int builder_open(struct engine *engine, struct builder **out, struct err *err)
     builder->store = engine_store(engine);
     mutex_init(&builder->lock, 0);
     if (store_migrate(builder->store, "builder", builder_migrations, builder_migration_len, err) < 0 || remove_leftovers(builder, err) < 0 || secrets_sweep(builder, err) < 0 ||
-        cache_sweep(builder, err) < 0) {
+        mounts_sweep(builder, err) < 0 || cache_sweep(builder, err) < 0) {
         builder_free(builder);
         return -1;
     }
@@ -46,12 +46,12 @@ void builder_free(struct builder *builder)
     free(builder);
 }
 
-static void count_build(struct builder *builder, bool begins)
+void builder_cancel(struct builder *builder, const char *id)
 {
     mutex_lock(&builder->lock);
-    if (begins && builder->running++ == 0)
-        builder->since_ns = clock_wall_ns();
-    builder->running -= !begins;
+    for (struct crew *crew = builder->crews; crew; crew = crew->next)
+        if (crew->id && str_eq(crew->id, id))
+            crew_stop(crew);
     mutex_unlock(&builder->lock);
 }
 
@@ -60,7 +60,7 @@ static void count_build(struct builder *builder, bool begins)
 static int read_dockerfile(struct build *build, struct buf *out, struct err *err)
 {
     const char *name = str_empty(build->request->dockerfile) ? "Dockerfile" : build->request->dockerfile;
-    if (folder_read(build->engine, build->context_fd, name, DOCKERFILE_SIZE_MAX, out, build->cancel, err) == 0)
+    if (folder_read(build->context_fd, name, DOCKERFILE_SIZE_MAX, out, err) == 0)
         return out->size > 0 ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "the Dockerfile (%.300s) cannot be empty", name);
     return err->class == ERR_NOT_FOUND ? err_set(err, ERR_INVALID_ARGUMENT, "Cannot locate specified Dockerfile: %.300s", name) : -1;
 }
@@ -81,7 +81,7 @@ static int hide_files(struct build *build, struct err *err)
     _cleanup_buf_ struct buf text = BUF_INIT(IGNORE_SIZE_MAX);
     struct ignore *ignore;
     struct err missing = { 0 };
-    if (folder_read(build->engine, build->context_fd, ".dockerignore", IGNORE_SIZE_MAX, &text, build->cancel, &missing) < 0)
+    if (folder_read(build->context_fd, ".dockerignore", IGNORE_SIZE_MAX, &text, &missing) < 0)
         return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
     if (ignore_parse((struct slice){ buf_text(&text), text.size }, build->arena, &ignore, err) < 0)
         return -1;
@@ -140,10 +140,11 @@ static int take_epoch(struct build *build, struct err *err)
 
 static void count_steps(struct build *build)
 {
-    build->steps = (unsigned)build->file->globals_len + (build->request->labels.len > 0);
+    unsigned *steps = &build->crew->steps;
+    *steps = (unsigned)build->file->globals_len + (build->request->labels.len > 0);
     for (size_t i = 0; i < build->graph->len; i++)
         if (build->graph->nodes[i].needed)
-            build->steps += 1 + (unsigned)build->graph->nodes[i].stage->len;
+            *steps += 1 + (unsigned)build->graph->nodes[i].stage->len;
 }
 
 static int make_plan(struct build *build, const struct buf *text, struct err *err)
@@ -159,7 +160,7 @@ static int make_plan(struct build *build, const struct buf *text, struct err *er
         return -1;
     build->stages = arena_alloc(build->arena, build->graph->len * sizeof(*build->stages));
     for (size_t i = 0; i < build->graph->len; i++)
-        build->stages[i] = (struct stage){ .build = build, .index = i };
+        build->stages[i].index = i;
     count_steps(build);
     return 0;
 }
@@ -194,10 +195,7 @@ static int run_stages(struct build *build, struct err *err)
 {
     for (size_t i = 0; i < build->file->globals_len; i++)
         say_step(build, build->file->globals[i].text);
-    for (size_t i = 0; i < build->graph->len; i++)
-        if (build->graph->nodes[i].needed && stage_run(&build->stages[i], err) < 0)
-            return -1;
-    return 0;
+    return crew_run(build, err);
 }
 
 static int squash(struct stage *target, struct err *err)
@@ -246,19 +244,20 @@ static int run(struct build *build, int input_fd, struct build_result *out, stru
 int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,
                   struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err)
 {
-    struct build build = { .builder = builder, .engine = builder->engine, .request = request, .cancel = cancel, .arena = arena, .context_fd = -1,
-                           .progress = progress, .progress_of = context, .unsaid = BUF_INIT(1 << 20) };
+    struct crew crew;
+    struct build build = { .crew = &crew, .builder = builder, .engine = builder->engine, .request = request, .cancel = &crew.cancel, .arena = arena,
+                           .context_fd = -1, .progress = progress, .progress_of = context };
     *out = (struct build_result){ 0 };
-    count_build(builder, true);
-    int result = run(&build, input_fd, out, err);
-    count_build(builder, false);
+    int result = crew_open(&crew, builder, request->id, cancel, err) < 0 ? -1 : run(&build, input_fd, out, err);
     out->exit_code = build.exit_code;
     if (result < 0)
-        say_unsaid(&build);
+        say_held(&build);
+    json_decref(build.held.lines);
+    crew_done(&build);
     named_close(&build);
+    crew_close(&crew, builder);
     fd_close(build.context_fd);
     workshop_free(build.workshop);
-    buf_done(&build.unsaid);
     json_decref(build.imported);
     return result;
 }

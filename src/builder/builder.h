@@ -1,4 +1,4 @@
-// The builder: a Dockerfile and its context become an image, one step after the other. The language is the room build's; containers, trees
+// The builder: a Dockerfile and its context become an image, step by step, independent stages side by side. The language is the room build's; containers, trees
 // and images are the engine's (engine/steps.h). What a step makes is kept under a key, and found again by every later build.
 //
 // **Key.** The digest of: the image below, the step as it is said, the configuration after it, and what it reads: contents, modes, names of
@@ -8,7 +8,8 @@
 // error, when the client leaves, and at the next start when the daemon was killed. Only what `--rm=false` asks for, and the container of a RUN
 // that failed, stay, as with Docker.
 //
-// Threads: any; a build runs in its caller's. Several builds at one time do not know of each other.
+// Threads: any. A build's stages run in its caller's thread and in some of its own, no more than there are processors; a single stage in the caller's alone.
+// The caller's functions are called by one thread at a time, but `agent`. Several builds at one time do not know of each other.
 #ifndef BUILDER_BUILDER_H
 #define BUILDER_BUILDER_H
 
@@ -32,6 +33,10 @@ struct build_request {
     struct kvs args; // a value of NULL: none
     struct kvs labels;
     const char *target, *platform; // NULL or ""
+    const char *id; // to cancel it by; NULL or ""
+    // Stages run at the same time. Without `live` they speak one after the other, in the file's order; with it at once, and each object has a number
+    // "stage", that of a step also "label": where in its stage it is, "2/4" or "name 2/4"; {"end": "waits"} and the like say that a stage was put down.
+    bool live;
     bool quiet, no_cache, pull, keep, force_remove; // keep: containers of steps stay
     struct strv no_cache_stages; // nothing of these stages is taken from the cache
     bool squash; // one layer above the base
@@ -63,6 +68,8 @@ struct build_result {
 // words, for a Dockerfile that is none.
 int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,
                   struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err);
+// Ends those of that id, as if their clients had left; it may have none.
+void builder_cancel(struct builder *builder, const char *id);
 
 // The image that --cache-from names: one of ours, else out of its registry, unseen; from then on it is part of the cache. *id is arena memory.
 struct build_import {
@@ -75,19 +82,24 @@ int builder_import(struct builder *builder, const struct build_import *import, e
 // ---- the cache ------------------------------------------------------------------------------------------------------
 
 struct build_entry {
-    char *id, *image_id, *parent; // id: the key
+    char *id, *image_id, *parent; // id: the key; image_id NULL: the folder of a cache mount
     char *description; // the step
+    const char *type; // "regular", "exec.cachemount"
     int64_t size, created_ns, used_ns, uses;
     bool shared; // an image that is in the list of images, or below one
+    bool in_use; // a build that runs stands on it
 };
-int builder_cache(struct builder *builder, struct arena *arena, struct build_entry **out, size_t *len, struct err *err);
+// Those that fit, the latest used first. `filters`: see filter.c; NULL: all. invalid_argument.
+int builder_cache(struct builder *builder, const struct strv *filters, struct arena *arena, struct build_entry **out, size_t *len, struct err *err);
 
 struct build_prune {
     bool all; // also what images in the list were made of
     int64_t unused_before_ns; // 0: whenever it was used
     int64_t keep_size; // bytes that may stay, the latest used; 0: none
+    int64_t max_size, min_free; // at most so many may stay; so many are to be free on the disk; 0: no matter
+    const struct strv *filters; // as above
 };
-// Deleted keys are in the arena. What a container stands on stays.
+// Deleted keys are in the arena. What a container or a running build stands on stays.
 int builder_prune(struct builder *builder, const struct build_prune *prune, struct arena *arena, struct strv *deleted, int64_t *reclaimed,
                   struct err *err);
 

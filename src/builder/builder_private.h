@@ -17,30 +17,47 @@
 struct builder {
     struct engine *engine;
     struct store *store;
-    struct mutex lock; // unranked: nothing is taken inside
-    unsigned running GUARDED_BY(lock); // builds
-    int64_t since_ns GUARDED_BY(lock); // when the first of them began, or one before it
+    struct mutex lock; // unranked, before the store's and the images'
+    struct crew *crews GUARDED_BY(lock); // of the builds that run
 };
 
-// What a stage is after a step.
-struct stage {
-    struct build *build;
-    size_t index;
-    const char *image; // an ID; NULL: nothing yet (scratch)
-    const char *base; // what FROM stood for; NULL: scratch
-    struct oci_image_process config; // texts in the build's arena
-    struct scope scope;
-    const char *author; // of MAINTAINER, or the image's
-    bool command_set; // CMD stood in this stage
-    bool finished;
+// What was not said yet, because it is not its stage's turn.
+struct held {
+    json_t *lines; // NULL: nothing
+    size_t size;
+};
+
+// What a build's stages share while several threads make them (crew.c). Of its locks `voice` may be held when `lock` is taken.
+struct crew {
+    struct crew *next; // in the builder's list
+    const char *id; // of the build, for who wants to cancel it; NULL: none
+    struct strv found, made GUARDED_BY(builder->lock); // keys of the cache that the build stands on
+    struct cancel cancel; // the client's, or ours
+    int stop_fd, either_fd;
+
+    struct mutex lock;
+    struct cond changed; // a stage was put down, a key is nobody's any more, or all is over
+    size_t first GUARDED_BY(lock); // of the stages that are not finished
+    size_t busy GUARDED_BY(lock); // stages that are in somebody's hands
+    unsigned steps GUARDED_BY(lock); // "Step 1/3"
+    size_t memory GUARDED_BY(lock); // bytes of the stages' arenas
+    bool over GUARDED_BY(lock);
+    struct stage *failed GUARDED_BY(lock);
+    struct err failure GUARDED_BY(lock);
+
+    struct mutex voice; // the stream of the client's
+    size_t speaker GUARDED_BY(voice); // the stage whose turn it is
+    struct mutex asking; // the client, who is asked one thing at a time
 };
 
 struct build {
+    struct stage *stage; // whose view of the build it is; NULL: the whole
+    struct crew *crew;
     struct builder *builder;
     struct engine *engine;
     const struct build_request *request;
-    const struct cancel *cancel;
-    struct arena *arena;
+    const struct cancel *cancel; // the crew's
+    struct arena *arena; // the stage's, or the caller's
     struct workshop *workshop;
     int context_fd; // the context's folder
     struct dockerfile *file;
@@ -48,17 +65,38 @@ struct build {
     struct scope global;
     struct graph *graph;
     struct stage *stages;
-    unsigned step, steps; // said so far; in all
+    unsigned step; // said so far
     unsigned folders; // of heredocs, counted
     int64_t created_ns, time_max; // SOURCE_DATE_EPOCH: seconds; -1
     struct named *named; // contexts by name
     size_t named_len;
-    struct strv kept; // containers that stay until the end
     int64_t exit_code;
     engine_progress_fn *progress;
     void *progress_of;
     json_t *imported; // steps of --cache-from by their keys; not changed any more once they are read
-    struct buf unsaid; // quiet: what is told only with an error
+    struct held held;
+};
+
+// What a stage is after a step. Once it is begun it has a view of the build of its own: what is read is shared, the arena and what is counted are its.
+struct stage {
+    struct build *build; // NULL: not begun
+    struct arena arena;
+    size_t index;
+    const char *image; // an ID; NULL: nothing yet (scratch)
+    const char *base; // what FROM stood for; NULL: scratch
+    struct oci_image_process config; // texts in the build's arena
+    struct scope scope;
+    const char *author; // of MAINTAINER, or the image's
+    bool command_set; // CMD stood in this stage
+    const struct instruction **todo; // triggers, then what is written, then the labels of the request
+    const struct instruction *labels; // the last of these; NULL: none
+    size_t todo_len, trigger_len, done; // of them
+    bool begun;
+    size_t said; // steps of the file, FROM among them
+    bool busy GUARDED_BY(crew->lock); // in somebody's hands
+    bool finished GUARDED_BY(crew->lock);
+    char making[OCI_DIGEST_SIZE] GUARDED_BY(crew->lock); // the key of its step; "": none
+    bool silent GUARDED_BY(crew->voice); // all is said
 };
 
 // ---- say.c ----------------------------------------------------------------------------------------------------------
@@ -69,7 +107,28 @@ void say_step(struct build *build, const char *text); // "Step 1/3 : text"
 void say_image(struct build *build, const char *id); // " ---> id"
 void say_aux(struct build *build, const char *id);
 int say_progress(void *build, json_t *object); // an engine_progress_fn
-void say_unsaid(struct build *build);
+void say_begin(struct build *build); // before the stages run
+void say_down(struct stage *stage, const char *how); // it was put down, to who listens live: "waits", "failed"
+void say_end(struct stage *stage); // it has said all
+void say_held(struct build *build); // now, whoever's turn it is: what the stage that failed had to say, or, where it is quiet, everybody
+
+// ---- crew.c ---------------------------------------------------------------------------------------------------------
+
+int crew_open(struct crew *crew, struct builder *builder, const char *id, const struct cancel *cancel, struct err *err);
+void crew_close(struct crew *crew, struct builder *builder);
+void crew_stop(struct crew *crew); // the build is cancelled. Any thread, while it is in the builder's list
+// Makes the stages that the target needs. What failed first is the error; the others have been ended by then.
+int crew_run(struct build *build, struct err *err);
+void crew_done(struct build *build); // what the stages were made of; harmless before crew_run()
+// Waits while another stage makes what the key stands for, and says that we do now, until crew_release().
+void crew_claim(struct stage *stage, const char *key);
+void crew_release(struct stage *stage);
+// A trigger of the stage may need further stages.
+int crew_need(struct stage *stage, const struct instruction *trigger, struct err *err);
+// The client is asked by one thread at a time.
+struct engine_login crew_login(struct build *build, const char *domain);
+int crew_secret(struct build *build, const char *id, struct buf *out, struct err *err);
+int crew_folder(struct build *build, const char *name, build_take_fn *take, void *with, struct err *err);
 
 // ---- cache.c --------------------------------------------------------------------------------------------------------
 
@@ -86,15 +145,38 @@ int cache_note(struct builder *builder, const char *key, const char *image, cons
 // export.c: the build's steps as one image; those of --cache-from read; one of them taken: 1, or 0.
 int cache_export(struct build *build, char **id, struct err *err);
 int cache_read(struct build *build, struct err *err);
-int cache_take(struct stage *stage, const char *key, struct err *err);
+int cache_import(struct stage *stage, const char *key, struct err *err);
+void cache_used(struct builder *builder, const struct strv *keys); // by a build that is over
+int cache_exec(struct store *store, const char *sql, const char *text, struct err *err); // one statement with one text
 int cache_sweep(struct builder *builder, struct err *err); // forgets steps that no key names, while no build runs
 int container_note(struct builder *builder, const char *name, struct err *err); // one that goes when we are killed
 void container_forget(struct builder *builder, const char *name);
 
+// ---- cache_mounts.c, filter.c ---------------------------------------------------------------------------------------
+
+char *mounts_path(const struct builder *builder, const char *name, struct arena *arena);
+// A step uses the folder of that name: nobody takes it away until the build is over. Before it is made.
+int mount_note(struct stage *stage, const char *name, const char *target, const char *id, struct err *err);
+// *gone is where the folder stands now, out of the way of new ones, to be removed.
+int mount_forget(struct builder *builder, const char *name, struct arena *arena, const char **gone, struct err *err) REQUIRES(&builder->lock);
+int mounts_sweep(struct builder *builder, struct err *err); // while no build runs
+
+struct entry_filter {
+    const char *field, *word;
+    char operator; // '=', '!', '~'; 0: the field alone
+    bool ends; // the last of those that must hold together
+};
+struct entry_filters {
+    struct entry_filter *items;
+    size_t len;
+};
+int entry_filters_parse(const struct strv *texts, struct arena *arena, struct entry_filters *out, struct err *err); // NULL: none
+bool entry_filters_fit(const struct entry_filters *filters, const struct build_entry *entry);
+
 // ---- stage.c --------------------------------------------------------------------------------------------------------
 
-int stage_run(struct stage *stage, struct err *err);
-int stage_step(struct stage *stage, const struct instruction *instruction, struct err *err); // one that is not FROM
+// One step further, the first is FROM; 1: it was the last.
+int stage_advance(struct stage *stage, struct err *err);
 int stage_adopt(struct stage *stage, const char *id, struct err *err); // image and configuration
 // The image of that name, pulled where it must be. *id in the arena.
 int find_image(struct build *build, const char *name, const char *platform, const char **id, struct err *err);

@@ -7,6 +7,7 @@ const char *const builder_migrations[] = {
     "CREATE INDEX build_cache_by_image ON build_cache(image_id);"
     "CREATE TABLE build_containers(name TEXT PRIMARY KEY);",
     "CREATE TABLE build_urls(url TEXT PRIMARY KEY, etag TEXT NOT NULL, digest TEXT NOT NULL, modified INTEGER NOT NULL, used_ns INTEGER NOT NULL);",
+    "CREATE TABLE build_mounts(name TEXT PRIMARY KEY, description TEXT NOT NULL, created_ns INTEGER NOT NULL, used_ns INTEGER NOT NULL, uses INTEGER NOT NULL);",
 };
 const size_t builder_migration_len = ARRAY_LEN(builder_migrations);
 
@@ -37,32 +38,43 @@ static int take_id(void *context, const struct store_row *row, struct err *err)
     return 0;
 }
 
-static int exec_one(struct store *store, const char *sql, const char *types, const char *first, int64_t number, struct err *err)
+int cache_exec(struct store *store, const char *sql, const char *text, struct err *err)
 {
     if (store_begin(store, err) < 0)
         return -1;
-    int done = str_eq(types, "t") ? store_exec(store, err, sql, "t", first) : store_exec(store, err, sql, "it", number, first);
-    if (done < 0) {
+    if (store_exec(store, err, sql, "t", text) < 0) {
         store_rollback(store);
         return -1;
     }
     return store_commit(store, err);
 }
 
+// With the builder's lock, so that a prune does not take it away before the build is known to stand on it. A row's image is there: the row goes with it.
 static int find_key(struct stage *stage, const char *key, struct err *err)
 {
     struct build *build = stage->build;
-    struct store *store = build->builder->store;
+    struct builder *builder = build->builder;
     struct found found = { .arena = build->arena };
-    struct image image;
-    struct err gone = { 0 };
-    if (store_query(store, err, take_id, &found, "SELECT image_id FROM build_cache WHERE key = ?", "t", key) < 0)
-        return -1;
-    if (!found.id || image_get(engine_images(build->engine), found.id, build->arena, &image, &gone) < 0)
-        return 0;
-    exec_one(store, "UPDATE build_cache SET used_ns = ?, uses = uses + 1 WHERE key = ?", "it", key, clock_wall_ns(), &gone);
-    stage->image = image.id;
+    mutex_lock(&builder->lock);
+    int done = store_query(builder->store, err, take_id, &found, "SELECT image_id FROM build_cache WHERE key = ?", "t", key);
+    if (done == 0 && found.id)
+        strv_add(&build->crew->found, key);
+    mutex_unlock(&builder->lock);
+    if (done < 0 || !found.id)
+        return done < 0 ? -1 : 0;
+    stage->image = found.id;
     return 1;
+}
+
+void cache_used(struct builder *builder, const struct strv *keys)
+{
+    struct err ignored = { 0 };
+    int64_t now_ns = clock_wall_ns();
+    if (keys->len == 0 || store_begin(builder->store, &ignored) < 0)
+        return;
+    for (size_t i = 0; i < keys->len; i++)
+        store_exec(builder->store, &ignored, "UPDATE build_cache SET used_ns = ?, uses = uses + 1 WHERE key = ?", "it", now_ns, keys->items[i]);
+    store_commit(builder->store, &ignored);
 }
 
 // ---- images of --cache-from -----------------------------------------------------------------------------------------
@@ -148,8 +160,9 @@ int cache_find(struct stage *stage, const char *key, const char *created_by, str
     const char *parent = stage->image;
     if (stage->build->request->no_cache || is_uncached(stage))
         return 0;
+    crew_claim(stage, key);
     int found = find_key(stage, key, err);
-    if (found == 0 && (found = cache_take(stage, key, err)) > 0)
+    if (found == 0 && (found = cache_import(stage, key, err)) > 0)
         cache_put(stage, key, parent, created_by ? created_by : "");
     if (found == 0 && (found = find_step(stage, created_by, err)) > 0)
         cache_put(stage, key, parent, created_by);
@@ -179,76 +192,28 @@ int cache_note(struct builder *builder, const char *key, const char *image, cons
 // A step that can't be noted is done all the same. What had the key before goes when the daemon starts next: another build may stand on it.
 void cache_put(struct stage *stage, const char *key, const char *parent, const char *description)
 {
+    struct builder *builder = stage->build->builder;
     struct err ignored = { 0 };
-    insert(stage->build->builder->store, key, stage->image, parent, description, &ignored);
+    mutex_lock(&builder->lock);
+    strv_add(&stage->build->crew->made, key);
+    mutex_unlock(&builder->lock);
+    insert(builder->store, key, stage->image, parent, description, &ignored);
 }
 
 // ---- containers of steps --------------------------------------------------------------------------------------------
 
 int container_note(struct builder *builder, const char *name, struct err *err)
 {
-    return exec_one(builder->store, "INSERT INTO build_containers(name) VALUES(?)", "t", name, 0, err);
+    return cache_exec(builder->store, "INSERT INTO build_containers(name) VALUES(?)", name, err);
 }
 
 void container_forget(struct builder *builder, const char *name)
 {
     struct err ignored = { 0 };
-    exec_one(builder->store, "DELETE FROM build_containers WHERE name = ?", "t", name, 0, &ignored);
+    cache_exec(builder->store, "DELETE FROM build_containers WHERE name = ?", name, &ignored);
 }
 
-// ---- for people -----------------------------------------------------------------------------------------------------
-
-struct entries {
-    struct build_entry *items;
-    size_t len, capacity;
-    struct arena *arena;
-};
-
-static int take_entry(void *context, const struct store_row *row, struct err *err)
-{
-    struct entries *entries = context;
-    struct arena *arena = entries->arena;
-    if (entries->len == entries->capacity) {
-        entries->capacity = entries->capacity ? 2 * entries->capacity : 64;
-        struct build_entry *grown = arena_alloc(arena, entries->capacity * sizeof(*grown));
-        if (entries->len)
-            memcpy(grown, entries->items, entries->len * sizeof(*grown));
-        entries->items = grown;
-    }
-    entries->items[entries->len++] = (struct build_entry){
-        .id = arena_strdup(arena, store_text(row, 0)), .image_id = arena_strdup(arena, store_text(row, 1)), .parent = arena_strdup(arena, store_text(row, 2)),
-        .description = arena_strdup(arena, store_text(row, 3)), .created_ns = store_int(row, 4), .used_ns = store_int(row, 5), .uses = store_int(row, 6),
-        .size = store_int(row, 7), .shared = store_int(row, 8) > 0,
-    };
-    return 0;
-}
-
-// The topmost layer is the step's, where its parent has fewer; it is shared where an image in the list has it.
-int builder_cache(struct builder *builder, struct arena *arena, struct build_entry **out, size_t *len, struct err *err)
-{
-    struct entries entries = { .arena = arena };
-    static const char sql[] =
-        "SELECT c.key, c.image_id, p.key, c.description, c.created_ns, c.used_ns, c.uses,"
-        " COALESCE((SELECT SUM(k.size) FROM image_layers l JOIN image_chains k ON k.id = l.chain_id WHERE l.image_id = c.image_id"
-        "  AND l.chain_id NOT IN (SELECT b.chain_id FROM image_layers b WHERE b.image_id = c.parent)), 0),"
-        " (SELECT COUNT(*) FROM image_layers l JOIN image_layers o ON o.chain_id = l.chain_id JOIN images i ON i.id = o.image_id"
-        "  WHERE l.image_id = c.image_id AND i.hidden = 0 AND l.position = (SELECT MAX(position) FROM image_layers t WHERE t.image_id = c.image_id))"
-        " FROM build_cache c LEFT JOIN build_cache p ON p.image_id = c.parent GROUP BY c.key ORDER BY c.used_ns DESC, c.created_ns DESC, c.rowid DESC";
-    if (store_query(builder->store, err, take_entry, &entries, sql, "") < 0)
-        return -1;
-    *out = entries.items;
-    *len = entries.len;
-    return 0;
-}
-
-// 1: it went.
-static int forget_entry(struct builder *builder, const struct build_entry *entry, int64_t *size, struct err *err)
-{
-    int gone = step_forget(builder->engine, entry->image_id, size, err);
-    if (gone < 0 || gone == 2)
-        return gone < 0 ? -1 : 0;
-    return exec_one(builder->store, "DELETE FROM build_cache WHERE key = ?", "t", entry->id, 0, err) < 0 ? -1 : 1;
-}
+// ---- at the start ---------------------------------------------------------------------------------------------------
 
 static int take_orphan(void *context, const struct store_row *row, struct err *err)
 {
@@ -265,42 +230,5 @@ int cache_sweep(struct builder *builder, struct err *err)
     for (size_t i = 0; i < orphans.len; i++)
         if (step_forget(builder->engine, orphans.items[i], &size, err) < 0)
             return -1;
-    return 0;
-}
-
-// What a build that runs stands on is used later than that.
-static int64_t busy_since(struct builder *builder)
-{
-    mutex_lock(&builder->lock);
-    int64_t since_ns = builder->running ? builder->since_ns : INT64_MAX;
-    mutex_unlock(&builder->lock);
-    return since_ns;
-}
-
-// Newest use first, so what may stay is counted before what goes.
-int builder_prune(struct builder *builder, const struct build_prune *prune, struct arena *arena, struct strv *deleted, int64_t *reclaimed,
-                  struct err *err)
-{
-    struct build_entry *entries;
-    size_t len;
-    int64_t kept = 0, busy_ns = busy_since(builder);
-    *reclaimed = 0;
-    if (builder_cache(builder, arena, &entries, &len, err) < 0)
-        return -1;
-    for (size_t i = 0; i < len; i++) {
-        int64_t size = 0;
-        bool young = entries[i].used_ns >= busy_ns || (prune->unused_before_ns && entries[i].used_ns >= prune->unused_before_ns);
-        bool small = prune->keep_size && kept + entries[i].size <= prune->keep_size;
-        if (young || small || (entries[i].shared && !prune->all)) {
-            kept += entries[i].size;
-            continue;
-        }
-        int gone = forget_entry(builder, &entries[i], &size, err);
-        if (gone < 0)
-            return -1;
-        if (gone > 0)
-            strv_push_arena(deleted, arena, entries[i].id + strlen("sha256:"));
-        *reclaimed += size;
-    }
     return 0;
 }

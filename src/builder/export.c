@@ -119,7 +119,7 @@ int cache_read(struct build *build, struct err *err)
     return 0;
 }
 
-int cache_take(struct stage *stage, const char *key, struct err *err)
+int cache_import(struct stage *stage, const char *key, struct err *err)
 {
     struct build *build = stage->build;
     const json_t *said = json_object_get(build->imported, key);

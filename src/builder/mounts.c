@@ -49,14 +49,55 @@ static int wait_lock(struct build *build, int folder, const char *name, struct e
     }
 }
 
-// The folder's name among those of this id; *lock_fd holds it.
-static int choose(struct build *build, int folder, const struct run_mount *mount, const char *id, char **name, int *lock_fd, struct err *err)
+static const char *name_of(const struct stage *stage, const struct run_mount *mount)
 {
-    *name = arena_strdup(build->arena, id);
-    if (mount->sharing == RUN_SHARING_LOCKED) {
-        *lock_fd = wait_lock(build, folder, arena_printf(build->arena, "%s.lock", id), err);
-        return *lock_fd < 0 ? -1 : 0;
+    struct arena *arena = stage->build->arena;
+    const char *id = str_empty(mount->id) ? join_path(arena, stage->config.working_dir, mount->target) : mount->id;
+    char digest[OCI_DIGEST_SIZE];
+    image_digest(id, strlen(id), digest);
+    return arena_strdup(arena, oci_digest_hex(digest));
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int open_caches(const struct build *build, struct err *err)
+{
+    const char *path = mounts_path(build->builder, "", build->arena);
+    return file_mkdirs(AT_FDCWD, path, 0700, err) < 0 ? -1 : file_open_dir(AT_FDCWD, path, err);
+}
+
+// Each once, and in one order for all steps: of two that want the same two neither waits for the other for ever.
+static int lock_caches(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err)
+{
+    struct build *build = stage->build;
+    struct strv names = { 0 };
+    for (size_t i = 0; i < fields->mounts_len; i++)
+        if (fields->mounts[i].type == RUN_MOUNT_CACHE && fields->mounts[i].sharing == RUN_SHARING_LOCKED)
+            strv_push_arena(&names, build->arena, name_of(stage, &fields->mounts[i]));
+    if (names.len == 0)
+        return 0;
+    _cleanup_close_ int folder = open_caches(build, err);
+    if (folder < 0)
+        return -1;
+    qsort(names.items, names.len, sizeof(*names.items), compare_texts);
+    for (size_t i = 0; i < names.len; i++) {
+        if (i > 0 && str_eq(names.items[i], names.items[i - 1]))
+            continue;
+        int lock = wait_lock(build, folder, arena_printf(build->arena, "%s.lock", names.items[i]), err);
+        if (lock < 0)
+            return -1;
+        out->locks[out->lock_len++] = lock;
     }
+    return 0;
+}
+
+// The folder's name among those of this id; *lock_fd holds one that is private.
+static int choose(struct build *build, int folder, const struct run_mount *mount, const char *id, const char **name, int *lock_fd, struct err *err)
+{
+    *name = id;
     for (int i = 1; mount->sharing == RUN_SHARING_PRIVATE; i++) {
         struct err busy = { 0 };
         *lock_fd = file_lock_at(folder, arena_printf(build->arena, "%s.lock", *name), &busy);
@@ -82,21 +123,16 @@ static int make_folder(int folder, const char *name, const struct run_mount *mou
 static int add_cache(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
 {
     struct build *build = stage->build;
-    const char *id = str_empty(mount->id) ? target : mount->id, *root = engine_data_root(build->engine);
-    char digest[OCI_DIGEST_SIZE], *name;
+    const char *name;
     int lock = -1;
-    image_digest(id, strlen(id), digest);
-    const char *path = arena_printf(build->arena, "%s/build-cache", root);
-    if (file_mkdirs(AT_FDCWD, path, 0700, err) < 0)
-        return -1;
-    _cleanup_close_ int folder = file_open_dir(AT_FDCWD, path, err);
-    if (folder < 0 || choose(build, folder, mount, oci_digest_hex(digest), &name, &lock, err) < 0)
+    _cleanup_close_ int folder = open_caches(build, err);
+    if (folder < 0 || choose(build, folder, mount, name_of(stage, mount), &name, &lock, err) < 0)
         return -1;
     if (lock >= 0)
         out->locks[out->lock_len++] = lock;
-    if (make_folder(folder, name, mount, err) < 0)
+    if (mount_note(stage, name, target, str_empty(mount->id) ? target : mount->id, err) < 0 || make_folder(folder, name, mount, err) < 0)
         return -1;
-    json_array_append_new(out->list, json_pack("{s:s, s:o, s:o, s:b}", "Type", "bind", "Source", json_sprintf("%s/%s", path, name), "Target",
+    json_array_append_new(out->list, json_pack("{s:s, s:s, s:o, s:b}", "Type", "bind", "Source", mounts_path(build->builder, name, build->arena), "Target",
                                                json_new_text(target), "ReadOnly", mount->read_only));
     return 0;
 }
@@ -220,6 +256,8 @@ int step_mounts_open(struct stage *stage, const struct run_fields *fields, struc
     struct arena *arena = stage->build->arena;
     *out = (struct step_mounts){ .list = json_array(), .key = "", .locks = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(int)),
                                   .copies = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(*out->copies)) };
+    if (lock_caches(stage, fields, out, err) < 0)
+        return -1;
     for (size_t i = 0; i < fields->mounts_len; i++)
         if (add(stage, &fields->mounts[i], out, err) < 0)
             return -1;

@@ -76,7 +76,7 @@ static int take_local(struct build *build, struct named *named, const char *loca
     if (!request->folder)
         return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %s=%s: a folder is given by BuildKit's door alone", named->name, named->value);
     struct unpacking unpacking = { build, folder };
-    if (request->folder(request->folder_of, local, unpack, &unpacking, err) < 0)
+    if (crew_folder(build, local, unpack, &unpacking, err) < 0)
         return -1;
     named->folder_fd = take_fd(&folder);
     return 0;

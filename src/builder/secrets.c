@@ -86,7 +86,6 @@ static int put(struct stage *stage, const struct run_mount *mount, const char *i
 
 int secret_add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err)
 {
-    const struct build_request *request = stage->build->request;
     struct arena *arena = stage->build->arena;
     const char *id = !str_empty(mount->id) ? mount->id : str_empty(mount->target) ? NULL : base_name(mount->target);
     struct buf secret = BUF_INIT(SECRET_MAX);
@@ -94,7 +93,7 @@ int secret_add(struct stage *stage, const struct run_mount *mount, struct step_m
     if (str_empty(id))
         return err_set(err, ERR_INVALID_ARGUMENT, "a secret needs an id or a target");
     out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
-    int result = request->secret(request->secret_of, id, &secret, &missing);
+    int result = crew_secret(stage->build, id, &secret, &missing);
     if (result == 0)
         result = put(stage, mount, id, &secret, out, err);
     else if (missing.class != ERR_NOT_FOUND)

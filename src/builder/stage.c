@@ -1,4 +1,4 @@
-// A stage: its base, the base's triggers, its instructions, one after the other.
+// A stage: its base, the base's triggers, its instructions, one after the other. Whose turn it is among stages is crew.c's to know.
 #include "builder_private.h"
 
 // ---- images ---------------------------------------------------------------------------------------------------------
@@ -16,11 +16,10 @@ static bool fits_platform(const struct image *image, const char *platform)
 
 static int pull(struct build *build, const char *name, const char *platform, struct err *err)
 {
-    const struct build_request *request = build->request;
     struct image_ref ref;
     if (image_ref_parse(name, true, build->arena, &ref, err) < 0)
         return -1;
-    const struct engine_login login = request->login(request->login_of, ref.domain);
+    const struct engine_login login = crew_login(build, ref.domain);
     return engine_pull(build->engine, name, str_empty(platform) ? NULL : platform, &login, say_progress, build, build->cancel, err);
 }
 
@@ -99,7 +98,7 @@ int commit_plain(struct stage *stage, const char *created_by, struct err *err)
     return 0;
 }
 
-int stage_step(struct stage *stage, const struct instruction *written, struct err *err)
+static int run_step(struct stage *stage, const struct instruction *written, struct err *err)
 {
     struct build *build = stage->build;
     const struct words words = { .arena = build->arena, .escape = build->file->escape, .lookup = scope_lookup, .of = &stage->scope };
@@ -125,40 +124,57 @@ int stage_step(struct stage *stage, const struct instruction *written, struct er
 
 // ---- its beginning --------------------------------------------------------------------------------------------------
 
-// A trigger may copy from a stage that nothing else needs: it is built now.
-static int run_needed(struct stage *stage, const struct instruction *trigger, struct err *err)
+// The base image's triggers are the first steps.
+static int list_triggers(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
-    int more = graph_add(build->graph, stage->index, trigger, 1, build->arena, err);
-    for (size_t i = 0; i < stage->index && more > 0; i++) {
-        if (!build->graph->nodes[i].needed || build->stages[i].finished)
-            continue;
-        build->steps += 1 + (unsigned)build->graph->nodes[i].stage->len;
-        if (stage_run(&build->stages[i], err) < 0)
-            return -1;
-    }
-    return more < 0 ? -1 : 0;
-}
-
-static int run_triggers(struct stage *stage, struct err *err)
-{
-    struct build *build = stage->build;
-    struct strv triggers = stage->config.on_build;
+    const struct strv triggers = stage->config.on_build;
+    const struct dockerfile_place place = build->graph->nodes[stage->index].stage->from.place;
     stage->config.on_build = (struct strv){ 0 };
-    if (triggers.len == 0)
-        return 0;
-    say(build, "# Executing %zu build trigger%s\n", triggers.len, triggers.len > 1 ? "s" : "");
+    if (triggers.len > 0)
+        say(build, "# Executing %zu build trigger%s\n", triggers.len, triggers.len > 1 ? "s" : "");
     for (size_t i = 0; i < triggers.len; i++) {
         struct instruction *trigger;
-        if (dockerfile_parse_trigger(triggers.items[i], build->graph->nodes[stage->index].stage->from.place, build->arena, &trigger, err) < 0 ||
-            run_needed(stage, trigger, err) < 0 || stage_step(stage, trigger, err) < 0)
+        if (dockerfile_parse_trigger(triggers.items[i], place, build->arena, &trigger, err) < 0 || crew_need(stage, trigger, err) < 0)
             return -1;
+        stage->todo[stage->todo_len++] = trigger;
     }
+    stage->trigger_len = triggers.len;
+    return 0;
+}
+
+// --label is one more step of the target.
+static void list_labels(struct stage *stage)
+{
+    struct build *build = stage->build;
+    const struct kvs *labels = &build->request->labels;
+    if (labels->len == 0 || stage->index != build->graph->target)
+        return;
+    struct instruction *step = arena_alloc(build->arena, sizeof(*step));
+    *step = (struct instruction){ .kind = INSTRUCTION_LABEL, .text = "LABEL" };
+    step->pairs.items = arena_alloc(build->arena, labels->len * sizeof(*step->pairs.items));
+    for (size_t i = 0; i < labels->len; i++) {
+        step->pairs.items[step->pairs.len++] = (struct dockerfile_pair){ .key = labels->items[i].key, .value = labels->items[i].value };
+        step->text = arena_printf(build->arena, "%s %s=%s", step->text, labels->items[i].key, labels->items[i].value);
+    }
+    stage->todo[stage->todo_len++] = stage->labels = step;
+}
+
+static int list_steps(struct stage *stage, struct err *err)
+{
+    const struct dockerfile_stage *written = stage->build->graph->nodes[stage->index].stage;
+    stage->todo = arena_alloc(stage->build->arena, (stage->config.on_build.len + written->len + 2) * sizeof(*stage->todo));
+    if (list_triggers(stage, err) < 0)
+        return -1;
+    size_t len = named_find(stage->build, written->name) ? 0 : written->len; // a context has taken the stage's place
+    for (size_t i = 0; i < len; i++)
+        stage->todo[stage->todo_len++] = &written->instructions[i];
+    list_labels(stage);
     return 0;
 }
 
 // Everything that every container gets has PATH from here on, as Docker's scratch images have none.
-static int begin(struct stage *stage, struct err *err)
+static int adopt_base(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
     const struct graph_node *node = &build->graph->nodes[stage->index];
@@ -170,62 +186,60 @@ static int begin(struct stage *stage, struct err *err)
         if (named_image(stage, named, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0)
             return -1;
         scope_stage(&build->global, &stage->config.env, &stage->scope);
-        return run_triggers(stage, err);
+        return 0;
     }
     if (node->origin == GRAPH_STAGE) {
         const struct stage *base = &build->stages[node->base_stage];
+        struct scope scope = base->scope;
+        scope.arena = build->arena;
         stage->base = stage->image = base->image;
         stage->config = base->config;
         stage->author = base->author;
-        scope_copy(&base->scope, &stage->scope);
-        return run_triggers(stage, err);
+        scope_copy(&scope, &stage->scope);
+        return 0;
     }
     if (node->origin == GRAPH_IMAGE &&
         (find_image(build, node->base, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
         return -1;
     stage->base = stage->image;
     scope_stage(&build->global, &stage->config.env, &stage->scope);
-    return run_triggers(stage, err);
-}
-
-// --label is one more step of the target.
-static int add_labels(struct stage *stage, struct err *err)
-{
-    struct build *build = stage->build;
-    const struct kvs *labels = &build->request->labels;
-    if (labels->len == 0 || stage->index != build->graph->target)
-        return 0;
-    struct instruction step = { .kind = INSTRUCTION_LABEL, .text = "LABEL" };
-    step.pairs.items = arena_alloc(build->arena, labels->len * sizeof(*step.pairs.items));
-    for (size_t i = 0; i < labels->len; i++) {
-        step.pairs.items[step.pairs.len++] = (struct dockerfile_pair){ .key = labels->items[i].key, .value = labels->items[i].value };
-        step.text = arena_printf(build->arena, "%s %s=%s", step.text, labels->items[i].key, labels->items[i].value);
-    }
-    say_step(build, step.text);
-    if (step_config(stage, &step, err) < 0)
-        return -1;
-    say_image(build, stage->image);
     return 0;
 }
 
-int stage_run(struct stage *stage, struct err *err)
+static int begin(struct stage *stage, struct err *err)
+{
+    say_step(stage->build, stage->build->graph->nodes[stage->index].stage->from.text);
+    if (adopt_base(stage, err) < 0 || list_steps(stage, err) < 0)
+        return -1;
+    stage->begun = true;
+    return 0;
+}
+
+// ---- one after the other --------------------------------------------------------------------------------------------
+
+// The words of the request's labels are as they are.
+static int run_next(struct stage *stage, struct err *err)
+{
+    const struct instruction *next = stage->todo[stage->done];
+    bool is_trigger = stage->done < stage->trigger_len;
+    if (!is_trigger)
+        say_step(stage->build, next->text);
+    if ((next == stage->labels ? step_config(stage, next, err) : run_step(stage, next, err)) < 0)
+        return -1;
+    stage->done++;
+    return is_trigger && stage->done < stage->trigger_len;
+}
+
+int stage_advance(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
-    const struct dockerfile_stage *written = build->graph->nodes[stage->index].stage;
-    say_step(build, written->from.text);
-    if (begin(stage, err) < 0)
+    int more = stage->begun ? run_next(stage, err) : begin(stage, err) < 0 ? -1 : stage->trigger_len > 0;
+    if (more < 0)
         return -1;
-    say_image(build, stage->image);
-    size_t len = named_find(build, written->name) ? 0 : written->len; // a context has taken the stage's place
-    for (size_t i = 0; i < len; i++) {
-        say_step(build, written->instructions[i].text);
-        if (stage_step(stage, &written->instructions[i], err) < 0)
-            return -1;
+    if (more == 0) // a base's triggers belong to its FROM
         say_image(build, stage->image);
-    }
-    if (add_labels(stage, err) < 0)
-        return -1;
-    stage->finished = true;
+    if (stage->done < stage->todo_len)
+        return 0;
     say_aux(build, stage->image);
-    return 0;
+    return 1;
 }

@@ -327,7 +327,7 @@ static int build_from(void *of, int read_fd, struct err *err)
     const struct buildkit_config *config = &build->solve->buildkit->config;
     struct stream stream = { .solve = build->solve };
     int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, building->out, build->cancel, err);
-    step_end(&stream.step, result < 0 ? err : NULL);
+    stream_end(&stream, result < 0 ? err : NULL);
     return result;
 }
 

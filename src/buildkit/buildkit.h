@@ -52,12 +52,14 @@ typedef int buildkit_progress_fn(void *context, json_t *object);
 struct buildkit_record { // of the cache
     char *id, *parent, *description;
     int64_t size, created_ns, used_ns, uses;
-    bool shared;
+    bool shared, in_use;
+    const char *type; // "regular", "exec.cachemount"
 };
 
 struct buildkit_prune {
     bool all;
-    int64_t unused_before_ns, keep_size; // 0: none
+    int64_t unused_before_ns, keep_size, max_size, min_free; // 0: none
+    const struct strv *filters; // texts as clients send them; one that fits is enough
 };
 
 // What becomes of an image outside of the list of images, as bytes.
@@ -93,7 +95,7 @@ struct buildkit_config {
     int (*push)(void *of, struct buildkit_session *session, const char *image, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
                 char **digest, const struct cancel *cancel, struct err *err);
     // NULL: there is no cache.
-    int (*cache)(void *of, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
+    int (*cache)(void *of, const struct strv *filters, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
     int (*prune)(void *of, const struct buildkit_prune *prune, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
 };
 

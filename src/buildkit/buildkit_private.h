@@ -146,12 +146,17 @@ void step_log(struct step *step, struct slice text);
 void step_status(struct step *step, const char *id, int64_t current, int64_t total, bool completed);
 void step_end(struct step *step, const struct err *failure); // NULL: well. Of a step that does not run: nothing
 
-// The classic stream of a build as steps.
+// The classic stream of a build as steps. A piece with a number "stage" is that stage's, which runs beside others; "end" is how it was put down:
+// "waits", "finished", "failed", "cancelled".
 struct stream {
     struct solve *solve;
-    struct step step;
+    struct step step; // of what has no stage
+    struct step *stages;
+    size_t len;
+    size_t failed; // number of the stage that did, and one; 0: none
 };
 buildkit_progress_fn stream_take; // of a struct stream
+void stream_end(struct stream *stream, const struct err *failure); // NULL: well
 
 // ---- files.c: the client's files ------------------------------------------------------------------------------------
 
@@ -221,6 +226,8 @@ struct tar_out {
     int fd;
     int64_t left; // of the entry's content
     size_t padding;
+    size_t held_size;
+    char held[64 << 10]; // not written yet
 };
 void tar_sink(struct tar_out *tar, struct files_sink *out);
 int tar_end(struct tar_out *tar, struct err *err);

@@ -50,20 +50,13 @@ static struct usage_record *records_of(const struct buildkit_record *records, si
     struct usage_record *out = arena_alloc(arena, (len + 1) * sizeof(*out));
     for (size_t i = 0; i < len; i++) {
         out[i] = (struct usage_record){ .id = records[i].id, .parent = records[i].parent, .description = records[i].description,
-                                        .type = arena_strdup(arena, "regular"), .shared = records[i].shared, .size = records[i].size,
+                                        .type = arena_strdup(arena, records[i].type), .shared = records[i].shared,
+                                        .in_use = records[i].in_use, .size = records[i].size,
                                         .created_ns = records[i].created_ns, .used_ns = records[i].used_ns, .uses = records[i].uses };
         if (!str_empty(records[i].parent))
             strv_push_arena(&out[i].parents, arena, records[i].parent);
     }
     return out;
-}
-
-static int no_filters(const struct strv *filters, struct err *err)
-{
-    for (size_t i = 0; i < filters->len; i++)
-        if (*filters->items[i]) // a client says "" for none
-            return err_set(err, ERR_NOT_IMPLEMENTED, "filters of the build cache are not supported here: %.100s", filters->items[i]);
-    return 0;
 }
 
 int handle_usage(void *context, struct grpc_call *call, struct err *err)
@@ -72,8 +65,8 @@ int handle_usage(void *context, struct grpc_call *call, struct err *err)
     struct usage_request request;
     struct buildkit_record *records = NULL;
     size_t len = 0;
-    if (take_message(call, &usage_request_table, &request, err) < 0 || no_filters(&request.filters, err) < 0 ||
-        (config->cache && config->cache(config->of, grpc_arena(call), &records, &len, err) < 0))
+    if (take_message(call, &usage_request_table, &request, err) < 0 ||
+        (config->cache && config->cache(config->of, &request.filters, grpc_arena(call), &records, &len, err) < 0))
         return -1;
     const struct usage_response response = { { records_of(records, len, grpc_arena(call)), len } };
     return send_message(call, &usage_response_table, &response, err);
@@ -85,11 +78,10 @@ int handle_prune(void *context, struct grpc_call *call, struct err *err)
     struct prune_request request;
     struct buildkit_record *records = NULL;
     size_t len = 0;
-    if (take_message(call, &prune_request_table, &request, err) < 0 || no_filters(&request.filters, err) < 0)
+    if (take_message(call, &prune_request_table, &request, err) < 0)
         return -1;
-    if (request.max_used || request.min_free)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "%s is not supported", request.max_used ? "--max-used-space" : "--min-free-space");
-    const struct buildkit_prune prune = { .all = request.all, .keep_size = request.reserved,
+    const struct buildkit_prune prune = { .all = request.all, .keep_size = request.reserved, .max_size = request.max_used, .min_free = request.min_free,
+                                          .filters = &request.filters,
                                           .unused_before_ns = request.keep_ns > 0 ? clock_wall_ns() - request.keep_ns : 0 };
     if (config->prune && config->prune(config->of, &prune, grpc_arena(call), &records, &len, err) < 0)
         return -1;

@@ -77,17 +77,20 @@ void step_end(struct step *step, const struct err *failure)
 
 // ---- the classic stream ---------------------------------------------------------------------------------------------
 
-// "Step 2/5 : RUN make\n" begins a step: its name becomes "[2/5] RUN make".
-static bool take_step(struct stream *stream, const char *text)
+#define STAGES_MAX 4096 // as a Dockerfile has at most
+
+// "Step 2/5 : RUN make\n" begins a step: its name becomes "[2/5] RUN make", or what the label says is in the brackets.
+static bool take_step(struct stream *stream, struct step *step, const char *text, const char *label)
 {
     unsigned number, of;
     int at = 0;
     if (sscanf(text, "Step %u/%u : %n", &number, &of, &at) < 2 || at == 0)
         return false;
     struct slice rest = slice_trim(slice_of(text + at));
-    _cleanup_free_ char *name = mem_printf("[%u/%u] %.*s", number, of, (int)MIN_OF(rest.size, (size_t)2000), rest.data);
-    step_end(&stream->step, NULL);
-    step_start(&stream->step, stream->solve, name);
+    _cleanup_free_ char *place = label ? mem_strdup(label) : mem_printf("%u/%u", number, of),
+                        *name = mem_printf("[%s] %.*s", place, (int)MIN_OF(rest.size, (size_t)2000), rest.data);
+    step_end(step, NULL);
+    step_start(step, stream->solve, name);
     return true;
 }
 
@@ -101,18 +104,18 @@ static bool is_chatter(const char *text)
     return false;
 }
 
-static void take_text(struct stream *stream, const char *text)
+static void take_text(struct stream *stream, struct step *step, const char *text, const char *label)
 {
-    if (take_step(stream, text))
+    if (take_step(stream, step, text, label))
         return;
     if (str_starts(text, " ---> Using cache"))
-        stream->step.cached = true;
+        step->cached = true;
     else if (!is_chatter(text))
-        step_log(&stream->step, slice_of(text));
+        step_log(step, slice_of(text));
 }
 
 // A pull's line: {"status": "Downloading", "id": "ab12", "progressDetail": {"current": 1, "total": 2}}.
-static void take_status(struct stream *stream, const char *status, const json_t *object)
+static void take_status(struct step *step, const char *status, const json_t *object)
 {
     const json_t *detail = json_object_get(object, "progressDetail");
     const char *id = json_string_value(json_object_get(object, "id"));
@@ -120,16 +123,56 @@ static void take_status(struct stream *stream, const char *status, const json_t 
         return;
     _cleanup_free_ char *name = mem_printf("%.100s %.100s", status, id);
     int64_t current = json_integer_value(json_object_get(detail, "current")), total = json_integer_value(json_object_get(detail, "total"));
-    step_status(&stream->step, name, current, total, json_object_size(detail) == 0);
+    step_status(step, name, current, total, json_object_size(detail) == 0);
+}
+
+static struct step *step_for(struct stream *stream, const json_t *object)
+{
+    const json_t *stage = json_object_get(object, "stage");
+    size_t number = (size_t)json_integer_value(stage);
+    if (!stage || number >= STAGES_MAX)
+        return &stream->step;
+    if (number >= stream->len) {
+        stream->stages = mem_grow(stream->stages, (number + 1) * sizeof(*stream->stages));
+        memset(stream->stages + stream->len, 0, (number + 1 - stream->len) * sizeof(*stream->stages));
+        stream->len = number + 1;
+    }
+    return &stream->stages[number];
+}
+
+// The error of a step that did not end well comes with the end of all.
+static void take_end(struct stream *stream, struct step *step, const char *how)
+{
+    if (str_eq(how, "failed") && !stream->failed)
+        stream->failed = (size_t)(step - stream->stages) + 1;
+    if (str_eq(how, "waits") || str_eq(how, "finished"))
+        step_end(step, NULL);
 }
 
 int stream_take(void *context, json_t *object)
 {
     struct stream *stream = context;
-    const char *text = json_string_value(json_object_get(object, "stream")), *status = json_string_value(json_object_get(object, "status"));
+    const char *text = json_string_value(json_object_get(object, "stream")), *status = json_string_value(json_object_get(object, "status")),
+               *how = json_string_value(json_object_get(object, "end"));
+    struct step *step = step_for(stream, object);
     if (text)
-        take_text(stream, text);
+        take_text(stream, step, text, json_string_value(json_object_get(object, "label")));
     else if (status)
-        take_status(stream, status, object);
+        take_status(step, status, object);
+    else if (how && step != &stream->step)
+        take_end(stream, step, how);
     return 0;
+}
+
+// Of steps that run still, the failure is one's; the others were cancelled for it.
+void stream_end(struct stream *stream, const struct err *failure)
+{
+    struct err cancelled = { 0 };
+    err_set(&cancelled, ERR_CANCELLED, "context canceled");
+    for (size_t i = 0; i < stream->len; i++)
+        step_end(&stream->stages[i], !failure || i + 1 == stream->failed ? failure : &cancelled);
+    step_end(&stream->step, failure);
+    free(stream->stages);
+    stream->stages = NULL;
+    stream->len = 0;
 }

@@ -74,15 +74,36 @@ static void add_number(struct buf *out, const char *key, int64_t value)
     add_record(out, key, text);
 }
 
-static int write_padded(const struct tar_out *tar, const char *data, size_t size, struct err *err)
+static int flush(struct tar_out *tar, struct err *err)
 {
-    static const char zeros[BLOCK];
-    if (fd_write_full(tar->fd, data, size, err) < 0)
-        return -1;
-    return fd_write_full(tar->fd, zeros, (BLOCK - size % BLOCK) % BLOCK, err);
+    size_t size = tar->held_size;
+    tar->held_size = 0;
+    return fd_write_full(tar->fd, tar->held, size, err);
 }
 
-static int write_extra(const struct tar_out *tar, const char *name, const struct stat_message *stat, int64_t size, struct err *err)
+static int put(struct tar_out *tar, const char *data, size_t size, struct err *err)
+{
+    while (size > 0) {
+        size_t part = MIN_OF(size, sizeof(tar->held) - tar->held_size);
+        memcpy(tar->held + tar->held_size, data, part);
+        tar->held_size += part;
+        data += part;
+        size -= part;
+        if (tar->held_size == sizeof(tar->held) && flush(tar, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_padded(struct tar_out *tar, const char *data, size_t size, struct err *err)
+{
+    static const char zeros[BLOCK];
+    if (put(tar, data, size, err) < 0)
+        return -1;
+    return put(tar, zeros, (BLOCK - size % BLOCK) % BLOCK, err);
+}
+
+static int write_extra(struct tar_out *tar, const char *name, const struct stat_message *stat, int64_t size, struct err *err)
 {
     char head[BLOCK], time[48];
     _cleanup_buf_ struct buf extra = BUF_INIT(64 << 10);
@@ -106,7 +127,7 @@ static int write_extra(const struct tar_out *tar, const char *name, const struct
     if (buf_check(&extra, "a name in the build context", err) < 0)
         return -1;
     make_head(head, "pax", "", 'x', &plain, (int64_t)extra.size);
-    return fd_write_full(tar->fd, head, BLOCK, err) < 0 ? -1 : write_padded(tar, extra.data, extra.size, err);
+    return put(tar, head, BLOCK, err) < 0 ? -1 : write_padded(tar, extra.data, extra.size, err);
 }
 
 // ---- the sink -------------------------------------------------------------------------------------------------------
@@ -124,7 +145,7 @@ static int write_entry(void *of, const struct stat_message *stat, struct err *er
     if (write_extra(tar, name, stat, size, err) < 0)
         return -1;
     make_head(head, name, stat->linkname ? stat->linkname : "", type, stat, size);
-    return fd_write_full(tar->fd, head, BLOCK, err);
+    return put(tar, head, BLOCK, err);
 }
 
 // A file that has grown is as long as it was said to be.
@@ -133,7 +154,7 @@ static int write_content(void *of, const char *data, size_t size, struct err *er
     struct tar_out *tar = of;
     size_t part = (size_t)MIN_OF((int64_t)size, tar->left);
     tar->left -= (int64_t)part;
-    return fd_write_full(tar->fd, data, part, err);
+    return put(tar, data, part, err);
 }
 
 static int end_entry(void *of, const struct stat_message *stat, struct err *err)
@@ -142,7 +163,7 @@ static int end_entry(void *of, const struct stat_message *stat, struct err *err)
     struct tar_out *tar = of;
     if (tar->left > 0)
         return err_set(err, ERR_CONFLICT, "%s became shorter while it was read", stat->path);
-    return fd_write_full(tar->fd, zeros, tar->padding, err);
+    return put(tar, zeros, tar->padding, err);
 }
 
 void tar_sink(struct tar_out *tar, struct files_sink *out)
@@ -153,12 +174,13 @@ void tar_sink(struct tar_out *tar, struct files_sink *out)
 int tar_end(struct tar_out *tar, struct err *err)
 {
     static const char zeros[2 * BLOCK];
-    return fd_write_full(tar->fd, zeros, sizeof(zeros), err);
+    return put(tar, zeros, sizeof(zeros), err) < 0 ? -1 : flush(tar, err);
 }
 
 // Half a head: a tar may end without its last blocks, but not in the middle of one.
 void tar_break(struct tar_out *tar)
 {
     static const char half[BLOCK / 2] = { 'x' };
+    flush(tar, NULL);
     fd_write_full(tar->fd, half, sizeof(half), NULL);
 }

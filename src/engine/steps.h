@@ -2,7 +2,7 @@
 // a time. Nothing here knows a Dockerfile.
 //
 // A tree is the descriptor of a detached mount that nobody else sees, so that a worker who has it reaches nothing beside it. The daemon opens
-// nothing in one by a path of its content but files of an ADD, with kernel/path.h: workers do (archive/worker.h).
+// nothing in one by a path of its content but single files (a Dockerfile, those of an ADD), with kernel/path.h: workers do (archive/worker.h).
 //
 // Any thread; blocking.
 #ifndef ENGINE_STEPS_H
@@ -33,7 +33,7 @@ int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const stru
 // The same from a file: 1; 0 where that is no archive.
 int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err);
 // A regular file of at most `max` bytes; appended. not_found.
-int folder_read(struct engine *engine, int folder_fd, const char *path, size_t max, struct buf *out, const struct cancel *cancel, struct err *err);
+int folder_read(int folder_fd, const char *path, size_t max, struct buf *out, struct err *err);
 int folder_remove(struct engine *engine, int folder_fd, const char *path, const struct cancel *cancel, struct err *err);
 // An image's root as a tree; `id` NULL: an empty one.
 int tree_of_image(struct engine *engine, const char *id, struct err *err);

@@ -131,6 +131,59 @@ static void test_stream(void **state)
     buildkit_free(buildkit);
 }
 
+static void say_of(struct stream *stream, int stage, const char *key, const char *text, const char *label)
+{
+    _cleanup_json_ json_t *object = json_pack("{s:s, s:i}", key, text, "stage", stage);
+    if (label)
+        json_object_set_new(object, "label", json_string(label));
+    stream_take(stream, object);
+}
+
+static const struct vertex *last_named(const struct status_response *all, const char *name)
+{
+    const struct vertex *vertexes = all->vertexes.items, *found = NULL;
+    for (size_t i = 0; i < all->vertexes.len; i++)
+        if (strcmp(vertexes[i].name, name) == 0)
+            found = &vertexes[i];
+    assert_non_null(found);
+    return found;
+}
+
+// Two stages side by side: one fails, the other is cancelled for it, a third was put down before.
+static void test_stages(void **state)
+{
+    struct buildkit *buildkit;
+    struct buildkit_config config = { 0 };
+    struct err err = { 0 };
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    assert_int_equal(buildkit_new(&config, &buildkit, &err), 0);
+    struct solve solve = { .buildkit = buildkit, .events = BUF_INIT(EVENTS_MAX) };
+    struct stream stream = { .solve = &solve };
+    say_of(&stream, 0, "stream", "Step 1/6 : FROM a\n", "a 1/2");
+    say_of(&stream, 3, "stream", "Step 5/6 : FROM b\n", "b 1/2");
+    say_of(&stream, 1, "stream", "Step 3/6 : FROM c\n", "c 1/2");
+    say_of(&stream, 1, "end", "waits", NULL);
+    say_of(&stream, 3, "stream", "of b\n", NULL);
+    say_of(&stream, 0, "stream", "of a\n", NULL);
+    say_of(&stream, 5000, "stream", "nobody's\n", NULL);
+    say_of(&stream, 3, "end", "failed", NULL);
+    say_of(&stream, 0, "end", "cancelled", NULL);
+    err_set(&err, ERR_INTERNAL, "broke");
+    stream_end(&stream, &err);
+    struct status_response all;
+    assert_int_equal(proto_decode((struct slice){ solve.events.data, solve.events.size }, &status_response_table, &arena, &all, &err), 0);
+    const struct vertex_log *logs = all.logs.items;
+    assert_int_equal(all.vertexes.len, 6);
+    assert_string_equal(last_named(&all, "[b 1/2] FROM b")->error, "broke");
+    assert_string_equal(last_named(&all, "[a 1/2] FROM a")->error, "context canceled");
+    assert_true(str_empty(last_named(&all, "[c 1/2] FROM c")->error) && last_named(&all, "[c 1/2] FROM c")->completed_ns > 0);
+    assert_int_equal(all.logs.len, 2);
+    assert_string_equal(logs[0].vertex, last_named(&all, "[b 1/2] FROM b")->digest);
+    assert_string_equal(logs[1].vertex, last_named(&all, "[a 1/2] FROM a")->digest);
+    buf_done(&solve.events);
+    buildkit_free(buildkit);
+}
+
 // Three megabytes of one step: two are told, and that they are cut.
 static void test_log_limit(void **state)
 {
@@ -156,7 +209,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ignore), cmocka_unit_test(test_attributes), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_stream), cmocka_unit_test(test_log_limit),
+        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stages), cmocka_unit_test(test_log_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
