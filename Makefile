@@ -5,7 +5,7 @@ T ?=
 export T
 
 .DEFAULT_GOAL := all
-.PHONY: help all guest deps run stop check check-kvm check-full check-reference bench bench-client bench-vm bench-layer bench-image bench-pull bench-registry install clean
+.PHONY: help all guest deps run stop check check-kvm check-full check-reference bench bench-client bench-vm bench-layer bench-image bench-build bench-pull bench-registry install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ deps: ## install the packages that building, running and testing need (root)
 	@tools/deps build run check
 
 # What follows is Python, which a bare machine lacks: it can't install itself.
-guest check check-kvm check-full check-reference bench bench-client bench-vm bench-image bench-pull bench-registry: /usr/bin/python3
+guest check check-kvm check-full check-reference bench bench-client bench-vm bench-image bench-build bench-pull bench-registry: /usr/bin/python3
 /usr/bin/python3:
 	@tools/deps build run check
 
@@ -59,6 +59,9 @@ bench-layer: ## a layer as an EROFS image, as folders, and by MKFS_EROFS=PROGRAM
 
 bench-image: ## docker load here with both storage drivers, and on Debian 12's and sid's dockerd (root)
 	@bench/image
+
+bench-build: ## builds by either door, beside Debian 12's dockerd and sid's with buildx (root)
+	@bench/build
 
 bench-pull: ## docker pull and push here and on Debian 12's and sid's dockerd, from a registry on loopback (root)
 	@bench/pull
