@@ -195,7 +195,7 @@ static int run_stages(struct build *build, struct err *err)
 {
     for (size_t i = 0; i < build->file->globals_len; i++)
         say_step(build, build->file->globals[i].text);
-    return crew_run(build, err);
+    return crew_work(build, err);
 }
 
 static int squash(struct stage *target, struct err *err)

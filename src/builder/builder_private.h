@@ -118,8 +118,8 @@ int crew_open(struct crew *crew, struct builder *builder, const char *id, const 
 void crew_close(struct crew *crew, struct builder *builder);
 void crew_stop(struct crew *crew); // the build is cancelled. Any thread, while it is in the builder's list
 // Makes the stages that the target needs. What failed first is the error; the others have been ended by then.
-int crew_run(struct build *build, struct err *err);
-void crew_done(struct build *build); // what the stages were made of; harmless before crew_run()
+int crew_work(struct build *build, struct err *err);
+void crew_done(struct build *build); // what the stages were made of; harmless before crew_work()
 // Waits while another stage makes what the key stands for, and says that we do now, until crew_release().
 void crew_claim(struct stage *stage, const char *key);
 void crew_release(struct stage *stage);

@@ -206,7 +206,7 @@ static size_t workers_for(const struct build *build)
     return MIN_OF(MIN_OF(MAX_OF(len, (size_t)2), (size_t)WORKERS_MAX), build->graph->needed_len); // two, for steps that wait for a network
 }
 
-int crew_run(struct build *build, struct err *err)
+int crew_work(struct build *build, struct err *err)
 {
     struct crew *crew = build->crew;
     pthread_t threads[WORKERS_MAX];

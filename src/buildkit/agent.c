@@ -30,7 +30,7 @@ static int ask(struct buildkit_session *session, const char *id, struct err *err
 
 // ---- one connection -------------------------------------------------------------------------------------------------
 
-static void *send_bytes(void *of)
+static void *bytes_forth(void *of)
 {
     struct link *link = of;
     char part[16384];
@@ -62,7 +62,7 @@ static void *link_run(void *of)
 {
     struct link *link = of;
     pthread_t sender;
-    bool sends = pthread_create(&sender, NULL, send_bytes, link) == 0;
+    bool sends = pthread_create(&sender, NULL, bytes_forth, link) == 0;
     if (sends)
         receive_bytes(link);
     shutdown(link->fd, SHUT_RDWR);

@@ -8,8 +8,8 @@
 
 #include "builder/builder_private.h"
 
-static const struct build_entry step = { .id = "sha256:abc0", .image_id = "sha256:1", .parent = "sha256:fff0", .description = "/bin/sh -c make, then \"test\"", .type = "regular", .shared = true },
-                                mount = { .id = "sha256:def0", .description = "cached mount /root/.npm with id \"npm\"", .type = "exec.cachemount", .in_use = true };
+static const struct build_entry step = { .id = (char[]){ "sha256:abc0" }, .image_id = (char[]){ "sha256:1" }, .parent = (char[]){ "sha256:fff0" }, .description = (char[]){ "/bin/sh -c make, then \"test\"" }, .type = "regular", .shared = true },
+                                mount = { .id = (char[]){ "sha256:def0" }, .description = (char[]){ "cached mount /root/.npm with id \"npm\"" }, .type = "exec.cachemount", .in_use = true };
 
 static int fits(const char *first, const char *second, const struct build_entry *entry, struct err *err)
 {

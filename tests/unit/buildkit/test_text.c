@@ -71,8 +71,7 @@ static const struct {
     const char *name, *value, *says;
 } refusals[] = {
     { "platform", "linux/amd64,linux/arm64", "Multi-platform" },
-    { "context", "https://example.com/a.git", "no folder" },
-    { "context:base", "docker-image://x", "--build-context base" },
+    { "context:base", "oci-layout://x", "oci-layout" },
     { "attest:sbom", "", "sbom" },
     { "attest:provenance", "mode=max", "provenance" },
     { "something-new", "1", "something-new" },
