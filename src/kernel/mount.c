@@ -8,6 +8,7 @@
 #include "kernel/mount.h"
 #include "base/fd.h"
 #include "kernel/abi.h"
+#include "kernel/users.h"
 
 // The kernel explains a refusal in lines "e overlay: ..." read from the configuration descriptor; the last error counts.
 static int fs_error(struct err *err, int context_fd, int number, const char *what)
@@ -78,6 +79,14 @@ int mount_map_ids(int fd, int users_fd, bool recursive, struct err *err)
     if (mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &map, sizeof(map)) < 0)
         return err_errno(err, errno, "set id map of mount");
     return 0;
+}
+
+int mount_clone_mapped(int fd, int users_fd, struct err *err)
+{
+    _cleanup_close_ int clone = mount_clone(fd, false, err);
+    if (clone < 0 || (users_fd >= 0 && mount_map_ids(clone, users_fd, false, err) < 0))
+        return -1;
+    return take_fd(&clone);
 }
 
 int mount_attach(int mount_fd, int target_fd, struct err *err)
@@ -215,10 +224,8 @@ static int overlay_from_fds_folder(int context, const struct mount_overlay *over
     return take_fd(&fd);
 }
 
-int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way way, struct err *err)
+static int overlay_as_we_are(const struct mount_overlay *overlay, enum mount_overlay_way way, struct err *err)
 {
-    if (overlay->lower_len == 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
     _cleanup_close_ int context = fsopen("overlay", FSOPEN_CLOEXEC);
     if (context < 0)
         return err_errno(err, errno, "mount overlay");
@@ -239,4 +246,21 @@ int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way wa
     if (way == MOUNT_OVERLAY_BY_PATH && overlay_by_path(context, overlay, err) < 0)
         return -1;
     return overlay_finish(context, overlay, err);
+}
+
+int mount_overlay(const struct mount_overlay *overlay, enum mount_overlay_way way, struct err *err)
+{
+    struct users_acting before;
+    struct err back = { 0 };
+    if (overlay->lower_len == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "mount overlay: no layer");
+    if (!overlay->root_uid && !overlay->root_gid)
+        return overlay_as_we_are(overlay, way, err);
+    if (users_act_as(overlay->root_uid, overlay->root_gid, &before, err) < 0)
+        return err_wrap(err, "mount overlay");
+    int fd = overlay_as_we_are(overlay, way, err);
+    if (users_act_back(&before, &back) == 0)
+        return fd;
+    fd_close(fd);
+    return err_set(err, back.class, "mount overlay: %s", back.message);
 }

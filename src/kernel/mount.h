@@ -21,6 +21,8 @@ int mount_clone(int fd, bool recursive, struct err *err);
 int mount_attr(int fd, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive, struct err *err);
 // Ids of a detached mount that nobody has seen yet are those of the user namespace `users_fd`; `recursive` reaches all mounts below.
 int mount_map_ids(int fd, int users_fd, bool recursive, struct err *err);
+// Both: a clone of the mount at `fd`, without what is mounted below, whose ids are those of that namespace; `users_fd` -1: as they are.
+int mount_clone_mapped(int fd, int users_fd, struct err *err);
 // "ro", "nosuid", "noatime", ...: the words for MOUNT_ATTR_*, each as what it sets and clears; false for another word. `clear` may
 // have bits that are no single attribute (the field of times). By index: all there are, then NULL.
 bool mount_attr_word(struct slice word, uint64_t *set, uint64_t *clear);
@@ -37,6 +39,10 @@ struct mount_overlay {
     size_t lower_len; // at least 1
     int upper_fd, work_fd; // both -1: read-only
     bool ephemeral; // "volatile": the upper is thrown away, so nothing is synced
+    // Layers and upper are mounts with an id map: the root's ids in it. An overlay writes as who has mounted it, and turns read-only
+    // where that one has no id in its upper. 0: they have none.
+    uid_t root_uid;
+    gid_t root_gid;
 };
 // How layers get into an overlay; which one, depends on the kernel. ANY finds out, the others are for tests.
 enum mount_overlay_way {

@@ -1,24 +1,18 @@
 // Id maps of user namespaces: written by us where we may, else by newuidmap and newgidmap.
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "base/file.h"
 #include "base/process.h"
-#include "kernel/abi.h"
+#include "kernel/users.h"
 #include "oci/oci_private.h"
-
-#define MAPS_MAX 340 // lines that the kernel takes
 
 static int check_maps(const struct json_list *list, const char *what, struct err *err)
 {
     const struct oci_id_mapping *maps = list->items;
-    if (list->len > MAPS_MAX)
-        return err_set(err, ERR_INVALID_ARGUMENT, "linux.%s: more than %d", what, MAPS_MAX);
+    if (list->len > USERS_RANGES_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "linux.%s: more than %d", what, USERS_RANGES_MAX);
     for (size_t i = 0; i < list->len; i++)
         if (maps[i].container_id < 0 || maps[i].host_id < 0 || maps[i].size <= 0 || maps[i].container_id > UINT32_MAX ||
             maps[i].host_id > UINT32_MAX || maps[i].size > UINT32_MAX)
@@ -97,27 +91,20 @@ int idmap_write(pid_t pid, const struct json_list *uids, const struct json_list 
     return result < 0 ? err_wrap(err, "uid map") : 0;
 }
 
-// A child that does nothing but own the namespace until we hold it.
+static void read_map(const struct json_list *list, struct users_map *out)
+{
+    const struct oci_id_mapping *maps = list->items;
+    out->len = list->len;
+    for (size_t i = 0; i < list->len; i++)
+        out->ranges[i] = (struct users_range){ (uint32_t)maps[i].container_id, (uint32_t)maps[i].host_id, (uint32_t)maps[i].size };
+}
+
 int idmap_namespace(const struct json_list *uids, const struct json_list *gids, struct err *err)
 {
-    int pidfd = -1, fd = -1;
-    struct clone_args args = { .flags = CLONE_NEWUSER | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD };
-    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0)
-        for (;;)
-            pause();
-    if (pid < 0)
-        return err_errno(err, errno, "make a user namespace for an id map");
-    if (idmap_write(pid, uids, gids, false, err) == 0) {
-        char path[64];
-        snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            err_errno(err, errno, "%s", path);
-    }
-    syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-    siginfo_t info;
-    waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED);
-    fd_close(pidfd);
-    return fd;
+    struct users_map uid_map, gid_map;
+    if (check_maps(uids, "uidMappings", err) < 0 || check_maps(gids, "gidMappings", err) < 0)
+        return -1;
+    read_map(uids, &uid_map);
+    read_map(gids, &gid_map);
+    return users_make(&uid_map, &gid_map, err);
 }

@@ -67,7 +67,8 @@ static int stack_down(void **state)
 
 static void check_overlay(struct stack *stack, enum mount_overlay_way way, bool ephemeral)
 {
-    struct mount_overlay overlay = { stack->lowers, LAYERS, stack->upper, stack->work, ephemeral };
+    struct mount_overlay overlay = { .lower_fds = stack->lowers, .lower_len = LAYERS, .upper_fd = stack->upper, .work_fd = stack->work,
+                                     .ephemeral = ephemeral };
     _cleanup_close_ int fd = mount_overlay(&overlay, way, &stack->err);
     if (fd < 0)
         fail_msg("%s", stack->err.message);
@@ -117,7 +118,7 @@ static void test_sixty_layers_fit_into_one_string(void **state)
         assert_int_equal(mkdirat(stack->base, name, 0755), 0);
         lowers[i] = openat(stack->base, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
-    struct mount_overlay overlay = { lowers, 60, stack->upper, stack->work, false };
+    struct mount_overlay overlay = { .lower_fds = lowers, .lower_len = 60, .upper_fd = stack->upper, .work_fd = stack->work };
     int fd = mount_overlay(&overlay, MOUNT_OVERLAY_ONE_STRING, &stack->err);
     if (fd < 0)
         fail_msg("%s", stack->err.message);
@@ -155,7 +156,7 @@ static void test_overlay_read_only(void **state)
 {
     NEED_ROOT();
     struct stack *stack = *state;
-    struct mount_overlay overlay = { stack->lowers, LAYERS, -1, -1, false };
+    struct mount_overlay overlay = { .lower_fds = stack->lowers, .lower_len = LAYERS, .upper_fd = -1, .work_fd = -1 };
     _cleanup_close_ int fd = mount_overlay(&overlay, MOUNT_OVERLAY_ANY, &stack->err);
     assert_true(fd >= 0);
     assert_int_equal(openat(fd, "x", O_CREAT | O_WRONLY, 0644), -1);
