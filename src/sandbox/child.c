@@ -20,6 +20,7 @@ const struct op_kind op_kinds[OP_COUNT] = {
     [OP_LOOPBACK] = { "bring up loopback", op_loopback, false },
     [OP_HOSTNAME] = { "set hostname", op_hostname, false },
     [OP_DOMAINNAME] = { "set domainname", op_domainname, false },
+    [OP_NEW_MOUNT] = { "make file system of", op_new_mount, false },
     [OP_ROOT] = { "enter rootfs", op_root, false },
     [OP_OPEN_ROOT] = { "open root", op_open_root, false },
     [OP_USER] = { "find user", op_user, true },

@@ -68,11 +68,19 @@ int child_system_target(struct child *child, const char *path, struct err *err)
     return made < 0 ? -1 : path_open_plain(child->root_fd, path, err);
 }
 
+int op_new_mount(struct child *child, const struct op *op, struct err *err)
+{
+    child->slots[op->slot] = mount_new(op->text, op->options, op->option_len, op->flags, err);
+    return child->slots[op->slot] < 0 ? -1 : 0;
+}
+
 int op_mount(struct child *child, const struct op *op, struct err *err)
 {
     _cleanup_close_ int target = child_system_target(child, op->path, err);
     if (target < 0)
         return -1;
+    if (op->slot != SLOT_NONE && child->slots[op->slot] >= 0)
+        return mount_attach(child->slots[op->slot], target, err);
     _cleanup_close_ int mount = mount_new(op->text, op->options, op->option_len, op->flags, err);
     if (mount < 0 || mount_attach(mount, target, err) < 0)
         return -1;

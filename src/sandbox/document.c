@@ -89,7 +89,7 @@ static int fill_mount(const struct task_mount *mount, const struct fd_list *fds,
                                    .read_only = mount->read_only, .no_suid = mount->no_suid, .no_dev = mount->no_dev,
                                    .no_exec = mount->no_exec, .recursive = mount->recursive,
                                    .writable_below = mount->writable_below,
-                                   .propagation = mount->propagation, .data = mount->data };
+                                   .propagation = mount->propagation, .data = mount->data, .mapped = mount->mapped };
     if (str_eq(mount->kind, "tmpfs")) {
         out->kind = SANDBOX_MOUNT_TMPFS;
         return 0;
@@ -120,7 +120,7 @@ static const char *file_base_name(const struct task_file *file, struct err *err)
 
 // Written anew at each start, as Docker does with /etc/hosts; the container then writes to this same file, unless its
 // root is read-only.
-static int fill_file(const struct task_file *file, bool read_only, int files_fd, struct fd_list *opened,
+static int fill_file(const struct task_file *file, const struct sandbox_spec *spec, int files_fd, struct fd_list *opened,
                      struct sandbox_mount *out, struct err *err)
 {
     const char *name = file_base_name(file, err);
@@ -130,12 +130,14 @@ static int fill_file(const struct task_file *file, bool read_only, int files_fd,
     mode_t mode = file->mode ? (mode_t)file->mode & 0777 : 0644;
     if (file_write_at(files_fd, name, content, strlen(content), mode, false, err) < 0)
         return err_wrap(err, "file %s", file->path);
+    if (spec->users && fchownat(files_fd, name, spec->users->root_uid, spec->users->root_gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return err_errno(err, errno, "file %s", file->path);
     int fd = openat(files_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, errno, "open file %s", file->path);
     fd_list_add(opened, fd);
     *out = (struct sandbox_mount){ .kind = SANDBOX_MOUNT_BIND, .source_fd = fd, .target = file->path,
-                                   .read_only = read_only };
+                                   .read_only = spec->rootfs.read_only };
     return 0;
 }
 
@@ -197,7 +199,7 @@ static int fill_mounts(const struct task_document *document, const struct fd_lis
         if (files_fd < 0 || check_file_names(&document->files, err) < 0)
             return -1;
         for (size_t i = 0; i < document->files.len; i++) {
-            if (fill_file(json_list_at(&document->files, &task_file_table, i), document->rootfs.read_only, files_fd, opened,
+            if (fill_file(json_list_at(&document->files, &task_file_table, i), out, files_fd, opened,
                           &mounts[used++], err) < 0)
                 return -1;
         }
@@ -210,6 +212,30 @@ static int fill_mounts(const struct task_document *document, const struct fd_lis
 
 // ---- namespaces -----------------------------------------------------------------------------------------------------
 
+static int fill_map(const struct json_list *list, struct users_map *out, struct err *err)
+{
+    if (list->len == 0 || list->len > USERS_RANGES_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "joins: a user namespace with %zu ranges of ids", list->len);
+    for (size_t i = 0; i < list->len; i++) {
+        const struct oci_id_mapping *range = json_list_at(list, &oci_id_mapping_table, i);
+        out->ranges[i] = (struct users_range){ (uint32_t)range->container_id, (uint32_t)range->host_id, (uint32_t)range->size };
+    }
+    out->len = list->len;
+    return 0;
+}
+
+static int fill_users(const struct oci_linux *section, int fd, struct arena *arena, struct sandbox_spec *out, struct err *err)
+{
+    struct sandbox_users *users = arena_alloc(arena, sizeof(*users));
+    users->fd = fd;
+    if (fill_map(&section->uid_mappings, &users->uids, err) < 0 || fill_map(&section->gid_mappings, &users->gids, err) < 0)
+        return -1;
+    if (!users_outside(&users->uids, 0, &users->root_uid) || !users_outside(&users->gids, 0, &users->root_gid) || !users->root_uid)
+        return err_set(err, ERR_INVALID_ARGUMENT, "joins: a user namespace without a root of its own");
+    out->users = users;
+    return 0;
+}
+
 // The section's own list, and by path what others have.
 static int fill_joins(const struct task_document *document, const struct fd_list *fds, struct arena *arena, struct sandbox_spec *out,
                       struct err *err)
@@ -219,6 +245,7 @@ static int fill_joins(const struct task_document *document, const struct fd_list
         return 0;
     struct oci_linux *section = arena_alloc(arena, sizeof(*section));
     struct oci_namespace *all = arena_alloc(arena, (own->len + document->joins.len) * sizeof(*all));
+    size_t len = own->len;
     if (own->len)
         memcpy(all, own->items, own->len * sizeof(*all));
     for (size_t i = 0; i < document->joins.len; i++) {
@@ -226,10 +253,13 @@ static int fill_joins(const struct task_document *document, const struct fd_list
         int fd = fd_list_get(fds, join->fd, "joins", err);
         if (fd < 0)
             return -1;
-        all[own->len + i] = (struct oci_namespace){ .type = join->type, .path = arena_printf(arena, "/proc/self/fd/%d", fd) };
+        if (!str_eq(join->type, "user"))
+            all[len++] = (struct oci_namespace){ .type = join->type, .path = arena_printf(arena, "/proc/self/fd/%d", fd) };
+        else if (fill_users(&document->linux_section, fd, arena, out, err) < 0)
+            return -1;
     }
     *section = document->linux_section;
-    section->namespaces = (struct json_list){ .items = all, .len = own->len + document->joins.len };
+    section->namespaces = (struct json_list){ .items = all, .len = len };
     out->linux_section = section;
     return 0;
 }

@@ -37,6 +37,12 @@ static int join_by_path(struct sandbox_plan *plan, const char *path, uint64_t fl
     if (fd < 0)
         return err_errno(err, errno, "namespace %s", path);
     plan->owned_fds[plan->owned_len++] = fd;
+    if (plan->before.needed && plan->before.join_len == PLAN_BEFORE_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d namespaces to join", PLAN_BEFORE_MAX);
+    if (plan->before.needed) {
+        plan_join_before(plan, fd, flag);
+        return 0;
+    }
     if (flag == CLONE_NEWPID) {
         plan->pidns_fd = fd;
         return 0;
@@ -63,13 +69,24 @@ static int plan_namespace(struct sandbox_plan *plan, const struct oci_namespace 
     return err_set(err, ERR_NOT_IMPLEMENTED, "%s namespaces are not implemented", ns->type ? ns->type : "unnamed");
 }
 
+// First of all and in the process between, so that whatever the clone makes belongs to it.
+static void join_users(struct sandbox_plan *plan, const struct sandbox_users *users)
+{
+    plan->before.needed = true;
+    plan->root_uid = users->root_uid;
+    plan->root_gid = users->root_gid;
+    plan_join_before(plan, users->fd, CLONE_NEWUSER);
+}
+
 static int plan_namespaces(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
 {
     const struct oci_linux *section = spec->linux_section;
     const struct oci_namespace *list = section->namespaces.items;
     if (section->namespaces.len > NAMESPACES_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d namespaces", NAMESPACES_MAX);
-    plan->owned_fds = arena_alloc(&plan->arena, NAMESPACES_MAX * sizeof(int));
+    plan->owned_fds = arena_alloc(&plan->arena, PLAN_OWNED_MAX * sizeof(int));
+    if (spec->users)
+        join_users(plan, spec->users);
     for (size_t i = 0; i < section->namespaces.len; i++)
         if (plan_namespace(plan, &list[i], err) < 0)
             return -1;
@@ -220,6 +237,8 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
         plan_add(plan, OP_JOIN_CGROUP);
     if (plan_namespaces(plan, spec, err) < 0)
         return -1;
+    if (spec->users)
+        plan_add(plan, OP_BECOME_ROOT);
     // Not with the clone: the namespace's root is the group of whoever makes it, so the child must have joined first.
     if (namespace_listed(spec->linux_section, "cgroup")) {
         plan->clone_flags &= ~(uint64_t)CLONE_NEWCGROUP;
@@ -232,6 +251,7 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
         plan_add(plan, OP_LOOPBACK);
     if (plan_names_of(plan, spec->hostname, spec->domainname, err) < 0)
         return -1;
+    plan_early_mounts(plan, spec);
     plan_add(plan, OP_ROOT);
     if (spec->cwd_before_mounts)
         plan_add(plan, OP_MAKE_CWD)->path = plan->cwd;
@@ -239,8 +259,8 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
     uint64_t owned = plan->clone_flags | (spec->netns_fd >= 0 ? CLONE_NEWNET : 0);
     if (plan_mounts(plan, spec, err) < 0 || plan_sysctls_of(plan, &spec->linux_section->sysctl, owned, err) < 0)
         return -1;
-    struct op *oom = plan_add(plan, OP_OOM_SCORE);
-    oom->text = arena_printf(&plan->arena, "%lld", (long long)spec->process->oom_score_adj);
+    if (!spec->users)
+        plan_add(plan, OP_OOM_SCORE)->text = arena_printf(&plan->arena, "%lld", (long long)spec->process->oom_score_adj);
     plan_add(plan, OP_MAKE_CWD)->path = plan->cwd; // the last chance: a root may turn read-only
     plan_protect(plan, spec);
     plan_process_ops(plan, spec->process);
@@ -369,6 +389,8 @@ int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cg
     plan->cgroup = cgroup;
     plan->init_pidfd = plan->pidns_fd = init_pidfd;
     plan->strict = exec->exact;
+    plan->root_uid = exec->root_uid;
+    plan->root_gid = exec->root_gid;
     plan->root_fd = exec->root_fd;
     plan->join_fds = exec->join_fds;
     plan->join_len = exec->join_len;

@@ -24,10 +24,11 @@ enum op_type {
     OP_LOOPBACK,
     OP_HOSTNAME, // text
     OP_DOMAINNAME,
+    OP_NEW_MOUNT, // a file system (text) that OP_MOUNT attaches later; slot
     OP_ROOT, // the rootfs becomes "/", the old root is gone
     OP_OPEN_ROOT, // exec: "/" as it is
     OP_USER, // names -> numbers, from this rootfs
-    OP_MOUNT, // a new file system (text) on path; slot
+    OP_MOUNT, // a new file system (text) on path, or the one that the slot has; slot
     OP_TMPFS, // the same on a path that a user chose; writable until all mounts are in place
     OP_TMPFS_READ_ONLY,
     OP_BIND, // index into the launch's clones
@@ -80,7 +81,7 @@ enum op_type {
     OP_COUNT,
 };
 
-enum slot { SLOT_NONE, SLOT_PROC, SLOT_DEV, SLOT_PTS, SLOT_CGROUP, SLOT_COUNT };
+enum slot { SLOT_NONE, SLOT_PROC, SLOT_SYS, SLOT_DEV, SLOT_PTS, SLOT_CGROUP, SLOT_COUNT };
 
 #define OP_CONSOLE 1 // OP_TERMINAL: also at /dev/console
 #define OP_IS_DIR 2 // OP_BIND: the source is a folder
@@ -144,12 +145,15 @@ struct plan_affinity {
     unsigned long words[AFFINITY_WORDS];
 };
 
+#define PLAN_BEFORE_MAX 8
+#define PLAN_OWNED_MAX 256 // namespaces and devices that one plan holds open
+
 // What must be done before the clone by a process of its own, because a new or joined namespace counts only for children,
 // or because rights over the ones to join end with the clone.
 struct plan_before {
     bool needed;
-    int join_fds[8]; // owned by the plan, in this order
-    uint64_t join_flags[8];
+    int join_fds[PLAN_BEFORE_MAX]; // in this order; what the plan opened is among its owned_fds
+    uint64_t join_flags[PLAN_BEFORE_MAX];
     size_t join_len;
     bool new_user; // unshared here instead of by the clone
     bool new_time;
@@ -176,6 +180,8 @@ struct sandbox_plan {
     int pidns_fd; // the child is born into this pid namespace; -1: ours or a new one. Owned unless exec.
     int *owned_fds; // of namespaces that were named by path
     size_t owned_len;
+    uid_t root_uid; // the host's number of the root of a user namespace that is joined; 0: none is
+    gid_t root_gid;
     int devices_fd; // one of them: a detached file system with the devices that the child may not make; -1: none
 
     struct sandbox_rootfs rootfs;
@@ -231,6 +237,11 @@ void plan_join_before(struct sandbox_plan *plan, int fd, uint64_t flag); // in t
 struct sandbox_plan *plan_alloc(void);
 // plan_mounts.c: the file systems every container gets, then the user's.
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err);
+void plan_early_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec); // what can't be made without the host's tree in sight
+// plan_nodes.c: devices of a container with a user namespace, where nobody may make one. First the clones, then the places of those
+// from `first` on.
+int plan_bind_device(struct sandbox_plan *plan, const struct oci_linux *section, const struct oci_device *device, bool in_child, struct err *err);
+void plan_bound_devices(struct sandbox_plan *plan, size_t first, size_t end);
 // plan_devices.c: every device below /dev of the machine this runs on, but for what each container gets as its own.
 void plan_machine_devices(struct sandbox_plan *plan);
 void plan_protect(struct sandbox_plan *plan, const struct sandbox_spec *spec);
@@ -332,6 +343,7 @@ OP_FN(op_hostname);
 OP_FN(op_domainname);
 // child_mount.c
 OP_FN(op_slave);
+OP_FN(op_new_mount);
 OP_FN(op_root);
 OP_FN(op_open_root);
 OP_FN(op_mount);

@@ -4,8 +4,6 @@
 
 #include "plan.h"
 
-#define PLAN_OWNED_MAX 256 // namespaces and host devices that one plan holds open
-
 // plan_config_mounts.c. First the binds, because a caller without rights has its child clone them before all else.
 int plan_config_binds(struct sandbox_plan *plan, const struct sandbox_config *config, bool users, struct err *err);
 int plan_config_mounts(struct sandbox_plan *plan, const struct sandbox_config *config, bool users, struct err *err);

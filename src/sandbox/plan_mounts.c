@@ -19,7 +19,8 @@ static const struct mount_option dev_options[] = { { .key = "mode", .value = "75
 static const struct mount_option pts_options[] = { { .key = "newinstance" },
                                                    { .key = "ptmxmode", .value = "0666" },
                                                    { .key = "mode", .value = "0620" },
-                                                   { .key = "gid", .value = "5" } };
+                                                   { .key = "gid", .value = "5" } }; // the last: see add_pts()
+#define PTS_GID 5
 static const struct mount_option cgroup_options[] = { { .key = "mode", .value = "755" } };
 
 struct system_mount {
@@ -36,7 +37,7 @@ static const struct system_mount dev_mount = { "/dev", "tmpfs", NOSUID | MOUNT_A
 static const struct system_mount pts_mount = { "/dev/pts", "devpts", NOSUID | NOEXEC, pts_options,
                                                ARRAY_LEN(pts_options), SLOT_PTS };
 static const struct system_mount mqueue_mount = { "/dev/mqueue", "mqueue", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
-static const struct system_mount sys_mount = { "/sys", "sysfs", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_NONE };
+static const struct system_mount sys_mount = { "/sys", "sysfs", NOSUID | NOEXEC | NODEV, NULL, 0, SLOT_SYS };
 // Sealed read-only when the hierarchies stand in it.
 static const struct system_mount cgroup_mount = { "/sys/fs/cgroup", "tmpfs", NOSUID | NOEXEC | NODEV, cgroup_options,
                                                   ARRAY_LEN(cgroup_options), SLOT_CGROUP };
@@ -61,9 +62,9 @@ static const char *const proc_files[] = {
     "/proc/uptime",  "/proc/loadavg",   "/proc/slabinfo", "/proc/net/dev",
 };
 
-static struct op *add_mount(struct sandbox_plan *plan, const struct system_mount *mount)
+static struct op *add_new(struct sandbox_plan *plan, enum op_type type, const struct system_mount *mount)
 {
-    struct op *op = plan_add(plan, OP_MOUNT);
+    struct op *op = plan_add(plan, type);
     op->path = mount->path;
     op->text = mount->fstype;
     op->flags = mount->attrs;
@@ -71,6 +72,11 @@ static struct op *add_mount(struct sandbox_plan *plan, const struct system_mount
     op->option_len = mount->option_len;
     op->slot = mount->slot;
     return op;
+}
+
+static struct op *add_mount(struct sandbox_plan *plan, const struct system_mount *mount)
+{
+    return add_new(plan, OP_MOUNT, mount);
 }
 
 // A user's mount on exactly this place takes it over.
@@ -89,6 +95,16 @@ static uint64_t settings_attrs(const struct sandbox_spec *spec)
     return (writable ? 0 : RDONLY) | NOSUID | NOEXEC | NODEV;
 }
 
+// In a user namespace the kernel makes these only where others of their kind are in sight.
+void plan_early_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+{
+    if (!spec->users)
+        return;
+    add_new(plan, OP_NEW_MOUNT, &proc_mount);
+    if (!replaced(spec, "/sys"))
+        add_new(plan, OP_NEW_MOUNT, &sys_mount)->flags = settings_attrs(spec);
+}
+
 static void add_shm(struct sandbox_plan *plan, int64_t size)
 {
     struct mount_option *options = arena_alloc(&plan->arena, 2 * sizeof(*options));
@@ -98,11 +114,8 @@ static void add_shm(struct sandbox_plan *plan, int64_t size)
     add_mount(plan, &(struct system_mount){ "/dev/shm", "tmpfs", NOSUID | NOEXEC | NODEV, options, 2, SLOT_NONE });
 }
 
-static void add_dev(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+static void add_nodes(struct sandbox_plan *plan)
 {
-    add_mount(plan, &dev_mount);
-    if (spec->linux_section && spec->linux_section->whole_machine)
-        plan_machine_devices(plan);
     for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
         struct op *op = plan_add(plan, OP_NODE);
         op->slot = SLOT_DEV;
@@ -110,17 +123,56 @@ static void add_dev(struct sandbox_plan *plan, const struct sandbox_spec *spec)
         op->mode = S_IFCHR | 0666;
         op->device = makedev(nodes[i].major, nodes[i].minor);
     }
+}
+
+static int bind_nodes(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
+{
+    const struct oci_linux *section = spec->linux_section;
+    const struct oci_device *devices = section->devices.items;
+    size_t first = plan->bind_len;
+    for (size_t i = 0; i < ARRAY_LEN(nodes); i++) {
+        const struct oci_device device = { .path = arena_printf(&plan->arena, "/dev/%s", nodes[i].name), .type = (char *)"c",
+                                           .major = nodes[i].major, .minor = nodes[i].minor };
+        if (plan_bind_device(plan, section, &device, false, err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < section->devices.len; i++)
+        if (plan_bind_device(plan, section, &devices[i], false, err) < 0)
+            return -1;
+    plan_bound_devices(plan, first, plan->bind_len);
+    return 0;
+}
+
+// The group of terminals may have no number in a namespace with few.
+static void add_pts(struct sandbox_plan *plan, const struct sandbox_spec *spec)
+{
+    uint32_t gid;
+    struct op *op = add_mount(plan, &pts_mount);
+    if (spec->users && !users_outside(&spec->users->gids, PTS_GID, &gid))
+        op->option_len--;
+}
+
+static int add_dev(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
+{
+    add_mount(plan, &dev_mount);
+    if (spec->linux_section && spec->linux_section->whole_machine)
+        plan_machine_devices(plan);
+    if (!spec->users)
+        add_nodes(plan);
+    else if (bind_nodes(plan, spec, err) < 0)
+        return -1;
     for (size_t i = 0; i < ARRAY_LEN(links); i++) {
         struct op *op = plan_add(plan, OP_LINK);
         op->slot = SLOT_DEV;
         op->path = links[i].name;
         op->text = links[i].target;
     }
-    add_mount(plan, &pts_mount);
+    add_pts(plan, spec);
     if (!replaced(spec, "/dev/shm") && !(spec->linux_section && spec->linux_section->no_shm))
         add_shm(plan, spec->linux_section ? spec->linux_section->shm_size : 0);
     if (!replaced(spec, "/dev/mqueue"))
         add_mount(plan, &mqueue_mount);
+    return 0;
 }
 
 // The options that choose a v1 hierarchy: "cpu,cpuacct" are two flags, "name=systemd" is a key with a value.
@@ -192,6 +244,16 @@ static void add_hierarchy(struct sandbox_plan *plan, struct cgroup *cgroup, cons
         add_cgroup_link(plan, word, name);
 }
 
+// Who has no cgroup namespace of its own has no right to a mount either: a clone of the group, by the caller.
+static void bind_group(struct sandbox_plan *plan, struct cgroup *cgroup, const char *path, uint64_t attrs)
+{
+    struct op *op = plan_add(plan, OP_BIND);
+    op->path = path;
+    op->how = OP_IS_DIR;
+    op->index = plan->bind_len;
+    plan->binds[plan->bind_len++] = (struct plan_bind){ .source_fd = cgroup_dir_fd(cgroup, 0), .target = path, .attrs = attrs };
+}
+
 // Read-only, and rooted in the container's own group: release_agent and foreign groups are out of reach. Only the unified
 // tree is shown whole to a container in the host's cgroup namespace, as Docker does.
 void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *path, uint64_t attrs)
@@ -199,6 +261,10 @@ void plan_cgroups(struct sandbox_plan *plan, struct cgroup *cgroup, const char *
     const struct cgroup_layout *layout = cgroup ? cgroup_layout_of(cgroup) : NULL;
     if (!layout || layout->trusted || layout->version == CGROUP_NONE)
         return;
+    if (layout->version == CGROUP_V2 && plan->root_uid && !plan->cgroup_namespace) {
+        bind_group(plan, cgroup, path, attrs);
+        return;
+    }
     if (layout->version == CGROUP_V2) {
         add_mount(plan, &(struct system_mount){ path, "cgroup2", attrs, NULL, 0, SLOT_NONE });
         return;
@@ -291,14 +357,15 @@ static int check_mount(const struct sandbox_mount *mount, unsigned *how, struct 
     return err_set(err, ERR_PERMISSION_DENIED, "\"%s\" cannot be mounted because it is inside /proc", mount->target);
 }
 
-static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount, unsigned how, struct err *err)
+static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount, const struct sandbox_users *users, unsigned how, struct err *err)
 {
     struct stat st;
     if (mount->source_fd < 0 || fstat(mount->source_fd, &st) < 0)
         return err_errno(err, mount->source_fd < 0 ? EBADF : errno, "source of %s", mount->target);
     struct plan_bind *bind = &plan->binds[plan->bind_len];
     *bind = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive,
-                                .own_attrs = mount->writable_below, .detached = mount->kind == SANDBOX_MOUNT_TREE };
+                                .own_attrs = mount->writable_below, .detached = mount->kind == SANDBOX_MOUNT_TREE,
+                                .idmap_fd = mount->mapped && users ? users->fd : -1, .idmap_recursive = mount->recursive };
     if (propagation_of(mount->propagation, &bind->propagation, err) < 0)
         return -1;
     // The clone is of one mount unless recursive, so that its own "r" adds nothing.
@@ -359,7 +426,7 @@ static int add_user_mounts(struct sandbox_plan *plan, const struct sandbox_spec 
         if (check_mount(mount, &how, err) < 0)
             return -1;
         if (mount->kind != SANDBOX_MOUNT_TMPFS) {
-            if (add_bind(plan, mount, how, err) < 0)
+            if (add_bind(plan, mount, spec->users, how, err) < 0)
                 return -1;
             continue;
         }
@@ -374,16 +441,19 @@ static int add_user_mounts(struct sandbox_plan *plan, const struct sandbox_spec 
 
 int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
 {
-    plan->binds = arena_alloc(&plan->arena, (spec->mount_len + CGROUP_HIERARCHY_MAX) * sizeof(*plan->binds));
+    const struct oci_linux *section = spec->linux_section;
+    size_t devices = spec->users ? ARRAY_LEN(nodes) + section->devices.len : 0;
+    plan->binds = arena_alloc(&plan->arena, (spec->mount_len + devices + CGROUP_HIERARCHY_MAX) * sizeof(*plan->binds));
     add_mount(plan, &proc_mount);
-    add_dev(plan, spec);
+    if (add_dev(plan, spec, err) < 0)
+        return -1;
     if (!replaced(spec, "/sys"))
         add_mount(plan, &sys_mount)->flags = settings_attrs(spec);
     if (!replaced(spec, "/sys") && !replaced(spec, "/sys/fs/cgroup"))
         plan_cgroups(plan, spec->cgroup, "/sys/fs/cgroup", settings_attrs(spec));
-    const struct oci_device *devices = spec->linux_section ? spec->linux_section->devices.items : NULL;
-    for (size_t i = 0; devices && i < spec->linux_section->devices.len; i++)
-        if (plan_device(plan, &devices[i], err) < 0)
+    const struct oci_device *own = section && !spec->users ? section->devices.items : NULL;
+    for (size_t i = 0; own && i < section->devices.len; i++)
+        if (plan_device(plan, &own[i], err) < 0)
             return -1;
     if (plan->terminal) {
         struct op *op = plan_add(plan, OP_TERMINAL);

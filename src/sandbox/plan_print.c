@@ -33,7 +33,7 @@ static void print_mount(const struct op *op, FILE *to)
     }
 }
 
-static const char *const slot_paths[SLOT_COUNT] = { "", "/proc/", "/dev/", "/dev/pts/", "/sys/fs/cgroup/" };
+static const char *const slot_paths[SLOT_COUNT] = { "", "/proc/", "/sys/", "/dev/", "/dev/pts/", "/sys/fs/cgroup/" };
 
 static void print_op(const struct sandbox_plan *plan, const struct op *op, FILE *to)
 {
@@ -43,7 +43,7 @@ static void print_op(const struct sandbox_plan *plan, const struct op *op, FILE 
         fprintf(to, " %s%s", relative ? slot_paths[op->slot] : "", op->path);
     if (op->text)
         fprintf(to, "%s %s", op->type == OP_LINK ? " ->" : op->type == OP_SYSCTL ? " =" : "", op->text);
-    if (op->type == OP_MOUNT || op->type == OP_TMPFS || op->type == OP_BIND || op->type == OP_FILESYSTEM ||
+    if (op->type == OP_MOUNT || op->type == OP_NEW_MOUNT || op->type == OP_TMPFS || op->type == OP_BIND || op->type == OP_FILESYSTEM ||
         op->type == OP_REMOUNT || op->type == OP_SEAL)
         print_mount(op, to);
     if (op->type == OP_NODE)

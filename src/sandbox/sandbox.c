@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -47,8 +48,9 @@ static void launch_done(struct launch *launch)
     free(launch->passed);
 }
 
-static int open_rootfs(const struct sandbox_rootfs *rootfs, struct err *err)
+static int open_rootfs(const struct sandbox_plan *plan, struct err *err)
 {
+    const struct sandbox_rootfs *rootfs = &plan->rootfs;
     if (rootfs->kind == SANDBOX_ROOTFS_MOUNT)
         return fd_dup(rootfs->tree_fd, err);
     // An image without layers (only settings) is nothing but its upper folder.
@@ -61,7 +63,7 @@ static int open_rootfs(const struct sandbox_rootfs *rootfs, struct err *err)
     }
     struct mount_overlay overlay = { .lower_fds = rootfs->lower_fds, .lower_len = rootfs->lower_len,
                                      .upper_fd = rootfs->upper_fd, .work_fd = rootfs->work_fd,
-                                     .ephemeral = rootfs->ephemeral };
+                                     .ephemeral = rootfs->ephemeral, .root_uid = plan->root_uid, .root_gid = plan->root_gid };
     // Without an upper an overlay needs two lowers: one layer alone is the tree itself.
     if (rootfs->upper_fd < 0 && rootfs->lower_len == 1) {
         _cleanup_close_ int fd = mount_clone(rootfs->lower_fds[0], false, err);
@@ -132,7 +134,7 @@ static int prepare(const struct sandbox_plan *plan, const struct sandbox_stdio *
     struct child *child = &launch->child;
     launch->rootfs_fd = launch->socks[0] = launch->socks[1] = -1;
     bool by_child = plan->config && plan->config->rootless;
-    if (plan->init_pidfd < 0 && !by_child && (launch->rootfs_fd = open_rootfs(&plan->rootfs, err)) < 0)
+    if (plan->init_pidfd < 0 && !by_child && (launch->rootfs_fd = open_rootfs(plan, err)) < 0)
         return -1;
     if (plan->root_fd > 0 && (launch->rootfs_fd = fd_dup(plan->root_fd, err)) < 0)
         return -1;
@@ -303,6 +305,17 @@ static int wait_ready(const struct sandbox_plan *plan, struct sandbox *sandbox, 
     }
 }
 
+// The process may open them anew by /proc, and its root give them away.
+static int give_streams(const struct sandbox_plan *plan, const struct sandbox_stdio *stdio, struct err *err)
+{
+    const int fds[] = { stdio->in, stdio->out, stdio->error };
+    struct stat st;
+    for (size_t i = 0; i < ARRAY_LEN(fds) && plan->root_uid && !stdio->terminal; i++)
+        if (fstat(fds[i], &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) && fchown(fds[i], plan->root_uid, plan->root_gid) < 0)
+            return err_errno(err, errno, "stream %zu", i);
+    return 0;
+}
+
 static int launch_plan(const struct sandbox_plan *plan, const struct sandbox_stdio *stdio, struct sandbox **out,
                        int *master_fd, struct err *err)
 {
@@ -312,7 +325,7 @@ static int launch_plan(const struct sandbox_plan *plan, const struct sandbox_std
     struct sandbox *sandbox = mem_new(struct sandbox);
     int master = -1;
     sandbox->pidfd = sandbox->sock = -1;
-    int result = prepare(plan, stdio, &launch, err);
+    int result = give_streams(plan, stdio, err) < 0 ? -1 : prepare(plan, stdio, &launch, err);
     if (result == 0)
         result = clone_child(plan, &launch, sandbox, err);
     if (result == 0)

@@ -22,6 +22,7 @@
 #include <sys/types.h>
 
 #include "kernel/cgroup.h"
+#include "kernel/users.h"
 #include "spec/spec.h"
 
 enum sandbox_rootfs_kind { SANDBOX_ROOTFS_LAYERS, SANDBOX_ROOTFS_TREE, SANDBOX_ROOTFS_MOUNT };
@@ -52,6 +53,16 @@ struct sandbox_mount {
     bool writable_below; // BIND: and keep their own attributes
     const char *propagation; // "" or NULL: rprivate; else rprivate private rshared shared rslave slave
     const char *data; // TMPFS: "size=64m,mode=1777"
+    bool mapped; // BIND: its ids are those of the container's user namespace
+};
+
+// A user namespace that is there already, with what belongs to it: `netns_fd` is one of its own, upper and layers are mounts with its map.
+// A process there can't set its oom_score_adj before its exec: that is the caller's to do when it is created.
+struct sandbox_users {
+    int fd;
+    struct users_map uids, gids;
+    uid_t root_uid; // the host's number of its root
+    gid_t root_gid;
 };
 
 #define SANDBOX_KEEP_MAX 512
@@ -64,6 +75,7 @@ struct sandbox_spec {
     const struct sandbox_mount *mounts; // in this order, after proc, sys, dev
     size_t mount_len;
     bool cwd_before_mounts; // the working directory is made in the rootfs as well, where a mount may hide it (dockerd does)
+    const struct sandbox_users *users; // joined, and all other namespaces are owned by it; NULL: the caller's
     int netns_fd; // join this network namespace; -1: make one when linux_section lists "network", else keep the caller's
     struct cgroup *cgroup; // the child is joined to it; may be NULL
     int init_fd; // sealed memfd of berth-init (executable by all) to run as PID 1 before the process, or -1
@@ -122,6 +134,8 @@ struct sandbox_exec {
     const int *join_fds; // v1 `tasks` files of further groups that the process is moved to after those of the cgroup; borrowed
     size_t join_len;
     bool join_user, join_time; // the container has such namespaces of its own
+    uid_t root_uid; // join_user: the host's number of its root, who gets the streams; 0: they stay whose they are
+    gid_t root_gid;
     bool rootless; // the caller may join them only from inside the user namespace
     bool inside_users; // as in struct sandbox_config
     int root_fd; // the container has no mount namespace of its own: the folder that is its "/"; 0: none

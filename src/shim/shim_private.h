@@ -265,6 +265,8 @@ struct shim {
     struct cgroup *cgroup;
     int64_t oom_seen;
     bool oom, paused, own_pid_namespace;
+    uid_t root_uid; // the host's number of the root of the container's user namespace; 0: it has none
+    gid_t root_gid;
     struct log *log;
     struct relay_set *relays; // NULL before `create`
     struct resolver *resolver; // NULL where no network has names

@@ -65,6 +65,8 @@ static int make_plan(struct request *request, const struct task_document *docume
     struct sandbox_spec spec;
     if (rootfs_spec(document, &request->fds, shim->container_fd, &request->arena, opened, &spec, err) < 0)
         return -1;
+    shim->root_uid = spec.users ? spec.users->root_uid : 0;
+    shim->root_gid = spec.users ? spec.users->root_gid : 0;
     spec.netns_fd = shim->netns_fd;
     spec.cgroup = shim->cgroup;
     spec.init_fd = document->init ? shim->init_fd : -1;
@@ -74,6 +76,15 @@ static int make_plan(struct request *request, const struct task_document *docume
 static void plan_cleanup(struct sandbox_plan **plan)
 {
     sandbox_plan_free(*plan);
+}
+
+// Ours is inherited, and ours is that of a process which must not be chosen. The child still waits for its start.
+static void lend_oom_score(pid_t pid, int64_t score)
+{
+    char path[64], text[32];
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    snprintf(text, sizeof(text), "%lld", (long long)score);
+    file_put(AT_FDCWD, path, text, NULL);
 }
 
 static int container_create(struct request *request, const struct task_document *document, struct err *err)
@@ -92,6 +103,8 @@ static int container_create(struct request *request, const struct task_document 
     int master_fd = -1;
     if (sandbox_create(plan, &stdio, &sandbox, &master_fd, err) < 0)
         return -1;
+    if (shim->root_uid)
+        lend_oom_score(sandbox_pid(sandbox), document->process.oom_score_adj);
     return adopt(request, unit, sandbox, master_fd, &document->stdio, err);
 }
 
@@ -102,15 +115,6 @@ static int container_start(struct request *request, struct err *err)
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
 
-// Ours is inherited, and ours is that of a process which must not be chosen. The child still waits for its start.
-static void lend_oom_score(pid_t pid, int64_t score)
-{
-    char path[64], text[32];
-    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-    snprintf(text, sizeof(text), "%lld", (long long)score);
-    file_put(AT_FDCWD, path, text, NULL);
-}
-
 static int container_exec(struct request *request, const struct task_exec *exec, struct err *err)
 {
     struct shim *shim = request->shim;
@@ -118,7 +122,8 @@ static int container_exec(struct request *request, const struct task_exec *exec,
     _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
     if (stdio_open(&unit->stdio, &exec->stdio, !request->clients, &ends, err) < 0)
         return -1;
-    struct sandbox_exec wish = { .process = &exec->process, .seccomp_profile = task_exec_seccomp(exec) };
+    struct sandbox_exec wish = { .process = &exec->process, .seccomp_profile = task_exec_seccomp(exec),
+                                 .join_user = shim->root_uid != 0, .root_uid = shim->root_uid, .root_gid = shim->root_gid };
     struct sandbox_stdio stdio = { exec->stdio.terminal, ends.in, ends.out, ends.error };
     struct sandbox *sandbox;
     int master_fd = -1;

@@ -35,6 +35,7 @@ static const struct json_field mount_fields[] = {
     JSON_FIELD("read_only", JSON_FLAG, struct task_mount, read_only),
     JSON_FIELD("recursive", JSON_FLAG, struct task_mount, recursive),
     JSON_FIELD("writable_below", JSON_FLAG, struct task_mount, writable_below, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("mapped", JSON_FLAG, struct task_mount, mapped, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("no_exec", JSON_FLAG, struct task_mount, no_exec),
     JSON_FIELD("no_suid", JSON_FLAG, struct task_mount, no_suid),
     JSON_FIELD("no_dev", JSON_FLAG, struct task_mount, no_dev),

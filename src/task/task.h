@@ -60,6 +60,7 @@ struct task_mount {
     int64_t fd; // shared: the other's mount namespace
     bool read_only, recursive, no_exec, no_suid, no_dev;
     bool writable_below; // what is mounted below the source keeps its own attributes
+    bool mapped; // its ids are those of the container's user namespace, if it has one
     char *propagation, *data;
 };
 struct task_nic {
@@ -78,9 +79,10 @@ struct task_file {
                           // writable as the root
     int64_t mode;
 };
-// A namespace of another container's, which the linux section does not list.
+// A namespace that is there already, which the linux section does not list: another container's, or the user namespace of the run, whose
+// maps the section has; network namespace, layers and upper are then given with its ids.
 struct task_join {
-    char *type; // in the words of the linux section: "ipc" "pid"
+    char *type; // in the words of the linux section: "ipc" "pid" "network" "user"
     char *container; // its id, for people
     int64_t fd;
 };
