@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
 #include <sched.h>
@@ -65,6 +66,16 @@ static int attach(int root_fd, const struct view_mount *mount, struct err *err)
     return mount_attach(mount->fd, fd, err) < 0 ? err_wrap(err, "%s", mount->target) : 0;
 }
 
+// Ids are the container's from here on; rights are over its files alone.
+static int become_root(int users_fd, struct err *err)
+{
+    if (users_fd < 0)
+        return 0;
+    if (setns(users_fd, CLONE_NEWUSER) < 0 || setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+        return err_errno(err, errno, "user namespace");
+    return 0;
+}
+
 static int drop_rights(bool writes, struct err *err)
 {
     const struct rlimit none = { 0, 0 };
@@ -84,7 +95,7 @@ int view_enter(struct view *view, bool writes, struct err *err)
         if (attach(root, &view->mounts[i], err) < 0)
             return -1;
     umask(0);
-    return drop_rights(writes, err) < 0 ? err_wrap(err, "jail") : take_fd(&root);
+    return become_root(view->users_fd, err) < 0 || drop_rights(writes, err) < 0 ? err_wrap(err, "jail") : take_fd(&root);
 }
 
 void view_done(struct view *view)
@@ -95,4 +106,5 @@ void view_done(struct view *view)
     }
     free(view->mounts);
     fd_close(view->tree_fd);
+    fd_close(view->users_fd);
 }

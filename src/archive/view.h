@@ -11,10 +11,11 @@ struct view_mount {
 
 struct view {
     int tree_fd; // detached
+    int users_fd; // a user namespace whose root we are from view_enter() on; -1: the caller's
     struct view_mount *mounts;
     size_t mount_len;
 };
-#define VIEW_INIT { .tree_fd = -1 }
+#define VIEW_INIT { .tree_fd = -1, .users_fd = -1 }
 
 // Takes `target` and the descriptor of what is to be seen there, and clones its mount: before view_enter(), and parents first.
 int view_add(struct view *view, int source_fd, char *target, bool read_only, struct err *err);

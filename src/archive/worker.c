@@ -255,7 +255,7 @@ static int take_line(struct job *job, struct slice line, int fd, struct err *err
         const char *word;
         int *place;
     } places[] = { { "root", &job->view.tree_fd }, { "data", &job->data_fd }, { "upper", &job->upper_fd }, { "lower", &job->lower_fd },
-                   { "spec", &job->spec_fd } };
+                   { "spec", &job->spec_fd }, { "users", &job->view.users_fd } };
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         if (slice_eq(line, places[i].word) && *places[i].place < 0) {
             *places[i].place = fd;

@@ -6,6 +6,7 @@
 //
 //     root               the tree's mount, detached
 //     mount TARGET       a folder or file of the host to be seen there, with all that is mounted below it; mount-ro: read-only
+//     users              a user namespace: all of this is seen in it, by its root
 //     data               where the tar goes, or comes from
 //     source             sources, place: a tree, or a plain tar, by its number
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],

@@ -82,6 +82,16 @@ int namespace_make(namespace_fn *fn, void *context, int *netns_fd, struct err *e
     return 0;
 }
 
+static int visit_loopback(void *context, int netns_fd, struct err *err)
+{
+    return loopback_up(err);
+}
+
+int net_loopback_up(int netns_fd, struct err *err)
+{
+    return namespace_visit(netns_fd, visit_loopback, NULL, err);
+}
+
 int namespace_visit(int netns_fd, namespace_fn *fn, void *context, struct err *err)
 {
     struct visit visit = { .netns_fd = netns_fd, .fn = fn, .context = context, .err = err };

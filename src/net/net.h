@@ -167,6 +167,7 @@ int net_resolver_open(int netns_fd, struct net_resolver *out, struct err *err);
 bool net_mac_valid(const char *text, unsigned char out[6]); // "02:42:ac:11:00:02"
 // A namespace with only lo, for --network none.
 int net_none(int *netns_fd, struct err *err);
+int net_loopback_up(int netns_fd, struct err *err); // of a namespace that somebody else has made
 // Off all networks: removes the DNAT elements, shuts the bridge ports and frees the addresses. The veth itself goes with the last reference
 // to the namespace, a tap with its last descriptor, and nothing waits for that; whoever still holds one has no network from
 // here on. Missing is fine.

@@ -294,14 +294,21 @@ void volume_store_close(struct volume_store *volumes)
 
 // ---- the verbs ------------------------------------------------------------------------------------------------------
 
-static int fill_folder(int volumes_fd, const char *folder, struct err *err)
+void volume_store_own(struct volume_store *volumes, uid_t uid, gid_t gid)
 {
-    if (mkdirat(volumes_fd, folder, 0700) < 0)
+    volumes->uid = uid;
+    volumes->gid = gid;
+}
+
+static int fill_folder(const struct volume_store *volumes, const char *folder, struct err *err)
+{
+    if (mkdirat(volumes->volumes_fd, folder, 0700) < 0)
         return err_errno(err, errno, "make volume folder");
-    _cleanup_close_ int fd = file_open_dir(volumes_fd, folder, err);
+    _cleanup_close_ int fd = file_open_dir(volumes->volumes_fd, folder, err);
     if (fd < 0)
         return -1;
-    if (mkdirat(fd, "_data", 0755) < 0 || fchmodat(fd, "_data", 0755, 0) < 0 || fchmod(fd, 0700) < 0)
+    if (mkdirat(fd, "_data", 0755) < 0 || fchmodat(fd, "_data", 0755, 0) < 0 || fchmod(fd, 0700) < 0 ||
+        fchownat(fd, "_data", volumes->uid, volumes->gid, AT_SYMLINK_NOFOLLOW) < 0)
         return err_errno(err, errno, "make volume folder");
     return 0;
 }
@@ -310,7 +317,7 @@ static int make_folder(struct volume_store *volumes, const char *name, struct er
 {
     char temporary[VOLUME_HIDDEN_SIZE];
     hidden_name(temporary);
-    int result = fill_folder(volumes->volumes_fd, temporary, err);
+    int result = fill_folder(volumes, temporary, err);
     if (result == 0 && renameat2(volumes->volumes_fd, temporary, volumes->volumes_fd, name, RENAME_NOREPLACE) < 0)
         result = err_errno(err, errno, "make volume folder");
     if (result < 0)

@@ -26,6 +26,8 @@ struct volume_birth {
 // `root_fd` and `root_path` are the same folder, needed only during the call. Folders without a record (a crash, a restored
 // backup) become volumes again; half-made and half-removed ones go.
 int volume_store_open(struct store *store, int root_fd, const char *root_path, struct volume_store **out, struct err *err);
+// New volumes' folders belong to these ids; before any is made.
+void volume_store_own(struct volume_store *volumes, uid_t uid, gid_t gid);
 void volume_store_close(struct volume_store *volumes);
 // Gets or makes; the strings are arena memory. `name` NULL makes an anonymous one (64 hex). Names are
 // [a-zA-Z0-9][a-zA-Z0-9_.-]+, else invalid_argument with Docker's text. *created tells whether it is new (then image content

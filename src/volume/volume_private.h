@@ -21,6 +21,8 @@ struct volume_store {
     struct store *store; // borrowed
     char *root_path;
     int volumes_fd;
+    uid_t uid; // of new folders
+    gid_t gid;
     struct mutex lock; // between a folder and its record
     struct cond changed; // the state of a use
     struct hold *holds GUARDED_BY(lock);
