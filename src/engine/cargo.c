@@ -7,6 +7,7 @@
 #include "machine.h"
 #include "namespaces.h"
 #include "tree.h"
+#include "users.h"
 #include "vm.h"
 
 void cargo_done(struct cargo *cargo)
@@ -48,6 +49,8 @@ int cargo_layers(struct container *container, const struct image *image, struct 
         return 0;
     if ((guest ? image_erofs_open(images, image, arena, out, err) : image_layers_open(images, image, arena, out, err)) < 0)
         return -1;
+    if (users_map_layers(container->users, out, err) < 0)
+        return -1;
     for (size_t i = 0; i < out->len; i++) {
         struct task_layer *layer = json_list_add(&document->rootfs.layers, &task_layer_table, arena);
         *layer = (struct task_layer){ .diff_id = out->diff_ids.items[i], .fd = -1 };
@@ -69,8 +72,11 @@ static int load_layers(const struct image_layers *layers, struct task_document *
 
 static int load_folders(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
-    _cleanup_close_ int folder = open_folder(container->engine->containers_fd, container->id, err);
-    int upper = folder < 0 ? -1 : open_folder(folder, container_has_copy(container) ? ROOT_COPY : "diff", err);
+    int64_t unnamed;
+    int folder = users_open_folder(container, container->users, err);
+    if (folder < 0 || cargo_add(cargo, folder, true, &unnamed, err) < 0) // a detached mount lasts as long as its descriptor
+        return -1;
+    int upper = open_folder(folder, container_has_copy(container) ? ROOT_COPY : "diff", err);
     if (upper < 0 || cargo_add(cargo, upper, true, &document->rootfs.upper.upper_fd, err) < 0)
         return -1;
     int work = open_folder(folder, "work", err);

@@ -3,6 +3,7 @@
 
 #include "links.h"
 #include "networks.h"
+#include "users.h"
 
 struct container *container_new(struct engine *engine, const char *id)
 {
@@ -72,6 +73,7 @@ UNCHECKED void container_unref(struct container *container)
         endpoint_free(endpoint);
     }
     json_decref(container->body);
+    run_users_free(container->users);
     fd_close(container->netns_fd);
     fd_close(container->tap_fd);
     free(container->updated_cpus);

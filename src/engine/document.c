@@ -5,6 +5,7 @@
 #include "namespaces.h"
 #include "networks.h"
 #include "tree.h"
+#include "users.h"
 #include "vm.h"
 
 // ---- files ----------------------------------------------------------------------------------------------------------
@@ -117,14 +118,15 @@ static void fill_paths(json_t *asked, const char *const *defaults, struct arena 
             strv_push_arena(out, arena, json_string_value(item));
 }
 
-// Docker's two: users without rights may serve port 80 and ping, in a network namespace that is the container's own.
-static void fill_sysctls(const struct kvs *asked, bool own_network, struct arena *arena, struct kvs *out)
+// Docker's two: users without rights may serve port 80 and ping, in a network namespace that is the container's own. In a user namespace the
+// second names groups that are none.
+static void fill_sysctls(const struct kvs *asked, bool own_network, bool own_users, struct arena *arena, struct kvs *out)
 {
     static const struct kv defaults[] = { { (char *)"net.ipv4.ip_unprivileged_port_start", (char *)"0" },
                                           { (char *)"net.ipv4.ping_group_range", (char *)"0 2147483647" } };
     out->items = arena_alloc(arena, (asked->len + ARRAY_LEN(defaults)) * sizeof(*out->items));
     out->len = 0;
-    for (size_t i = 0; own_network && i < ARRAY_LEN(defaults); i++)
+    for (size_t i = 0; own_network && i < ARRAY_LEN(defaults) - own_users; i++)
         if (!kvs_get(asked, defaults[i].key))
             out->items[out->len++] = defaults[i];
     for (size_t i = 0; i < asked->len; i++)
@@ -148,7 +150,7 @@ static int fill_linux(struct container *container, const struct cdi_edits *edits
     const struct host_config *host = &container->config.host_config;
     fill_paths(host->masked_paths_raw, host->privileged ? no_paths : engine_masked_paths, arena, &out->masked_paths);
     fill_paths(host->readonly_paths_raw, host->privileged ? no_paths : engine_readonly_paths, arena, &out->readonly_paths);
-    fill_sysctls(&host->sysctls, !namespaces_network(&container->config), arena, &out->sysctl);
+    fill_sysctls(&host->sysctls, !namespaces_network(&container->config), container->users, arena, &out->sysctl);
     out->cgroups_path = arena_alloc(arena, CONTAINER_CGROUP_SIZE);
     container_cgroup_path(container, out->cgroups_path);
     limits_from_config(host, &out->resources);
@@ -163,6 +165,14 @@ static int fill_linux(struct container *container, const struct cdi_edits *edits
 
 // ---- rootfs, mounts, network ----------------------------------------------------------------------------------------
 
+// What lies in the data root has the ids that containers know (a build's caches and files), but for volumes, which are the host's folders.
+static bool has_own_ids(const struct container *container, const struct engine_mount *mount)
+{
+    const char *root = container->engine->data_root;
+    return str_eq(mount->type, "bind") && str_starts(mount->source, root) && mount->source[strlen(root)] == '/' &&
+           !str_starts(mount->source + strlen(root), "/volumes/");
+}
+
 static void fill_mounts(const struct container *container, struct arena *arena, struct task_document *out)
 {
     for (size_t i = 0; i < container->mount_len; i++) {
@@ -172,7 +182,7 @@ static void fill_mounts(const struct container *container, struct arena *arena, 
         char *source = str_empty(from->subpath) ? from->source : arena_printf(arena, "%s/%s", from->source, from->subpath);
         *mount = (struct task_mount){ .kind = from->type, .source = source, .target = from->destination, .fd = -1,
                                       .read_only = !from->rw, .recursive = !from->alone, .writable_below = from->writable_below, .propagation = from->propagation,
-                                      .data = tmpfs ? from->mode : NULL, .no_exec = tmpfs, .no_suid = tmpfs, .no_dev = tmpfs };
+                                      .mapped = has_own_ids(container, from), .data = tmpfs ? from->mode : NULL, .no_exec = tmpfs, .no_suid = tmpfs, .no_dev = tmpfs };
     }
 }
 
@@ -253,6 +263,7 @@ int document_build(struct container *container, struct arena *arena, struct task
     add_edits(&edits, arena, out);
     out->path_mounts = out->mounts.len;
     namespaces_fill(config, arena, out);
+    users_fill(container, arena, out);
     out->stdio = (struct task_stdio){ config->tty, config->open_stdin, config->stdin_once,
                                       out->process.console_size.height, out->process.console_size.width };
     if (log_fill(container, arena, &out->log, err) < 0)

@@ -6,6 +6,7 @@
 #include "links.h"
 #include "namespaces.h"
 #include "networks.h"
+#include "users.h"
 #include "vm.h"
 
 #define IFNAME_OPTION "com.docker.network.endpoint.ifname"
@@ -369,7 +370,7 @@ static int attach_all(struct container *container, struct port_plan *plan, int *
         if (endpoint->bridge && endpoint_attach(container, endpoint, &how, err) < 0)
             return -1;
     }
-    return gateway || tap_fd || namespaces_network(&container->config) ? 0 : net_none(netns_fd, err);
+    return gateway || tap_fd || *netns_fd >= 0 || namespaces_network(&container->config) ? 0 : net_none(netns_fd, err);
 }
 
 int endpoints_attach(struct container *container, struct err *err)
@@ -378,6 +379,8 @@ int endpoints_attach(struct container *container, struct err *err)
     struct port_plan plan = { 0 };
     int netns_fd = -1, tap_fd = -1;
     int result = resolve_all(container, err);
+    if (result == 0)
+        result = users_own_network(container, &netns_fd, err);
     if (result == 0)
         result = attach_all(container, &plan, &netns_fd, guest ? &tap_fd : NULL, err);
     mutex_lock(&container->lock);

@@ -7,6 +7,7 @@
 #include "dns/dns.h"
 #include "machine.h"
 #include "networks.h"
+#include "remap.h"
 
 #define STOP_GRACE_NS (5 * NS_PER_S)
 
@@ -94,6 +95,10 @@ static int open_rooms(struct engine *engine, const struct engine_options *option
         image_store_open(engine->store, &images, &engine->images, err) < 0 ||
         volume_store_open(engine->store, engine->root_fd, engine->data_root, &engine->volumes, err) < 0)
         return -1;
+    if (engine->remap && remap_probe(engine->remap, engine->root_fd, engine->data_root, err) < 0)
+        return -1;
+    if (engine->remap)
+        volume_store_own(engine->volumes, engine->remap->root_uid, engine->remap->root_gid);
     return open_net(engine, options, err);
 }
 
@@ -156,7 +161,7 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     struct engine *engine = engine_new(options);
     cgroup_layout_probe(&engine->cgroups);
     features_probe(&engine->cgroups, &engine->features);
-    if (check_kernel(err) < 0 || defaults_check(engine, err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
+    if (check_kernel(err) < 0 || defaults_check(engine, err) < 0 || remap_read(options->userns_remap, &engine->remap, err) < 0 || know_machines(engine, options, err) < 0 || open_folders(engine, err) < 0 || seal_programs(engine, err) < 0 ||
         open_rooms(engine, options, err) < 0 || start_threads(engine, err) < 0 || engine_adopt(engine, err) < 0) {
         engine_close(engine);
         return -1;
@@ -223,6 +228,7 @@ void engine_close(struct engine *engine)
     free(engine->program_dir);
     free(engine->image_program);
     arena_done(&engine->defaults_arena);
+    free(engine->remap);
     settings_done(engine);
     free(engine->registry_certs);
     free(engine->inflate_ratio);

@@ -75,6 +75,7 @@ struct engine_options {
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest
     const char *registry_certs; // NULL: /etc/docker/certs.d
     const char *inflate_ratio; // how many times of what came a transfer may inflate to, "0": no bound; NULL: the worker's own bound
+    const char *userns_remap; // whose ids containers have: "default" "USER" "USER:GROUP"; NULL, "", "host": their own
     const char *accel; // what runs guests: "auto" "kvm" "tcg"; NULL is "auto"
     struct engine_settings settings;
     struct engine_defaults defaults;

@@ -33,6 +33,8 @@ struct container_state {
 };
 
 struct container;
+struct remap;
+struct run_users;
 struct tree_writer;
 
 // An attach that came before the start; it travels with `create`.
@@ -91,6 +93,7 @@ struct container {
     struct engine_mount *mounts; // resolved: absolute sources
     size_t mount_len;
 
+    struct run_users *users; // of a start (users.h), until it is handed over; NULL: the host's. With container_begin() alone
     char *updated_cpus, *updated_mems; // malloc'ed: cpusets that an update brought
 
     char *name; // malloc'ed; guarded by engine->list_lock
@@ -219,6 +222,7 @@ struct engine {
     char *inflate_ratio; // the workers' option, the last of theirs; NULL: they have their own bound
     struct arena defaults_arena; // of `defaults`; both set once
     struct engine_defaults defaults;
+    struct remap *remap; // NULL: containers are in the host's user namespace; set once
     struct mutex watch_lock; // unranked: nothing is taken inside
     int watch_fd; // inotify
     struct loop_source *watch_source; // the watcher's

@@ -9,6 +9,7 @@
 #include "engine_private.h"
 #include "mounts.h"
 #include "networks.h"
+#include "users.h"
 
 #define DELETE_TIMEOUT_NS (10 * NS_PER_S)
 
@@ -49,6 +50,7 @@ static void release_network(struct container *container)
     fd_close(take_fd(&container->netns_fd));
     fd_close(take_fd(&container->tap_fd));
     mutex_unlock(&container->lock);
+    run_users_free(take_ptr(&container->users));
     endpoints_disconnected(container);
     endpoints_detach(container);
 }

@@ -143,6 +143,7 @@ static int give_order(struct filer *filer, const struct filer_wish *wish, struct
     if (add_line(order, "root", NULL, tree->root_fd, false, err) < 0 ||
         (tree->upper_fd >= 0 && add_line(order, "upper", NULL, tree->upper_fd, false, err) < 0) ||
         (tree->lower_fd >= 0 && add_line(order, "lower", NULL, tree->lower_fd, false, err) < 0) ||
+        (tree->users_fd >= 0 && add_line(order, "users", NULL, tree->users_fd, false, err) < 0) ||
         (wish->data_fd >= 0 && add_line(order, "data", NULL, wish->data_fd, false, err) < 0))
         return -1;
     for (size_t i = 0; i < wish->source_len; i++)

@@ -124,6 +124,8 @@ int engine_info(struct engine *engine, struct arena *arena, struct engine_info *
     strv_push_arena(&out->security_options, arena,
                     arena_printf(arena, "name=seccomp,profile=%s", !seccomp ? "builtin" : str_eq(seccomp, "unconfined") ? seccomp : "custom"));
     strv_push_arena(&out->security_options, arena, "name=cgroupns");
+    if (engine->remap)
+        strv_push_arena(&out->security_options, arena, "name=userns");
     describe_guests(engine, arena, out);
     _cleanup_free_ char *drop = net_foreign_drop(engine->net);
     if (drop)

@@ -55,8 +55,8 @@ static int from_bind(struct mounting *mounting, const struct mount_request *requ
     bool missing = access(source, F_OK) < 0;
     if (missing && !options->create_mountpoint)
         return request_error(err, request, "bind source path does not exist: ", source);
-    if (missing && errno == ENOENT && file_mkdirs(AT_FDCWD, source, 0755, err) < 0)
-        return err_wrap(err, "error while creating mount source path '%s'", source);
+    if (missing && errno == ENOENT && mounting_make_source(mounting, source, err) < 0)
+        return -1;
     struct engine_mount *mount = mounting_add_bind(mounting->container, source, destination, request->read_only, options->propagation);
     mount->alone = options->non_recursive;
     mount->writable_below = options->read_only_non_recursive;

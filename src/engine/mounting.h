@@ -38,6 +38,9 @@ struct engine_mount *mounting_add_bind(struct container *container, const char *
                                        const char *propagation);
 struct engine_mount *mounting_add_tmpfs(struct container *container, const char *destination, const char *options);
 
+// A host's folder that is missing; it is the container's root's.
+int mounting_make_source(struct mounting *mounting, const char *path, struct err *err);
+
 struct volume_wish {
     const char *name; // NULL: an anonymous one
     const struct kvs *labels, *options; // of a new one; NULL: none

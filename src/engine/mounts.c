@@ -8,6 +8,7 @@
 #include "kernel/mountinfo.h"
 #include "kernel/path.h"
 #include "mounting.h"
+#include "users.h"
 
 enum { MOUNTS_MAX = 900 }; // each is a descriptor of the start; the layers and ports need some too
 
@@ -134,6 +135,16 @@ struct engine_mount *mounting_add_bind(struct container *container, const char *
     return mount;
 }
 
+int mounting_make_source(struct mounting *mounting, const char *path, struct err *err)
+{
+    uid_t uid;
+    gid_t gid;
+    users_root(mounting->container, &uid, &gid);
+    if (file_mkdirs(AT_FDCWD, path, 0755, err) < 0 || (uid && chown(path, uid, gid) < 0 && err_errno(err, errno, "chown")))
+        return err_wrap(err, "error while creating mount source path '%s'", path);
+    return 0;
+}
+
 // "src:dst[:words]", or "dst" alone for an anonymous volume.
 struct bind_words {
     const char *source, *destination, *mode;
@@ -178,8 +189,8 @@ static int from_bind(struct mounting *mounting, const char *text, struct err *er
     }
     if (mode.words[MODE_COPY])
         return extra_field(text, "bind", "VolumeOptions", err);
-    if (access(bind.source, F_OK) < 0 && errno == ENOENT && file_mkdirs(AT_FDCWD, bind.source, 0755, err) < 0)
-        return err_wrap(err, "error while creating mount source path '%s'", bind.source);
+    if (access(bind.source, F_OK) < 0 && errno == ENOENT && mounting_make_source(mounting, bind.source, err) < 0)
+        return -1;
     struct container *container = mounting->container;
     mounting_add_bind(container, bind.source, bind.destination, read_only, mode.words[MODE_PROPAGATION])->mode =
         arena_strdup(&container->arena, bind.mode);

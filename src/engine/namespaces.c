@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "namespaces.h"
+#include "users.h"
 #include "vm.h"
 
 #define SHM "/dev/shm"
@@ -215,18 +216,23 @@ static bool is_member(const struct container *other, pid_t pid)
 
 // Our record of the pid is younger than its end: so it counts only if the process is in that container's group, and still lives when all
 // is opened, so that it was the same one all the time.
+int namespaces_open(struct container *other, const char *file, pid_t *pid, struct err *err)
+{
+    char path[64];
+    if (ask_pid(other, pid, err) < 0)
+        return -1;
+    snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)*pid, file);
+    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, *pid, 0);
+    _cleanup_close_ int fd = pidfd < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || !is_member(other, *pid) || syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0)
+        return err_set(err, ERR_CONFLICT, "container %s is not running", other->id);
+    return take_fd(&fd);
+}
+
 static int open_namespace(struct container *other, const char *file, struct err *err)
 {
     pid_t pid;
-    char path[64];
-    if (ask_pid(other, &pid, err) < 0)
-        return -1;
-    snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, file);
-    _cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    _cleanup_close_ int fd = pidfd < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || !is_member(other, pid) || syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0)
-        return err_set(err, ERR_CONFLICT, "container %s is not running", other->id);
-    return take_fd(&fd);
+    return namespaces_open(other, file, &pid, err);
 }
 
 static bool shares_ipc(const struct container *other)
@@ -367,9 +373,12 @@ static int load_etc(struct engine *engine, struct task_mount *mount, struct carg
 
 int namespaces_load(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err)
 {
-    for (size_t i = 0; i < document->joins.len; i++)
-        if (load_join(container->engine, json_list_at(&document->joins, &task_join_table, i), cargo, err) < 0)
+    for (size_t i = 0; i < document->joins.len; i++) {
+        struct task_join *join = json_list_at(&document->joins, &task_join_table, i);
+        bool users = str_eq(join->type, "user");
+        if ((users ? cargo_add(cargo, container->users->fd, false, &join->fd, err) : load_join(container->engine, join, cargo, err)) < 0)
             return -1;
+    }
     for (size_t i = document->path_mounts; i < document->mounts.len; i++) {
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if ((str_starts(mount->target, "/etc/") ? load_etc : load_shm)(container->engine, mount, cargo, err) < 0)

@@ -19,6 +19,8 @@ void namespaces_fill(const struct container_config *config, struct arena *arena,
 // At start, before the document is built, and when a run is adopted: who shares another's network has its host name, and its /etc/hosts
 // and /etc/resolv.conf are the other's files. Needs container_begin().
 int namespaces_follow(struct container *container, struct err *err);
+// A namespace of one that runs, by its file's name in /proc, and the pid that it was opened by.
+int namespaces_open(struct container *other, const char *file, pid_t *pid, struct err *err);
 // The descriptors of it; the others must run.
 int namespaces_load(struct container *container, struct task_document *document, struct cargo *cargo, struct err *err);
 

@@ -14,6 +14,7 @@
 #include "networks.h"
 #include "steps.h"
 #include "tree.h"
+#include "users.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -121,6 +122,7 @@ static int call_start(struct container *container, struct task_client *client, s
         fd_close(take_fd(&container->ports[i].listener_fd));
     fd_close(take_fd(&container->netns_fd));
     mutex_unlock(&container->lock);
+    run_users_free(take_ptr(&container->users));
     return 0;
 }
 
@@ -146,7 +148,7 @@ static void clear_volatile_marker(struct container *container)
 // What the host gives to the container, while the shim comes up beside it.
 static int prepare_host(struct container *container, bool network, struct arena *arena, struct task_document *document, struct err *err)
 {
-    if ((network && (namespaces_follow(container, err) < 0 || endpoints_attach(container, err) < 0 || names_update(container, err) < 0)) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
+    if (users_begin(container, err) < 0 || (network && (namespaces_follow(container, err) < 0 || endpoints_attach(container, err) < 0 || names_update(container, err) < 0)) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
         return -1;
     struct oci_resources resources = document->linux_section.resources;
     if (document->vm)

@@ -12,6 +12,7 @@
 
 #include "kernel/mount.h"
 #include "kernel/path.h"
+#include "users.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -21,22 +22,24 @@
 #define END_NS (10 * NS_PER_S) // from a SIGKILL to the end
 
 struct stack {
-    int upper_fd, work_fd;
+    int folder_fd, upper_fd, work_fd; // the folder may be a detached mount, which lasts as long as its descriptor
     bool copy; // the upper has all that the image has, and stands alone
+    struct run_users *users; // all of it is seen with its ids; NULL: the host's
     struct image_layers layers;
 };
 
 static void stack_done(struct stack *stack)
 {
+    fd_close(stack->folder_fd);
     fd_close(stack->upper_fd);
     fd_close(stack->work_fd);
     image_layers_done(&stack->layers);
+    run_users_free(stack->users);
 }
 
-static int open_folder(struct container *container, const char *below, struct err *err)
+static int open_folder(struct container *container, int folder_fd, const char *below, struct err *err)
 {
-    _cleanup_free_ char *path = mem_printf("%s/%s", container->id, below);
-    int fd = openat(container->engine->containers_fd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(folder_fd, below, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return fd < 0 ? err_errno(err, errno, "container %s: %s", container->id, below) : fd;
 }
 
@@ -49,22 +52,25 @@ bool container_has_copy(const struct container *container)
 static int open_stack(struct container *container, struct arena *arena, struct stack *out, struct err *err)
 {
     struct image image;
+    if ((out->folder_fd = users_open_folder(container, out->users, err)) < 0)
+        return -1;
     if ((out->copy = container_has_copy(container))) {
-        out->upper_fd = open_folder(container, ROOT_COPY, err);
+        out->upper_fd = open_folder(container, out->folder_fd, ROOT_COPY, err);
         return out->upper_fd < 0 ? -1 : 0;
     }
     if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0 ||
-        image_layers_open(container->engine->images, &image, arena, &out->layers, err) < 0)
+        image_layers_open(container->engine->images, &image, arena, &out->layers, err) < 0 || users_map_layers(out->users, &out->layers, err) < 0)
         return -1;
-    out->upper_fd = open_folder(container, "diff", err);
-    out->work_fd = out->upper_fd < 0 ? -1 : open_folder(container, "work", err);
+    out->upper_fd = open_folder(container, out->folder_fd, "diff", err);
+    out->work_fd = out->upper_fd < 0 ? -1 : open_folder(container, out->folder_fd, "work", err);
     return out->work_fd < 0 ? -1 : 0;
 }
 
 static int mount_writable(const struct stack *stack, struct err *err)
 {
     const struct mount_overlay overlay = { .lower_fds = stack->layers.fds, .lower_len = stack->layers.len, .upper_fd = stack->upper_fd,
-                                           .work_fd = stack->work_fd };
+                                           .work_fd = stack->work_fd, .root_uid = stack->users ? stack->users->root_uid : 0,
+                                           .root_gid = stack->users ? stack->users->root_gid : 0 };
     return stack->layers.len ? mount_overlay(&overlay, MOUNT_OVERLAY_ANY, err) : mount_clone(stack->upper_fd, false, err);
 }
 
@@ -103,21 +109,23 @@ static int make_point(int root_fd, const struct engine_mount *mount, struct err 
     return fd < 0 ? -1 : 0;
 }
 
-// Where something is to be seen that was never mounted yet: the places are made as a start would.
+// Where something is to be seen that was never mounted yet: the places are made as a start would. 1: some were missing.
 static int make_points(struct container *container, const struct stack *stack, int root_fd, struct err *err)
 {
+    struct users_acting before;
     bool missing = false;
     for (size_t i = 0; i < container->mount_len; i++)
         missing = missing || is_missing(root_fd, &container->mounts[i]);
     if (!missing)
         return 0;
     _cleanup_close_ int root = mount_writable(stack, err);
-    if (root < 0)
+    if (root < 0 || (stack->users && users_act_as(stack->users->root_uid, stack->users->root_gid, &before, err) < 0))
         return -1;
-    for (size_t i = 0; i < container->mount_len; i++)
-        if (is_missing(root, &container->mounts[i]) && make_point(root, &container->mounts[i], err) < 0)
-            return -1;
-    return 0;
+    int done = 0;
+    for (size_t i = 0; i < container->mount_len && done == 0; i++)
+        if (is_missing(root, &container->mounts[i]))
+            done = make_point(root, &container->mounts[i], err);
+    return (stack->users && users_act_back(&before, done < 0 ? NULL : err) < 0) || done < 0 ? -1 : 1;
 }
 
 // ---- opening --------------------------------------------------------------------------------------------------------
@@ -140,7 +148,12 @@ static int open_stopped(struct container *container, const struct stack *stack, 
                         struct err *err)
 {
     _cleanup_close_ int seen = mount_readable(stack, arena, err);
-    if (seen < 0 || make_points(container, stack, seen, err) < 0)
+    int made = seen < 0 ? -1 : make_points(container, stack, seen, err);
+    if (made > 0) { // what an overlay did not find once it does not look for again
+        fd_close(seen);
+        seen = mount_readable(stack, arena, err);
+    }
+    if (made < 0 || seen < 0)
         return -1;
     if (!wish.write)
         out->root_fd = take_fd(&seen);
@@ -163,13 +176,14 @@ static int open_layers(const struct container *container, const struct stack *st
 {
     struct err failed = { 0 };
     if (stack->copy) {
-        out->lower_fd = open_image_tree(container, arena, err);
+        _cleanup_close_ int tree = open_image_tree(container, arena, err);
+        out->lower_fd = tree < 0 || !stack->users ? take_fd(&tree) : mount_clone_mapped(tree, stack->users->fd, err);
         return out->lower_fd < 0 ? -1 : 0;
     }
     out->lower_fd = open_lower(stack, &failed);
     if (failed.class != ERR_NONE)
         return err_set(err, failed.class, "%s", failed.message);
-    out->upper_fd = fd_dup(stack->upper_fd, err);
+    out->upper_fd = stack->users ? mount_clone(stack->upper_fd, false, err) : fd_dup(stack->upper_fd, err);
     return out->upper_fd < 0 ? -1 : 0;
 }
 
@@ -306,13 +320,17 @@ bool container_tree_ended(struct container *container, const struct container_tr
 static int open_held(struct container *container, struct tree_wish wish, bool *live, struct container_tree *out, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    _cleanup_(stack_done) struct stack stack = { .upper_fd = -1, .work_fd = -1 };
+    _cleanup_(stack_done) struct stack stack = { .folder_fd = -1, .upper_fd = -1, .work_fd = -1 };
     mutex_lock(&container->lock);
     *live = container_is_live(container) && container->client;
     bool removing = container->state.status == STATUS_REMOVING;
     mutex_unlock(&container->lock);
     if (removing)
         return err_set(err, ERR_CONFLICT, "container %s is being removed", container->id);
+    if (users_of(container, *live, &stack.users, err) < 0)
+        return -1;
+    if (stack.users && (out->users_fd = fd_dup(stack.users->fd, err)) < 0)
+        return -1;
     if ((!*live || wish.layers) && open_stack(container, &arena, &stack, err) < 0)
         return -1;
     if (wish.layers && open_layers(container, &stack, &arena, out, err) < 0)
@@ -339,6 +357,7 @@ void container_tree_done(struct container *container, struct container_tree *tre
     fd_close(tree->root_fd);
     fd_close(tree->upper_fd);
     fd_close(tree->lower_fd);
+    fd_close(tree->users_fd);
     if (tree->writes)
         delist(container, tree);
     *tree = (struct container_tree)TREE_INIT;

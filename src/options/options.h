@@ -23,6 +23,7 @@ struct options {
     unsigned char from[OPTIONS_MAX]; // enum option_source of each row
 
     char *config_file, *data_root, *exec_root, *pidfile, *group, *log_format, *log_level, *metrics_addr;
+    char *userns_remap;
     char *bridge, *fixed_cidr, *default_gateway, *host_gateway_ip;
     struct strv host_gateway_ips;
     bool icc, ip_masq, ip_forward;

@@ -97,6 +97,8 @@ const struct option_row option_table[] = {
     { BOTH("tlscert"), .kind = OPTION_TEXT, AT(tlscert), .argument = "FILE", .help = "The daemon's certificate, its chain behind it (PEM)" },
     { BOTH("tlskey"), .kind = OPTION_TEXT, AT(tlskey), .argument = "FILE", .help = "The certificate's key" },
     { BOTH("tlsverify"), .kind = OPTION_FLAG, AT(tlsverify), .help = "TLS on tcp:// sockets, for clients with a certificate by --tlscacert" },
+    { BOTH("userns-remap"), .kind = OPTION_TEXT, AT(userns_remap), .argument = "USER[:GROUP]",
+      .help = "Containers are in user namespaces of their own with the subordinate ids of this user; default: dockremap" },
     { .flag = "validate", .kind = OPTION_FLAG, AT(validate), .help = "Check flags and file, and exit" },
     { .flag = "version", .letter = 'v', .kind = OPTION_FLAG, AT(version), .help = "The version" },
 
@@ -164,7 +166,6 @@ const struct option_row option_table[] = {
     { BOTH("rootless"), .kind = OPTION_FLAG, REFUSED, .idle = "false", .help = "the daemon is root" },
     { BOTH("selinux-enabled"), .kind = OPTION_FLAG, REFUSED, .idle = "false", .help = "labels are not set yet" },
     { .flag = "storage-opt", .key = "storage-opts", .kind = OPTION_LIST, REFUSED, .help = "the storage drivers have no options" },
-    { BOTH("userns-remap"), .kind = OPTION_TEXT, REFUSED, .idle = "host", .help = "user namespaces are not supported yet" },
 };
 const size_t option_len = ARRAY_LEN(option_table);
 _Static_assert(ARRAY_LEN(option_table) <= OPTIONS_MAX, "more rows than struct options marks");

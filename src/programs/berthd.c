@@ -192,6 +192,7 @@ static struct engine_options engine_options_of(struct options *options)
                                     .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,
                                     .inflate_ratio = options_given(options, "max-inflate-ratio")
                                                          ? arena_printf(&options->arena, "%lld", (long long)options->inflate_ratio) : NULL,
+                                    .userns_remap = options->userns_remap,
                                     .accel = options->accel, .settings = settings_of(options), .defaults = defaults_of(options) };
 }
 

@@ -54,7 +54,6 @@ static void refusals(void **state)
         const char *says;
     } cases[] = {
         { { "--iptables=false" }, ERR_NOT_IMPLEMENTED, "--iptables=false is not supported: " },
-        { { "--userns-remap", "default" }, ERR_NOT_IMPLEMENTED, "--userns-remap=default is not supported: " },
         { { "--exec-opt", "native.cgroupdriver=systemd" }, ERR_NOT_IMPLEMENTED, "--exec-opt=native.cgroupdriver=systemd is not supported: " },
         { { "--feature", "containerd-snapshotter=true" }, ERR_NOT_IMPLEMENTED, "--feature=containerd-snapshotter=true is not supported: " },
         { { "--nosuch" }, ERR_INVALID_ARGUMENT, "unknown flag: --nosuch" },
