@@ -50,6 +50,12 @@ static pid_t clone_holder(uint64_t flags, int *pidfd, struct err *err)
     return pid < 0 ? err_errno(err, errno, "user namespace: clone") : pid;
 }
 
+static _Noreturn void hold(void)
+{
+    for (;;)
+        syscall(SYS_pause);
+}
+
 static void end_holder(int pidfd)
 {
     siginfo_t info;
@@ -65,8 +71,8 @@ int users_make(const struct users_map *uids, const struct users_map *gids, struc
     pid_t pid = clone_holder(CLONE_NEWUSER, &pidfd, err);
     if (pid < 0)
         return -1;
-    while (pid == 0)
-        syscall(SYS_pause);
+    if (pid == 0)
+        hold();
     int fd = fill(pid, uids, gids, err);
     end_holder(pidfd);
     return fd;
@@ -79,8 +85,7 @@ static _Noreturn void hold_network(int users_fd, int tell_fd)
     int number = done ? 0 : errno;
     if (write(tell_fd, &number, sizeof(number)) != sizeof(number))
         _exit(1);
-    for (;;)
-        syscall(SYS_pause);
+    hold();
 }
 
 int users_network(int users_fd, struct err *err)
