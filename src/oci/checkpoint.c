@@ -11,9 +11,7 @@
 #include "base/num.h"
 #include "base/slice.h"
 #include "oci/oci_private.h"
-#include "oci/protobuf.h"
-
-enum { NETWORK_LOCK_NFTABLES = 2 };
+#include "criu/protobuf.h"
 
 struct checkpoint {
     struct call *call;
@@ -147,17 +145,6 @@ static int put_namespace(const struct checkpoint *checkpoint, const char *type, 
     return 0;
 }
 
-static void put_masks(const struct checkpoint *checkpoint, int root_fd, struct arena *arena, struct buf *out)
-{
-    const struct strv *paths = &checkpoint->container.config.linux_section->masked_paths;
-    struct stat st;
-    for (size_t i = 0; i < paths->len; i++) {
-        const char *path = criu_resolved(arena, root_fd, "/", paths->items[i]);
-        if (path && fstatat(root_fd, path + 1, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-            criu_pair(out, CRIU_EXT_MNT, path, "/dev/null");
-    }
-}
-
 static int put_mounts(const struct checkpoint *checkpoint, struct buf *out, struct err *err)
 {
     const struct container *container = &checkpoint->container;
@@ -171,12 +158,12 @@ static int put_mounts(const struct checkpoint *checkpoint, struct buf *out, stru
     for (size_t i = 0; i < container->config.mounts.len; i++) {
         const char *target = mount_clean_target(arena, mounts[i].destination), *real = criu_resolved(arena, root_fd, "/", target);
         if (mount_is_bind(&mounts[i]) || mapped_tmpfs(&mounts[i]))
-            criu_pair(out, CRIU_EXT_MNT, real ? real : target, real ? real : target);
-        else if (str_eq(mounts[i].type, "cgroup") && criu_cgroup_mounts(container, real ? real : target, false, out, err) < 0)
+            criu_external_mount(out, real ? real : target, real ? real : target);
+        else if (str_eq(mounts[i].type, "cgroup") && oci_cgroup_mounts(container, real ? real : target, false, out, err) < 0)
             return -1;
     }
-    put_masks(checkpoint, root_fd, arena, out);
-    criu_device_mounts(container, out);
+    criu_masked_files(&container->config.linux_section->masked_paths, root_fd, arena, out);
+    criu_device_mounts(&container->config.linux_section->devices, out);
     return 0;
 }
 
@@ -186,18 +173,6 @@ static int hierarchy_of(const struct cgroup_layout *layout, bool v2)
         if (v2 ? layout->hierarchies[i].v2 : str_eq(layout->hierarchies[i].controllers, "freezer"))
             return (int)i;
     return -1;
-}
-
-// CRIU stops all processes at once through the freezer; v1's where there is one.
-static void put_freezer(const struct container *container, struct buf *out)
-{
-    struct cgroup_layout layout;
-    cgroup_layout_probe(&layout);
-    int index = hierarchy_of(&layout, layout.version == CGROUP_V2);
-    if (index < 0 || str_empty(container->cgroup))
-        return;
-    _cleanup_free_ char *path = mem_printf("%s/%s", layout.hierarchies[index].mount_point, container->cgroup);
-    pb_text(out, CRIU_FREEZE_CGROUP, path);
 }
 
 // ---- the dump -------------------------------------------------------------------------------------------------------
@@ -214,22 +189,12 @@ static int put_options(const struct checkpoint *checkpoint, struct buf *out, str
     pb_flag(out, CRIU_TCP_SKIP_IN_FLIGHT, args_flag(args, "tcp-skip-in-flight"));
     pb_text(out, CRIU_PARENT_IMG, checkpoint->parent);
     pb_flag(out, CRIU_TRACK_MEM, checkpoint->parent || checkpoint->pre_dump);
-    _cleanup_free_ char *iptables = process_find("iptables-restore");
-    if (!iptables)
-        pb_number(out, CRIU_NETWORK_LOCK, NETWORK_LOCK_NFTABLES);
-    put_freezer(container, out);
+    criu_lock_network(out);
+    criu_freezer(container->cgroup, out); // all processes are stopped at once
     if (put_page_server(checkpoint, out, err) < 0 || put_namespace(checkpoint, "network", "net", "extRootNetNS", out, err) < 0 ||
         put_namespace(checkpoint, "pid", "pid", "extRootPidNS", out, err) < 0)
         return -1;
     return checkpoint->pre_dump ? 0 : put_mounts(checkpoint, out, err);
-}
-
-static int keep_descriptors(const struct checkpoint *checkpoint, struct err *err)
-{
-    char *const *stdio = checkpoint->container.stdio;
-    _cleanup_json_ json_t *list = json_pack("[o,o,o]", json_new_text(stdio[0]), json_new_text(stdio[1]), json_new_text(stdio[2]));
-    _cleanup_free_ char *text = json_text(list);
-    return file_write_at(checkpoint->folders.images_fd, "descriptors.json", text, strlen(text), 0600, false, err);
 }
 
 static int on_notice(const char *script, pid_t pid, int fd, void *context, struct err *err)
@@ -270,7 +235,7 @@ static int dump(struct checkpoint *checkpoint, struct err *err)
 {
     _cleanup_buf_ struct buf options = BUF_INIT(CRIU_OPTIONS_MAX);
     struct criu criu = CRIU_NONE;
-    if (put_options(checkpoint, &options, err) < 0 || (!checkpoint->pre_dump && keep_descriptors(checkpoint, err) < 0))
+    if (put_options(checkpoint, &options, err) < 0 || (!checkpoint->pre_dump && criu_keep_stdio(checkpoint->folders.images_fd, (const char *const *)checkpoint->container.stdio, err) < 0))
         return -1;
     int result = move_freeze(checkpoint, true, err);
     if (result == 0)

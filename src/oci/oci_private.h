@@ -10,7 +10,7 @@
 #include "base/strv.h"
 #include "kernel/cgroup.h"
 #include "kernel/systemd.h"
-#include "oci/criu.h"
+#include "criu/criu.h"
 #include "oci/oci.h"
 #include "sandbox/config.h"
 #include "spec/spec.h"
@@ -251,13 +251,8 @@ int criu_check_flags(const struct call *call, struct err *err); // the values th
 int criu_check_config(const struct oci_config *config, struct err *err); // what CRIU can't bring back is refused
 void criu_common_options(const struct call *call, const struct container *container, const struct criu_folders *folders,
                          struct buf *out);
-void criu_pair(struct buf *out, unsigned field, const char *first, const char *second); // a message of two texts, numbers 1 and 2
-// Mounts that a container has besides those of its config.json, as CRIU must hear of them: the cgroup folders of a mount of
-// type cgroup, and device nodes. `from`: whether the mount's source is told (restore) or its name again (dump).
-int criu_cgroup_mounts(const struct container *container, const char *target, bool from, struct buf *out, struct err *err);
-void criu_device_mounts(const struct container *container, struct buf *out);
-// Its path as the kernel names it, with all links followed, from "root" on.
-char *criu_resolved(struct arena *arena, int root_fd, const char *root, const char *path);
+// As the plan makes them: where the container has a cgroup namespace, or there is only cgroup2, they are mounts of its own.
+int oci_cgroup_mounts(const struct container *container, const char *target, bool from, struct buf *out, struct err *err);
 const struct oci_namespace *config_namespace(const struct oci_config *config, const char *type);
 int criu_failed(const struct criu_folders *folders, struct err *err); // adds where the log is
 

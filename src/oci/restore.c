@@ -6,13 +6,10 @@
 // CRIU is in the container's cgroup while it works, so that a delete --force finds it and all that it has made.
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -20,7 +17,7 @@
 #include "kernel/mount.h"
 #include "kernel/path.h"
 #include "oci/oci_private.h"
-#include "oci/protobuf.h"
+#include "criu/protobuf.h"
 
 #define JOINED_MAX 2 // namespaces that criu gets as descriptors
 
@@ -58,13 +55,10 @@ static void restore_done(struct restore *restore)
 
 static int put_joined(struct restore *restore, const char *path, const char *key, struct buf *out, struct err *err)
 {
-    _cleanup_buf_ struct buf inherit = BUF_INIT(256);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, errno, "Requested namespace %s does not exist", path);
-    pb_text(&inherit, 1, key);
-    pb_number(&inherit, 2, CRIU_FIRST_KEPT + (int)restore->joined_len);
-    pb_message(out, CRIU_INHERIT_FD, &inherit);
+    criu_inherit(out, key, CRIU_FIRST_KEPT + (int)restore->joined_len);
     restore->joined[restore->joined_len++] = fd;
     return 0;
 }
@@ -89,23 +83,11 @@ static int put_namespaces(struct restore *restore, struct buf *out, struct err *
     return 0;
 }
 
-// A network namespace comes back empty, its lo down; create brings it up, and connections over it can only be restored so.
+// create brings lo up, and connections over it can only be restored so.
 static int bring_lo_up(const struct restore *restore, pid_t pid, struct err *err)
 {
     const struct oci_namespace *network = config_namespace(&restore->container.config, "network");
-    struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-    char path[64];
-    if (!network || !str_empty(network->path))
-        return 0;
-    snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
-    _cleanup_close_ int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), other = open(path, O_RDONLY | O_CLOEXEC);
-    if (own < 0 || other < 0 || setns(other, CLONE_NEWNET) < 0)
-        return err_errno(err, errno, "enter the network namespace");
-    _cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int failed = sock < 0 || ioctl(sock, SIOCSIFFLAGS, &request) < 0 ? errno : 0;
-    if (setns(own, CLONE_NEWNET) < 0)
-        return err_errno(err, errno, "leave the network namespace");
-    return failed ? err_errno(err, failed, "lo") : 0;
+    return network && str_empty(network->path) ? criu_bring_lo_up(pid, err) : 0;
 }
 
 // ---- the tree that CRIU mounts in ---------------------------------------------------------------------------------------
@@ -214,11 +196,11 @@ static int put_mounts(struct restore *restore, int root_fd, struct buf *out, str
         if (!real)
             real = mount->target;
         if (mount->kind == CONFIG_MOUNT_BIND || is_mapped_tmpfs(mount))
-            criu_pair(out, CRIU_EXT_MNT, real, mount->source);
-        else if (mount->kind == CONFIG_MOUNT_CGROUP && criu_cgroup_mounts(&restore->container, real, true, out, err) < 0)
+            criu_external_mount(out, real, mount->source);
+        else if (mount->kind == CONFIG_MOUNT_CGROUP && oci_cgroup_mounts(&restore->container, real, true, out, err) < 0)
             return -1;
     }
-    criu_device_mounts(&restore->container, out); // with the /dev/null that masks are made of
+    criu_device_mounts(&restore->container.config.linux_section->devices, out); // with the /dev/null that masks are made of
     return 0;
 }
 
@@ -245,46 +227,11 @@ static int prepare_tree(struct restore *restore, struct buf *out, struct err *er
 
 // ---- CRIU ---------------------------------------------------------------------------------------------------------------
 
-// The cgroups of the images are named anew: what was the container's is the one that CRIU has been put into.
-static int put_cgroups(const struct restore *restore, struct buf *out, struct err *err)
-{
-    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)restore->criu.process.pid);
-    if (file_read_at(AT_FDCWD, path, &text, err) < 0)
-        return -1;
-    struct slice rest = slice_of(buf_text(&text)), line, id, names, name;
-    while (slice_cut(&rest, '\n', &line)) {
-        if (!slice_cut(&line, ':', &id) || !slice_cut(&line, ':', &names) || !line.data)
-            continue;
-        do {
-            bool more = slice_cut(&names, ',', &name);
-            _cleanup_free_ char *controller = mem_strndup(more ? name.data : "", more ? name.size : 0);
-            _cleanup_free_ char *place = mem_strndup(line.data, line.size);
-            criu_pair(out, CRIU_CG_ROOT, controller, place);
-        } while (names.data);
-    }
-    return 0;
-}
-
 // Pipes of the images go on as what stands at their number now.
 static int put_stdio(const struct restore *restore, struct buf *out, struct err *err)
 {
-    _cleanup_buf_ struct buf text = BUF_INIT(64 << 10);
-    _cleanup_json_ json_t *list = NULL;
-    if (file_read_at(restore->folders.images_fd, "descriptors.json", &text, err) < 0 ||
-        json_parse(buf_text(&text), text.size, &list, err) < 0)
-        return err_wrap(err, "%s", restore->folders.images);
-    for (size_t i = 0; i < STDIO_LEN; i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        _cleanup_buf_ struct buf inherit = BUF_INIT(PATH_MAX + 64);
-        if (!name || !str_starts(name, "pipe:"))
-            continue;
-        pb_text(&inherit, 1, name);
-        pb_number(&inherit, 2, (int64_t)i);
-        pb_message(out, CRIU_INHERIT_FD, &inherit);
-    }
-    return 0;
+    static const int own[CRIU_STDIO_LEN] = { 0, 1, 2 };
+    return criu_inherit_stdio(restore->folders.images_fd, own, out, err) < 0 ? err_wrap(err, "%s", restore->folders.images) : 0;
 }
 
 static int put_options(struct restore *restore, struct buf *out, struct err *err)
@@ -382,7 +329,7 @@ static int ask(struct restore *restore, struct err *err)
     if (restore->cgroup && cgroup_join(restore->cgroup, restore->criu.process.pid, err) < 0)
         return err_wrap(err, "criu into the cgroup");
     scope_end_holder(&restore->container); // a scope lasts as long as somebody is in it: now CRIU is
-    if (put_cgroups(restore, &options, err) < 0)
+    if (criu_cgroup_roots(restore->criu.process.pid, &options, err) < 0) // what was the container's is now that
         return -1;
     if (criu_ask(&restore->criu, CRIU_RESTORE, &options, on_notice, restore, NULL, err) < 0)
         return criu_failed(&restore->folders, err);

@@ -1,11 +1,11 @@
-#include "oci/criu.h"
+#include "criu/criu.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "oci/protobuf.h"
+#include "criu/protobuf.h"
 
 #define MESSAGE_MAX (64 << 10) // bytes of an answer
 #define END_WAIT_NS (10 * NS_PER_S) // from the answer to the program's end
@@ -123,8 +123,8 @@ static const char *request_name(uint64_t type)
 
 static int failed(const struct response *response, struct err *err)
 {
-    struct slice message = slice_trim(response->message); // its first; where a right is missing that is about a limit, and no reason
-    if (message.data && memmem(message.data, message.size, CRIU_NOISE, strlen(CRIU_NOISE)))
+    struct slice message = slice_trim(response->message); // its first
+    if (message.data && criu_is_noise(message))
         message.size = 0;
     return err_set(err, ERR_INTERNAL, "criu failed: type %s errno %d%s%.*s", request_name(response->type), response->number,
                    message.size ? ": " : "", (int)MIN_OF(message.size, (size_t)500), message.size ? message.data : "");

@@ -1,4 +1,4 @@
-#include "oci/protobuf.h"
+#include "criu/protobuf.h"
 
 enum wire { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 

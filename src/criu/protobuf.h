@@ -1,7 +1,7 @@
 // The wire format of Protocol Buffers, as far as CRIU's RPC has it: numbers as varints, texts and messages with their size
 // before them. Which field has which number is the caller's knowledge.
-#ifndef OCI_PROTOBUF_H
-#define OCI_PROTOBUF_H
+#ifndef CRIU_PROTOBUF_H
+#define CRIU_PROTOBUF_H
 
 #include "base/buf.h"
 #include "base/slice.h"

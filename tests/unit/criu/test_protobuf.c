@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "oci/protobuf.h"
+#include "criu/protobuf.h"
 
 // What protoc --encode gives for the same message.
 static void test_writes_the_wire_format(void **state)
