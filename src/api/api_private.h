@@ -215,7 +215,8 @@ api_handler handle_volume_list, handle_volume_create, handle_volume_inspect, han
 api_handler handle_container_prune, handle_image_prune, handle_network_prune, handle_volume_prune, handle_build_prune,
     handle_system_usage, handle_container_stats, handle_container_top;
 api_handler handle_archive_stat, handle_archive_get, handle_archive_put, handle_container_changes, handle_container_export,
-    handle_container_commit, handle_container_attach_ws, handle_container_checkpoint;
+    handle_container_commit, handle_container_attach_ws;
+api_handler handle_checkpoint_list, handle_checkpoint_create, handle_checkpoint_remove;
 api_handler handle_build, handle_build_cancel;
 api_handler handle_network_list, handle_network_inspect, handle_network_create, handle_network_remove;
 api_handler handle_network_connect, handle_network_disconnect;

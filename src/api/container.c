@@ -151,16 +151,13 @@ int handle_container_start(struct call *call, struct err *err)
 {
     if (check_start_body(call, err) < 0)
         return -1;
-    if (!str_empty(httpd_query(call->request, "checkpoint")))
+    const char *checkpoint = httpd_query(call->request, "checkpoint");
+    if (!str_empty(checkpoint) && !engine_experimental(call->engine))
         return err_set(err, ERR_INVALID_ARGUMENT, "checkpoint is only supported in experimental mode");
-    return engine_start(call->engine, call->values[0], err) < 0 ? -1 : reply_empty(call, 204);
-}
-
-// What a daemon says that is not in experimental mode, in which Docker has checkpoints alone.
-int handle_container_checkpoint(struct call *call, struct err *err)
-{
-    return err_set(err, ERR_NOT_IMPLEMENTED, "This experimental feature is disabled by default. Start the Docker daemon in experimental mode "
-                   "in order to enable it.");
+    int started = str_empty(checkpoint)
+                      ? engine_start(call->engine, call->values[0], err)
+                      : engine_start_from(call->engine, call->values[0], checkpoint, httpd_query(call->request, "checkpoint-dir"), err);
+    return started < 0 ? -1 : reply_empty(call, 204);
 }
 
 struct stop_request {

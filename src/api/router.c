@@ -45,9 +45,9 @@ const struct route api_routes[] = {
     SERVED("HEAD", "/containers/{id}/archive", handle_archive_stat),
     SERVED("GET", "/containers/{id}/archive", handle_archive_get),
     SERVED("PUT", "/containers/{id}/archive", handle_archive_put, .body = HTTPD_BODY_STREAM),
-    SERVED("GET", "/containers/{id}/checkpoints", handle_container_checkpoint, .since = 25),
-    SERVED("POST", "/containers/{id}/checkpoints", handle_container_checkpoint, .since = 25),
-    SERVED("DELETE", "/containers/{id}/checkpoints/{checkpoint}", handle_container_checkpoint, .since = 25),
+    SERVED("GET", "/containers/{id}/checkpoints", handle_checkpoint_list, .since = 25),
+    SERVED("POST", "/containers/{id}/checkpoints", handle_checkpoint_create, .since = 25),
+    SERVED("DELETE", "/containers/{id}/checkpoints/{checkpoint}", handle_checkpoint_remove, .since = 25),
     SERVED("DELETE", "/containers/{id...}", handle_container_remove),
 
     SERVED("POST", "/containers/{id}/exec", handle_exec_create),
@@ -239,7 +239,7 @@ static int refuse(const struct route *route, struct err *err)
 static void set_common_headers(const struct api *api, struct httpd_request *request)
 {
     httpd_set_header(request, "Api-Version", API_VERSION_TEXT);
-    httpd_set_header(request, "Docker-Experimental", "false");
+    httpd_set_header(request, "Docker-Experimental", engine_experimental(api->engine) ? "true" : "false");
     httpd_set_header(request, "Ostype", "linux");
     httpd_set_header(request, "Server", api->server);
 }

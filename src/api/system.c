@@ -35,14 +35,16 @@ int handle_system_version(struct call *call, struct err *err)
     const char *architecture = go_architecture(host.machine);
     json_t *details =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ApiVersion", API_VERSION_TEXT, "Arch", architecture,
-                  "BuildTime", "", "Experimental", "false", "GitCommit", "", "GoVersion", "", "KernelVersion",
+                  "BuildTime", "", "Experimental", engine_experimental(call->engine) ? "true" : "false", "GitCommit", "", "GoVersion", "", "KernelVersion",
                   host.release, "MinAPIVersion", API_VERSION_MIN_TEXT, "Os", "linux");
     json_t *engine = json_pack("{s:s, s:s, s:o}", "Name", "Engine", "Version", BERTH_VERSION, "Details", details);
-    return reply_json(call, 200,
-                      json_pack("{s:{s:s}, s:[o], s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "Platform", "Name",
+    json_t *version = json_pack("{s:{s:s}, s:[o], s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "Platform", "Name",
                                 "Berth", "Components", engine, "Version", BERTH_VERSION, "ApiVersion", API_VERSION_TEXT,
                                 "MinAPIVersion", API_VERSION_MIN_TEXT, "GitCommit", "", "GoVersion", "", "Os", "linux",
-                                "Arch", architecture, "KernelVersion", host.release, "BuildTime", ""));
+                                "Arch", architecture, "KernelVersion", host.release, "BuildTime", "");
+    if (engine_experimental(call->engine)) // else the key is not there, as with Docker
+        json_object_set_new(version, "Experimental", json_true());
+    return reply_json(call, 200, version);
 }
 
 // ---- info -----------------------------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ static json_t *info_numbers(const struct engine_info *info)
 static json_t *info_engine(const struct engine_info *info)
 {
     return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "ServerVersion", BERTH_VERSION,
-                     "DockerRootDir", info->data_root, "LoggingDriver", info->log_driver, "Debug", info->debug, "ExperimentalBuild", 0,
+                     "DockerRootDir", info->data_root, "LoggingDriver", info->log_driver, "Debug", info->debug, "ExperimentalBuild", info->experimental,
                      "IndexServerAddress", "https://index.docker.io/v1/", "InitBinary", "berth-init", "DefaultRuntime",
                      info->runtime, "Labels", shape_texts(&info->labels), "RegistryConfig", registry_config(info), "SecurityOptions", shape_texts(&info->security_options), "Warnings",
                      shape_texts_or_null(&info->warnings), "CDISpecDirs", shape_texts(&info->cdi_folders));

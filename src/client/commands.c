@@ -504,7 +504,7 @@ const struct group groups[] = {
     { "system", "Manage the daemon's data", NULL },
     { "volume", "Manage volumes", NULL },
     { "buildx", "Build images", "the docker CLI and its plug-ins build on this daemon" },
-    { "checkpoint", "Manage checkpoints", "the daemon has no checkpoints" },
+    { "checkpoint", "Manage checkpoints", "docker does that on an experimental daemon" },
     { "compose", "Applications of several containers", "docker's plug-in does that on this daemon" },
     { "config", "Manage swarm configs", SWARM },
     { "context", "Manage contexts", "contexts are read, with --context and DOCKER_CONTEXT; docker writes them" },

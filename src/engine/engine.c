@@ -128,6 +128,7 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->data_root = mem_strdup(options->data_root);
     engine->exec_root = mem_strdup(options->exec_root);
     engine->program_dir = mem_strdup(options->program_dir);
+    engine->experimental = options->experimental;
     engine->image_program = mem_printf("%s/berth-image", options->program_dir);
     engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = engine->lists_fd = -1;
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
@@ -168,6 +169,11 @@ int engine_open(const struct engine_options *options, struct engine **out, struc
     }
     *out = engine;
     return 0;
+}
+
+bool engine_experimental(const struct engine *engine)
+{
+    return engine->experimental;
 }
 
 const char *engine_id(const struct engine *engine)

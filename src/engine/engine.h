@@ -69,6 +69,7 @@ struct engine_options {
     const struct engine_pool *address_pools; // of networks that name no subnet; none: Docker's
     size_t address_pool_len;
     struct engine_bridge bridge;
+    bool experimental; // there are checkpoints
     bool no_forward; // the host's forwarding is left as it is
     struct strv network_options; // of new networks: "bridge=com.docker.network.driver.mtu=1400"
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
@@ -107,7 +108,7 @@ struct engine_info {
     struct strv driver_status; // pairs of key and value
     struct strv security_options, warnings; // how guests run is among both
     struct strv labels, insecure_registries, registry_mirrors;
-    bool debug;
+    bool debug, experimental;
     struct strv cdi_folders;
     char *log_driver, *runtime;
     int64_t event_listeners, events; // events: told since the daemon started
@@ -126,6 +127,19 @@ extern const char *const engine_readonly_paths[];
 int engine_create(struct engine *engine, const char *name, const struct container_config *config, json_t *body,
                   struct arena *arena, char id[65], struct strv *warnings, struct err *err);
 int engine_start(struct engine *engine, const char *ref, struct err *err); // not_modified when it runs
+
+// Checkpoints of a running container's processes, by CRIU. `folder` is an absolute path that they stand in by their names; NULL and "":
+// the container's own. not_implemented where there is no criu.
+struct engine_checkpoint {
+    const char *name, *folder;
+    bool leave_running;
+};
+int engine_checkpoint_create(struct engine *engine, const char *ref, const struct engine_checkpoint *wish, struct err *err);
+int engine_checkpoint_list(struct engine *engine, const char *ref, const char *folder, struct arena *arena, struct strv *out, struct err *err);
+int engine_checkpoint_remove(struct engine *engine, const char *ref, const char *name, const char *folder, struct err *err);
+int engine_start_from(struct engine *engine, const char *ref, const char *name, const char *folder, struct err *err); // a checkpoint
+bool engine_experimental(const struct engine *engine); // whether clients may ask for them
+
 // `signal` "" is the container's own; timeout_s -1 the container's own, default 10. not_modified when it is stopped.
 int engine_stop(struct engine *engine, const char *ref, const char *signal, int64_t timeout_s,
                 const struct cancel *cancel, struct err *err);

@@ -198,6 +198,7 @@ struct engine {
     struct cgroup_layout cgroups;
     struct host_features features;
     struct machines *machines;
+    bool experimental; // set once
     bool no_bridge, bridge_isolated; // what the operator says of the default one; set once, as the next three
     int64_t bridge_mtu; // 0: the usual one
     struct kvs bridge_options;

@@ -84,6 +84,7 @@ static void describe_settings(struct engine *engine, struct arena *arena, struct
     out->insecure_registries = settings.insecure_registries;
     out->registry_mirrors = settings.registry_mirrors;
     out->debug = settings.debug;
+    out->experimental = engine->experimental;
     for (size_t i = 0; i < defaults->cdi_folders.len; i++)
         strv_push_arena(&out->cdi_folders, arena, defaults->cdi_folders.items[i]);
     out->log_driver = arena_strdup(arena, str_empty(defaults->log_driver) ? "json-file" : defaults->log_driver);

@@ -7,6 +7,7 @@
 // the host. As with Docker, "always" then also means what somebody had stopped.
 #include <signal.h>
 
+#include "checkpoint.h"
 #include "links.h"
 #include "namespaces.h"
 
@@ -140,6 +141,15 @@ bool restart_call_off(struct container *container, int number)
     if (ended)
         later_cancel(container, start_again);
     return ended;
+}
+
+void restart_hold(struct container *container, bool hold)
+{
+    mutex_lock(&container->lock);
+    container->restart_cancelled = container->state.stop_wanted = hold;
+    mutex_unlock(&container->lock);
+    if (hold) // before the end: a daemon that dies now leaves one that knows
+        record_note_state(container);
 }
 
 // That it was wanted is noted by the signal which follows, or here for a boot, which gets none.

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cargo.h"
+#include "checkpoint.h"
 #include "devices.h"
 #include "links.h"
 #include "mounts.h"
@@ -18,6 +19,7 @@
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
+#define RESTORE_TIMEOUT_NS (600 * NS_PER_S) // memory is read from the disk
 #define SHIM_TIMEOUT_NS (30 * NS_PER_S) // until its first process has handed over to the one that stays
 #define BOOT_TIMEOUT_NS (120 * NS_PER_S) // a guest's boot under emulation, on a host that has much to do
 
@@ -86,13 +88,13 @@ static int keep_document(struct container *container, const struct task_document
     return folder < 0 ? -1 : file_write_at(folder, "task.json", text, strlen(text), 0600, false, err);
 }
 
-static int call_create(struct container *container, struct task_client *client, const struct image *image,
+static int call_create(struct container *container, struct task_client *client, const struct image *image, const struct checkpoint *checkpoint,
                        struct task_document *document, struct arena *arena, struct err *err)
 {
     _cleanup_(cargo_done) struct cargo cargo = { .len = 0 };
     _cleanup_(image_layers_done) struct image_layers layers = { 0 };
     struct json_list attaches = { 0 };
-    int64_t timeout_ns = document->vm ? BOOT_TIMEOUT_NS : CALL_TIMEOUT_NS;
+    int64_t timeout_ns = checkpoint ? RESTORE_TIMEOUT_NS : document->vm ? BOOT_TIMEOUT_NS : CALL_TIMEOUT_NS;
     if (cargo_layers(container, image, arena, document, &layers, err) < 0 || keep_document(container, document, err) < 0 ||
         cargo_load(container, &layers, arena, document, &attaches, &cargo, err) < 0 || vm_boot_check(container, err) < 0)
         return -1;
@@ -101,6 +103,8 @@ static int call_create(struct container *container, struct task_client *client, 
     _cleanup_json_ json_t *arguments = json_object();
     json_object_set_new(arguments, "document", json_encode(&task_document_table, document));
     json_object_set_new(arguments, "attach", json_encode_list(&task_attach_table, &attaches));
+    if (checkpoint && checkpoint_load(checkpoint, &cargo, arguments, err) < 0)
+        return -1;
     return task_call(client, "create", arguments, cargo.fds, cargo.len, timeout_ns, NULL, NULL, NULL, err);
 }
 
@@ -185,7 +189,7 @@ static int reach_shim(struct container *container, struct process *shim, struct 
 }
 
 // Up to the exec: a guest is booted then.
-static int create(struct container *container, bool network, struct process *shim, struct arena *arena, struct err *err)
+static int create(struct container *container, const struct checkpoint *checkpoint, bool network, struct process *shim, struct arena *arena, struct err *err)
 {
     struct image image;
     struct task_document document;
@@ -203,17 +207,17 @@ static int create(struct container *container, bool network, struct process *shi
     if (document.vm)
         note_machine(container, document.vm);
     clear_volatile_marker(container);
-    if (call_create(container, container->client, &image, &document, arena, err) < 0)
+    if (call_create(container, container->client, &image, checkpoint, &document, arena, err) < 0)
         return -1;
     return document.vm ? vm_limit_processors(container, err) : 0;
 }
 
-static int launch(struct container *container, struct process *shim, struct arena *arena, struct err *err)
+static int launch(struct container *container, const struct checkpoint *checkpoint, struct process *shim, struct arena *arena, struct err *err)
 {
     if (container_await_writers(container, false, err) < 0)
         return -1;
     vm_boot_begin(container, vm_wanted(&container->config.host_config));
-    int created = create(container, true, shim, arena, err);
+    int created = create(container, checkpoint, true, shim, arena, err);
     if (vm_boot_end(container, err) < 0 || created < 0 || names_serve(container, container->netns_fd, err) < 0)
         return -1;
     return call_start(container, container->client, err);
@@ -235,7 +239,7 @@ int container_boot_aside(struct container *container, struct err *err)
     if (check_nobody_waits(container, err) < 0)
         return -1;
     vm_boot_begin(container, true);
-    int created = create(container, false, &shim, &arena, err);
+    int created = create(container, NULL, false, &shim, &arena, err);
     if (vm_boot_end(container, err) < 0)
         created = -1;
     process_done(&shim);
@@ -286,7 +290,7 @@ static void record_failure(struct container *container, struct err *err)
     record_note_state(container);
 }
 
-static int check_startable(struct container *container, struct err *err)
+int container_check_startable(struct container *container, struct err *err)
 {
     mutex_lock(&container->lock);
     enum container_status status = container->state.status;
@@ -305,11 +309,11 @@ static int check_startable(struct container *container, struct err *err)
 }
 
 // Needs container_begin(). A container with --rm does not outlive a failed start; the client waits for its removal.
-int container_start_again(struct container *container, struct err *err)
+static int start_run(struct container *container, const struct checkpoint *checkpoint, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct process shim = PROCESS_NONE;
-    int result = launch(container, &shim, &arena, err);
+    int result = launch(container, checkpoint, &shim, &arena, err);
     process_done(&shim);
     if (result < 0) {
         record_failure(container, err);
@@ -324,27 +328,37 @@ int container_start_again(struct container *container, struct err *err)
     return 0;
 }
 
-static int start_held(struct container *container, struct err *err)
+int container_start_again(struct container *container, struct err *err)
 {
-    if (check_startable(container, err) < 0)
+    return start_run(container, NULL, err);
+}
+
+static int start_held(struct container *container, const struct checkpoint *checkpoint, struct err *err)
+{
+    if (container_check_startable(container, err) < 0)
         return -1;
     mutex_lock(&container->lock);
     restart_reset(container);
     mutex_unlock(&container->lock);
-    return container_start_again(container, err);
+    return start_run(container, checkpoint, err);
 }
 
-int container_start(struct container *container, struct err *err)
+int container_start_from(struct container *container, const struct checkpoint *checkpoint, struct err *err)
 {
     struct err local = { 0 };
     await_attaches(container);
     if (container_begin(container, err) < 0)
         return -1;
-    int result = start_held(container, &local);
+    int result = start_held(container, checkpoint, &local);
     container_end(container);
     if (result < 0 && err)
         *err = local;
     return result;
+}
+
+int container_start(struct container *container, struct err *err)
+{
+    return container_start_from(container, NULL, err);
 }
 
 int engine_start(struct engine *engine, const char *ref, struct err *err)

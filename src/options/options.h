@@ -44,7 +44,7 @@ struct options {
     char *log_driver, *default_runtime, *cgroupns_mode, *ipc_mode, *cgroup_parent, *seccomp_profile, *publish_ip;
     struct strv address_pools; // "base=10.10.0.0/16,size=24"
     int64_t shm_size, stop_timeout;
-    bool init, no_new_privileges, keep_compressed;
+    bool init, no_new_privileges, keep_compressed, experimental;
 };
 
 enum option_kind {

@@ -187,7 +187,7 @@ static struct engine_options engine_options_of(struct options *options)
                                     .bridge = { .name = options->bridge, .fixed_cidr = options->fixed_cidr, .gateway = options->default_gateway,
                                                 .mtu = options->mtu, .isolated = !options->icc, .no_masquerade = !options->ip_masq },
                                     .no_forward = !options->ip_forward, .network_options = options->network_options,
-                                    .keep_compressed = options->keep_compressed,
+                                    .keep_compressed = options->keep_compressed, .experimental = options->experimental,
                                     .guest_dir = options->guest ? absolute(options->guest) : NULL,
                                     .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,
                                     .inflate_ratio = options_given(options, "max-inflate-ratio")

@@ -99,7 +99,7 @@ static bool is_null(int dir, const char *path, int flags)
 // be checkpointed, and the host's node is none of its business.
 static void own_null(const struct child *child)
 {
-    int dev = child->plan->config ? child->slots[SLOT_DEV] : -1;
+    int dev = child->slots[SLOT_DEV];
     if (dev < 0 || !is_null(dev, "null", AT_SYMLINK_NOFOLLOW))
         return;
     _cleanup_close_ int null = openat(dev, "null", O_RDWR | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);

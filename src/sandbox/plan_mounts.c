@@ -357,25 +357,42 @@ static int check_mount(const struct sandbox_mount *mount, unsigned *how, struct 
     return err_set(err, ERR_PERMISSION_DENIED, "\"%s\" cannot be mounted because it is inside /proc", mount->target);
 }
 
+static int bind_of(const struct sandbox_mount *mount, struct plan_bind *out, struct err *err)
+{
+    *out = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive,
+                               .own_attrs = mount->writable_below, .detached = mount->kind == SANDBOX_MOUNT_TREE, .idmap_fd = -1 };
+    if (propagation_of(mount->propagation, &out->propagation, err) < 0)
+        return -1;
+    // The clone is of one mount unless recursive, so that its own "r" adds nothing.
+    out->propagation &= ~(uint64_t)MS_REC;
+    return 0;
+}
+
 static int add_bind(struct sandbox_plan *plan, const struct sandbox_mount *mount, const struct sandbox_users *users, unsigned how, struct err *err)
 {
     struct stat st;
     if (mount->source_fd < 0 || fstat(mount->source_fd, &st) < 0)
         return err_errno(err, mount->source_fd < 0 ? EBADF : errno, "source of %s", mount->target);
     struct plan_bind *bind = &plan->binds[plan->bind_len];
-    *bind = (struct plan_bind){ .source_fd = mount->source_fd, .attrs = attrs_of(mount), .recursive = mount->recursive,
-                                .own_attrs = mount->writable_below, .detached = mount->kind == SANDBOX_MOUNT_TREE,
-                                .idmap_fd = mount->mapped && users ? users->fd : -1, .idmap_recursive = mount->recursive };
-    if (propagation_of(mount->propagation, &bind->propagation, err) < 0)
+    if (bind_of(mount, bind, err) < 0)
         return -1;
-    // The clone is of one mount unless recursive, so that its own "r" adds nothing.
-    bind->propagation &= ~(uint64_t)MS_REC;
+    bind->idmap_fd = mount->mapped && users ? users->fd : -1;
+    bind->idmap_recursive = mount->recursive;
     struct op *op = plan_add(plan, OP_BIND);
     op->path = bind->target = arena_strdup(&plan->arena, mount->target);
     op->flags = bind->attrs;
     op->how = how | (S_ISDIR(st.st_mode) ? OP_IS_DIR : 0);
     op->index = plan->bind_len++;
     return 0;
+}
+
+int sandbox_bind_mount(const struct sandbox_mount *mount, struct err *err)
+{
+    struct plan_bind bind;
+    if (bind_of(mount, &bind, err) < 0)
+        return -1;
+    int fd = clone_bind(&bind, mount->source_fd, err);
+    return fd < 0 ? err_wrap(err, "bind %s", mount->target) : fd;
 }
 
 static const char *const tmpfs_keys[] = { "size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "huge", "mpol" };

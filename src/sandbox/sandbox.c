@@ -48,9 +48,8 @@ static void launch_done(struct launch *launch)
     free(launch->passed);
 }
 
-static int open_rootfs(const struct sandbox_plan *plan, struct err *err)
+int sandbox_rootfs_mount(const struct sandbox_rootfs *rootfs, uid_t root_uid, gid_t root_gid, struct err *err)
 {
-    const struct sandbox_rootfs *rootfs = &plan->rootfs;
     if (rootfs->kind == SANDBOX_ROOTFS_MOUNT)
         return fd_dup(rootfs->tree_fd, err);
     // An image without layers (only settings) is nothing but its upper folder.
@@ -63,7 +62,7 @@ static int open_rootfs(const struct sandbox_plan *plan, struct err *err)
     }
     struct mount_overlay overlay = { .lower_fds = rootfs->lower_fds, .lower_len = rootfs->lower_len,
                                      .upper_fd = rootfs->upper_fd, .work_fd = rootfs->work_fd,
-                                     .ephemeral = rootfs->ephemeral, .root_uid = plan->root_uid, .root_gid = plan->root_gid };
+                                     .ephemeral = rootfs->ephemeral, .root_uid = root_uid, .root_gid = root_gid };
     // Without an upper an overlay needs two lowers: one layer alone is the tree itself.
     if (rootfs->upper_fd < 0 && rootfs->lower_len == 1) {
         _cleanup_close_ int fd = mount_clone(rootfs->lower_fds[0], false, err);
@@ -134,7 +133,7 @@ static int prepare(const struct sandbox_plan *plan, const struct sandbox_stdio *
     struct child *child = &launch->child;
     launch->rootfs_fd = launch->socks[0] = launch->socks[1] = -1;
     bool by_child = plan->config && plan->config->rootless;
-    if (plan->init_pidfd < 0 && !by_child && (launch->rootfs_fd = open_rootfs(plan, err)) < 0)
+    if (plan->init_pidfd < 0 && !by_child && (launch->rootfs_fd = sandbox_rootfs_mount(&plan->rootfs, plan->root_uid, plan->root_gid, err)) < 0)
         return -1;
     if (plan->root_fd > 0 && (launch->rootfs_fd = fd_dup(plan->root_fd, err)) < 0)
         return -1;

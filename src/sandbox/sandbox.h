@@ -119,6 +119,11 @@ void sandbox_release(struct sandbox *sandbox);
 // handle; on failure the child is killed.
 int sandbox_leave(struct sandbox *sandbox, struct err *err);
 
+// What it is made of, for who makes the processes in another way (CRIU): a container's root, and what it binds with attributes and
+// propagation, each a detached mount. The mounts of a namespace can be cloned from inside only: before another one is entered.
+int sandbox_rootfs_mount(const struct sandbox_rootfs *rootfs, uid_t root_uid, gid_t root_gid, struct err *err);
+int sandbox_bind_mount(const struct sandbox_mount *mount, struct err *err); // of kind BIND or TREE
+
 // A further process in a running sandbox (docker exec): joins the namespaces of its first process by pidfd, its cgroup,
 // and applies `process` as it is (user by name in that rootfs). The process is the
 // caller's child, so the caller reaps it; and the kernel lets the first process of a pid namespace end (its pidfd become

@@ -237,6 +237,7 @@ struct connection {
 };
 
 struct wall_ops;
+struct aide;
 struct request;
 struct vm;
 struct vm_times;
@@ -259,6 +260,7 @@ struct shim {
     struct vm *vm; // the machine; NULL behind the other wall
     const struct vm_times *vm_times;
     struct vm *forgotten; // machines that are freed by the next sweep
+    struct aide *aide; // a checkpoint or a restore is under way; NULL: none
     struct unit *init; // NULL before `create`
     struct unit *execs;
     size_t exec_len; // living ones

@@ -318,6 +318,11 @@ static int task_created(struct request *request, int outcome, struct err *err)
     return outcome;
 }
 
+static int no_checkpoints(const struct shim *shim, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "isolation %s: there are no checkpoints behind this wall yet", shim->wall->isolation);
+}
+
 static int create_task(struct request *request, const struct task_document *document, struct err *err)
 {
     struct shim *shim = request->shim;
@@ -325,6 +330,8 @@ static int create_task(struct request *request, const struct task_document *docu
     shim->busy = true;
     if (check_document(shim, document, err) < 0)
         return -1;
+    if (!shim->wall->checkpoint && json_object_get(request->payload, "checkpoint"))
+        return no_checkpoints(shim, err);
     shim->relays = relay_set_new(shim->loop, shim->copy);
     if (open_cgroup(shim, document->linux_section.cgroups_path, err) < 0 || open_log(shim, &document->log, err) < 0 ||
         take_network(request, document, err) < 0 || take_clients(request, err) < 0)
@@ -382,8 +389,8 @@ static int check_exec(struct request *request, struct err *err)
     struct shim *shim = request->shim;
     if (check_running(shim, err) < 0 || check_event_room(shim, err) < 0)
         return -1;
-    if (shim->paused)
-        return err_set(err, ERR_CONFLICT, "the container is paused");
+    if (shim->paused || shim->aide)
+        return err_set(err, ERR_CONFLICT, shim->paused ? "the container is paused" : "a checkpoint of the container is being made");
     if (shim->exec_len >= SHIM_EXEC_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "%d execs run already", SHIM_EXEC_MAX);
     if (str_empty(request->arguments.exec_id))
@@ -484,6 +491,8 @@ static int freeze(struct request *request, bool frozen, struct err *err)
         return -1;
     if (shim->paused == frozen)
         return err_set(err, ERR_CONFLICT, frozen ? "the container is paused already" : "the container is not paused");
+    if (shim->aide)
+        return err_set(err, ERR_CONFLICT, "a checkpoint of the container is being made");
     if (!shim->cgroup)
         return err_set(err, ERR_NOT_IMPLEMENTED, "pausing needs a control group");
     if (cgroup_freeze(shim->cgroup, frozen, err) < 0)
@@ -501,6 +510,19 @@ static int verb_pause(struct request *request, struct err *err)
 static int verb_resume(struct request *request, struct err *err)
 {
     return freeze(request, false, err);
+}
+
+static int verb_checkpoint(struct request *request, struct err *err)
+{
+    struct shim *shim = request->shim;
+    if (check_running(shim, err) < 0)
+        return -1;
+    if (!shim->wall->checkpoint)
+        return no_checkpoints(shim, err);
+    if (shim->paused || shim->aide)
+        return err_set(err, ERR_CONFLICT, shim->paused ? "the container is paused: unpause it for a checkpoint"
+                                                       : "a checkpoint of the container is being made");
+    return shim->wall->checkpoint(request, err);
 }
 
 // The container came to a network, or left one: its published ports are reached at another address.
@@ -589,6 +611,7 @@ static const struct verb verbs[] = {
     { "stdin_close", verb_stdin_close, false },
     { "pause", verb_pause, false },
     { "resume", verb_resume, false },
+    { "checkpoint", verb_checkpoint, false },
     { "retarget", verb_retarget, false },
     { "root", verb_root, false },
     { "files", verb_files, false },

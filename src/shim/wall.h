@@ -71,6 +71,8 @@ struct wall_ops {
     int (*files)(struct request *request, struct err *err);
     // The container's questions for names are answered from here on, of which shim->resolver is the answering part.
     int (*resolver)(struct request *request, struct err *err);
+    // Writes the processes into a folder; NULL where a wall has no checkpoints. Then it takes no `create` from one either.
+    int (*checkpoint)(struct request *request, struct err *err);
     // Ends everything behind the wall at once; units are freed afterwards. Never called from below the wall's own callbacks.
     void (*end)(struct shim *shim);
     // The task is forgotten: what the wall keeps beside the units goes. May be called from anywhere.

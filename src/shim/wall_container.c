@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "shim/checkpoint.h"
 #include "shim/resolver.h"
 #include "shim/wall.h"
 
@@ -42,18 +43,26 @@ static void process_exited(void *context, int fd, uint32_t events)
     unit_exited(unit, exit_code);
 }
 
-// The sandbox's with the terminal and (on success) the clients; its end is watched.
-static int adopt(struct request *request, struct unit *unit, struct sandbox *sandbox, int master_fd,
+int wall_watch(struct unit *unit, struct err *err)
+{
+    return loop_add_fd(unit->shim->loop, sandbox_pidfd(unit->sandbox), EPOLLIN, process_exited, unit, &unit->exit_source, err);
+}
+
+// The sandbox's with the terminal and (on success) the clients.
+int wall_adopt(struct request *request, struct unit *unit, struct sandbox *sandbox, int master_fd,
                  const struct task_stdio *wish, struct err *err)
 {
     unit->sandbox = sandbox;
     unit->pid = sandbox_pid(sandbox);
     if (stdio_begin(&unit->stdio, master_fd, wish, err) < 0)
         return -1;
-    if (loop_add_fd(unit->shim->loop, sandbox_pidfd(sandbox), EPOLLIN, process_exited, unit, &unit->exit_source, err) < 0)
-        return -1;
     unit_take_clients(unit, &request->clients);
     return 0;
+}
+
+static int adopt(struct request *request, struct unit *unit, struct sandbox *sandbox, int master_fd, const struct task_stdio *wish, struct err *err)
+{
+    return wall_adopt(request, unit, sandbox, master_fd, wish, err) < 0 ? -1 : wall_watch(unit, err);
 }
 
 // ---- create and start -----------------------------------------------------------------------------------------------
@@ -94,7 +103,11 @@ static int container_create(struct request *request, const struct task_document 
     _cleanup_(fd_list_done) struct fd_list opened = { 0 };
     _cleanup_(plan_cleanup) struct sandbox_plan *plan = NULL;
     _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
+    struct checkpoint_wish wish;
     shim->own_pid_namespace = makes_pid_namespace(&document->linux_section);
+    int from_checkpoint = checkpoint_wish(request, &wish, err);
+    if (from_checkpoint)
+        return from_checkpoint < 0 ? -1 : restore_create(request, document, &wish, err);
     if (make_plan(request, document, &opened, &plan, err) < 0 ||
         stdio_open(&unit->stdio, &document->stdio, false, &ends, err) < 0)
         return -1;
@@ -110,7 +123,7 @@ static int container_create(struct request *request, const struct task_document 
 
 static int container_start(struct request *request, struct err *err)
 {
-    return sandbox_start(request->shim->init->sandbox, err);
+    return request->shim->aide ? restore_start(request, err) : sandbox_start(request->shim->init->sandbox, err);
 }
 
 // ---- exec -----------------------------------------------------------------------------------------------------------
@@ -145,6 +158,8 @@ static int container_exec(struct request *request, const struct task_exec *exec,
 
 static int container_signal(struct request *request, struct unit *unit, int number, struct err *err)
 {
+    if (!unit->sandbox)
+        return err_set(err, ERR_CONFLICT, "the process is not there yet");
     if (syscall(SYS_pidfd_send_signal, sandbox_pidfd(unit->sandbox), number, NULL, 0) == 0)
         return 0;
     if (errno == ESRCH)
@@ -192,9 +207,10 @@ static int container_resolver(struct request *request, struct err *err)
     return 0;
 }
 
+// With each unit goes its process.
 static void container_end(struct shim *shim)
 {
-    // With each unit goes its process.
+    aide_free(take_ptr(&shim->aide));
 }
 
 const struct wall_ops wall_container = {
@@ -209,6 +225,7 @@ const struct wall_ops wall_container = {
     .root = container_root,
     .files = container_files,
     .resolver = container_resolver,
+    .checkpoint = checkpoint_create,
     .end = container_end,
     .forget = container_end,
 };

@@ -150,6 +150,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   verb         arguments (besides "verb")                          result
 //   hello        proto_min proto_max                                 proto, version, pid
 //   create       document, attach: [task_attach]                     pid; kernel (vm: the guest's release)
+//                checkpoint: {fd: of its folder, program: criu}      instead of beginning, the processes of the checkpoint go on
 //   start                                                            pid, started_ns
 //   state                                                            task_state; descriptors: netns first, then listeners
 //   delete                                                           (kills what still runs; the shim then ends)
@@ -159,6 +160,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   stdin_close  exec_id
 //   attach       exec_id, attach: [task_attach]
 //   pause, resume
+//   checkpoint   checkpoint: {fd, program}, leave_running            (container) the processes are in that folder, and ended unless they are left
 //   root                                                           (container) descriptor: a detached mount of its root, without other mounts
 //   update       resources: oci_resources, of the host's cgroup
 //   files        op path keep_kind owner freeze data_fd report_fd  (vm) a worker of the guest (archive/worker.h): its report, and its tar if
@@ -166,7 +168,7 @@ void task_limits(const struct oci_resources *from, struct arena *arena, struct c
 //   resolver     lists_fd, (container) udp_fd tcp_fd                 answers names there (dns/dns.h): lists by that folder, settings by the state folder
 //   event_ack    seq                                                 (no response frame)
 //
-// Not yet: stats pids nic_* port_* mount_* file_put snapshot restore migrate_*.
+// Not yet: stats pids nic_* port_* mount_* file_put snapshot migrate_*.
 
 // A client's hijacked socket, handed to the shim for good.
 struct task_attach {
