@@ -1,7 +1,7 @@
 // The `filters` parameter: parsing, and the ways a value may fit.
-#include <regex.h>
 
 #include "api_private.h"
+#include "base/pattern.h"
 
 static bool is_allowed(const char *const *allowed, const char *key)
 {
@@ -96,33 +96,6 @@ bool filters_labels(const struct filters *filters, const char *key, const struct
     return true;
 }
 
-// What glibc's regular expressions can't take from a stranger: its compiler recurses for each parenthesis, on a connection's
-// small stack, and copies what a count repeats; a back reference makes matching exponential. Names need none of that.
-static bool is_modest(const char *pattern)
-{
-    enum { PATTERN_MAX = 256, GROUP_MAX = 16, COUNT_DIGITS_MAX = 2 };
-    size_t groups = 0, counts = 0;
-    for (const char *c = pattern; *c; c++) {
-        groups += *c == '(';
-        counts += *c == '{';
-        if (*c == '{' && (strspn(c + 1, "0123456789") > COUNT_DIGITS_MAX ||
-                          (strchr(c, ',') && strspn(strchr(c, ',') + 1, "0123456789") > COUNT_DIGITS_MAX)))
-            return false;
-        if (*c == '\\' && c[1] >= '0' && c[1] <= '9')
-            return false;
-    }
-    return strlen(pattern) <= PATTERN_MAX && groups <= GROUP_MAX && counts <= 1;
-}
-
-static int compile(const char *pattern, regex_t *out, struct err *err)
-{
-    if (!is_modest(pattern))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter: pattern too complex: %.100s", pattern);
-    if (regcomp(out, pattern, REG_EXTENDED | REG_NOSUB) != 0)
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter: bad pattern: %.100s", pattern);
-    return 0;
-}
-
 int filters_match(const struct filters *filters, const char *key, const char *subject, bool *fits, struct err *err)
 {
     const struct strv *values = filters_get(filters, key);
@@ -133,9 +106,9 @@ int filters_match(const struct filters *filters, const char *key, const char *su
             *fits = true;
             break;
         }
-        if (compile(values->items[i], &regex, err) < 0)
-            return -1;
-        *fits = regexec(&regex, subject, 0, NULL, 0) == 0;
+        if (pattern_compile(values->items[i], &regex, err) < 0)
+            return err_wrap(err, "invalid filter");
+        *fits = pattern_fits(&regex, subject);
         regfree(&regex);
     }
     return 0;

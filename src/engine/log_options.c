@@ -2,6 +2,7 @@
 // index.
 #include <sys/stat.h>
 
+#include "base/pattern.h"
 #include "engine/log_sockets.h"
 
 #define MIB(n) (INT64_C(n) << 20)
@@ -10,11 +11,11 @@
 // ---- which options --------------------------------------------------------------------------------------------------
 
 #define FILE_OPTIONS "max-size", "max-file", "compress"
-#define ATTRIBUTE_OPTIONS "labels", "env", "tag"
+#define ATTRIBUTE_OPTIONS "labels", "labels-regex", "env", "env-regex", "tag"
 
 static const struct driver {
     const char *name;
-    const char *options[12];
+    const char *options[16];
     bool readable, remote;
 } drivers[] = {
     { "json-file", { FILE_OPTIONS, ATTRIBUTE_OPTIONS }, true, false },
@@ -22,8 +23,8 @@ static const struct driver {
     { "none", { NULL }, false, false },
     { "syslog", { ATTRIBUTE_OPTIONS, "syslog-address", "syslog-facility", "syslog-format" }, false, true },
     { "journald", { ATTRIBUTE_OPTIONS }, false, true },
-    { "gelf", { ATTRIBUTE_OPTIONS, "gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-reconnect-delay" }, false, true },
-    { "fluentd", { ATTRIBUTE_OPTIONS, "fluentd-address", "fluentd-async", "fluentd-buffer-limit", "fluentd-retry-wait",
+    { "gelf", { ATTRIBUTE_OPTIONS, "gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-reconnect-delay", "gelf-tcp-max-reconnect" }, false, true },
+    { "fluentd", { ATTRIBUTE_OPTIONS, "fluentd-address", "fluentd-async", "fluentd-buffer-limit", "fluentd-retry-wait", "fluentd-max-retries",
                    "fluentd-sub-second-precision" }, false, true },
 };
 
@@ -32,8 +33,8 @@ static const char *const common_options[] = { "mode", "max-buffer-size", "cache-
 
 // Docker has these as well.
 static const char *const later_drivers[] = { "awslogs", "splunk", "gcplogs", "etwlogs" };
-static const char *const later_options[] = { "labels-regex", "env-regex", "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
-                                             "syslog-tls-skip-verify", "gelf-tcp-max-reconnect", "fluentd-max-retries", "fluentd-request-ack",
+static const char *const later_options[] = { "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
+                                             "syslog-tls-skip-verify", "fluentd-request-ack",
                                              "fluentd-write-timeout", "fluentd-read-timeout", "fluentd-async-reconnect-interval" };
 
 const char *log_driver_of(const struct container *container)
@@ -199,6 +200,21 @@ static int read_options(const struct driver *driver, const struct kvs *options, 
     return driver->remote ? log_read_remote(options, out, err) : 0;
 }
 
+static int check_patterns(const struct kvs *options, struct err *err)
+{
+    static const char *const keys[] = { "labels-regex", "env-regex" };
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *pattern = kvs_get(options, keys[i]);
+        regex_t compiled;
+        if (str_empty(pattern))
+            continue;
+        if (pattern_compile(pattern, &compiled, err) < 0)
+            return err_wrap(err, "%s", keys[i]);
+        regfree(&compiled);
+    }
+    return 0;
+}
+
 int log_check(const struct log_config *log, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
@@ -216,6 +232,8 @@ int log_check(const struct log_config *log, struct err *err)
         if (check_option(driver, log->config.items[i].key, err) < 0)
             return -1;
     const char *tag = kvs_get(&log->config, "tag");
+    if (check_patterns(&log->config, err) < 0)
+        return -1;
     return read_options(driver, &log->config, &settled, &kept, err) < 0 ? -1 : expand_tag(tag ? tag : "", NULL, &arena, &ignored, err);
 }
 
@@ -233,25 +251,48 @@ char *log_path(const struct container *container, struct arena *arena)
     return container_path(container, arena, str_eq(driver->name, "local") ? "container.log" : arena_printf(arena, "%s-json.log", container->id));
 }
 
-// The labels and variables that are named, comma by comma, as attributes of each line; with the tag where one was asked for.
-static json_t *attributes(const struct container *container, const struct kvs *options)
+static bool names(const char *list, const char *key)
+{
+    struct slice rest = slice_of(list), part;
+    while (slice_cut(&rest, ',', &part))
+        if (part.size && slice_eq(part, key))
+            return true;
+    return false;
+}
+
+// Everything that the list names, comma by comma, or whose name fits the pattern.
+static void put_fitting(const struct kvs *all, const char *list, const char *pattern, json_t *object)
+{
+    regex_t compiled;
+    bool has_pattern = !str_empty(pattern) && pattern_compile(pattern, &compiled, NULL) == 0;
+    for (size_t i = 0; i < all->len; i++) {
+        const char *key = all->items[i].key;
+        if (names(list, key) || (has_pattern && pattern_fits(&compiled, key)))
+            json_object_set_new(object, key, json_new_text(all->items[i].value));
+    }
+    if (has_pattern)
+        regfree(&compiled);
+}
+
+static struct kvs variables(const struct strv *env, struct arena *arena)
+{
+    struct kvs all = { .items = arena_alloc(arena, (env->len + 1) * sizeof(struct kv)) };
+    for (size_t i = 0; i < env->len; i++) {
+        const char *equals = strchr(env->items[i], '=');
+        if (equals)
+            all.items[all.len++] = (struct kv){ arena_strndup(arena, env->items[i], (size_t)(equals - env->items[i])), (char *)equals + 1 };
+    }
+    return all;
+}
+
+// The labels and variables that were asked for, as attributes of each line.
+static json_t *attributes(const struct container *container, const struct kvs *options, struct arena *arena)
 {
     const struct oci_image_process *process = &container->config.process;
+    const struct kvs env = variables(&process->env, arena);
     json_t *object = json_object();
-    struct slice labels = slice_of(kvs_get(options, "labels")), variables = slice_of(kvs_get(options, "env")), part;
-    while (slice_cut(&labels, ',', &part)) {
-        _cleanup_free_ char *key = mem_strndup(part.data, part.size);
-        const char *value = kvs_get(&process->labels, key);
-        if (value)
-            json_object_set_new(object, key, json_new_text(value));
-    }
-    while (slice_cut(&variables, ',', &part))
-        for (size_t i = 0; part.size && i < process->env.len; i++) {
-            const char *assignment = process->env.items[i];
-            _cleanup_free_ char *key = mem_strndup(part.data, part.size);
-            if (strncmp(assignment, key, part.size) == 0 && assignment[part.size] == '=')
-                json_object_set_new(object, key, json_new_text(assignment + part.size + 1));
-        }
+    put_fitting(&process->labels, kvs_get(options, "labels"), kvs_get(options, "labels-regex"), object);
+    put_fitting(&env, kvs_get(options, "env"), kvs_get(options, "env-regex"), object);
     return object;
 }
 
@@ -261,7 +302,7 @@ int log_fill(struct container *container, struct arena *arena, struct task_log *
     const struct driver *driver = find_driver(log_driver_of(container));
     const char *tag = kvs_get(options, "tag");
     bool kept;
-    _cleanup_json_ json_t *attrs = attributes(container, options);
+    _cleanup_json_ json_t *attrs = attributes(container, options, arena);
     if (!driver)
         return err_set(err, ERR_INTERNAL, "failed to initialize logging driver: %s", log_driver_of(container));
     if (read_options(driver, options, out, &kept, err) < 0)

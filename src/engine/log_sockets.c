@@ -78,7 +78,7 @@ static int read_gelf(const struct kvs *options, struct task_log *out, struct err
 {
     static const char *const types[] = { "gzip", "zlib", "none" };
     const char *type = kvs_get(options, "gelf-compression-type"), *level = kvs_get(options, "gelf-compression-level"),
-               *delay = kvs_get(options, "gelf-tcp-reconnect-delay");
+               *delay = kvs_get(options, "gelf-tcp-reconnect-delay"), *tries = kvs_get(options, "gelf-tcp-max-reconnect");
     out->address = (char *)kvs_get(options, "gelf-address");
     if (check_gelf_address(out->address, err) < 0)
         return -1;
@@ -87,6 +87,11 @@ static int read_gelf(const struct kvs *options, struct task_log *out, struct err
         return err_set(err, ERR_INVALID_ARGUMENT, "compression is only supported on UDP");
     if (!tcp && delay)
         return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-reconnect-delay is only valid for TCP");
+    if (!tcp && tries)
+        return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-max-reconnect is only valid for TCP");
+    if (tries && (!num_parse_i64(slice_of(tries), &out->max_tries) || out->max_tries < 0 || out->max_tries >= INT32_MAX))
+        return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-max-reconnect must be a positive integer");
+    out->max_tries += tries != NULL; // the first one is no new one
     if (type && !log_is_one_of(type, types, ARRAY_LEN(types)))
         return err_set(err, ERR_INVALID_ARGUMENT, "unknown value \"%.100s\" for log opt 'gelf-compression-type' for gelf log driver", type);
     out->compression = (char *)(type ? type : "gzip");
@@ -129,6 +134,7 @@ static void fill_gelf(struct container *container, json_t *attrs, struct arena *
 // ---- fluentd --------------------------------------------------------------------------------------------------------
 
 #define FLUENTD_PORT "24224"
+#define FLUENTD_TRIES 13 // what its client library takes 0 for
 
 static int check_fluentd_address(const char *text, struct err *err)
 {
@@ -164,12 +170,17 @@ static int read_wait(const char *text, int64_t *out_ns, struct err *err)
 static int read_fluentd(const struct kvs *options, struct task_log *out, struct err *err)
 {
     const char *address = kvs_get(options, "fluentd-address"), *async = kvs_get(options, "fluentd-async"), *limit = kvs_get(options, "fluentd-buffer-limit"),
-               *wait = kvs_get(options, "fluentd-retry-wait"), *precise = kvs_get(options, "fluentd-sub-second-precision");
+               *wait = kvs_get(options, "fluentd-retry-wait"), *precise = kvs_get(options, "fluentd-sub-second-precision"),
+               *tries = kvs_get(options, "fluentd-max-retries");
     out->address = (char *)(str_empty(address) ? "127.0.0.1:" FLUENTD_PORT : address);
     if (check_fluentd_address(out->address, err) < 0 || (wait && read_wait(wait, &out->retry_ns, err) < 0))
         return -1;
     if ((async && log_read_flag(async, &out->late, err) < 0) || (precise && log_read_flag(precise, &out->precise_time, err) < 0))
         return err_wrap(err, "invalid value for a log opt of fluentd");
+    if (tries && (!num_parse_i64(slice_of(tries), &out->max_tries) || out->max_tries < 0 || out->max_tries > INT32_MAX))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-max-retries: a number, got %.100s", tries);
+    if (tries && out->max_tries == 0)
+        out->max_tries = FLUENTD_TRIES;
     if (limit && (log_read_size(limit, 1024, &out->buffer_size, err) < 0 || out->buffer_size > LOG_BUFFER_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-buffer-limit: at most 64m, got %.100s", limit);
     return 0;

@@ -41,6 +41,7 @@ struct log_remote {
     int fd; // -1: not connected
     struct loop_source *source, *retry, *stall;
     bool blocking, dropping;
+    int64_t tries; // to connect since something went out
     size_t room; // bytes of the queue
     struct buf queue, message, packed;
     uint64_t number; // of the next message in datagrams, from a random start
@@ -212,10 +213,13 @@ static void send_on(struct log_remote *remote)
 {
     int out = 1;
     size_t before = remote->sent + queued(remote);
+    bool waits = queued(remote);
     while (queued(remote) && (out = send_first(remote)) > 0)
         drop_first(remote);
     if (remote->stall && before != remote->sent + queued(remote))
         loop_set_timer(remote->stall, LOG_STALL_NS); // slow, but not stuck
+    if (waits && out > 0)
+        remote->tries = 0;
     if (out < 0)
         disconnect(remote);
     else
@@ -238,10 +242,22 @@ static void writable(void *context, int fd, uint32_t events)
     send_on(remote);
 }
 
+static void give_up(struct log_remote *remote)
+{
+    remote->tries = 0;
+    remote->head = remote->sent = 0;
+    buf_clear(&remote->queue);
+    make_room(remote);
+}
+
 static void try_again(void *context)
 {
     struct log_remote *remote = context;
     loop_remove(take_ptr(&remote->retry));
+    if (remote->wish.max_tries && remote->tries++ == remote->wish.max_tries) {
+        give_up(remote);
+        return;
+    }
     if (begin_connect(remote) < 0)
         disconnect(remote);
     else

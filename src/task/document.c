@@ -101,6 +101,7 @@ static const struct json_field log_fields[] = {
     JSON_FIELD("precise_time", JSON_FLAG, struct task_log, precise_time, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("late", JSON_FLAG, struct task_log, late, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("retry_ns", JSON_INT, struct task_log, retry_ns, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("max_tries", JSON_INT, struct task_log, max_tries, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("non_blocking", JSON_FLAG, struct task_log, non_blocking, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("buffer_size", JSON_INT, struct task_log, buffer_size, .flags = JSON_OMIT_EMPTY),
 };

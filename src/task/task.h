@@ -102,6 +102,7 @@ struct task_log {
     bool precise_time; // fluentd: with nanoseconds
     bool late; // a start does not wait for the connection
     int64_t retry_ns; // between two tries to connect; 0: a second
+    int64_t max_tries; // then what waits is lost, and the next line begins anew; 0: for ever
     bool non_blocking;
     int64_t buffer_size; // bytes that may wait for a remote log; 0: 1 MiB
 };

@@ -98,6 +98,19 @@ def test_attributes(docker, name):
     assert docker.ok('logs', '--details', name) == f'WHO=me%26you,color=deep+blue,tag={name}%2Fbb hello'
 
 
+def test_attributes_by_pattern(docker, name):
+    ran(docker, name, 'json-file', {'labels': 'color', 'labels-regex': r'^app\.v\d$', 'env-regex': '(?i)^(who|WHERE)$'}, 'echo', 'hello',
+        flags=['-l', 'color=blue', '-l', 'app.v1=x', '-l', 'app.vx=y', '-l', 'my.app.v1=z', '-e', 'WHO=me', '-e', 'where=here', '-e', 'WHOM=no'])
+    assert json.loads(read(log_files(docker, name)[0]))['attrs'] == {'color': 'blue', 'app.v1': 'x', 'WHO': 'me', 'where': 'here'}
+
+
+@pytest.mark.differs('says so when the container starts')
+def test_a_bad_pattern(docker, name):
+    result = run(docker, name, 'json-file', {'labels-regex': '('}, 'true')
+    assert result.code == 125 and 'labels-regex: bad pattern: (' in result.err
+    assert run(docker, name, 'local', {'labels-regex': 'x'}, 'true').err.count("unknown log opt 'labels-regex' for log driver local") == 1
+
+
 def test_details_of_nothing(docker, name):
     ran(docker, name, 'json-file', {}, 'echo', 'hello')
     assert docker.ok('logs', '--details', name) == ' hello'

@@ -134,7 +134,24 @@ def test_a_fluentd_that_comes_later(docker, name):
     again.socket.close()
 
 
+def test_a_fluentd_that_comes_too_late(docker, receiver, tmp_path, name):
+    """After the tries that it has, what waits is lost, and the next line begins anew."""
+    path = str(tmp_path / 'socket')
+    assert run(docker, name, 'fluentd', {'fluentd-address': 'unix://' + path, 'fluentd-async': 'true', 'fluentd-retry-wait': '10ms', 'fluentd-max-retries': '2'},
+               'sh', '-c', 'echo early; while :; do sleep 0.1; ! [ -e /go ] || break; done; echo late; sleep 30').code == 0
+    wait_until(lambda: 'early' in docker('logs', name).out, 10, 'the early line')
+    time.sleep(0.5)
+    server = receiver('unix')
+    docker.ok('exec', name, 'touch', '/go')
+    wait_until(lambda: server.fluentd(), 10, 'the late line')
+    assert [record['log'] for _, _, record, *_ in server.fluentd()] == ['late']
+    docker.ok('rm', '-f', name)
+
+
 @pytest.mark.parametrize('driver, options, message', [
+    ('gelf', {'gelf-address': 'udp://127.0.0.1:1', 'gelf-tcp-max-reconnect': '1'}, 'gelf-tcp-max-reconnect'),
+    ('gelf', {'gelf-address': 'tcp://127.0.0.1:1', 'gelf-tcp-max-reconnect': '-1'}, 'gelf-tcp-max-reconnect must be a positive integer'),
+    ('fluentd', {'fluentd-max-retries': 'many'}, 'fluentd-max-retries'),
     ('gelf', {}, 'gelf-address is a required parameter'),
     ('gelf', {'gelf-address': 'x'}, 'gelf-address'),
     ('gelf', {'gelf-address': 'http://x:1'}, 'gelf: endpoint needs to be TCP or UDP'),

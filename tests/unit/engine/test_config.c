@@ -175,7 +175,7 @@ static const struct checked checked[] = {
     { "{'HostConfig':{'LogConfig':{'Config':{'tag':'{{.Name}}-{{ .ID }}'}}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'LogConfig':{'Config':{'tag':'{{.Name'}}}}", ERR_NOT_IMPLEMENTED, "this template is not supported" },
     { "{'HostConfig':{'LogConfig':{'Config':{'tag':'{{range}}'}}}}", ERR_NOT_IMPLEMENTED, "this template is not supported" },
-    { "{'HostConfig':{'LogConfig':{'Config':{'env-regex':'.'}}}}", ERR_NOT_IMPLEMENTED, "env-regex" },
+    { "{'HostConfig':{'LogConfig':{'Config':{'env-regex':'('}}}}", ERR_INVALID_ARGUMENT, "env-regex: bad pattern: (" },
     { "{'HostConfig':{'LogConfig':{'Type':'syslog','Config':{'syslog-address':'tcp+tls://a:1'}}}}", ERR_NOT_IMPLEMENTED, "tcp+tls" },
     { "{'HostConfig':{'LogConfig':{'Type':'syslog','Config':{'cache-disabled':'1','syslog-facility':'7'}}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'LogConfig':{'Type':'journald','Config':{'mode':'non-blocking','max-buffer-size':'65m'}}}}", ERR_INVALID_ARGUMENT, "at most 64m" },
