@@ -178,7 +178,8 @@ static int read_request(struct call *call, struct build_request *out, struct err
     *out = (struct build_request){ .id = httpd_query(request, "buildid"), .dockerfile = httpd_query(request, "dockerfile"), .target = httpd_query(request, "target"),
                                    .platform = httpd_query(request, "platform"), .quiet = httpd_query_flag(request, "q", false),
                                    .no_cache = httpd_query_flag(request, "nocache", false), .pull = httpd_query_flag(request, "pull", false),
-                                   .squash = httpd_query_flag(request, "squash", false), .keep = !httpd_query_flag(request, "rm", true), .force_remove = httpd_query_flag(request, "forcerm", false),
+                                   .squash = httpd_query_flag(request, "squash", false), .keep = !httpd_query_flag(request, "rm", true),
+                                   .force_remove = httpd_query_flag(request, "forcerm", false),
                                    .login = login_for };
     const char *remote = httpd_query(request, "remote");
     out->remote = str_empty(remote) ? NULL : remote;

@@ -110,7 +110,8 @@ static int read_times(const struct job *job, struct archive_times *out, bool *ex
         return 0;
     if (read_spec(job, &spec, err) < 0)
         return -1;
-    *out = (struct archive_times){ .same = json_object_get(spec, "time"), .time = json_get_int(spec, "time", 0), .max = json_get_int(spec, "time_max", -1) };
+    *out = (struct archive_times){ .same = json_object_get(spec, "time"), .time = json_get_int(spec, "time", 0),
+                                    .max = json_get_int(spec, "time_max", -1) };
     *exact = json_get_flag(spec, "exact", false);
     return 0;
 }

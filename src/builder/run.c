@@ -288,8 +288,9 @@ int step_run(struct stage *stage, const struct instruction *instruction, struct 
     const char *parent = stage->image;
     int done = step_mounts_open(stage, fields, &running.mounts, err);
     if (done == 0) {
-        cache_key(stage, running.created_by, arena_printf(stage->build->arena, "%s\n%s%s", fields->network ? fields->network : "", running.mounts.key, clamps(stage) ? "\ntimes" : ""), key);
-        bool plain = (!fields->network || str_eq(fields->network, "default")) && fields->mounts_len == 0;
+        const char *network = fields->network ? fields->network : "", *times = clamps(stage) ? "\ntimes" : "";
+        cache_key(stage, running.created_by, arena_printf(stage->build->arena, "%s\n%s%s", network, running.mounts.key, times), key);
+        bool plain = (!*network || str_eq(network, "default")) && fields->mounts_len == 0 && !clamps(stage); // the history says nothing of times
         done = cache_find(stage, key, plain ? running.created_by : NULL, err);
     }
     if (done == 0) {

@@ -120,7 +120,8 @@ static int take_attribute(struct solve *solve, struct output *output, const char
     if (attributes[row].take(output, &solve->arena, value))
         return 0;
     if (str_starts(key, "annotation"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--annotation %.100s=%.100s is not supported: images of this daemon have none", strchr(key, '.') ? strchr(key, '.') + 1 : key, value);
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--annotation %.100s=%.100s is not supported: images of this daemon have none",
+                       strchr(key, '.') ? strchr(key, '.') + 1 : key, value);
     return err_set(err, ERR_NOT_IMPLEMENTED, "--output type=%.60s: %.60s=%.100s is not supported", type, key, value);
 }
 
