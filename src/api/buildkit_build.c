@@ -165,11 +165,21 @@ static int prune_cache(void *of, const struct buildkit_prune *asked, struct aren
     return 0;
 }
 
+static bool plain_image(void *of, const char *name)
+{
+    const struct api *api = of;
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct image image;
+    struct err missing = { 0 };
+    return image_get(engine_images(api->engine), name, &arena, &image, &missing) == 0 && image.config.config.on_build.len == 0;
+}
+
 void buildkit_functions(struct api *api, struct buildkit_config *config)
 {
     config->of = api;
     config->build = build_image;
     buildkit_results(config);
+    config->plain_image = plain_image;
     config->cache = list_cache;
     config->prune = prune_cache;
 }

@@ -23,7 +23,7 @@ static int tell_folder(struct placing *placing, const char *path, struct err *er
     bool there = fd >= 0 && fstat(fd, &info) == 0;
     if (there && !S_ISDIR(info.st_mode))
         return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", path);
-    if (!there && placing->place->owner) {
+    if (!there && placing->place->owner && !placing->within) {
         info.st_uid = placing->changes.uid;
         info.st_gid = placing->changes.gid;
     }
@@ -55,23 +55,30 @@ static int open_met(const struct placing *placing, const char *path)
     return fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-// A folder that is made is as the one whose content it gets; with --parents, of which only a part is meant, it is a new one.
+// The target as a new folder. Its mode is 0755 whatever the source has, or what is asked for in numbers: BuildKit's way.
+static int tell_target(struct placing *placing, const char *target, struct err *err)
+{
+    const struct stat info = { .st_mode = S_IFDIR | 0755, .st_mtim = { .tv_sec = placing->place->now } };
+    const struct tar_changes *changes = placing->writer.changes;
+    struct tar_changes made = placing->changes;
+    made.chmod = NULL;
+    _cleanup_close_ int other = placing->root_fd < 0 ? -1 : path_open(placing->root_fd, target, true, NULL);
+    if (other >= 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", target);
+    strv_add(&placing->told, target);
+    placing->writer.changes = &made;
+    int done = tar_write_folder(&placing->writer, &info, target + 1, err);
+    placing->writer.changes = changes;
+    return done;
+}
+
 static int put_folder(struct placing *placing, const struct archive_source *source, int from_fd, const char *target, struct err *err)
 {
-    struct stat info;
-    if (fstat(from_fd, &info) < 0)
-        return err_errno(err, errno, "stat");
     _cleanup_close_ int met = open_met(placing, target);
-    if (tell_way(placing, target, met >= 0 || source->includes, err) < 0)
+    if (tell_way(placing, target, met >= 0, err) < 0)
         return -1;
-    if (met < 0 && target[1] && !source->includes && !strv_has(&placing->told, target)) {
-        _cleanup_close_ int other = placing->root_fd < 0 ? -1 : path_open(placing->root_fd, target, true, NULL);
-        if (other >= 0)
-            return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", target);
-        strv_add(&placing->told, target);
-        if (tar_write_folder(&placing->writer, &info, target + 1, err) < 0)
-            return -1;
-    }
+    if (met < 0 && target[1] && !strv_has(&placing->told, target) && tell_target(placing, target, err) < 0)
+        return -1;
     return place_children(placing, source, from_fd, met, target + 1, err);
 }
 
@@ -204,6 +211,7 @@ static int put_tar(struct placing *placing, const struct archive_source *source,
     if (tell_way(placing, placing->target, true, err) < 0)
         return -1;
     placing->writer.changes = &changes;
+    placing->within = true;
     tar_reader_init(&reader, read_tar, &fd);
     while ((more = tar_reader_next(&reader, &entry, err)) > 0)
         if (put_member(placing, &reader, entry, err) < 0) {
@@ -211,6 +219,7 @@ static int put_tar(struct placing *placing, const struct archive_source *source,
             break;
         }
     tar_reader_done(&reader);
+    placing->within = false;
     placing->writer.changes = &placing->changes;
     return more;
 }

@@ -12,6 +12,7 @@ struct placing {
     struct tar_changes changes;
     char target[PATH_MAX]; // real, "/a/b"
     bool folder; // the target is one, or becomes one
+    bool within; // an archive: folders that it does not name are root's
     struct strv told; // real folders on the way that have their entries
 };
 

@@ -194,6 +194,7 @@ int commit_plain(struct stage *stage, const char *created_by, struct err *err);
 int step_config(struct stage *stage, const struct instruction *instruction, struct err *err);
 char *shell_words(const struct stage *stage); // "/bin/sh -c", as history has it
 void shell_command(const struct stage *stage, const struct dockerfile_command *command, struct strv *out);
+const char *owner_words(struct arena *arena, const char *owner); // of a file: a number alone is the group's, too. NULL or "": NULL
 char *join_words(struct arena *arena, const struct strv *words);
 char *join_path(struct arena *arena, const char *folder, const char *path); // absolute; ".." never leaves the root
 

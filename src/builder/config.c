@@ -217,11 +217,18 @@ static int step_maintainer(struct stage *stage, const struct instruction *instru
 
 // ---- WORKDIR --------------------------------------------------------------------------------------------------------
 
+const char *owner_words(struct arena *arena, const char *owner)
+{
+    if (str_empty(owner))
+        return NULL;
+    return owner[strspn(owner, "0123456789")] ? owner : arena_printf(arena, "%s:%s", owner, owner);
+}
+
 static int make_workdir(struct stage *stage, const char *created_by, struct err *err)
 {
     struct build *build = stage->build;
-    const struct step_place place = { .target = stage->config.working_dir, .folder = true, .mode = -1, .time_max = build->time_max,
-                                      .now = build->created_ns / NS_PER_S };
+    const struct step_place place = { .target = stage->config.working_dir, .folder = true, .owner = owner_words(build->arena, stage->config.user), .mode = -1,
+                                      .time_max = build->time_max, .now = build->created_ns / NS_PER_S };
     const struct step step = step_of(stage, created_by);
     char *id;
     if (step_place(build->engine, &step, &place, NULL, build->arena, &id, build->cancel, err) < 0)

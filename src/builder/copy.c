@@ -166,7 +166,7 @@ static int plan(struct copying *copying, struct err *err)
     bool slash = size > 0 && (fields->target[size - 1] == '/' || str_eq(fields->target, ".") || (size > 1 && str_eq(fields->target + size - 2, "/.")));
     const char *target = join_path(build->arena, stage->config.working_dir, fields->target);
     copying->place = (struct step_place){ .sources = copying->sources, .source_len = copying->len, .target = target, .folder = slash || copying->len > 1 || fields->parents,
-                                          .excludes = &fields->excludes, .owner = str_empty(fields->chown) ? NULL : fields->chown, .roots = !fields->from, .time_max = build->time_max,
+                                          .excludes = &fields->excludes, .owner = owner_words(build->arena, fields->chown), .roots = !fields->from, .time_max = build->time_max,
                                           .now = build->created_ns / NS_PER_S };
     if (copying->len > 1 && !slash)
         return err_set(err, ERR_INVALID_ARGUMENT, "When using %s with more than one source file, the destination must be a directory and end with a /",

@@ -173,7 +173,7 @@ static int list_steps(struct stage *stage, struct err *err)
     return 0;
 }
 
-// Everything that every container gets has PATH from here on, as Docker's scratch images have none.
+// What begins with nothing has a PATH all the same, as with BuildKit.
 static int adopt_base(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
@@ -185,6 +185,7 @@ static int adopt_base(struct stage *stage, struct err *err)
     if (named) {
         if (named_image(stage, named, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0)
             return -1;
+        stage->base = stage->image;
         scope_stage(&build->global, &stage->config.env, &stage->scope);
         return 0;
     }
@@ -202,6 +203,8 @@ static int adopt_base(struct stage *stage, struct err *err)
         (find_image(build, node->base, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
         return -1;
     stage->base = stage->image;
+    if (node->origin == GRAPH_SCRATCH)
+        strv_push_arena(&stage->config.env, build->arena, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     scope_stage(&build->global, &stage->config.env, &stage->scope);
     return 0;
 }

@@ -364,7 +364,13 @@ static int build_local(struct build *build, struct buildkit_built *out, struct e
         return answer_question(build, err);
     if (find_caches(build, err) < 0)
         return -1;
+    struct strv follow = { 0 };
     struct sync sync = { .build = build, .step = "[internal] load build context", .request = { .folder = option(build, "contextkey", "context"), .excludes = &build->excludes } };
+    if (!build->asked.pull && follow_paths(build->solve->buildkit, build->asked.dockerfile, build->arena, &follow)) {
+        if (follow.len == 0) // no list at all is everything: this one is nobody's name
+            strv_push_arena(&follow, build->arena, ".dockerignore");
+        sync.request.follow = &follow;
+    }
     return with_sync(&sync, build_from, &building, err);
 }
 

@@ -94,6 +94,8 @@ struct buildkit_config {
     // To the registry that `name` says; `image` NULL: the one of that name. *digest (arena) is the manifest's.
     int (*push)(void *of, struct buildkit_session *session, const char *image, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
                 char **digest, const struct cancel *cancel, struct err *err);
+    // Whether an image is here, and has no triggers, which could need files of the client's. NULL: that is not known.
+    bool (*plain_image)(void *of, const char *name);
     // NULL: there is no cache.
     int (*cache)(void *of, const struct strv *filters, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
     int (*prune)(void *of, const struct buildkit_prune *prune, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);

@@ -210,6 +210,12 @@ struct send_tree {
     void *of;
 };
 int send_folder(const struct send_target *target, const struct send_tree *tree, struct err *err);
+
+// ---- follow.c -------------------------------------------------------------------------------------------------------
+
+// The paths in the context that a Dockerfile names; false: it may need any.
+bool follow_paths(const struct buildkit *buildkit, struct slice text, struct arena *arena, struct strv *out);
+
 // ---- upload.c: what a client has read from its standard input -------------------------------------------------------
 
 // `url`: as the client calls it, "http://buildkit-session/...". Into the descriptor.

@@ -285,6 +285,23 @@ def test_the_context_arrives_as_it_is(project):
     assert project.run('/srv/link') == 'ran'
 
 
+def test_only_what_is_needed_is_sent(project):
+    """Paths are followed where the Dockerfile says them all."""
+    project.file('big', os.urandom(3 << 20))
+    project.file('sub/needed', 'needed')
+    project.file('here.txt', 'here')
+    os.symlink('sub', project.folder / 'way')
+    few = re.compile(r'transferring context: [0-9.]+k?B ')
+    assert few.search(project.ok('FROM bb\nCOPY way/needed *.txt /srv/\nRUN --mount=source=sub,target=/m cat /m/needed\n'))
+    assert project.run('sh', '-c', 'cat /srv/needed /srv/here.txt') == 'neededhere'
+    for text in ('COPY . /srv/', 'ARG W=big\nCOPY $W /srv/', 'RUN --mount=target=/m cp /m/big /srv/', 'ONBUILD RUN true\nCOPY big /srv/'):
+        assert not few.search(project.ok(f'FROM bb\nRUN mkdir /srv\n{text}\n')) and project.run('ls', '/srv/big')
+    project.ok('FROM bb\nONBUILD COPY big /srv/\n')
+    project.file('Dockerfile', f'FROM {project.name}\nCOPY here.txt /srv/\n')
+    project.buildx.ok('build', '-t', project.name + ':child', str(project.folder))
+    assert project.docker.ok('run', '--rm', project.name + ':child', 'ls', '/srv').split() == ['big', 'here.txt']
+
+
 def test_a_step_that_fails(project):
     out = project.fails('FROM bb\nRUN echo before && exit 7\n')
     assert 'before' in out

@@ -111,7 +111,7 @@ static void folders_give_their_content(void **state)
     struct box *box = *state;
     assert_int_equal(mkdirat(box->source_fd, "d", 0751) | mkdirat(box->source_fd, "d/sub", 0750), 0);
     make_file(box->source_fd, "d/sub/f", "x");
-    expect(box, "d", WISH(.target = "/new"), "new/ 751 0\nnew/sub/ 750 0\nnew/sub/f 640 0\n");
+    expect(box, "d", WISH(.target = "/new"), "new/ 755 0\nnew/sub/ 750 0\nnew/sub/f 640 0\n");
     assert_int_equal(mkdirat(box->root_fd, "new", 0755) | fchmodat(box->root_fd, "new", 01777, 0), 0);
     expect(box, "d/", WISH(.target = "/new"), "new/ 1777 0\nnew/sub/ 750 0\nnew/sub/f 640 0\n");
     expect(box, "/d/s*", WISH(.target = "/"), "f 640 0\n");
@@ -183,9 +183,9 @@ static void what_is_excluded_is_left_out(void **state)
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     make_tree(box);
     expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "**/*.o empty")),
-           "t/ 750 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\nt/b/y.txt 640 0\nt/x.txt 640 0\n");
-    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "b x.* !b/c")), "t/ 750 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\nt/empty/ 750 0\n");
-    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "*")), "t/ 750 0\n");
+           "t/ 755 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\nt/b/y.txt 640 0\nt/x.txt 640 0\n");
+    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "b x.* !b/c")), "t/ 755 0\nt/b/ 750 0\nt/b/c/ 750 0\nt/b/c/z.txt 640 0\nt/empty/ 750 0\n");
+    expect(box, "a", WISH(.target = "/t", .excludes = patterns(&arena, "*")), "t/ 755 0\n");
     expect(box, "*.o", WISH(.target = "/t/", .folder = true, .excludes = patterns(&arena, "*.o")), "");
 }
 
@@ -233,7 +233,7 @@ static void modes_change_by_what_they_are(void **state)
     struct box *box = *state;
     assert_int_equal(mkdirat(box->source_fd, "d", 0700), 0);
     make_file(box->source_fd, "d/f", "x");
-    expect(box, "d", WISH(.target = "/t", .chmod = "go=u,a+X"), "t/ 777 0\nt/f 666 0\n");
+    expect(box, "d", WISH(.target = "/t", .chmod = "go=u,a+X"), "t/ 755 0\nt/f 666 0\n");
 }
 
 static char *hash_input(struct box *box)
