@@ -1,4 +1,4 @@
-// rooms: oci sandbox task spec kernel json base | jansson
+// rooms: oci criu sandbox task spec kernel json base | jansson
 // A config.json from anywhere: read, checked, its limits, hooks and cgroup made ready; nothing is opened or made.
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-// rooms: oci sandbox task spec kernel json base | jansson
+// rooms: oci criu sandbox task spec kernel json base | jansson
 // The two other documents that berth-oci reads: a process (`exec --process`) and limits (`update --resources`). Each text is
 // tried as both.
 #include <stdint.h>
