@@ -165,12 +165,15 @@ static int fill_linux(struct container *container, const struct cdi_edits *edits
 
 // ---- rootfs, mounts, network ----------------------------------------------------------------------------------------
 
-// What lies in the data root has the ids that containers know (a build's caches and files), but for volumes, which are the host's folders.
+// A build's caches and files have the ids that containers know. Nothing else of the data root has, whoever asks for it by name.
 static bool has_own_ids(const struct container *container, const struct engine_mount *mount)
 {
+    static const char *const folders[] = { "/build-cache/", "/staging/" };
     const char *root = container->engine->data_root;
-    return str_eq(mount->type, "bind") && str_starts(mount->source, root) && mount->source[strlen(root)] == '/' &&
-           !str_starts(mount->source + strlen(root), "/volumes/");
+    bool ours = false;
+    for (size_t i = 0; i < ARRAY_LEN(folders) && str_eq(mount->type, "bind") && str_starts(mount->source, root); i++)
+        ours = ours || str_starts(mount->source + strlen(root), folders[i]);
+    return ours;
 }
 
 static void fill_mounts(const struct container *container, struct arena *arena, struct task_document *out)

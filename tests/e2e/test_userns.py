@@ -260,6 +260,8 @@ def test_binds_are_the_hosts(docker, tmp_path):
     denied = docker('run', '--rm', '-v', f'{tmp_path}:/m', 'bb', 'cat', '/m/roots')
     assert denied.code != 0 and 'ermission denied' in denied.err
     assert docker.ok('run', '--rm', '-v', f'{tmp_path}:/m', 'bb', 'stat', '-c', '%u:%g', '/m/roots') == '65534:65534'
+    own = docker.engine.data + '/containers'
+    assert docker.ok('run', '--rm', '-v', f'{own}:/m', 'bb', 'stat', '-c', '%u:%g', '/m') == '65534:65534'
 
 
 # ---- network, logs, stats -------------------------------------------------------------------------------------------
