@@ -171,11 +171,12 @@ static int read_fluentd(const struct kvs *options, struct task_log *out, struct 
 {
     const char *address = kvs_get(options, "fluentd-address"), *async = kvs_get(options, "fluentd-async"), *limit = kvs_get(options, "fluentd-buffer-limit"),
                *wait = kvs_get(options, "fluentd-retry-wait"), *precise = kvs_get(options, "fluentd-sub-second-precision"),
-               *tries = kvs_get(options, "fluentd-max-retries");
+               *tries = kvs_get(options, "fluentd-max-retries"), *ack = kvs_get(options, "fluentd-request-ack");
     out->address = (char *)(str_empty(address) ? "127.0.0.1:" FLUENTD_PORT : address);
     if (check_fluentd_address(out->address, err) < 0 || (wait && read_wait(wait, &out->retry_ns, err) < 0))
         return -1;
-    if ((async && log_read_flag(async, &out->late, err) < 0) || (precise && log_read_flag(precise, &out->precise_time, err) < 0))
+    if ((async && log_read_flag(async, &out->late, err) < 0) || (precise && log_read_flag(precise, &out->precise_time, err) < 0) ||
+        (ack && log_read_flag(ack, &out->ack, err) < 0))
         return err_wrap(err, "invalid value for a log opt of fluentd");
     if (tries && (!num_parse_i64(slice_of(tries), &out->max_tries) || out->max_tries < 0 || out->max_tries > INT32_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-max-retries: a number, got %.100s", tries);

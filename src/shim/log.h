@@ -71,11 +71,15 @@ void log_remote_free(struct log_remote *remote);
 void log_remote_put(struct log_remote *remote, const struct log_entry *entry);
 bool log_remote_is_full(const struct log_remote *remote);
 
-// One entry as the driver sends it, appended; nothing where the driver has no message for it.
-void log_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+// One entry as the driver sends it, appended; nothing where the driver has no message for it. `number` tells those apart that are to be answered.
+void log_format(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out);
+
+// What Fluentd answers to the message of that number: 1 when it is that, 0 when more of it must come, -1 when it is something else.
+#define LOG_ACK_MAX 32
+int log_ack_fits(const uint8_t *bytes, size_t size, uint64_t number);
 
 // GELF 1.1 (go2docs.graylog.org, "GELF via UDP"): a JSON object; on a stream a NUL ends it.
-void gelf_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+void gelf_format(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out);
 // For datagrams: compressed as `wish` says into `packed`, then in pieces of what one datagram holds, each with its head before it (empty where one
 // is enough). `id` tells messages apart. False: it is too long for the 128 pieces that there may be.
 typedef void gelf_piece_fn(void *context, struct slice head, struct slice piece);

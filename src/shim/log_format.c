@@ -44,7 +44,7 @@ static void add_new_head(const struct task_log *wish, const struct log_entry *en
     buf_addf(out, "Z %s %s %d %s - ", wish->hostname, wish->tag, getpid(), wish->tag);
 }
 
-static void format_syslog(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+static void format_syslog(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out)
 {
     if (str_empty(wish->format) || str_eq(wish->format, "rfc3164"))
         add_old_head(wish, entry, out);
@@ -71,7 +71,7 @@ static void add_field(struct buf *out, const char *key, struct slice value)
     buf_addc(out, '\n');
 }
 
-static void format_journal(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+static void format_journal(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out)
 {
     add_field(out, "MESSAGE", entry->text);
     add_field(out, "PRIORITY", slice_of(entry->stream == LOG_STDERR ? "3" : "6"));
@@ -117,9 +117,31 @@ static void add_moment(const struct task_log *wish, const struct log_entry *entr
     buf_add(out, parts, sizeof(parts));
 }
 
-static void format_fluentd(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+#define CHUNK_SIZE 16 // of what names a message, in digits that are base64's, too
+
+int log_ack_fits(const uint8_t *bytes, size_t size, uint64_t number)
 {
-    buf_addc(out, (char)0x93); // an array of three
+    // A map of one: "ack" and the name, whose size has either of two forms.
+    char heads[2][8] = { "\x81\xa3" "ack\xb0", "\x81\xa3" "ack\xd9\x10" }, whole[LOG_ACK_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        size_t wanted = (size_t)snprintf(whole, sizeof(whole), "%s%016llx", heads[i], (unsigned long long)number);
+        if (memcmp(bytes, whole, MIN_OF(size, wanted)) == 0)
+            return size >= wanted;
+    }
+    return -1;
+}
+
+static void add_chunk(uint64_t number, struct buf *out)
+{
+    char name[CHUNK_SIZE + 1];
+    snprintf(name, sizeof(name), "%016llx", (unsigned long long)number);
+    buf_addc(out, (char)0x81); // a map of one
+    add_pair(out, "chunk", slice_of(name));
+}
+
+static void format_fluentd(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out)
+{
+    buf_addc(out, (char)(wish->ack ? 0x94 : 0x93)); // an array of four, or three
     add_str(out, slice_of(wish->tag));
     add_moment(wish, entry, out);
     add_number(out, 0xdf, (uint32_t)wish->fields.len + (entry->newline ? 2 : 3)); // map 32
@@ -129,15 +151,17 @@ static void format_fluentd(const struct task_log *wish, const struct log_entry *
     add_pair(out, "log", entry->text);
     if (!entry->newline)
         add_pair(out, "partial_message", slice_of("true"));
+    if (wish->ack)
+        add_chunk(number, out);
 }
 
-void log_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+void log_format(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out)
 {
     static const struct {
         const char *driver;
-        void (*format)(const struct task_log *wish, const struct log_entry *entry, struct buf *out);
+        void (*format)(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out);
     } formats[] = { { "syslog", format_syslog }, { "journald", format_journal }, { "gelf", gelf_format }, { "fluentd", format_fluentd } };
     for (size_t i = 0; i < ARRAY_LEN(formats); i++)
         if (str_eq(wish->driver, formats[i].driver))
-            formats[i].format(wish, entry, out);
+            formats[i].format(wish, entry, number, out);
 }

@@ -12,7 +12,7 @@
 #define WINDOW_GZIP (15 + 16) // zlib's word for a gzip header
 #define MEMORY_LEVEL 8
 
-void gelf_format(const struct task_log *wish, const struct log_entry *entry, struct buf *out)
+void gelf_format(const struct task_log *wish, const struct log_entry *entry, uint64_t number, struct buf *out)
 {
     if (!entry->text.size)
         return; // Graylog takes no message without a text

@@ -44,7 +44,11 @@ struct log_remote {
     int64_t tries; // to connect since something went out
     size_t room; // bytes of the queue
     struct buf queue, message, packed;
-    uint64_t number; // of the next message in datagrams, from a random start
+    uint64_t number; // of the next message, from a random start
+    uint64_t first; // of the first in the queue
+    struct loop_source *ack_wait; // the first one is out, and its answer is to come
+    uint8_t ack[LOG_ACK_MAX];
+    size_t ack_size;
     size_t head, sent; // where the first message begins, and how much of it is out
 };
 
@@ -117,6 +121,7 @@ static void drop_first(struct log_remote *remote)
 {
     remote->head += sizeof(uint32_t) + first_message(remote).size;
     remote->sent = 0;
+    remote->first++;
     if (remote->head < remote->queue.size && remote->head < remote->room / 2)
         return;
     buf_consume(&remote->queue, remote->head);
@@ -164,6 +169,7 @@ static void disconnect(struct log_remote *remote)
 {
     loop_remove(take_ptr(&remote->source));
     fd_close(take_fd(&remote->fd));
+    loop_remove(take_ptr(&remote->ack_wait));
     remote->sent = 0; // it is sent again, whole
     if (queued(remote))
         retry(remote, remote->wish.retry_ns > 0 ? remote->wish.retry_ns : RETRY_NS);
@@ -209,21 +215,56 @@ static void watch(struct log_remote *remote, uint32_t events)
         disconnect(remote);
 }
 
+static void no_answer(void *context)
+{
+    disconnect(context);
+}
+
+static void await_ack(struct log_remote *remote)
+{
+    remote->ack_size = 0;
+    loop_add_timer(remote->loop, LOG_STALL_NS, no_answer, remote, &remote->ack_wait, NULL);
+}
+
+// -1: the connection is over, or what came is no answer to what was sent.
+static int take_ack(struct log_remote *remote)
+{
+    ssize_t got = recv(remote->fd, remote->ack + remote->ack_size, sizeof(remote->ack) - remote->ack_size, MSG_DONTWAIT);
+    if (got <= 0)
+        return got < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+    remote->ack_size += (size_t)got;
+    int fits = remote->ack_wait ? log_ack_fits(remote->ack, remote->ack_size, remote->first) : -1;
+    if (fits <= 0)
+        return fits;
+    loop_remove(take_ptr(&remote->ack_wait));
+    remote->tries = 0;
+    drop_first(remote);
+    return 0;
+}
+
+static void sent_one(struct log_remote *remote)
+{
+    if (remote->wish.ack)
+        await_ack(remote);
+    else
+        drop_first(remote);
+}
+
 static void send_on(struct log_remote *remote)
 {
     int out = 1;
     size_t before = remote->sent + queued(remote);
     bool waits = queued(remote);
-    while (queued(remote) && (out = send_first(remote)) > 0)
-        drop_first(remote);
+    while (queued(remote) && !remote->ack_wait && (out = send_first(remote)) > 0)
+        sent_one(remote);
     if (remote->stall && before != remote->sent + queued(remote))
         loop_set_timer(remote->stall, LOG_STALL_NS); // slow, but not stuck
-    if (waits && out > 0)
+    if (waits && out > 0 && !remote->wish.ack)
         remote->tries = 0;
     if (out < 0)
         disconnect(remote);
     else
-        watch(remote, (queued(remote) ? EPOLLOUT : 0) | EPOLLRDHUP);
+        watch(remote, (queued(remote) && !remote->ack_wait ? EPOLLOUT : 0) | (remote->wish.ack ? EPOLLIN : 0) | EPOLLRDHUP);
     make_room(remote);
 }
 
@@ -233,6 +274,10 @@ static void writable(void *context, int fd, uint32_t events)
     struct log_remote *remote = context;
     int failed;
     socklen_t size = sizeof(failed);
+    if ((events & EPOLLIN) && take_ack(remote) < 0) {
+        disconnect(remote);
+        return;
+    }
     if ((events & EPOLLERR) && is_udp(remote))
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &size); // is over with it
     else if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) {
@@ -246,6 +291,7 @@ static void give_up(struct log_remote *remote)
 {
     remote->tries = 0;
     remote->head = remote->sent = 0;
+    remote->first = remote->number;
     buf_clear(&remote->queue);
     make_room(remote);
 }
@@ -312,6 +358,7 @@ int log_remote_open(const struct task_log *wish, struct loop *loop, log_room_fn 
     // Pieces of two containers' messages meet at one server; without randomness the clock tells them apart.
     if (getrandom(&remote->number, sizeof(remote->number), GRND_NONBLOCK) != sizeof(remote->number))
         remote->number = (uint64_t)clock_mono_ns();
+    remote->first = remote->number;
     *out = remote;
     return 0;
 }
@@ -331,7 +378,7 @@ void log_remote_put(struct log_remote *remote, const struct log_entry *entry)
     size_t limit = remote->blocking && !remote->dropping ? 2 * remote->room : remote->room;
     struct buf *message = &remote->message;
     buf_clear(message);
-    log_format(&remote->wish, entry, message);
+    log_format(&remote->wish, entry, remote->number, message);
     if (!message->size || message->overflow || queued(remote) + message->size > limit)
         return; // lost, or nothing to say
     bool idle = !queued(remote);
@@ -340,6 +387,7 @@ void log_remote_put(struct log_remote *remote, const struct log_entry *entry)
         gelf_cut(&remote->wish, text, remote->number++, &remote->packed, enqueue, remote);
     else
         enqueue(remote, (struct slice){ "", 0 }, text);
+    remote->number += remote->wish.ack;
     if (idle && remote->fd >= 0)
         send_on(remote);
     else if (remote->fd < 0)
@@ -372,6 +420,7 @@ void log_remote_free(struct log_remote *remote)
     loop_remove(remote->source);
     loop_remove(remote->retry);
     loop_remove(remote->stall);
+    loop_remove(remote->ack_wait);
     fd_close(remote->fd);
     buf_done(&remote->queue);
     buf_done(&remote->message);

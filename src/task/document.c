@@ -99,6 +99,7 @@ static const struct json_field log_fields[] = {
     JSON_FIELD("compression", JSON_TEXT, struct task_log, compression, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("compression_level", JSON_INT, struct task_log, compression_level, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("precise_time", JSON_FLAG, struct task_log, precise_time, .flags = JSON_OMIT_EMPTY),
+    JSON_FIELD("ack", JSON_FLAG, struct task_log, ack, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("late", JSON_FLAG, struct task_log, late, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("retry_ns", JSON_INT, struct task_log, retry_ns, .flags = JSON_OMIT_EMPTY),
     JSON_FIELD("max_tries", JSON_INT, struct task_log, max_tries, .flags = JSON_OMIT_EMPTY),

@@ -134,6 +134,28 @@ def test_a_fluentd_that_comes_later(docker, name):
     again.socket.close()
 
 
+@pytest.mark.parametrize('long_form', [False, True])
+def test_a_fluentd_that_answers(docker, name, long_form):
+    """Its first answer is a wrong one, so that message comes again; no message comes before the one before it was answered."""
+    server, seen = socket.create_server(('127.0.0.1', 0)), []
+
+    def serve():
+        while len(seen) < 4:
+            connection, unpacker = server.accept()[0], msgpack.Unpacker(raw=False)
+            while data := connection.recv(65536):
+                unpacker.feed(data)
+                for message in unpacker:
+                    seen.append((message[2]['log'], message[3]['chunk']))
+                    text = (message[3]['chunk'] if len(seen) > 1 else '0' * 16).encode()
+                    connection.sendall(b'\x81\xa3ack' + (b'\xd9\x10' if long_form else b'\xb0') + text)
+    threading.Thread(target=serve, daemon=True).start()
+    ran(docker, name, 'fluentd', {'fluentd-address': '127.0.0.1:%d' % server.getsockname()[1], 'fluentd-request-ack': 'true', 'fluentd-retry-wait': '10ms'},
+        'sh', '-c', 'echo one; echo two; echo three; sleep 0.5')
+    wait_until(lambda: len(seen) == 4, 10, 'all lines')
+    assert [text for text, _ in seen] == ['one', 'one', 'two', 'three'] and seen[0] == seen[1] and len({chunk for _, chunk in seen}) == 3
+    server.close()
+
+
 def test_a_fluentd_that_comes_too_late(docker, receiver, tmp_path, name):
     """After the tries that it has, what waits is lost, and the next line begins anew."""
     path = str(tmp_path / 'socket')
@@ -152,6 +174,7 @@ def test_a_fluentd_that_comes_too_late(docker, receiver, tmp_path, name):
     ('gelf', {'gelf-address': 'udp://127.0.0.1:1', 'gelf-tcp-max-reconnect': '1'}, 'gelf-tcp-max-reconnect'),
     ('gelf', {'gelf-address': 'tcp://127.0.0.1:1', 'gelf-tcp-max-reconnect': '-1'}, 'gelf-tcp-max-reconnect must be a positive integer'),
     ('fluentd', {'fluentd-max-retries': 'many'}, 'fluentd-max-retries'),
+    ('fluentd', {'fluentd-request-ack': 'perhaps'}, 'strconv.ParseBool: parsing "perhaps"'),
     ('gelf', {}, 'gelf-address is a required parameter'),
     ('gelf', {'gelf-address': 'x'}, 'gelf-address'),
     ('gelf', {'gelf-address': 'http://x:1'}, 'gelf: endpoint needs to be TCP or UDP'),
@@ -170,7 +193,7 @@ def test_options_that_can_not_be(api, driver, options, message):
 
 
 @pytest.mark.berth
-@pytest.mark.parametrize('options', [{'fluentd-address': 'tls://127.0.0.1:1'}, {'fluentd-request-ack': 'true'}, {'fluentd-max-retries': '3'}])
+@pytest.mark.parametrize('options', [{'fluentd-address': 'tls://127.0.0.1:1'}, {'fluentd-read-timeout': '1s'}])
 def test_what_is_not_built_is_refused(api, options):
     answer = api.post('/containers/create', {'Image': 'bb', 'HostConfig': {'LogConfig': {'Type': 'fluentd', 'Config': options}}})
     assert answer.status == 501 and 'HostConfig.LogConfig.Config' in answer.message

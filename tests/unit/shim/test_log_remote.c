@@ -154,11 +154,11 @@ static void the_form_of_gelf(void **state)
     const struct log_entry entry = { LOG_STDERR, slice_of("a\"\xff"), true, "", WHEN }, empty = { LOG_STDOUT, slice_of(""), true, "", WHEN };
     _cleanup_buf_ struct buf out = BUF_INIT(1 << 20);
     static const char wanted[] = "{\"version\":\"1.1\",\"short_message\":\"a\\\"\\ufffd\",\"timestamp\":1767225845.000,\"level\":3,\"host\":\"h\"}";
-    gelf_format(&wish, &entry, &out);
+    gelf_format(&wish, &entry, 0, &out);
     assert_int_equal(out.size, sizeof(wanted)); // with its NUL
     assert_string_equal(out.data, wanted);
     buf_clear(&out);
-    gelf_format(&wish, &empty, &out);
+    gelf_format(&wish, &empty, 0, &out);
     assert_int_equal(out.size, 0);
 }
 
