@@ -185,7 +185,6 @@ static int adopt_base(struct stage *stage, struct err *err)
     if (named) {
         if (named_image(stage, named, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0)
             return -1;
-        stage->base = stage->image;
         scope_stage(&build->global, &stage->config.env, &stage->scope);
         return 0;
     }
@@ -193,7 +192,7 @@ static int adopt_base(struct stage *stage, struct err *err)
         const struct stage *base = &build->stages[node->base_stage];
         struct scope scope = base->scope;
         scope.arena = build->arena;
-        stage->base = stage->image = base->image;
+        stage->image = base->image;
         stage->config = base->config;
         stage->author = base->author;
         scope_copy(&scope, &stage->scope);
@@ -202,7 +201,6 @@ static int adopt_base(struct stage *stage, struct err *err)
     if (node->origin == GRAPH_IMAGE &&
         (find_image(build, node->base, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
         return -1;
-    stage->base = stage->image;
     if (node->origin == GRAPH_SCRATCH)
         strv_push_arena(&stage->config.env, build->arena, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     scope_stage(&build->global, &stage->config.env, &stage->scope);
@@ -212,7 +210,10 @@ static int adopt_base(struct stage *stage, struct err *err)
 static int begin(struct stage *stage, struct err *err)
 {
     say_step(stage->build, stage->build->graph->nodes[stage->index].stage->from.text);
-    if (adopt_base(stage, err) < 0 || list_steps(stage, err) < 0)
+    if (adopt_base(stage, err) < 0)
+        return -1;
+    stage->base = stage->image;
+    if (list_steps(stage, err) < 0)
         return -1;
     stage->begun = true;
     return 0;

@@ -256,7 +256,7 @@ static int find_caches(struct build *build, struct err *err)
         char *id = NULL;
         step_start(&stream.step, build->solve, arena_printf(build->arena, "importing cache manifest from %s", names->items[i]));
         int found = config->cache_from(config->of, build->session, names->items[i], stream_take, &stream, build->arena, &id, build->cancel, &missing);
-        step_end(&stream.step, found < 0 ? &missing : NULL);
+        stream_end(&stream, found < 0 ? &missing : NULL);
         if (found < 0 && cancel_now(build->cancel))
             return err_set(err, ERR_CANCELLED, "the build was cancelled");
         if (found == 0)

@@ -230,7 +230,7 @@ static int push_names(const struct running *running, char **digest, struct err *
         step_start(&stream.step, running->solve, arena_printf(running->arena, "pushing %s with docker", names->items[i]));
         result = running->config->push(running->config->of, running->session, NULL, names->items[i], stream_take, &stream, running->arena, digest,
                                        running->cancel, err);
-        step_end(&stream.step, result < 0 ? err : NULL);
+        stream_end(&stream, result < 0 ? err : NULL);
     }
     return result;
 }
@@ -263,7 +263,7 @@ static int push_caches(struct solve *solve, struct buildkit_session *session, st
         char *digest;
         step_start(&stream.step, solve, arena_printf(arena, "exporting cache to registry %s", solve->cache_to.items[i]));
         result = config->push(config->of, session, solve->cache, solve->cache_to.items[i], stream_take, &stream, arena, &digest, cancel, err);
-        step_end(&stream.step, result < 0 ? err : NULL);
+        stream_end(&stream, result < 0 ? err : NULL);
     }
     return result;
 }
