@@ -49,30 +49,32 @@ static const struct ipam_pool *asked_pool(const struct engine_network *network, 
     return NULL;
 }
 
-static void add_pool(json_t *rows, const struct engine_network *network, const char *subnet, const char *gateway, bool ipv6)
+static void add_pool(json_t *rows, const struct engine_network *network, bool ipv6)
 {
     const struct ipam_pool *pool = asked_pool(network, ipv6);
+    const char *subnet = ipv6 ? network->subnet6 : network->subnet, *gateway = ipv6 ? network->gateway6 : network->gateway;
+    const char *range = ipv6 ? network->range6 : network->range, *route = ipv6 ? network->route6 : network->route;
     if (str_empty(subnet))
         return;
     json_t *row = json_pack("{s:s}", "Subnet", subnet);
     if (pool && !str_empty(pool->ip_range))
         json_object_set_new(row, "IPRange", shape_text(pool->ip_range));
-    else if (!ipv6 && !pool && !str_empty(network->range))
-        json_object_set_new(row, "IPRange", shape_text(network->range));
+    else if (network->builtin && !str_empty(range))
+        json_object_set_new(row, "IPRange", shape_text(range));
     if (!str_empty(gateway))
         json_object_set_new(row, "Gateway", shape_text(gateway));
     if (pool && pool->reserved.len)
         json_object_set_new(row, "AuxiliaryAddresses", shape_map(&pool->reserved));
-    else if (!ipv6 && !str_empty(network->route))
-        json_object_set_new(row, "AuxiliaryAddresses", json_pack("{s:s}", "DefaultGatewayIPv4", network->route));
+    else if (!str_empty(route))
+        json_object_set_new(row, "AuxiliaryAddresses", json_pack("{s:s}", ipv6 ? "DefaultGatewayIPv6" : "DefaultGatewayIPv4", route));
     json_array_append_new(rows, row);
 }
 
 static json_t *shape_pools(const struct engine_network *network)
 {
     json_t *rows = json_array();
-    add_pool(rows, network, network->subnet, network->gateway, false);
-    add_pool(rows, network, network->subnet6, network->gateway6, true);
+    add_pool(rows, network, false);
+    add_pool(rows, network, true);
     return rows;
 }
 
@@ -84,7 +86,7 @@ static json_t *shape_network(const struct engine_network *network, const struct 
     json_t *labels = request ? shape_map(&request->labels) : json_object();
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:o, s:o, s:o}", "Name",
                      network->name, "Id", network->id, "Created", shape_time(network->created_ns), "Scope", "local",
-                     "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", request && request->enable_ipv6, "IPAM", ipam,
+                     "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", !str_empty(network->subnet6), "IPAM", ipam,
                      "Internal", request && request->internal, "Attachable", request && request->attachable, "Ingress", 0,
                      "ConfigFrom", "Network", "", "ConfigOnly", 0, "Containers", shape_members(containers, len, network), "Options",
                      shape_options(network), "Labels", labels);

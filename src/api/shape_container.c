@@ -96,12 +96,12 @@ static json_t *shape_network_settings(const struct call *call, const struct engi
         if (str_eq(container->endpoints[i].network, "bridge"))
             bridge = &container->endpoints[i];
     json_t *settings =
-        json_pack("{s:s, s:o, s:s, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:s, s:i, s:o, s:I, s:s, s:o}", "Bridge", "",
+        json_pack("{s:s, s:o, s:s, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:o, s:I, s:o, s:I, s:o, s:o}", "Bridge", "",
                   "SandboxID", shape_text(container->sandbox_id), "SandboxKey", "", "Ports", shape_port_map(container),
                   "HairpinMode", 0, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0, "SecondaryIPAddresses",
                   "SecondaryIPv6Addresses", "EndpointID", shape_text(bridge->endpoint_id), "Gateway",
-                  shape_text(bridge->gateway), "GlobalIPv6Address", "", "GlobalIPv6PrefixLen", 0, "IPAddress",
-                  shape_text(bridge->address), "IPPrefixLen", (json_int_t)bridge->prefix, "IPv6Gateway", "",
+                  shape_text(bridge->gateway), "GlobalIPv6Address", shape_text(bridge->address6), "GlobalIPv6PrefixLen", (json_int_t)bridge->prefix6,
+                  "IPAddress", shape_text(bridge->address), "IPPrefixLen", (json_int_t)bridge->prefix, "IPv6Gateway", shape_text(bridge->gateway6),
                   "MacAddress", shape_text(bridge->mac));
     json_t *networks = shape_networks(container);
     networks_age(call->version, container, networks);

@@ -22,11 +22,13 @@ static void add_file(struct task_document *document, struct arena *arena, const 
     *file = (struct task_file){ arena_strdup(arena, path), content, 0644 };
 }
 
-static char *resolv_text(const struct container *container, struct arena *arena)
+static char *resolv_text(const struct container *container, struct arena *arena) REQUIRES(container->lock)
 {
     _cleanup_buf_ struct buf settings = BUF_INIT(1 << 20);
     const struct host_config *host = &container->config.host_config;
-    return names_wanted(container) ? resolv_content_named(host, names_outside(container), arena, &settings) : resolv_content(host, arena);
+    const struct endpoint *leads6 = endpoint_gateway6(container);
+    return names_wanted(container) ? resolv_content_named(host, names_outside(container), arena, &settings)
+                                   : resolv_content(host, leads6 && leads6->net.gateway6[0], arena);
 }
 
 // Of a container that shares another's network they are the other's, and mounted already.

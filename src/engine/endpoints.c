@@ -207,7 +207,7 @@ static struct endpoint *leading(const struct container *container, bool up, bool
 {
     struct endpoint *best = NULL;
     for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
-        if (endpoint->bridge && (!up || endpoint->up) && (!ipv6 || endpoint->ipv6) && (!best || leads_before(endpoint, best)))
+        if (endpoint->bridge && (!up || endpoint->up) && (!ipv6 || (up ? endpoint->net.address6[0] : endpoint->ipv6)) && (!best || leads_before(endpoint, best)))
             best = endpoint;
     return best;
 }
@@ -271,7 +271,7 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->bridge = network_has_addresses(network);
     endpoint->builtin = network->builtin;
     endpoint->internal = network->request && network->request->internal;
-    endpoint->ipv6 = network->request && network->request->enable_ipv6;
+    endpoint->ipv6 = network->builtin ? container->engine->bridge_ipv6 : network->request->enable_ipv6;
     endpoint->macvlan = str_eq(network->driver, "macvlan");
     endpoint->mtu = network->builtin ? container->engine->bridge_mtu : 0;
     if (options && kvs_get(options, MTU_OPTION))

@@ -58,8 +58,9 @@ struct engine_pool {
 struct engine_bridge {
     const char *name; // NULL: one of ours; "none": there is none; else one that is there
     const char *fixed_cidr, *gateway; // NULL: the whole subnet; the bridge
+    const char *address6, *fixed_cidr6, *gateway6; // the same of IPv6, its own address before; NULL: chosen
     int64_t mtu; // 0: 1500
-    bool isolated, no_masquerade;
+    bool isolated, no_masquerade, ipv6;
 };
 struct engine_options {
     const char *data_root, *exec_root; // absolute paths; made when missing
@@ -343,6 +344,7 @@ struct engine_network {
     const struct kvs *options; // of the default bridge; else NULL
     char *range, *route; // of the default bridge, what the operator says; "": the whole subnet, the bridge itself
     char *subnet6, *gateway6; // of a bridge, "" when it has no IPv6; else NULL
+    char *range6, *route6; // as range and route
 };
 // Built-in ones first, then the oldest.
 int engine_networks(struct engine *engine, struct arena *arena, struct engine_network **out, size_t *len, struct err *err);

@@ -199,7 +199,7 @@ struct engine {
     struct host_features features;
     struct machines *machines;
     bool experimental; // set once
-    bool no_bridge, bridge_isolated; // what the operator says of the default one; set once, as the next three
+    bool no_bridge, bridge_isolated, bridge_ipv6; // what the operator says of the default one; set once, as the next three
     int64_t bridge_mtu; // 0: the usual one
     struct kvs bridge_options;
     struct strv network_options; // of new networks
@@ -385,7 +385,7 @@ int container_document(struct container *container, struct arena *arena, struct 
 char *hosts_content(struct container *container, struct arena *arena) REQUIRES(container->lock);
 // The lines of its own addresses, but those that `present` has already.
 void hosts_own_lines(const struct container *container, struct buf *out, const char *present) REQUIRES(container->lock);
-char *resolv_content(const struct host_config *host, struct arena *arena);
+char *resolv_content(const struct host_config *host, bool ipv6, struct arena *arena); // ipv6: a server there can be reached
 // Where the network is the host's: the host's own files, unless the client has names or servers of its own.
 char *hosts_content_host(struct container *container, struct arena *arena) REQUIRES(container->lock);
 char *resolv_content_host(const struct host_config *host, struct arena *arena);

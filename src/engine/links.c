@@ -124,7 +124,7 @@ struct child {
     struct container *container; // a reference; NULL: it is gone, which is a link that can't be had
     const char *name, *alias;
     bool live, on_bridge;
-    char address[INET_ADDRSTRLEN];
+    char address[INET_ADDRSTRLEN], address6[INET6_ADDRSTRLEN];
 };
 
 static const struct endpoint *on_default_bridge(const struct container *container) REQUIRES(container->lock)
@@ -150,8 +150,10 @@ static bool look_at(struct engine *engine, const char *link, struct arena *arena
     const struct endpoint *endpoint = on_default_bridge(out->container);
     out->live = container_is_live(out->container);
     out->on_bridge = endpoint != NULL;
-    if (endpoint && endpoint->up)
+    if (endpoint && endpoint->up) {
         snprintf(out->address, sizeof(out->address), "%s", endpoint->net.address);
+        snprintf(out->address6, sizeof(out->address6), "%s", endpoint->net.address6);
+    }
     mutex_unlock(&out->container->lock);
     return true;
 }
@@ -272,12 +274,14 @@ static int check_child(const struct child *child, const char *parent, struct err
     return child->on_bridge ? 0 : err_set(err, ERR_INTERNAL, "Cannot link to /%s, as it does not belong to the default network", child->name);
 }
 
-// The alias first, by which the line is found again.
-static void add_line(const struct child *child, struct buf *out)
+// The alias first, by which the lines are found again.
+static void add_lines(const struct child *child, struct buf *out)
 {
     bool named = str_eq(child->alias, child->name);
-    if (child->address[0])
-        buf_addf(out, "%s\t%s %s%s%s\n", child->address, child->alias, child->container->config.hostname, named ? "" : " ", named ? "" : child->name);
+    const char *addresses[] = { child->address, child->address6 };
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++)
+        if (addresses[i][0])
+            buf_addf(out, "%s\t%s %s%s%s\n", addresses[i], child->alias, child->container->config.hostname, named ? "" : " ", named ? "" : child->name);
 }
 
 int links_resolve(struct container *container, struct arena *arena, struct strv *env, char **hosts, struct err *err)
@@ -296,7 +300,7 @@ int links_resolve(struct container *container, struct arena *arena, struct strv 
         int fits = check_child(&child, parent, err);
         if (fits == 0) {
             add_variables(&child, parent, arena, env);
-            add_line(&child, &lines);
+            add_lines(&child, &lines);
         }
         container_unref(child.container);
         if (fits < 0)
@@ -326,7 +330,7 @@ void links_environment(struct container *container, struct arena *arena, struct 
 // ---- a child has another address ------------------------------------------------------------------------------------
 
 // In place: it is mounted. What else stands in the file stays.
-static void readdress(struct container *parent, const char *alias, const char *address)
+static void readdress(struct container *parent, const char *alias, const char *address, const char *address6)
 {
     _cleanup_free_ char *path = mem_printf("%s/files/hosts", parent->id);
     _cleanup_buf_ struct buf text = BUF_INIT(HOSTS_MAX), out = BUF_INIT(HOSTS_MAX);
@@ -338,8 +342,9 @@ static void readdress(struct container *parent, const char *alias, const char *a
         slice_cut(&names, '\t', &old);
         struct slice words = names;
         bool same = names.data && slice_cut(&words, ' ', &first) && slice_eq(first, alias);
-        if (same)
-            buf_addf(&out, "%s\t%.*s\n", address, (int)names.size, names.data);
+        const char *now = same && memchr(old.data, ':', old.size) ? address6 : address;
+        if (same && *now)
+            buf_addf(&out, "%s\t%.*s\n", now, (int)names.size, names.data);
         else if (rest.data || line.size)
             buf_addf(&out, "%.*s\n", (int)line.size, line.data);
     }
@@ -349,7 +354,7 @@ static void readdress(struct container *parent, const char *alias, const char *a
     mutex_unlock(&parent->engine->names_lock);
 }
 
-static void tell_one(struct container *parent, const char *child_id, const char *address)
+static void tell_one(struct container *parent, const char *child_id, const char *address, const char *address6)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct strv links;
@@ -358,7 +363,7 @@ static void tell_one(struct container *parent, const char *child_id, const char 
     copy_links(parent, &arena, &links);
     for (size_t i = 0; i < links.len; i++)
         if (link_split(links.items[i], id, &alias) && str_eq(id, child_id))
-            readdress(parent, alias, address);
+            readdress(parent, alias, address, address6);
 }
 
 // Those that have any link at all, which are few.
@@ -380,11 +385,13 @@ void links_tell_parents(struct container *container)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct container **parents;
-    char address[INET_ADDRSTRLEN] = "";
+    char address[INET_ADDRSTRLEN] = "", address6[INET6_ADDRSTRLEN] = "";
     mutex_lock(&container->lock);
     const struct endpoint *endpoint = on_default_bridge(container);
-    if (endpoint && endpoint->up)
+    if (endpoint && endpoint->up) {
         snprintf(address, sizeof(address), "%s", endpoint->net.address);
+        snprintf(address6, sizeof(address6), "%s", endpoint->net.address6);
+    }
     mutex_unlock(&container->lock);
     size_t len = address[0] ? take_parents(container->engine, &arena, &parents) : 0;
     for (size_t i = 0; i < len; i++) {
@@ -392,7 +399,7 @@ void links_tell_parents(struct container *container)
         bool live = container_is_live(parents[i]);
         mutex_unlock(&parents[i]->lock);
         if (live)
-            tell_one(parents[i], container->id, address);
+            tell_one(parents[i], container->id, address, address6);
         container_unref(parents[i]);
     }
 }

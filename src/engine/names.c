@@ -79,17 +79,21 @@ int check_names(const struct host_config *host, struct err *err)
 
 // ---- /etc/hosts -----------------------------------------------------------------------------------------------------
 
-// Its own network's, or the default bridge's where that has none.
-static void find_gateway(const struct container *container, char out[INET_ADDRSTRLEN]) REQUIRES(container->lock)
+// Its own networks', or the default bridge's where they have none.
+static void find_gateways(const struct container *container, struct arena *arena, struct strv *out) REQUIRES(container->lock)
 {
     struct net_bridge_info bridge = { .gateway = "" };
-    const struct endpoint *leads = endpoint_gateway(container);
-    if (leads && leads->net.gateway[0])
-        snprintf(out, INET_ADDRSTRLEN, "%s", leads->net.gateway);
-    else if (container->engine->net) {
+    const struct endpoint *leads = endpoint_gateway(container), *leads6 = endpoint_gateway6(container);
+    const char *gateway = leads ? leads->net.gateway : "", *gateway6 = leads6 ? leads6->net.gateway6 : "";
+    if (!*gateway && !*gateway6 && container->engine->net) {
         net_bridge_info(container->engine->net, &bridge);
-        snprintf(out, INET_ADDRSTRLEN, "%s", bridge.gateway);
+        gateway = bridge.gateway;
+        gateway6 = bridge.gateway6;
     }
+    const char *const both[] = { gateway, gateway6 };
+    for (size_t i = 0; i < ARRAY_LEN(both); i++)
+        if (*both[i]) // else no subnet is free, or there is none of that kind
+            strv_push_arena(out, arena, both[i]);
 }
 
 // The whole name, and its first word where it has several.
@@ -117,21 +121,20 @@ void hosts_own_lines(const struct container *container, struct buf *out, const c
 char *hosts_content(struct container *container, struct arena *arena)
 {
     const struct container_config *config = &container->config;
-    char gateway[INET_ADDRSTRLEN] = "";
+    struct strv gateways = container->engine->defaults.host_gateways;
     _cleanup_buf_ struct buf text = BUF_INIT(HOSTS_MAX);
-    find_gateway(container, gateway);
+    if (gateways.len == 0)
+        find_gateways(container, arena, &gateways);
     buf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
                     "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
     for (size_t i = 0; i < config->host_config.extra_hosts.len; i++) {
         struct slice rest = slice_of(config->host_config.extra_hosts.items[i]), name;
         slice_cut(&rest, ':', &name);
-        const struct strv *said = &container->engine->defaults.host_gateways;
-        bool stands_in = str_eq(rest.data, "host-gateway") && said->len > 0;
-        const char *address = str_eq(rest.data, "host-gateway") ? gateway : rest.data;
-        for (size_t k = 0; stands_in && k < said->len; k++)
-            buf_addf(&text, "%s\t%.*s\n", said->items[k], (int)name.size, name.data);
-        if (!stands_in && !str_empty(address)) // no subnet is free: there is no gateway
-            buf_addf(&text, "%s\t%.*s\n", address, (int)name.size, name.data);
+        bool stands_in = str_eq(rest.data, "host-gateway");
+        for (size_t k = 0; stands_in && k < gateways.len; k++)
+            buf_addf(&text, "%s\t%.*s\n", gateways.items[k], (int)name.size, name.data);
+        if (!stands_in)
+            buf_addf(&text, "%s\t%.*s\n", rest.data, (int)name.size, name.data);
     }
     hosts_own_lines(container, &text, "");
     return arena_strdup(arena, buf_text(&text));
@@ -387,8 +390,7 @@ bool resolv_is_stub(const char *text)
     return resolv.servers.len == 1 && str_eq(resolv.servers.items[0], SYSTEMD_STUB);
 }
 
-// The bridge has no IPv6 yet, so a server there cannot be reached.
-char *resolv_content(const struct host_config *host, struct arena *arena)
+char *resolv_content(const struct host_config *host, bool ipv6, struct arena *arena)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(FILE_MAX), out = BUF_INIT(HOSTS_MAX);
     const char *source = HOST_FILE;
@@ -398,6 +400,6 @@ char *resolv_content(const struct host_config *host, struct arena *arena)
         buf_clear(&text);
         file_read_at(AT_FDCWD, source, &text, NULL);
     }
-    resolv_build(buf_text(&text), source, host, false, &out);
+    resolv_build(buf_text(&text), source, host, ipv6, &out);
     return arena_strdup(arena, buf_text(&out));
 }

@@ -13,6 +13,7 @@ void network_defaults_copy(struct engine *engine, const struct engine_options *o
                                 { (char *)"com.docker.network.driver.mtu", arena_printf(arena, "%lld", (long long)(bridge->mtu ? bridge->mtu : 1500)) } };
     engine->no_bridge = str_eq(bridge->name, "none");
     engine->bridge_isolated = bridge->isolated;
+    engine->bridge_ipv6 = bridge->ipv6;
     engine->bridge_mtu = bridge->mtu;
     engine->bridge_options.items = arena_alloc(arena, sizeof(table));
     memcpy(engine->bridge_options.items, table, sizeof(table));

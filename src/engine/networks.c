@@ -64,6 +64,8 @@ static void fill_bridge(const struct engine *engine, struct arena *arena, struct
     network->options = network->builtin ? &engine->bridge_options : NULL;
     network->subnet6 = arena_strdup(arena, bridge.subnet6);
     network->gateway6 = arena_strdup(arena, bridge.gateway6);
+    network->range6 = arena_strdup(arena, bridge.range6);
+    network->route6 = arena_strdup(arena, bridge.route6);
 }
 
 static void fill_builtin(const struct engine *engine, size_t index, struct arena *arena, struct engine_network *out)

@@ -134,20 +134,20 @@ void subnet6_own(const char daemon_id[9], unsigned number, struct subnet6 *out)
     *out = (struct subnet6){ .gateway = ((number128)0xfd << 120 | (number128)id << 88 | (number128)(number & 0xffff) << 64) + 1, .prefix = 64 };
 }
 
-// Of n addresses that are taken, one of the first n + 2 is free: the gateway is the one more.
+// Of n addresses that are taken, one of the first n + 3 is free: the gateway and the route are two more.
 int address6_lowest_free(const struct subnet6 *subnet, const number128 *taken, size_t len, number128 *out, struct err *err)
 {
     number128 first = first_of(subnet);
     int prefix = subnet->range_prefix ? subnet->range_prefix : subnet->prefix;
     number128 last = (subnet->range_prefix ? subnet->range_first : first) | ~mask(prefix);
-    _cleanup_free_ bool *held = mem_alloc(len + 2);
-    memset(held, 0, len + 2);
-    for (size_t i = 0; i <= len; i++) {
-        number128 address = i < len ? taken[i] : subnet->gateway;
-        if (address >= first && address - first < len + 2)
+    _cleanup_free_ bool *held = mem_alloc(len + 3);
+    memset(held, 0, len + 3);
+    for (size_t i = 0; i < len + 2; i++) {
+        number128 address = i < len ? taken[i] : i == len ? subnet->gateway : subnet->route;
+        if (address >= first && address - first < len + 3)
             held[address - first] = true;
     }
-    for (size_t i = 0; i < len + 2 && first + i <= last; i++)
+    for (size_t i = 0; i < len + 3 && first + i <= last; i++)
         if (!held[i]) {
             *out = first + i;
             return 0;

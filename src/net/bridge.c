@@ -222,8 +222,8 @@ static int ensure_default(struct net *net, struct err *err) REQUIRES(net->lock)
     bridge_alias(net, &bridge, alias);
     int have = look_for_link(net, net->bridge, net->foreign_bridge ? NULL : alias, &link, err);
     _cleanup_close_ _unused_ int choice = have ? -1 : bridge_choice_begin();
-    int changed = have < 0 ? -1 : settle_subnet(net, have, err);
-    if (changed < 0 || (changed && have && !net->foreign_bridge && link_delete(&net->link, link.index, err) < 0))
+    int changed = have < 0 ? -1 : settle_subnet(net, have, err), changed6 = changed < 0 ? -1 : bridge_record_ipv6(net, err);
+    if (changed6 < 0 || ((changed || changed6) && have && !net->foreign_bridge && link_delete(&net->link, link.index, err) < 0))
         return -1;
     describe_default(net, &bridge);
     int made = bridge_ensure_link(net, &bridge, err);
@@ -249,6 +249,8 @@ bool bridge_find(struct net *net, const char *id, struct bridge *out)
 
 bool bridges_have_ipv6(const struct net *net)
 {
+    if (net->subnet.gateway && net->wanted.subnet6.prefix)
+        return true;
     for (size_t i = 0; i < net->networks.len; i++)
         if (net->networks.items[i].subnet6.prefix && !net->networks.items[i].parent[0])
             return true;
@@ -457,8 +459,8 @@ static int take_down(struct net *net, struct err *err) REQUIRES(net->lock)
     net->table_made = false;
     net->foreign_checked = false;
     free(take_ptr(&net->foreign_line));
-    if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, AF_INET, net->table, err) < 0 ||
-        (bridges_have_ipv6(net) && nft_delete_table(&net->nft, AF_INET6, net->table, err) < 0) ||
+    bool six = nft_delete_table(&net->nft, AF_INET6, net->table, err) == 0 || !bridges_have_ipv6(net); // a kernel without IPv6 has none
+    if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, AF_INET, net->table, err) < 0 || !six ||
         withdraw(net, SETTING_DOCKER_USER, err) < 0 || withdraw(net, SETTING_DOCKER_USER6, err) < 0 ||
         restore_forwarding(net, net->ip_forward_file, SETTING_IP_FORWARD, other_daemon, err) < 0 ||
         restore_forwarding(net, net->ip6_forward_file, SETTING_IP6_FORWARD, other_daemon, err) < 0)

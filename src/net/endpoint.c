@@ -74,7 +74,7 @@ static int configure_ipv6(const struct attach *attach, struct link_socket *insid
     if (link_add_address6(inside, index, attach->endpoint.address6, subnet->prefix, err) < 0)
         return -1;
     bool out = has_gateway(&attach->bridge) && !attach->wish->no_gateway6;
-    return out ? link_add_default_route6(inside, index, subnet->gateway, err) : 0;
+    return out ? link_add_default_route6(inside, index, subnet->route ? subnet->route : subnet->gateway, err) : 0;
 }
 
 static int configure_interface(const struct attach *attach, struct err *err)
@@ -158,7 +158,7 @@ static void describe(const struct bridge *bridge, const struct record_endpoint *
     address6_text(from->address6, out->address6);
     out->prefix6 = bridge->subnet6.prefix;
     if (has_gateway(bridge))
-        address6_text(bridge->subnet6.gateway, out->gateway6);
+        address6_text(bridge->subnet6.route ? bridge->subnet6.route : bridge->subnet6.gateway, out->gateway6);
 }
 
 // In the namespace of the calling thread, which is the room's.

@@ -169,6 +169,44 @@ static int on_address(struct nl_msg *message, void *argument)
     return NL_OK;
 }
 
+struct address6_walk {
+    int index;
+    const struct subnet6 *range;
+    struct subnet6 found;
+};
+
+static int on_address6(struct nl_msg *message, void *argument)
+{
+    struct address6_walk *walk = argument;
+    struct nlattr *attributes[IFA_MAX + 1];
+    char text[INET6_ADDRSTRLEN];
+    struct subnet6 address = { 0 };
+    if (nlmsg_parse(nlmsg_hdr(message), sizeof(struct ifaddrmsg), attributes, IFA_MAX, NULL) < 0)
+        return NL_SKIP;
+    const struct ifaddrmsg *header = nlmsg_data(nlmsg_hdr(message));
+    struct nlattr *local = attributes[IFA_LOCAL] ? attributes[IFA_LOCAL] : attributes[IFA_ADDRESS];
+    if (header->ifa_family != AF_INET6 || (int)header->ifa_index != walk->index || !local || nla_len(local) != sizeof(struct in6_addr) ||
+        header->ifa_scope == RT_SCOPE_LINK || !inet_ntop(AF_INET6, nla_data(local), text, sizeof(text)))
+        return NL_OK;
+    address6_parse(text, &address.gateway);
+    address.prefix = header->ifa_prefixlen;
+    bool fits = walk->range->range_prefix && subnet6_contains(&address, walk->range->range_first);
+    bool fitted = walk->found.prefix && walk->range->range_prefix && subnet6_contains(&walk->found, walk->range->range_first);
+    if (!walk->found.prefix || (fits && !fitted))
+        walk->found = address;
+    return NL_OK;
+}
+
+int link_address6(struct link_socket *socket, int index, const struct subnet6 *range, struct subnet6 *out, struct err *err)
+{
+    struct address6_walk walk = { .index = index, .range = range };
+    if (dump(socket, RTM_GETADDR, AF_INET6, on_address6, &walk, err) < 0)
+        return -1;
+    out->gateway = walk.found.gateway;
+    out->prefix = walk.found.prefix;
+    return walk.found.prefix != 0;
+}
+
 int link_address(struct link_socket *socket, int index, const struct subnet *range, struct subnet *out, struct err *err)
 {
     struct address_walk walk = { .index = index, .range = range };

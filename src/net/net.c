@@ -122,7 +122,8 @@ static int prepare(struct net *net, const struct net_config *config, struct err 
         return -1;
     mutex_lock(&net->lock);
     int result = link_open(&net->link, err) < 0 || nft_open(&net->nft, err) < 0 ||
-                         record_bridges(net->store, &net->networks, err) < 0 || look_at_bridge(net, err) < 0
+                         record_bridges(net->store, &net->networks, err) < 0 || look_at_bridge(net, err) < 0 ||
+                         bridge_settle_ipv6(net, config, err) < 0
                      ? -1
                      : load_subnet(net, err);
     mutex_unlock(&net->lock);

@@ -37,6 +37,8 @@ struct net_config {
     const char *bridge;
     const char *fixed_cidr; // where its addresses are chosen from; NULL: the whole subnet
     const char *gateway; // the default route of its containers; NULL: the bridge
+    bool ipv6; // it has IPv6 as well: the subnet of bip6 ("fd00::1/64"), else that of fixed_cidr6, else one of the daemon's own
+    const char *bip6, *fixed_cidr6, *gateway6;
     int64_t mtu; // 0: the kernel's
     bool isolated, no_masquerade; // as net_network has it
     bool no_forward; // the host's forwarding is left as it is
@@ -45,7 +47,7 @@ struct net_config {
 };
 
 // Opens the records and makes nothing on the host yet: the bridge and the table come with the first container
-// (net_bridge_up), so that a daemon without containers leaves the host alone. invalid_argument: a malformed id, bip, fixed_cidr or gateway;
+// (net_bridge_up), so that a daemon without containers leaves the host alone. invalid_argument: a malformed id, bip, fixed_cidr or gateway of either kind;
 // permission_denied: there is no bridge of that name.
 int net_open(struct store *store, const struct net_config *config, struct net **out, struct err *err);
 void net_close(struct net *net);
@@ -66,6 +68,7 @@ struct net_bridge_info {
     int prefix;
     char range[INET_ADDRSTRLEN + 4], route[INET_ADDRSTRLEN]; // "" where they are the whole subnet and the gateway
     char subnet6[INET6_ADDRSTRLEN + 5], gateway6[INET6_ADDRSTRLEN]; // "fd00::/64", "fd00::1"; "": it has no IPv6
+    char range6[INET6_ADDRSTRLEN + 5], route6[INET6_ADDRSTRLEN];
 };
 void net_bridge_info(const struct net *net, struct net_bridge_info *out);
 

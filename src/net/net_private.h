@@ -42,6 +42,7 @@ struct subnet6 {
     int prefix; // 0: there is none
     number128 range_first; // where addresses are chosen from
     int range_prefix; // 0: anywhere in the subnet
+    number128 route; // the containers' default gateway where it is not the bridge: nobody gets that address; 0: it is
 };
 int subnet6_read(const struct net_network *wanted, struct subnet6 *out, struct err *err); // of subnet6, ip_range6, gateway6
 void subnet6_own(const char daemon_id[9], unsigned number, struct subnet6 *out); // the daemon's subnet of that number
@@ -106,6 +107,8 @@ int link_block_port(struct link_socket *socket, int index, struct err *err);
 int link_delete(struct link_socket *socket, int index, struct err *err); // missing is fine
 // An IPv4 address of that link, one in the range before others (prefix 0: any). 1 when it has one.
 int link_address(struct link_socket *socket, int index, const struct subnet *range, struct subnet *out, struct err *err);
+// The same of IPv6, where link-local addresses don't count; into gateway and prefix, 0 when it has none.
+int link_address6(struct link_socket *socket, int index, const struct subnet6 *range, struct subnet6 *out, struct err *err);
 
 // Dumps; the callbacks must not use the socket.
 typedef void link_each_fn(void *context, const struct link_info *link);
@@ -255,6 +258,7 @@ void foreign_admit(int family, const char *bridge, const char *comment, char **l
 void foreign_withdraw(const char *tool, const char *bridge, const char *comment);
 
 #define SETTING_SUBNET "subnet" // "172.17.0.1/16": the bridge's address
+#define SETTING_SUBNET6 "subnet6" // "fd00::1/64": its address of IPv6, where it has one
 #define SETTING_IP_FORWARD "ip_forward" // what it was before us
 #define SETTING_IP6_FORWARD "ip6_forward"
 #define SETTING_DOCKER_USER "docker_user" // the iptables that has our rules
@@ -278,6 +282,7 @@ struct net {
     struct mutex lock;
     struct subnet subnet GUARDED_BY(lock); // gateway 0: none could be chosen
     bool subnet_recorded GUARDED_BY(lock);
+    bool subnet6_recorded GUARDED_BY(lock); // the default bridge's, by this process
     struct link_socket link GUARDED_BY(lock);
     struct nft_socket nft GUARDED_BY(lock);
     int bridge_index GUARDED_BY(lock); // 0: not seen yet
@@ -292,6 +297,12 @@ int bridge_choose_subnet(struct net *net, const struct subnet *spared, struct su
 // From choosing a subnet until its route is there: a daemon beside us that chose meanwhile would choose the same. The lock is on the network
 // namespace itself; whoever else holds it (anybody in the namespace can) is waited for two seconds at most. Ends with the descriptor.
 int bridge_choice_begin(void);
+// IPv6 of the default bridge (bridge6.c): what the configuration says, into net->wanted, when the room is opened; and its record when the bridge
+// comes up, 1: what it had before is not what it has now.
+int bridge_settle_ipv6(struct net *net, const struct net_config *config, struct err *err) REQUIRES(net->lock);
+int bridge_record_ipv6(struct net *net, struct err *err) REQUIRES(net->lock);
+bool bridge_overlaps6(struct net *net, const struct subnet6 *subnet) REQUIRES(net->lock); // any network's
+int bridge_own_subnet6(struct net *net, struct subnet6 *out, struct err *err) REQUIRES(net->lock); // a free one of the daemon's
 int bridge_make_table(struct net *net, struct err *err) REQUIRES(net->lock);
 bool bridges_have_ipv6(const struct net *net) REQUIRES(net->lock); // any of them
 // Table, forwarding, and the word with other firewalls; `anew`: a bridge was just made.

@@ -57,29 +57,13 @@ static int read_subnet(const struct net_network *wanted, struct subnet *out, str
                                                             wanted->gateway, wanted->subnet);
 }
 
-static bool is_taken6(struct net *net, const struct subnet6 *subnet) REQUIRES(net->lock)
-{
-    for (size_t i = 0; i < net->networks.len; i++)
-        if (net->networks.items[i].subnet6.prefix && subnets6_overlap(subnet, &net->networks.items[i].subnet6))
-            return true;
-    return false;
-}
-
 static int settle_ipv6(struct net *net, const struct net_network *wanted, struct subnet6 *out, struct err *err) REQUIRES(net->lock)
 {
-    if (!str_empty(wanted->subnet6)) {
-        if (subnet6_read(wanted, out, err) < 0)
-            return -1;
-        return is_taken6(net, out) ? err_set(err, ERR_PERMISSION_DENIED, "invalid pool request: Pool overlaps with other one on this address space")
-                                   : 0;
-    }
-    for (unsigned number = 0; number <= UINT16_MAX; number++) {
-        subnet6_own(net->id, number, out);
-        if (!is_taken6(net, out))
-            return 0;
-    }
-    return err_set(err, ERR_RESOURCE_EXHAUSTED, "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to "
-                                                "the network");
+    if (str_empty(wanted->subnet6))
+        return bridge_own_subnet6(net, out, err);
+    if (subnet6_read(wanted, out, err) < 0)
+        return -1;
+    return bridge_overlaps6(net, out) ? err_set(err, ERR_PERMISSION_DENIED, "invalid pool request: Pool overlaps with other one on this address space") : 0;
 }
 
 static void own_link_name(const struct net *net, const char *network_id, char out[IFNAMSIZ])
@@ -288,6 +272,10 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
     if (bridge.subnet6.prefix) {
         address6_text(bridge.subnet6.gateway, out->gateway6);
         subnet6_text(subnet6_network(&bridge.subnet6), bridge.subnet6.prefix, out->subnet6);
+        if (bridge.subnet6.route)
+            address6_text(bridge.subnet6.route, out->route6);
+        if (bridge.subnet6.range_prefix)
+            subnet6_text(bridge.subnet6.range_first, bridge.subnet6.range_prefix, out->range6);
     }
     if (bridge.subnet.route)
         address_text(bridge.subnet.route, out->route);

@@ -207,7 +207,7 @@ static int check_address6(struct store *store, const struct bridge *bridge, numb
     if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address6 = ?", "tt",
                     bridge->id, text) < 0)
         return -1;
-    return count > 0 || address == bridge->subnet6.gateway ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
+    return count > 0 || address == bridge->subnet6.gateway || address == bridge->subnet6.route ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
 }
 
 static int settle_address6(struct store *store, const struct bridge *bridge, number128 *address, struct err *err)

@@ -25,8 +25,9 @@ struct options {
     char *config_file, *data_root, *exec_root, *pidfile, *group, *log_format, *log_level, *metrics_addr;
     char *userns_remap;
     char *bridge, *fixed_cidr, *default_gateway, *host_gateway_ip;
+    char *bip6, *fixed_cidr6, *default_gateway6;
     struct strv host_gateway_ips;
-    bool icc, ip_masq, ip_forward;
+    bool icc, ip_masq, ip_forward, ipv6;
     int64_t mtu;
     struct strv network_options; // "bridge=com.docker.network.driver.mtu=1400"
     char *storage_driver, *bip, *accel, *guest, *registry_certs;

@@ -8,64 +8,16 @@ import time
 import pytest
 
 import engines
-from conftest import Docker
+from apart import apart  # noqa: F401, a fixture
 
 pytestmark = [pytest.mark.berth, pytest.mark.skipif(os.environ.get('BERTH_E2E_ISOLATION') == 'vm', reason='containers show what the bridge is')]
-
-
-class Apart(engines.Berth):
-    """A daemon in a network namespace that `prepare` has made ready."""
-
-    def __init__(self, *options, prepare='', config=None):
-        super().__init__()
-        self.prepare = 'ip link set lo up; echo 0 >/proc/sys/net/ipv4/ip_forward; ' + prepare
-        self.options = list(options)
-        self.config = os.path.join(self.folder, 'daemon.json')
-        with open(self.config, 'w') as out:
-            json.dump(config or {}, out)
-
-    def command(self):
-        # A run beside the daemon (--stop-all) is in its namespace.
-        daemon = [*super().command(), '--config-file', self.config, *self.options]
-        if self.holder is None:
-            self.holder = subprocess.Popen(['unshare', '-n', 'sh', '-c', f'{self.prepare} echo up; exec sleep 1000'], stdout=subprocess.PIPE)
-            assert self.holder.stdout.read(3) == b'up\n'
-        return ['nsenter', f'--net=/proc/{self.holder.pid}/ns/net', *daemon]
-
-    holder = None
-
-    def inside(self, *command):
-        done = subprocess.run(['nsenter', f'--net=/proc/{self.holder.pid}/ns/net', *command], capture_output=True, text=True, timeout=20)
-        assert done.returncode == 0, done
-        return done.stdout
-
-
-@pytest.fixture
-def apart(busybox, tmp_path):
-    running = []
-
-    def start(*options, **how):
-        engine = Apart(*options, **how)
-        running.append(engine)
-        docker = Docker(engine.start(), engines.default_cli(), str(tmp_path))
-        docker.ok('load', input=busybox)
-        return docker
-    yield start
-    for engine in running:
-        try:
-            done = engine.stop_all()
-            assert done.returncode == 0, done
-        finally:
-            engine.holder.kill()
-            engine.holder.wait()
-            engine.remove_folder()
 
 
 def of_bridge(docker):
     return json.loads(docker.ok('network', 'inspect', 'bridge'))[0]
 
 
-def test_the_default_bridge_as_it_is_asked_for(apart):
+def test_the_default_bridge_as_it_is_asked_for(apart):  # noqa: F811
     docker = apart('--bip', '10.77.0.1/16', '--fixed-cidr', '10.77.5.0/24', '--default-gateway', '10.77.5.1', '--mtu', '1400', '--icc=false', '--ip-masq=false',
                    '--ip-forward=false', '--host-gateway-ip', '10.9.9.9', '--host-gateway-ip', 'fd00::9')
     engine = docker.engine
@@ -89,14 +41,14 @@ def test_the_default_bridge_as_it_is_asked_for(apart):
     assert failed.code == 125 and 'HostConfig.Links: not supported with --icc=false' in failed.err
 
 
-def test_a_range_alone_is_the_subnet(apart):
+def test_a_range_alone_is_the_subnet(apart):  # noqa: F811
     docker = apart('--fixed-cidr', '10.79.5.0/24')
     assert of_bridge(docker)['IPAM']['Config'] == [{'Subnet': '10.79.5.0/24', 'IPRange': '10.79.5.0/24', 'Gateway': '10.79.5.1'}]
     assert ' 10.79.5.2/24 ' in docker.ok('run', '--rm', 'bb', 'ip', 'addr', 'show', 'eth0')
     assert docker.engine.inside('cat', '/proc/sys/net/ipv4/ip_forward') == '1\n'
 
 
-def test_a_bridge_of_somebody_else(apart):
+def test_a_bridge_of_somebody_else(apart):  # noqa: F811
     docker = apart('--bridge', 'br-mine', prepare='ip link add br-mine address 02:01:02:03:04:05 type bridge; ip addr add 10.78.3.1/24 dev br-mine; ip link set br-mine up;')
     engine = docker.engine
     assert of_bridge(docker)['Options']['com.docker.network.bridge.name'] == 'br-mine'
@@ -115,7 +67,7 @@ def test_a_bridge_of_somebody_else(apart):
     engine.start()
 
 
-def test_no_bridge(apart):
+def test_no_bridge(apart):  # noqa: F811
     docker = apart('--bridge', 'none')
     assert docker.ok('network', 'ls', '--format', '{{.Name}}').split() == ['host', 'none']
     assert docker.ok('run', '--rm', 'bb', 'ip', '-o', 'link').count('\n') == 0  # lo, and nothing behind it
@@ -130,7 +82,7 @@ def test_no_bridge(apart):
 
 
 @pytest.mark.parametrize('way', ['flag', 'file'])
-def test_options_of_new_networks(apart, way):
+def test_options_of_new_networks(apart, way):  # noqa: F811
     options = {'com.docker.network.driver.mtu': '1234', 'com.docker.network.bridge.enable_icc': 'false'}
     docker = apart(config={'default-network-opts': {'bridge': options}}) if way == 'file' else apart(
         *(word for key, value in options.items() for word in ('--default-network-opt', f'bridge={key}={value}')))
@@ -169,7 +121,7 @@ def bridges(engine):
     return {line.split(': ')[1].split('@')[0] for line in engine.inside('ip', '-o', 'link', 'show', 'type', 'bridge').splitlines() if ': ' in line} - {f'b{engine.id[:4]}0'}
 
 
-def test_a_network_that_only_the_net_room_knows_goes(apart):
+def test_a_network_that_only_the_net_room_knows_goes(apart):  # noqa: F811
     docker = apart()
     engine = docker.engine
     docker.ok('network', 'create', '--subnet', '10.66.0.0/16', 'lost')
@@ -186,7 +138,7 @@ def test_a_network_that_only_the_net_room_knows_goes(apart):
     docker.ok('network', 'rm', 'found')
 
 
-def test_kills_while_networks_come_and_go(apart):
+def test_kills_while_networks_come_and_go(apart):  # noqa: F811
     docker = apart()
     engine = docker.engine
     for round in range(5):
