@@ -5,7 +5,7 @@
 
 static json_t *shape_member(const struct engine_container *container, const struct engine_endpoint *endpoint)
 {
-    json_t *address = endpoint->address ? json_sprintf("%s/%lld", endpoint->address, (long long)endpoint->prefix) : json_string("");
+    json_t *address = !str_empty(endpoint->address) ? json_sprintf("%s/%lld", endpoint->address, (long long)endpoint->prefix) : json_string("");
     json_t *address6 = str_empty(endpoint->address6) ? json_string("")
                                                      : json_sprintf("%s/%lld", endpoint->address6, (long long)endpoint->prefix6);
     return json_pack("{s:s, s:o, s:o, s:o, s:o}", "Name", container->name, "EndpointID", shape_text(endpoint->endpoint_id),
@@ -86,7 +86,7 @@ static json_t *shape_network(const struct engine_network *network, const struct 
     json_t *labels = request ? shape_map(&request->labels) : json_object();
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:o, s:o, s:o}", "Name",
                      network->name, "Id", network->id, "Created", shape_time(network->created_ns), "Scope", "local",
-                     "Driver", network->driver, "EnableIPv4", network->link != NULL, "EnableIPv6", !str_empty(network->subnet6), "IPAM", ipam,
+                     "Driver", network->driver, "EnableIPv4", network->link && (network->builtin || !str_empty(network->subnet)), "EnableIPv6", !str_empty(network->subnet6), "IPAM", ipam,
                      "Internal", request && request->internal, "Attachable", request && request->attachable, "Ingress", 0,
                      "ConfigFrom", "Network", "", "ConfigOnly", 0, "Containers", shape_members(containers, len, network), "Options",
                      shape_options(network), "Labels", labels);

@@ -30,7 +30,8 @@ static void find_in_list(struct slice list, struct slice name, struct found *out
     struct dns_entry entry;
     uint8_t address[16];
     while (dns_list_next(&list, &entry)) {
-        if (!dns_entry_has(&entry, name) || !dns_entry_address(&entry, AF_INET, address))
+        if (!dns_entry_has(&entry, name) ||
+            (!dns_entry_address(&entry, AF_INET, address) && !dns_entry_address(&entry, AF_INET6, address)))
             continue;
         size_t size = dns_entry_address(&entry, out->family, address);
         out->known = true;

@@ -49,27 +49,38 @@ static int retarget(struct container *container, const char *address, const char
     return ports ? task_call(client, "retarget", arguments, NULL, 0, CALL_TIMEOUT_NS, NULL, NULL, NULL, err) : 0;
 }
 
+struct port_target {
+    char address[INET6_ADDRSTRLEN], network_id[65]; // address "": nowhere
+};
+
+static void fill_target(const struct endpoint *to, bool ipv6, struct port_target *out)
+{
+    *out = (struct port_target){ 0 };
+    if (!to)
+        return;
+    snprintf(out->address, sizeof(out->address), "%s", ipv6 && to->net.address6[0] ? to->net.address6 : to->net.address);
+    snprintf(out->network_id, sizeof(out->network_id), "%s", to->builtin ? "" : to->network_id);
+}
+
 // The default route and the published ports follow the endpoint that leads out now.
 static int follow_gateway(struct container *container, int netns_fd, struct err *err)
 {
     struct net *net = container->engine->net;
-    char gateway[INET_ADDRSTRLEN] = "", address[INET_ADDRSTRLEN] = "", id[65] = "";
-    char gateway6[INET6_ADDRSTRLEN] = "", address6[INET6_ADDRSTRLEN] = "";
+    char gateway[INET_ADDRSTRLEN] = "", gateway6[INET6_ADDRSTRLEN] = "";
+    struct port_target four, six;
     mutex_lock(&container->lock);
     const struct endpoint *leads = endpoint_gateway(container), *leads6 = endpoint_gateway6(container);
-    bool outside = leads && !leads->internal && !leads->macvlan;
-    if (leads) {
+    if (leads)
         snprintf(gateway, sizeof(gateway), "%s", leads->net.gateway);
-        snprintf(address, sizeof(address), "%s", leads->net.address);
-        snprintf(address6, sizeof(address6), "%s", leads->net.address6);
-        snprintf(id, sizeof(id), "%s", leads->builtin ? "" : leads->network_id);
-    }
     if (leads6)
         snprintf(gateway6, sizeof(gateway6), "%s", leads6->net.gateway6);
+    fill_target(endpoint_published(container), false, &four);
+    fill_target(endpoint_published6(container), true, &six);
     mutex_unlock(&container->lock);
-    if (net_set_gateway(netns_fd, gateway, gateway6, err) < 0 || net_move_ports(net, container->id, outside ? id : NULL, err) < 0)
+    if (net_set_gateway(netns_fd, gateway, gateway6, err) < 0 ||
+        net_move_ports(net, container->id, four.address[0] ? four.network_id : NULL, six.address[0] ? six.network_id : NULL, err) < 0)
         return -1;
-    return address[0] ? retarget(container, address, address6, err) : 0;
+    return four.address[0] || six.address[0] ? retarget(container, four.address, six.address, err) : 0;
 }
 
 // ---- /etc/hosts -----------------------------------------------------------------------------------------------------

@@ -211,11 +211,13 @@ static void fill_network(struct container *container, struct arena *arena, struc
             (struct task_nic){ .name = (char *)"lo", .netns_fd = -1, .tap_fd = -1 };
     for (size_t i = 0; i < container->port_len; i++) {
         const struct net_port *from = &container->ports[i];
-        const char *address6 = strchr(from->host_address, ':') ? endpoint_address6(container) : "";
+        bool six = strchr(from->host_address, ':');
+        const struct endpoint *to = six ? endpoint_published6(container) : endpoint_published(container);
+        const char *target = !to ? "" : six && to->net.address6[0] ? to->net.address6 : to->net.address;
         struct task_port *port = json_list_add(&out->ports, &task_port_table, arena);
         *port = (struct task_port){ .proto = (char *)(from->proto == IPPROTO_UDP ? "udp" : "tcp"),
                                     .host_address = arena_strdup(arena, from->host_address), .host_port = from->host_port,
-                                    .target_address = arena_strdup(arena, address6[0] ? address6 : endpoint_address(container)),
+                                    .target_address = arena_strdup(arena, target),
                                     .target_port = from->target_port, .listener_fd = -1 };
     }
 }

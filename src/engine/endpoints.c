@@ -203,35 +203,62 @@ static bool leads_before(const struct endpoint *one, const struct endpoint *othe
     return strcmp(one->network, other->network) < 0;
 }
 
-static struct endpoint *leading(const struct container *container, bool up, bool ipv6)
+// The kinds of addresses that it has to have.
+enum { IPV4 = 1, IPV6 = 2 };
+
+static int kinds_of(const struct endpoint *endpoint, bool up)
+{
+    bool ipv4 = up ? endpoint->net.address[0] : endpoint->ipv4, ipv6 = up ? endpoint->net.address6[0] : endpoint->ipv6;
+    return endpoint->bridge && (!up || endpoint->up) ? (ipv4 ? IPV4 : 0) | (ipv6 ? IPV6 : 0) : 0;
+}
+
+static struct endpoint *first_of(const struct container *container, bool up, int kinds)
 {
     struct endpoint *best = NULL;
     for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
-        if (endpoint->bridge && (!up || endpoint->up) && (!ipv6 || (up ? endpoint->net.address6[0] : endpoint->ipv6)) && (!best || leads_before(endpoint, best)))
+        if ((kinds_of(endpoint, up) & kinds) == kinds && (!best || leads_before(endpoint, best)))
             best = endpoint;
     return best;
 }
 
+// A network of both kinds that leads out has both routes, as with Docker; else each kind has its own.
+static struct endpoint *leading(const struct container *container, bool up, int kind)
+{
+    struct endpoint *both = first_of(container, up, IPV4 | IPV6);
+    return both && !both->internal ? both : first_of(container, up, kind);
+}
+
+// A network that leads nowhere publishes nothing, nor does one whose containers are the host's own neighbours.
+static struct endpoint *publishing(const struct container *container, bool up, int kind)
+{
+    struct endpoint *endpoint = leading(container, up, kind);
+    return endpoint && !endpoint->internal && !endpoint->macvlan ? endpoint : NULL;
+}
+
+static struct endpoint *publishing6(const struct container *container, bool up)
+{
+    struct endpoint *own = publishing(container, up, IPV6);
+    return own ? own : publishing(container, up, IPV4);
+}
+
 struct endpoint *endpoint_gateway(const struct container *container)
 {
-    return leading(container, true, false);
+    return leading(container, true, IPV4);
 }
 
 struct endpoint *endpoint_gateway6(const struct container *container)
 {
-    return leading(container, true, true);
+    return leading(container, true, IPV6);
 }
 
-const char *endpoint_address6(const struct container *container)
+struct endpoint *endpoint_published(const struct container *container)
 {
-    const struct endpoint *gateway = endpoint_gateway(container);
-    return gateway ? gateway->net.address6 : "";
+    return publishing(container, true, IPV4);
 }
 
-const char *endpoint_address(const struct container *container)
+struct endpoint *endpoint_published6(const struct container *container)
 {
-    const struct endpoint *gateway = endpoint_gateway(container);
-    return gateway ? gateway->net.address : "";
+    return publishing6(container, true);
 }
 
 // As Docker's, without doubles; the first one is that of the address.
@@ -271,7 +298,8 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->bridge = network_has_addresses(network);
     endpoint->builtin = network->builtin;
     endpoint->internal = network->request && network->request->internal;
-    endpoint->ipv6 = network->builtin ? container->engine->bridge_ipv6 : network->request->enable_ipv6;
+    endpoint->ipv4 = !network->request || !network->request->no_ipv4;
+    endpoint->ipv6 = network->request ? network->request->enable_ipv6 : container->engine->bridge_ipv6;
     endpoint->macvlan = str_eq(network->driver, "macvlan");
     endpoint->mtu = network->builtin ? container->engine->bridge_mtu : 0;
     if (options && kvs_get(options, MTU_OPTION))
@@ -327,7 +355,8 @@ int endpoint_attach(struct container *container, struct endpoint *endpoint, cons
                                    .address6 = request->ipam ? request->ipam->ipv6_address : NULL, .mac = request->mac_address,
                                    .interface = interface, .no_gateway = !how->gateway, .no_gateway6 = !how->gateway6,
                                    .netns_fd = *how->netns_fd >= 0 ? how->netns_fd : NULL,
-                                   .ports = how->gateway ? how->ports : NULL, .port_len = how->gateway ? how->port_len : 0 };
+                                   .ports = how->plan ? how->plan->ports : NULL, .port_len = how->ports || how->ports6 ? how->plan->len : 0,
+                                   .no_ports = !how->ports, .no_ports6 = !how->ports6 };
     if (net_network_up(net, net_id, err) < 0 ||
         (how->tap_fd ? net_attach_tap(net, &wish, &made, how->tap_fd, err) : net_attach(net, &wish, &made, err)) < 0)
         return -1;
@@ -342,35 +371,41 @@ int endpoint_attach(struct container *container, struct endpoint *endpoint, cons
     return 0;
 }
 
-// Ports are bound first: a port that is taken fails the start before anything is made. A network that leads nowhere publishes none, nor
-// does one whose containers are the host's own neighbours.
-static int bind_ports(struct container *container, const struct endpoint *gateway, const char *endpoint_id, struct port_plan *plan,
-                      struct err *err)
+// Ports are bound first: a port that is taken fails the start before anything is made.
+static int bind_ports(struct container *container, const struct endpoint *published, const struct endpoint *published6, const char *endpoint_id,
+                      struct port_plan *plan, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
+    if (!published && !published6)
+        return 0;
     plan->endpoint = arena_printf(&arena, "%s (%s)", container_name(container, &arena), endpoint_id);
-    plan->address = gateway->binding;
-    int result = gateway->internal || gateway->macvlan ? 0 : ports_bind(container, plan, err);
+    plan->address = (published ? published : published6)->binding;
+    plan->ipv4 = published;
+    plan->ipv6 = published6;
+    int result = ports_bind(container, plan, err);
     plan->endpoint = plan->address = NULL;
     return result;
 }
 
 static int attach_all(struct container *container, struct port_plan *plan, int *netns_fd, int *tap_fd, struct err *err)
 {
-    const struct endpoint *gateway = leading(container, false, false), *gateway6 = leading(container, false, true);
-    char gateway_id[65];
-    random_hex(gateway_id, 64);
-    if (gateway && bind_ports(container, gateway, gateway_id, plan, err) < 0)
+    const struct endpoint *gateway = leading(container, false, IPV4), *gateway6 = leading(container, false, IPV6);
+    const struct endpoint *published = publishing(container, false, IPV4), *published6 = publishing6(container, false);
+    const struct endpoint *named = published ? published : published6;
+    char named_id[65];
+    random_hex(named_id, 64);
+    if (bind_ports(container, published, published6, named_id, plan, err) < 0)
         return -1;
     for (struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next) {
         char id[65];
         random_hex(id, 64);
-        const struct attach_how how = { .endpoint_id = endpoint == gateway ? gateway_id : id, .gateway = endpoint == gateway,
-                                        .gateway6 = endpoint == gateway6, .ports = plan->ports, .port_len = plan->len, .netns_fd = netns_fd, .tap_fd = tap_fd };
+        const struct attach_how how = { .endpoint_id = endpoint == named ? named_id : id, .gateway = endpoint == gateway,
+                                        .gateway6 = endpoint == gateway6, .ports = endpoint == published,
+                                        .ports6 = endpoint == published6, .plan = plan, .netns_fd = netns_fd, .tap_fd = tap_fd };
         if (endpoint->bridge && endpoint_attach(container, endpoint, &how, err) < 0)
             return -1;
     }
-    return gateway || tap_fd || *netns_fd >= 0 || namespaces_network(&container->config) ? 0 : net_none(netns_fd, err);
+    return gateway || gateway6 || tap_fd || *netns_fd >= 0 || namespaces_network(&container->config) ? 0 : net_none(netns_fd, err);
 }
 
 int endpoints_attach(struct container *container, struct err *err)

@@ -159,7 +159,7 @@ struct endpoint {
     char *network; // its name; until it was met first, the word of the client
     char network_id[65]; // "" until then
     struct endpoint_request request;
-    bool bridge, builtin, internal, ipv6, macvlan; // of the network; bridge: it has addresses
+    bool bridge, builtin, internal, ipv4, ipv6, macvlan; // of the network; bridge: it has addresses
     int64_t mtu; // of the network's links; 0: the usual one
     char *binding; // the network's own default address of published ports; NULL: none
     bool connected; // the connect event is out, and the disconnect is not
@@ -410,6 +410,7 @@ struct port_plan {
     size_t len;
     const char *endpoint; // "NAME (ENDPOINT ID)", for messages
     const char *address; // of ports that name none; NULL: every one
+    bool ipv4, ipv6; // of the host's addresses those of that kind lead to the container; a port of the other is passed over, as with Docker
 };
 int ports_bind(struct container *container, struct port_plan *plan, struct err *err);
 // What a run holds on the host (network, cgroup, task folder, shim connection) is given back. Needs container_begin().

@@ -52,6 +52,8 @@ static int read_pool(const struct ipam_pool *pool, struct arena *arena, struct n
     bool ipv6 = family_of(pool->subnet) == &six;
     if (ipv6 && !out->ipv6)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid subnet %s: the network has no IPv6 (EnableIPv6)", pool->subnet);
+    if (!ipv6 && out->no_ipv4)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid subnet %s: the network has no IPv4 (EnableIPv4)", pool->subnet);
     if (!str_empty(ipv6 ? out->subnet6 : out->subnet))
         return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Config: a bridge has one subnet of IPv%c", ipv6 ? '6' : '4');
     *(ipv6 ? &out->subnet6 : &out->subnet) = pool->subnet;

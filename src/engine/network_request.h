@@ -13,6 +13,7 @@ struct network_request {
     char *name, *driver, *scope;
     bool internal, attachable, enable_ipv6;
     json_t *enable_ipv4_raw;
+    bool no_ipv4; // what that, or an option of a driver's, says
     struct network_ipam {
         char *driver;
         struct kvs options;

@@ -5,6 +5,11 @@
 
 #include "networks.h"
 
+#define BRIDGE_OPTION "com.docker.network.bridge."
+#define MTU_OPTION "com.docker.network.driver.mtu"
+#define IPV4_OPTION "com.docker.network.enable_ipv4"
+#define IPV6_OPTION "com.docker.network.enable_ipv6"
+
 // ---- the built-in ones ----------------------------------------------------------------------------------------------
 
 static const struct {
@@ -100,6 +105,34 @@ static const char *driver_of(const struct network_request *request)
     return str_eq(request->driver, "macvlan") ? "macvlan" : "bridge";
 }
 
+static int parse_flag(const struct kvs *options, const char *key, bool fallback, bool *out, struct err *err)
+{
+    static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" }, *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
+    const char *text = kvs_get(options, key);
+    *out = fallback;
+    for (size_t i = 0; text && i < ARRAY_LEN(yes); i++)
+        if (str_eq(text, yes[i]) || str_eq(text, no[i])) {
+            *out = str_eq(text, yes[i]);
+            return 0;
+        }
+    return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", key, text) : 0;
+}
+
+// Which kinds of addresses it has: what the body's own fields say counts before options, which may be the operator's.
+static int read_kinds(json_t *body, struct network_request *request, struct err *err)
+{
+    bool ipv4 = true, ipv6 = request->enable_ipv6;
+    if (json_is_boolean(request->enable_ipv4_raw))
+        ipv4 = json_is_true(request->enable_ipv4_raw);
+    else if (parse_flag(&request->options, IPV4_OPTION, true, &ipv4, err) < 0)
+        return -1;
+    if (!json_is_boolean(config_member(body, "EnableIPv6")) && parse_flag(&request->options, IPV6_OPTION, ipv6, &ipv6, err) < 0)
+        return -1;
+    request->no_ipv4 = !ipv4;
+    request->enable_ipv6 = ipv6;
+    return 0;
+}
+
 static int take_row(void *context, const struct store_row *row, struct err *err)
 {
     struct finding *finding = context;
@@ -113,9 +146,10 @@ static int take_row(void *context, const struct store_row *row, struct err *err)
     if (json_parse(body, strlen(body), &document, err) < 0 ||
         json_decode(&network_request_table, document, request, finding->arena, NULL, err) < 0)
         return err_wrap(err, "network %s", network->name);
+    int result = read_kinds(document, request, err);
     request->enable_ipv4_raw = NULL; // would borrow from the document
     network->driver = driver_of(request);
-    return 0;
+    return result;
 }
 
 #define SELECT "SELECT id, name, created_ns, body FROM networks "
@@ -198,22 +232,6 @@ static int delete(struct engine *engine, const char *id, struct err *err)
 
 // ---- what is asked for ----------------------------------------------------------------------------------------------
 
-#define BRIDGE_OPTION "com.docker.network.bridge."
-#define MTU_OPTION "com.docker.network.driver.mtu"
-
-static int parse_flag(const struct kvs *options, const char *key, bool fallback, bool *out, struct err *err)
-{
-    static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" }, *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
-    const char *text = kvs_get(options, key);
-    *out = fallback;
-    for (size_t i = 0; text && i < ARRAY_LEN(yes); i++)
-        if (str_eq(text, yes[i]) || str_eq(text, no[i])) {
-            *out = str_eq(text, yes[i]);
-            return 0;
-        }
-    return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", key, text) : 0;
-}
-
 static int parse_mtu(const struct kvs *options, struct net_network *out, struct err *err)
 {
     const char *mtu = kvs_get(options, MTU_OPTION);
@@ -222,11 +240,20 @@ static int parse_mtu(const struct kvs *options, struct net_network *out, struct 
     return 0;
 }
 
+static bool is_known(const char *key, const char *const *known, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (str_eq(key, known[i]))
+            return true;
+    return false;
+}
+
 // Docker makes a link of its own where none is named; a kernel without dummy links has no such thing.
 static int parse_macvlan(const struct kvs *options, struct net_network *out, struct err *err)
 {
+    static const char *const known[] = { "parent", "macvlan_mode", MTU_OPTION, IPV4_OPTION, IPV6_OPTION };
     for (size_t i = 0; i < options->len; i++)
-        if (!str_eq(options->items[i].key, "parent") && !str_eq(options->items[i].key, "macvlan_mode") && !str_eq(options->items[i].key, MTU_OPTION))
+        if (!is_known(options->items[i].key, known, ARRAY_LEN(known)))
             return err_set(err, ERR_NOT_IMPLEMENTED, "Options.%.200s: not supported yet", options->items[i].key);
     out->parent = kvs_get(options, "parent");
     out->parent_mode = kvs_get(options, "macvlan_mode");
@@ -238,17 +265,13 @@ static int parse_macvlan(const struct kvs *options, struct net_network *out, str
 static int parse_options(const struct kvs *options, struct net_network *out, struct err *err)
 {
     static const char *const known[] = { BRIDGE_OPTION "name", BRIDGE_OPTION "enable_icc", BRIDGE_OPTION "enable_ip_masquerade",
-                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION };
+                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION, IPV4_OPTION, IPV6_OPTION };
     const char *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
     struct in_addr in;
     bool icc, masquerade;
-    for (size_t i = 0; i < options->len; i++) {
-        bool found = false;
-        for (size_t k = 0; k < ARRAY_LEN(known); k++)
-            found = found || str_eq(options->items[i].key, known[k]);
-        if (!found)
+    for (size_t i = 0; i < options->len; i++)
+        if (!is_known(options->items[i].key, known, ARRAY_LEN(known)))
             return err_set(err, ERR_NOT_IMPLEMENTED, "Options.%.200s: not supported yet", options->items[i].key);
-    }
     if (parse_flag(options, BRIDGE_OPTION "enable_icc", true, &icc, err) < 0 ||
         parse_flag(options, BRIDGE_OPTION "enable_ip_masquerade", true, &masquerade, err) < 0)
         return -1;
@@ -290,8 +313,6 @@ static int check_request(const struct network_request *request, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid name: \"%.300s\"", name);
     if (!str_empty(request->scope) && !str_eq(request->scope, "local"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "Scope: %.100s: networks are of this host", request->scope);
-    if (json_is_false(request->enable_ipv4_raw))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "EnableIPv4: a network without IPv4 has no addresses yet");
     return check_driver(request->driver, err);
 }
 
@@ -307,7 +328,7 @@ static int make(struct engine *engine, const struct network_request *request, js
 {
     struct engine_network same;
     struct net_bridge_info bridge;
-    struct net_network wanted = { .id = out->id, .internal = request->internal, .ipv6 = request->enable_ipv6 };
+    struct net_network wanted = { .id = out->id, .internal = request->internal, .no_ipv4 = request->no_ipv4, .ipv6 = request->enable_ipv6 };
     bool macvlan = str_eq(out->driver, "macvlan");
     if ((macvlan ? parse_macvlan : parse_options)(&request->options, &wanted, err) < 0 || network_read_ipam(request, arena, &wanted, err) < 0)
         return -1;
@@ -325,7 +346,7 @@ int engine_network_create(struct engine *engine, const struct network_request *r
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct network_request wanted = *request;
-    if (network_defaults_apply(engine, body, &arena, &wanted, err) < 0 || check_request(&wanted, err) < 0)
+    if (network_defaults_apply(engine, body, &arena, &wanted, err) < 0 || check_request(&wanted, err) < 0 || read_kinds(body, &wanted, err) < 0)
         return -1;
     struct engine_network network = { .name = wanted.name, .driver = driver_of(&wanted), .created_ns = clock_wall_ns() };
     random_hex(network.id, 64);
@@ -411,7 +432,7 @@ void networks_settle(struct engine *engine)
     if (engine_networks(engine, &arena, &all, &len, NULL) < 0)
         return;
     for (size_t i = 0; i < len; i++)
-        if (!all[i].builtin && str_empty(all[i].subnet)) // its making was cut off
+        if (!all[i].builtin && str_empty(all[i].subnet) && str_empty(all[i].subnet6)) // its making was cut off
             delete(engine, all[i].id, NULL);
     struct names_of_networks recorded = { all, len };
     struct err err = { 0 };

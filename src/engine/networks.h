@@ -34,11 +34,13 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
 void endpoint_names(const struct container *container, const char *name, const struct endpoint *endpoint, struct arena *arena,
                     struct strv *out);
 
-// The one that the default route and published ports go by; NULL when there is none.
+// The one that the default route and published ports go by; NULL when there is none, or none with IPv4.
 struct endpoint *endpoint_gateway(const struct container *container) REQUIRES(container->lock);
 struct endpoint *endpoint_gateway6(const struct container *container) REQUIRES(container->lock); // the same for IPv6
-const char *endpoint_address(const struct container *container) REQUIRES(container->lock); // of that one, or ""
-const char *endpoint_address6(const struct container *container) REQUIRES(container->lock); // of the first of the two, which has the ports
+// Where published ports lead, by the kind of the host's address; NULL: nowhere. Those of IPv6 lead to an address of IPv4 where there is no
+// other.
+struct endpoint *endpoint_published(const struct container *container) REQUIRES(container->lock);
+struct endpoint *endpoint_published6(const struct container *container) REQUIRES(container->lock);
 bool endpoints_on_bridge(const struct container *container) REQUIRES(container->lock); // any is up
 
 // At start: attaches all of them and makes the namespace, or the tap of a guest; the listening sockets of published ports are bound
@@ -47,9 +49,9 @@ int endpoints_attach(struct container *container, struct err *err);
 // One of them: of a run that begins, or of one that goes on.
 struct attach_how {
     const char *endpoint_id;
-    bool gateway, gateway6; // it gets the default route of either kind; and with `gateway` the ports
-    const struct net_port *ports;
-    size_t port_len;
+    bool gateway, gateway6; // it gets the default route of either kind
+    bool ports, ports6; // and published ones, by the kind of the host's address
+    const struct port_plan *plan; // NULL: none
     int *netns_fd; // -1: a new namespace, which is the caller's afterwards
     int *tap_fd; // NULL: a container
 };

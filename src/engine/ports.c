@@ -98,15 +98,18 @@ static bool host_has_ipv6(void)
     return access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-// An empty host address means every address: one socket for IPv4 and, where the host has it, one for IPv6. Both or none.
+// An empty host address means every address that leads to the container: one socket for IPv4 and, where the host has it, one for IPv6.
+// Both or none.
 static int bind_number(struct engine *engine, struct port_plan *plan, int proto, uint16_t target, const char *address,
                        uint16_t host_port, struct err *err)
 {
-    size_t before = plan->len;
-    bool every = str_empty(address);
-    if (bind_one(engine, plan, proto, target, every ? "0.0.0.0" : address, host_port, err) == 0 &&
-        (!every || !host_has_ipv6() ||
-         bind_one(engine, plan, proto, target, "::", plan->ports[before].host_port, err) == 0))
+    const char *const any[] = { "0.0.0.0", "::" }, *const *addresses = str_empty(address) ? any : &address;
+    size_t before = plan->len, len = str_empty(address) ? (host_has_ipv6() ? 2 : 1) : 1;
+    int result = 0;
+    for (size_t i = 0; i < len && result == 0; i++)
+        if (strchr(addresses[i], ':') ? plan->ipv6 : plan->ipv4)
+            result = bind_one(engine, plan, proto, target, addresses[i], plan->len > before ? plan->ports[before].host_port : host_port, err);
+    if (result == 0)
         return 0;
     while (plan->len > before)
         fd_close(plan->ports[--plan->len].listener_fd);

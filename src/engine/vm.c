@@ -226,7 +226,7 @@ int vm_complete(struct container *container, struct arena *arena, struct task_do
     out->rootfs.upper.path = container_path(container, arena, DISK_NAME);
     leave_to_host(&out->linux_section.resources);
     mutex_lock(&container->lock);
-    if (!endpoint_gateway(container))
+    if (!endpoint_gateway(container) && !endpoint_gateway6(container))
         out->nics = (struct json_list){ 0 }; // "lo" names a namespace of the host's
     mutex_unlock(&container->lock);
     return 0;

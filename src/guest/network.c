@@ -150,15 +150,16 @@ static int set_mtu(const struct card *card, struct err *err)
 static int set_card(struct card *card, struct err *err)
 {
     const struct task_nic *nic = card->nic;
-    struct in_addr address, gateway = { 0 };
-    if (inet_pton(AF_INET, nic->address, &address) != 1)
+    struct in_addr address = { 0 }, gateway = { 0 };
+    bool four = !str_empty(nic->address);
+    if (four && inet_pton(AF_INET, nic->address, &address) != 1)
         return err_set(err, ERR_NOT_IMPLEMENTED, "address %.64s: not an IPv4 address", nic->address);
     if (!str_empty(nic->gateway) && inet_pton(AF_INET, nic->gateway, &gateway) != 1)
         return err_set(err, ERR_NOT_IMPLEMENTED, "gateway %.64s: not an IPv4 address", nic->gateway);
-    if (nic->prefix < 1 || nic->prefix > 32)
+    if (four && (nic->prefix < 1 || nic->prefix > 32))
         return err_set(err, ERR_INVALID_ARGUMENT, "prefix %lld", (long long)nic->prefix);
-    if (rename_card(card, err) < 0 || set_address(card, SIOCSIFADDR, address.s_addr, err) < 0 ||
-        set_address(card, SIOCSIFNETMASK, network_mask(nic->prefix), err) < 0 || set_mtu(card, err) < 0 ||
+    if (rename_card(card, err) < 0 || (four && set_address(card, SIOCSIFADDR, address.s_addr, err) < 0) ||
+        (four && set_address(card, SIOCSIFNETMASK, network_mask(nic->prefix), err) < 0) || set_mtu(card, err) < 0 ||
         (!str_empty(nic->address6) && skip_detection(card, err) < 0) || bring_up(card->sock, card->name, err) < 0)
         return -1;
     if (!str_empty(nic->gateway) && add_gateway(card, gateway.s_addr, err) < 0)
@@ -188,7 +189,7 @@ int network_set(int events_fd, const struct json_list *nics, struct err *err)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d network cards", CARD_MAX);
     for (size_t i = 0; i < nics->len; i++) {
         struct card card = { .sock = sock, .nic = json_list_at(nics, &task_nic_table, i) };
-        if (str_empty(card.nic->address))
+        if (str_empty(card.nic->address) && str_empty(card.nic->address6))
             continue; // no network but the machine's own loopback
         if (find_card(events_fd, &card, err) < 0 || set_card(&card, err) < 0)
             return err_wrap(err, "network");

@@ -33,6 +33,11 @@ void address6_text(number128 address, char out[INET6_ADDRSTRLEN])
     inet_ntop(AF_INET6, bytes, out, INET6_ADDRSTRLEN);
 }
 
+uint32_t address6_fold(number128 address)
+{
+    return (uint32_t)(address ^ address >> 32 ^ address >> 64 ^ address >> 96);
+}
+
 bool address6_parse(const char *text, number128 *out)
 {
     unsigned char bytes[16];

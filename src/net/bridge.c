@@ -60,7 +60,7 @@ static void on_route(void *context, uint32_t destination, int prefix)
 static bool overlaps_network(const struct net *net, const struct subnet *subnet) REQUIRES(net->lock)
 {
     for (size_t i = 0; i < net->networks.len; i++)
-        if (subnets_overlap(subnet, &net->networks.items[i].subnet))
+        if (net->networks.items[i].subnet.gateway && subnets_overlap(subnet, &net->networks.items[i].subnet))
             return true;
     return false;
 }
@@ -136,7 +136,7 @@ static int make_link(struct net *net, const struct bridge *bridge, const char *a
     REQUIRES(net->lock)
 {
     unsigned char mac[6];
-    address_mac(bridge->subnet.gateway, mac);
+    address_mac(bridge->subnet.gateway ? bridge->subnet.gateway : address6_fold(bridge->subnet6.gateway), mac);
     if (link_add_bridge(&net->link, bridge->link, mac, bridge->mtu, err) < 0 ||
         link_find(&net->link, bridge->link, out, err) < 0)
         return -1;
@@ -168,7 +168,7 @@ static int complete_link(struct net *net, struct bridge *bridge, const struct li
 {
     bridge->index = link->index;
     const struct subnet6 *six = &bridge->subnet6;
-    if (link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
+    if (bridge->subnet.gateway && link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
         return -1;
     if (six->prefix && (link_switch_ipv6(bridge->link, true, err) < 0 ||
                         link_add_address6(&net->link, link->index, six->gateway, six->prefix, err) < 0))

@@ -217,7 +217,8 @@ void conntrack_forget_target(struct nft_socket *nft, uint32_t target, number128 
     struct wanted four = { .family = AF_INET, .target.size = 4 }, six = { .family = AF_INET6, .target.size = 16 };
     target = htonl(target);
     memcpy(four.target.bytes, &target, sizeof(target));
-    forget(nft, &four);
+    if (target)
+        forget(nft, &four);
     address6_bytes(target6, six.target.bytes);
     if (target6)
         forget(nft, &six);

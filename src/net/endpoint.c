@@ -86,10 +86,10 @@ static int configure_interface(const struct attach *attach, struct err *err)
         return err_errno(err, errno, "%s", attach->endpoint.interface);
     if (link_open(&inside, err) < 0)
         return -1;
-    int result = link_add_address(&inside, index, attach->endpoint.address, subnet->prefix, err);
+    int result = subnet->gateway ? link_add_address(&inside, index, attach->endpoint.address, subnet->prefix, err) : 0;
     if (result == 0)
         result = link_set_up(&inside, index, err);
-    if (result == 0 && has_gateway(&attach->bridge) && !attach->wish->no_gateway)
+    if (result == 0 && subnet->gateway && has_gateway(&attach->bridge) && !attach->wish->no_gateway)
         result = link_add_default_route(&inside, index, subnet->route ? subnet->route : subnet->gateway, err);
     if (result == 0)
         result = configure_ipv6(attach, &inside, index, err);
@@ -150,8 +150,9 @@ static void describe(const struct bridge *bridge, const struct record_endpoint *
     snprintf(out->endpoint_id, sizeof(out->endpoint_id), "%s", from->endpoint_id);
     snprintf(out->interface, sizeof(out->interface), "%s", from->interface);
     mac_text(from->mac, out->mac);
-    address_text(from->address, out->address);
-    if (has_gateway(bridge))
+    if (from->address)
+        address_text(from->address, out->address);
+    if (from->address && has_gateway(bridge))
         address_text(bridge->subnet.route ? bridge->subnet.route : bridge->subnet.gateway, out->gateway);
     if (!from->address6)
         return;
@@ -209,8 +210,7 @@ static int make_record(struct attach *attach, struct err *err)
         return -1;
     mutex_lock(&net->lock);
     int result = bridge_find(net, wish->network_id, &attach->bridge)
-                     ? record_endpoint_add(net->store, &attach->bridge, &attach->endpoint, !str_empty(wish->mac), wish->ports,
-                                           wish->port_len, err)
+                     ? record_endpoint_add(net->store, &attach->bridge, &attach->endpoint, wish, err)
                      : err_set(err, ERR_NOT_FOUND, "network %s not found", wish->network_id);
     mutex_unlock(&net->lock);
     return result;
@@ -321,28 +321,35 @@ int net_endpoints(struct net *net, const char *container_id, net_endpoint_fn *fn
     return 0;
 }
 
+static bool same_target(const struct record_port *a, const struct record_port *b)
+{
+    return a->target == b->target && a->target6 == b->target6;
+}
+
 static int take_elements(struct net *net, const char *container_id, struct err *err) REQUIRES(net->lock)
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
     if (record_ports(net->store, container_id, &ports, err) < 0 ||
         nft_remove_elements(&net->nft, net->table, &ports, err) < 0)
         return -1;
-    if (ports.len)
-        conntrack_forget_target(&net->nft, ports.items[0].target, ports.items[0].target6);
+    for (size_t i = 0; i < ports.len; i++)
+        if (i == 0 || !same_target(&ports.items[i], &ports.items[i - 1]))
+            conntrack_forget_target(&net->nft, ports.items[i].target, ports.items[i].target6);
     return 0;
 }
 
-static int move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err) REQUIRES(net->lock)
+static int move_ports(struct net *net, const char *container_id, const char *network_id, const char *network_id6, struct err *err)
+    REQUIRES(net->lock)
 {
-    if (take_elements(net, container_id, err) < 0 || record_move_ports(net->store, container_id, network_id, err) < 0)
+    if (take_elements(net, container_id, err) < 0 || record_move_ports(net->store, container_id, network_id, network_id6, err) < 0)
         return -1;
     return forward_ports(net, container_id, err);
 }
 
-int net_move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err)
+int net_move_ports(struct net *net, const char *container_id, const char *network_id, const char *network_id6, struct err *err)
 {
     mutex_lock(&net->lock);
-    int result = move_ports(net, container_id, network_id, err);
+    int result = move_ports(net, container_id, network_id, network_id6, err);
     mutex_unlock(&net->lock);
     return result;
 }
@@ -417,7 +424,10 @@ static bool forwards_to(struct net *net, const struct record_endpoint *endpoint)
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
     record_ports(net->store, endpoint->container_id, &ports, NULL);
-    return ports.len && ports.items[0].target == endpoint->address;
+    for (size_t i = 0; i < ports.len; i++)
+        if (ports.items[i].target == endpoint->address && ports.items[i].target6 == endpoint->address6)
+            return true;
+    return false;
 }
 
 static int disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err) REQUIRES(net->lock)
@@ -430,7 +440,7 @@ static int disconnect(struct net *net, const char *network_id, const char *conta
     if (endpoints.len == 0)
         return 0;
     const struct record_endpoint *endpoint = &endpoints.items[0];
-    if (forwards_to(net, endpoint) && move_ports(net, container_id, NULL, err) < 0)
+    if (forwards_to(net, endpoint) && move_ports(net, container_id, NULL, NULL, err) < 0)
         return -1;
     link_name(net, endpoint->link_index, name);
     snprintf(alias, sizeof(alias), "berth %s %s", net->id, container_id);

@@ -79,6 +79,7 @@ struct net_network {
     const char *link; // the bridge's name; NULL or "": one of ours
     const char *parent; // a link of the host's that containers share, each with a card of its own on it (macvlan); NULL or "": a bridge
     const char *parent_mode; // "bridge" (NULL or "" too), "private", "vepa", "passthru"
+    bool no_ipv4; // it has no subnet of IPv4: then it has one of IPv6
     const char *subnet, *gateway, *ip_range; // "10.1.0.0/16", "10.1.0.1", "10.1.5.0/24"; NULL or "": chosen; the whole subnet
     bool ipv6; // it has a subnet of IPv6 as well: this one, or one of the daemon's own (fdXX:XXXX:XX00:n::/64)
     const char *subnet6, *gateway6, *ip_range6;
@@ -122,18 +123,19 @@ struct net_wish {
     const char *container_id;
     const char *network_id; // NULL or "": the default bridge
     const char *endpoint_id; // NULL or "": the container's id
-    const char *address, *address6, *mac; // NULL or "": chosen; address6: where the network has IPv6
+    const char *address, *address6, *mac; // NULL or "": chosen, where the network has that kind
     const char *interface; // NULL or "": "eth0"
     bool no_gateway, no_gateway6; // no default route this way, of either kind
     const int *netns_fd; // where to: a namespace that is there already, borrowed; NULL: a new one with lo up
     const struct net_port *ports; // forwarded to this endpoint
     size_t port_len;
+    bool no_ports, no_ports6; // but not those whose host address is of that kind
 };
 struct net_endpoint {
     char endpoint_id[65]; // 64 hex
     char interface[IFNAMSIZ];
     char mac[18]; // "02:42:ac:11:00:02"
-    char address[INET_ADDRSTRLEN];
+    char address[INET_ADDRSTRLEN]; // "": no IPv4
     char gateway[INET_ADDRSTRLEN]; // "" where the network has none (internal)
     int prefix;
     char address6[INET6_ADDRSTRLEN], gateway6[INET6_ADDRSTRLEN]; // "": no IPv6
@@ -153,8 +155,8 @@ int net_attach_tap(struct net *net, const struct net_wish *wish, struct net_endp
 int net_disconnect(struct net *net, const char *network_id, const char *container_id, struct err *err);
 // The interface goes from that namespace: of a network without a bridge, where there is nothing on the host's side. Missing is fine.
 int net_drop_interface(int netns_fd, const char *interface, struct err *err);
-// Forwards the container's ports to its endpoint on that network from now on; NULL: to none.
-int net_move_ports(struct net *net, const char *container_id, const char *network_id, struct err *err);
+// Forwards the container's ports to its endpoints on these networks from now on, by the kind of the host's address; NULL: to none.
+int net_move_ports(struct net *net, const char *container_id, const char *network_id, const char *network_id6, struct err *err);
 // The namespace's one default route of each kind goes by this gateway, or there is none (NULL or "").
 int net_set_gateway(int netns_fd, const char *gateway, const char *gateway6, struct err *err);
 // A container's endpoints as they were recorded, for a daemon that starts again: `fn` gets each.

@@ -13,7 +13,7 @@ enum { ALIAS_SIZE = 192, MAC_TEXT_SIZE = 18 };
 // ---- subnets (address.c) --------------------------------------------------------------------------------------------
 
 struct subnet {
-    uint32_t gateway; // the bridge's own address; 0: no subnet chosen
+    uint32_t gateway; // the bridge's own address; 0: no subnet chosen, or a network has none
     int prefix;
     uint32_t range_first; // where addresses are chosen from
     int range_prefix; // 0: anywhere in the subnet
@@ -54,6 +54,7 @@ bool cidr6_parse(const char *text, number128 *address, int *prefix);
 bool address6_parse(const char *text, number128 *out);
 void address6_text(number128 address, char out[INET6_ADDRSTRLEN]);
 void address6_bytes(number128 address, unsigned char out[16]); // as it goes over the wire
+uint32_t address6_fold(number128 address); // for a card's address where there is no other number
 // The lowest one of the range that is neither in `taken` (in any order), the network's own nor the gateway.
 int address6_lowest_free(const struct subnet6 *subnet, const number128 *taken, size_t len, number128 *out, struct err *err);
 
@@ -150,7 +151,7 @@ struct bridge {
 struct record_port {
     char container_id[65];
     uint32_t target; // the container's address
-    number128 target6; // 0: it has none
+    number128 target6; // either is 0 where it has none of that kind
     struct net_port port; // listener_fd is -1
 };
 struct record_ports {
@@ -167,8 +168,8 @@ int record_endpoint_count(struct store *store, const char *network_id, struct er
 
 struct record_endpoint {
     char network_id[65], container_id[65], endpoint_id[65], interface[IFNAMSIZ];
-    uint32_t address; // 0: to be chosen
-    number128 address6; // 0: to be chosen, where the network has IPv6
+    uint32_t address;
+    number128 address6; // either is 0: to be chosen, where the network has that kind
     int64_t link_index;
     unsigned char mac[6];
 };
@@ -180,14 +181,15 @@ void record_endpoints_done(struct record_endpoints *endpoints);
 #define _cleanup_record_endpoints_ _cleanup_(record_endpoints_done)
 // Gives `endpoint` its address and link number (never given twice) in one transaction, with its ports; conflict when the
 // container has one on that network already, permission_denied when the address is somebody's.
-int record_endpoint_add(struct store *store, const struct bridge *bridge, struct record_endpoint *endpoint, bool with_mac,
-                        const struct net_port *ports, size_t port_len, struct err *err);
+int record_endpoint_add(struct store *store, const struct bridge *bridge, struct record_endpoint *endpoint, const struct net_wish *wish,
+                        struct err *err);
 // Those of one container (NULL: all) on one network (NULL: all).
 int record_endpoints(struct store *store, const char *network_id, const char *container_id, struct record_endpoints *out,
                      struct err *err);
 int record_endpoint_remove(struct store *store, const struct record_endpoint *endpoint, struct err *err); // its ports stay
 int record_ports_remove(struct store *store, const char *container_id, struct err *err);
-int record_move_ports(struct store *store, const char *container_id, const char *network_id, struct err *err); // NULL: to none
+int record_move_ports(struct store *store, const char *container_id, const char *network_id, const char *network_id6,
+                      struct err *err); // by the kind of the host's address; NULL: to none
 int record_container_ids(struct store *store, struct strv *out, struct err *err); // each once
 int record_clear(struct store *store, struct err *err); // all endpoints
 
@@ -236,8 +238,8 @@ size_t nft_rule_count(void); // of a whole table, the same for both kinds
 int nft_make_table(const char *table, const struct bridge *bridges, size_t bridge_len, const struct record_ports *ports,
                    struct err *err);
 
-// Whether kernel DNAT of that family serves this port: not on a loopback address, and on IPv6 only where the container has such an
-// address. `address` gets the host's in network order: all zero for "every address". Its size, or 0.
+// Whether kernel DNAT of that family serves this port: not on a loopback address, and only where the container has an address of that
+// kind. `address` gets the host's in network order: all zero for "every address". Its size, or 0.
 size_t port_has_element(const struct record_port *port, int family, unsigned char address[16]);
 
 // ---- connection tracking (conntrack.c) --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ static int check_overlap(struct net *net, const struct subnet *subnet, struct er
 {
     bool taken = net->subnet_recorded && subnets_overlap(subnet, &net->subnet);
     for (size_t i = 0; i < net->networks.len && !taken; i++)
-        taken = subnets_overlap(subnet, &net->networks.items[i].subnet);
+        taken = net->networks.items[i].subnet.gateway && subnets_overlap(subnet, &net->networks.items[i].subnet);
     return taken ? err_set(err, ERR_PERMISSION_DENIED, "invalid pool request: Pool overlaps with other one on this address space")
                  : 0;
 }
@@ -94,6 +94,8 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
     snprintf(out->id, sizeof(out->id), "%s", wanted->id);
     if (wanted->mtu && (wanted->mtu < MTU_MIN || wanted->mtu > MTU_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
+    if (wanted->no_ipv4 && !wanted->ipv6)
+        return err_set(err, ERR_INVALID_ARGUMENT, "IPv4 or IPv6 must be enabled");
     if (settle_parent(net, wanted, out, err) < 0)
         return -1;
     if (str_empty(wanted->link))
@@ -104,6 +106,8 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
         snprintf(out->link, sizeof(out->link), "%s", wanted->link);
     if (wanted->ipv6 && settle_ipv6(net, wanted, &out->subnet6, err) < 0)
         return -1;
+    if (wanted->no_ipv4)
+        return 0;
     // The default bridge keeps the one that it would most likely get.
     if (str_empty(wanted->subnet))
         return bridge_choose_subnet(net, &net->subnet, &out->subnet, err);
@@ -264,11 +268,6 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
         return false;
     *out = (struct net_bridge_info){ .prefix = bridge.subnet.prefix };
     snprintf(out->name, sizeof(out->name), "%s", bridge.link);
-    if (!bridge.subnet.gateway)
-        return true;
-    address_text(bridge.subnet.gateway, out->gateway);
-    address_text(bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix), network);
-    snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, bridge.subnet.prefix);
     if (bridge.subnet6.prefix) {
         address6_text(bridge.subnet6.gateway, out->gateway6);
         subnet6_text(subnet6_network(&bridge.subnet6), bridge.subnet6.prefix, out->subnet6);
@@ -277,6 +276,11 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
         if (bridge.subnet6.range_prefix)
             subnet6_text(bridge.subnet6.range_first, bridge.subnet6.range_prefix, out->range6);
     }
+    if (!bridge.subnet.gateway)
+        return true;
+    address_text(bridge.subnet.gateway, out->gateway);
+    address_text(bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix), network);
+    snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, bridge.subnet.prefix);
     if (bridge.subnet.route)
         address_text(bridge.subnet.route, out->route);
     if (bridge.subnet.range_prefix) {

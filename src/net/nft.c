@@ -78,7 +78,7 @@ size_t nft_rule_count(void)
 size_t port_has_element(const struct record_port *port, int family, unsigned char address[16])
 {
     bool loopback;
-    if (inet_pton(family, port->port.host_address, address) != 1 || (family == AF_INET6 && !port->target6))
+    if (inet_pton(family, port->port.host_address, address) != 1 || (family == AF_INET6 ? !port->target6 : !port->target))
         return 0;
     if (family == AF_INET)
         loopback = address[0] == 127;
@@ -152,10 +152,10 @@ static bool subnet_of(const struct bridge *bridge, const struct family *family, 
     }
     address_text(bridge->subnet.gateway & subnet_mask(bridge->subnet.prefix), network);
     snprintf(out, SUBNET6_TEXT_SIZE, "%s/%d", network, bridge->subnet.prefix);
-    return true;
+    return bridge->subnet.gateway;
 }
 
-// A bridge without IPv6 stands in the sets of that family too, so that nothing is forwarded to or from it.
+// A bridge that has none of a kind stands in the sets of that family too, so that nothing is forwarded to or from it.
 static void write_bridge(struct buf *script, const struct family *family, const char *table, const struct bridge *bridge)
 {
     const char *link = bridge->link, *word = family->word;

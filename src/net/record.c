@@ -31,6 +31,17 @@ static const char *const migrations[] = {
     "CREATE TABLE net_reserved6(network_id TEXT NOT NULL, address TEXT NOT NULL, PRIMARY KEY(network_id, address)) WITHOUT ROWID",
     "ALTER TABLE net_network ADD COLUMN parent TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE net_network ADD COLUMN parent_mode TEXT NOT NULL DEFAULT ''",
+    // An address of IPv4 may be 0 now: there is none. The number of the last link is kept.
+    "CREATE TABLE net_place(link_index INTEGER PRIMARY KEY AUTOINCREMENT, network_id TEXT NOT NULL, container_id TEXT NOT NULL,"
+    " endpoint_id TEXT NOT NULL, address INTEGER NOT NULL, mac TEXT NOT NULL, interface TEXT NOT NULL, address6 TEXT NOT NULL DEFAULT '',"
+    " UNIQUE(network_id, container_id));"
+    "INSERT INTO net_place SELECT link_index, network_id, container_id, endpoint_id, address, mac, interface, address6 FROM net_endpoint;"
+    "DELETE FROM sqlite_sequence WHERE name = 'net_place';"
+    "INSERT INTO sqlite_sequence(name, seq) SELECT 'net_place', seq FROM sqlite_sequence WHERE name = 'net_endpoint';"
+    "DROP TABLE net_endpoint;"
+    "ALTER TABLE net_place RENAME TO net_endpoint;"
+    "CREATE UNIQUE INDEX net_endpoint_address ON net_endpoint(network_id, address) WHERE address != 0;"
+    "CREATE UNIQUE INDEX net_endpoint_address6 ON net_endpoint(network_id, address6) WHERE address6 != ''",
 };
 
 int record_migrate(struct store *store, struct err *err)
@@ -161,7 +172,7 @@ static int check_address(struct store *store, const struct bridge *bridge, uint3
     uint32_t host = address & ~subnet_mask(bridge->subnet.prefix);
     char text[INET_ADDRSTRLEN];
     address_text(address, text);
-    if (!subnet_contains(&bridge->subnet, address) || host == 0 || host == ~subnet_mask(bridge->subnet.prefix))
+    if (!bridge->subnet.gateway || !subnet_contains(&bridge->subnet, address) || host == 0 || host == ~subnet_mask(bridge->subnet.prefix))
         return err_set(err, ERR_INVALID_ARGUMENT, "no configured subnet or ip-range contain the IP address %s", text);
     if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address = ?", "ti",
                     bridge->id, (int64_t)address) < 0)
@@ -210,6 +221,13 @@ static int check_address6(struct store *store, const struct bridge *bridge, numb
     return count > 0 || address == bridge->subnet6.gateway || address == bridge->subnet6.route ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
 }
 
+static int settle_address(struct store *store, const struct bridge *bridge, uint32_t *address, struct err *err)
+{
+    if (*address)
+        return check_address(store, bridge, *address, err);
+    return bridge->subnet.gateway ? pick_address(store, bridge, address, err) : 0;
+}
+
 static int settle_address6(struct store *store, const struct bridge *bridge, number128 *address, struct err *err)
 {
     if (*address)
@@ -217,11 +235,12 @@ static int settle_address6(struct store *store, const struct bridge *bridge, num
     return bridge->subnet6.prefix ? pick_address6(store, bridge, address, err) : 0;
 }
 
-static int insert_ports(struct store *store, const struct record_endpoint *endpoint, const struct net_port *ports, size_t len,
-                        struct err *err)
+static int insert_ports(struct store *store, const struct record_endpoint *endpoint, const struct net_wish *wish, struct err *err)
 {
-    for (size_t i = 0; i < len; i++)
-        if (store_exec(store, err,
+    const struct net_port *ports = wish->ports;
+    for (size_t i = 0; i < wish->port_len; i++)
+        if ((strchr(ports[i].host_address, ':') ? !wish->no_ports6 : !wish->no_ports) &&
+            store_exec(store, err,
                        "INSERT INTO net_port(container_id, proto, host_address, host_port, target_port, network_id)"
                        " VALUES(?, ?, ?, ?, ?, ?)", "titiit", endpoint->container_id, (int64_t)ports[i].proto,
                        ports[i].host_address, (int64_t)ports[i].host_port, (int64_t)ports[i].target_port,
@@ -246,21 +265,20 @@ static int insert_endpoint(struct store *store, struct record_endpoint *endpoint
                        endpoint->container_id);
 }
 
-int record_endpoint_add(struct store *store, const struct bridge *bridge, struct record_endpoint *endpoint, bool with_mac,
-                        const struct net_port *ports, size_t port_len, struct err *err)
+int record_endpoint_add(struct store *store, const struct bridge *bridge, struct record_endpoint *endpoint, const struct net_wish *wish,
+                        struct err *err)
 {
     if (store_begin(store, err) < 0)
         return -1;
-    int result = endpoint->address ? check_address(store, bridge, endpoint->address, err)
-                                   : pick_address(store, bridge, &endpoint->address, err);
+    int result = settle_address(store, bridge, &endpoint->address, err);
     if (result >= 0)
         result = settle_address6(store, bridge, &endpoint->address6, err);
-    if (result >= 0 && !with_mac)
-        address_mac(endpoint->address, endpoint->mac);
+    if (result >= 0 && str_empty(wish->mac))
+        address_mac(endpoint->address ? endpoint->address : address6_fold(endpoint->address6), endpoint->mac);
     if (result >= 0)
         result = insert_endpoint(store, endpoint, err);
     if (result >= 0)
-        result = insert_ports(store, endpoint, ports, port_len, err);
+        result = insert_ports(store, endpoint, wish, err);
     return finish(store, result < 0 ? -1 : 0, err);
 }
 
@@ -280,11 +298,12 @@ int record_ports_remove(struct store *store, const char *container_id, struct er
     return finish(store, result < 0 ? -1 : 0, err);
 }
 
-int record_move_ports(struct store *store, const char *container_id, const char *network_id, struct err *err)
+int record_move_ports(struct store *store, const char *container_id, const char *network_id, const char *network_id6, struct err *err)
 {
     if (store_begin(store, err) < 0)
         return -1;
-    int result = store_exec(store, err, "UPDATE net_port SET network_id = ? WHERE container_id = ?", "tt", network_id, container_id);
+    int result = store_exec(store, err, "UPDATE net_port SET network_id = CASE WHEN instr(host_address, ':') THEN ? ELSE ? END WHERE container_id = ?",
+                            "ttt", network_id6, network_id, container_id);
     return finish(store, result < 0 ? -1 : 0, err);
 }
 

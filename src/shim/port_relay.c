@@ -427,7 +427,7 @@ static bool is_ipv6(const struct relay_listener *listener)
 int relay_set_retarget(struct relay_set *set, const char *address, const char *address6, struct err *err)
 {
     struct address four, six;
-    if (parse_address(address, 0, &four, err) < 0 || parse_address(address6[0] ? address6 : address, 0, &six, err) < 0)
+    if (parse_address(address[0] ? address : address6, 0, &four, err) < 0 || parse_address(address6[0] ? address6 : address, 0, &six, err) < 0)
         return -1;
     while (set->peers) // their sockets are connected to where the target was
         peer_forget(set->peers);

@@ -57,15 +57,15 @@ def test_a_subnet_of_the_daemons_own(apart):  # noqa: F811
 
 
 def test_as_it_is_asked_for(apart):  # noqa: F811
-    docker = apart('--ipv6', '--bip6', 'fd00:77::5/64', '--fixed-cidr-v6', 'fd00:77:0:0:1::/80', '--default-gateway-v6', 'fd00:77:0:0:1::1')
+    docker = apart('--ipv6', '--bip6', 'fd00:77::5/64', '--fixed-cidr-v6', 'fd00:77:0:0:1::/80', '--default-gateway-v6', 'fd00:77::1:0:0:1')
     assert pools(docker) == (True, {'fd00:77::/64': {'Subnet': 'fd00:77::/64', 'IPRange': 'fd00:77:0:0:1::/80', 'Gateway': 'fd00:77::5',
-                                                     'AuxiliaryAddresses': {'DefaultGatewayIPv6': 'fd00:77:0:0:1::1'}}})
+                                                     'AuxiliaryAddresses': {'DefaultGatewayIPv6': 'fd00:77::1:0:0:1'}}})
     docker.ok('run', '-d', '--name', 'one', 'bb', 'sleep', '1000')
     docker.ok('run', '-d', '--name', 'two', 'bb', 'sleep', '1000')
     found = [place(docker, name)['Networks']['bridge'] for name in ('one', 'two')]
     assert all(ipaddress.ip_address(one['GlobalIPv6Address']) in ipaddress.ip_network('fd00:77:0:0:1::/80') for one in found)
-    assert 'fd00:77:0:0:1::1' not in [one['GlobalIPv6Address'] for one in found]  # nobody gets the gateway's
-    assert 'default via fd00:77:0:0:1::1 ' in docker.ok('exec', 'one', 'ip', '-6', 'route')
+    assert 'fd00:77::1:0:0:1' not in [one['GlobalIPv6Address'] for one in found]  # nobody gets the gateway's
+    assert 'default via fd00:77::1:0:0:1 ' in docker.ok('exec', 'one', 'ip', '-6', 'route')
     assert docker.ok('exec', 'one', 'ping', '-6', '-c1', '-W2', 'fd00:77::5') and docker.ok('exec', 'one', 'ping', '-6', '-c1', '-W2', found[1]['GlobalIPv6Address'])
     docker.ok('rm', '-f', 'one', 'two')
 

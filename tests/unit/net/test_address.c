@@ -70,7 +70,7 @@ static void test_port_has_element(void **state)
     } cases[] = { { "0.0.0.0", true, { 0 } }, { "192.0.2.1", true, { 192, 0, 2, 1 } }, { "127.0.0.1", false, { 0 } },
                   { "127.1.2.3", false, { 0 } }, { "::", false, { 0 } }, { "::1", false, { 0 } }, { "", false, { 0 } } };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct record_port port = { 0 };
+        struct record_port port = { .target = 1 };
         unsigned char address[16];
         snprintf(port.port.host_address, sizeof(port.port.host_address), "%s", cases[i].address);
         assert_int_equal(port_has_element(&port, AF_INET, address), cases[i].expected ? 4 : 0);

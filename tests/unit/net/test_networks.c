@@ -185,7 +185,7 @@ static void test_moved_ports(void **state)
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
     struct net_endpoint b = attach(world, id_b(), '1', &a.netns_fd, "eth1");
     assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
-    OK(net_move_ports(world->net, id_of('1'), id_b(), err));
+    OK(net_move_ports(world->net, id_of('1'), id_b(), id_b(), err));
     OK(net_set_gateway(a.netns_fd, b.gateway, NULL, err));
     assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
     OK(net_disconnect(world->net, id_a(), id_of('1'), err));
