@@ -44,7 +44,7 @@ const struct option_row option_table[] = {
     { BOTH("experimental"), .kind = OPTION_FLAG, AT(experimental), .help = "Checkpoints of containers, by CRIU" },
     { BOTH("fixed-cidr"), .kind = OPTION_TEXT, AT(fixed_cidr), .argument = "CIDR",
       .help = "The part of the default bridge's subnet that addresses are chosen from; without --bip also that subnet" },
-    { BOTH("fixed-cidr-v6"), .kind = OPTION_TEXT, AT(fixed_cidr6), .argument = "CIDR", .help = "The same of its IPv6 subnet, beside --bip6" },
+    { BOTH("fixed-cidr-v6"), .kind = OPTION_TEXT, AT(fixed_cidr6), .argument = "CIDR", .help = "The same of its IPv6 subnet; without --bip6 also that subnet" },
     { BOTH("group"), .letter = 'G', .kind = OPTION_TEXT, AT(group), .argument = "NAME",
       .help = "Group that may use the unix socket (default berth, or root alone where there is no such group)" },
     { .flag = "help", .letter = 'h', .kind = OPTION_FLAG, AT(help), .help = "This text" },
