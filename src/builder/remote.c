@@ -40,7 +40,7 @@ static char *decoded(struct slice text, struct arena *arena)
     char *out = arena_alloc(arena, text.size + 1), *end = out;
     for (size_t i = 0; i < text.size; i++) {
         bool escape = text.data[i] == '%' && i + 2 < text.size && hex_value(text.data[i + 1]) >= 0 && hex_value(text.data[i + 2]) >= 0;
-        *end++ = escape ? (char)(hex_value(text.data[i + 1]) << 4 | hex_value(text.data[i + 2])) : text.data[i];
+        *end++ = escape ? (char)(hex_value(text.data[i + 1]) * 16 + hex_value(text.data[i + 2])) : text.data[i];
         i += escape ? 2 : 0;
     }
     return out;
