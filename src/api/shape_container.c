@@ -65,6 +65,8 @@ static json_t *shape_port_map(const struct engine_container *container)
             list = json_object_get(map, key);
         }
         snprintf(number, sizeof(number), "%lld", (long long)port->public_port);
+        if (port->public_port == 0) // of a routed network: open at the container's own address
+            number[0] = 0;
         json_array_append_new(list, json_pack("{s:s, s:s}", "HostIp", port->ip, "HostPort", number));
     }
     return map;
@@ -79,7 +81,7 @@ static json_t *shape_port_list(const struct engine_container *container)
         if (port->ip)
             json_object_set_new(row, "IP", json_string(port->ip));
         json_object_set_new(row, "PrivatePort", json_integer(port->private_port));
-        if (port->ip)
+        if (port->ip && port->public_port)
             json_object_set_new(row, "PublicPort", json_integer(port->public_port));
         json_object_set_new(row, "Type", json_string(port->proto));
         json_array_append_new(list, row);

@@ -124,6 +124,8 @@ static int load_network(struct container *container, struct task_document *docum
                               : cargo_add(cargo, container->netns_fd, false, &nic->netns_fd, err);
     }
     for (size_t i = 0; i < document->ports.len && result == 0; i++) {
+        if (container->ports[i].listener_fd < 0)
+            continue; // open at the container's own address: there is no socket
         struct task_port *port = json_list_at(&document->ports, &task_port_table, i);
         result = cargo_add(cargo, container->ports[i].listener_fd, false, &port->listener_fd, err);
     }

@@ -218,7 +218,7 @@ static void fill_network(struct container *container, struct arena *arena, struc
         *port = (struct task_port){ .proto = (char *)(from->proto == IPPROTO_UDP ? "udp" : "tcp"),
                                     .host_address = arena_strdup(arena, from->host_address), .host_port = from->host_port,
                                     .target_address = arena_strdup(arena, target),
-                                    .target_port = from->target_port, .listener_fd = -1 };
+                                    .target_port = from->target_port, .held = container->engine->no_proxy, .listener_fd = -1 };
     }
 }
 

@@ -235,10 +235,11 @@ static struct endpoint *publishing(const struct container *container, bool up, i
     return endpoint && !endpoint->internal && !endpoint->macvlan ? endpoint : NULL;
 }
 
+// To an address of the other kind by a relay alone.
 static struct endpoint *publishing6(const struct container *container, bool up)
 {
     struct endpoint *own = publishing(container, up, IPV6);
-    return own ? own : publishing(container, up, IPV4);
+    return own || container->engine->no_proxy ? own : publishing(container, up, IPV4);
 }
 
 struct endpoint *endpoint_gateway(const struct container *container)
@@ -301,9 +302,14 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->ipv4 = !network->request || !network->request->no_ipv4;
     endpoint->ipv6 = network->request ? network->request->enable_ipv6 : container->engine->bridge_ipv6;
     endpoint->macvlan = str_eq(network->driver, "macvlan");
+    enum net_gateway_mode modes[2] = { NET_GATEWAY_NAT, NET_GATEWAY_NAT };
+    for (size_t i = 0; options && i < ARRAY_LEN(modes); i++)
+        network_gateway_mode(options, i, &modes[i], NULL); // a record's were looked at, as the MTU
+    endpoint->routed = modes[0] == NET_GATEWAY_ROUTED;
+    endpoint->routed6 = modes[1] == NET_GATEWAY_ROUTED;
     endpoint->mtu = network->builtin ? container->engine->bridge_mtu : 0;
     if (options && kvs_get(options, MTU_OPTION))
-        num_parse_i64(slice_of(kvs_get(options, MTU_OPTION)), &endpoint->mtu); // a record's was looked at
+        num_parse_i64(slice_of(kvs_get(options, MTU_OPTION)), &endpoint->mtu);
     endpoint->binding = arena_strdup(&endpoint->arena, options ? kvs_get(options, BINDING_OPTION) : NULL);
     mutex_unlock(&container->lock);
 }
@@ -382,6 +388,8 @@ static int bind_ports(struct container *container, const struct endpoint *publis
     plan->address = (published ? published : published6)->binding;
     plan->ipv4 = published;
     plan->ipv6 = published6;
+    plan->routed = published && published->routed;
+    plan->routed6 = published6 && published6->ipv6 && published6->routed6;
     int result = ports_bind(container, plan, err);
     plan->endpoint = plan->address = NULL;
     return result;

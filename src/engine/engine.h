@@ -72,6 +72,7 @@ struct engine_options {
     struct engine_bridge bridge;
     bool experimental; // there are checkpoints
     bool no_forward; // the host's forwarding is left as it is
+    bool no_rules, no_rules6, no_proxy, direct_routing; // of the net room's configuration (net/net.h)
     struct strv network_options; // of new networks: "bridge=com.docker.network.driver.mtu=1400"
     const char *program_dir; // where berth-shim, berth-image, berth-init and berth-vmm stand
     const char *guest_dir; // the guests' kernel and initramfs; NULL: ../guest of program_dir, then <data_root>/guest

@@ -160,6 +160,7 @@ struct endpoint {
     char network_id[65]; // "" until then
     struct endpoint_request request;
     bool bridge, builtin, internal, ipv4, ipv6, macvlan; // of the network; bridge: it has addresses
+    bool routed, routed6; // of its gateway modes
     int64_t mtu; // of the network's links; 0: the usual one
     char *binding; // the network's own default address of published ports; NULL: none
     bool connected; // the connect event is out, and the disconnect is not
@@ -199,7 +200,8 @@ struct engine {
     struct host_features features;
     struct machines *machines;
     bool experimental; // set once
-    bool no_bridge, bridge_isolated, bridge_ipv6; // what the operator says of the default one; set once, as the next three
+    bool no_bridge, bridge_isolated, bridge_ipv6; // what the operator says of the default one; set once, as the next four
+    bool no_proxy; // of published ports
     int64_t bridge_mtu; // 0: the usual one
     struct kvs bridge_options;
     struct strv network_options; // of new networks
@@ -410,6 +412,7 @@ struct port_plan {
     size_t len;
     const char *endpoint; // "NAME (ENDPOINT ID)", for messages
     const char *address; // of ports that name none; NULL: every one
+    bool routed, routed6; // nothing of the host's is bound: they are open at the container's own address
     bool ipv4, ipv6; // of the host's addresses those of that kind lead to the container; a port of the other is passed over, as with Docker
 };
 int ports_bind(struct container *container, struct port_plan *plan, struct err *err);

@@ -14,6 +14,7 @@ void network_defaults_copy(struct engine *engine, const struct engine_options *o
     engine->no_bridge = str_eq(bridge->name, "none");
     engine->bridge_isolated = bridge->isolated;
     engine->bridge_ipv6 = bridge->ipv6;
+    engine->no_proxy = options->no_proxy;
     engine->bridge_mtu = bridge->mtu;
     engine->bridge_options.items = arena_alloc(arena, sizeof(table));
     memcpy(engine->bridge_options.items, table, sizeof(table));

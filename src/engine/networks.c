@@ -6,6 +6,8 @@
 #include "networks.h"
 
 #define BRIDGE_OPTION "com.docker.network.bridge."
+#define MODE_OPTION BRIDGE_OPTION "gateway_mode_ipv4"
+#define MODE6_OPTION BRIDGE_OPTION "gateway_mode_ipv6"
 #define MTU_OPTION "com.docker.network.driver.mtu"
 #define IPV4_OPTION "com.docker.network.enable_ipv4"
 #define IPV6_OPTION "com.docker.network.enable_ipv6"
@@ -262,10 +264,24 @@ static int parse_macvlan(const struct kvs *options, struct net_network *out, str
     return parse_mtu(options, out, err);
 }
 
+int network_gateway_mode(const struct kvs *options, bool ipv6, enum net_gateway_mode *out, struct err *err)
+{
+    static const char *const words[] = { [NET_GATEWAY_NAT] = "nat", [NET_GATEWAY_UNPROTECTED] = "nat-unprotected",
+                                         [NET_GATEWAY_ROUTED] = "routed", [NET_GATEWAY_ISOLATED] = "isolated" };
+    const char *key = ipv6 ? MODE6_OPTION : MODE_OPTION, *text = kvs_get(options, key);
+    *out = NET_GATEWAY_NAT;
+    for (size_t i = 0; text && i < ARRAY_LEN(words); i++)
+        if (str_eq(text, words[i])) {
+            *out = (enum net_gateway_mode)i;
+            return 0;
+        }
+    return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: %.100s (unknown gateway mode %.100s)", key, text, text) : 0;
+}
+
 static int parse_options(const struct kvs *options, struct net_network *out, struct err *err)
 {
     static const char *const known[] = { BRIDGE_OPTION "name", BRIDGE_OPTION "enable_icc", BRIDGE_OPTION "enable_ip_masquerade",
-                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION, IPV4_OPTION, IPV6_OPTION };
+                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION, IPV4_OPTION, IPV6_OPTION, MODE_OPTION, MODE6_OPTION };
     const char *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
     struct in_addr in;
     bool icc, masquerade;
@@ -277,8 +293,11 @@ static int parse_options(const struct kvs *options, struct net_network *out, str
         return -1;
     if (binding && inet_pton(AF_INET, binding, &in) != 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", BRIDGE_OPTION "host_binding_ipv4", binding);
-    if (parse_mtu(options, out, err) < 0)
+    if (parse_mtu(options, out, err) < 0 || network_gateway_mode(options, false, &out->gateway_mode, err) < 0 ||
+        network_gateway_mode(options, true, &out->gateway_mode6, err) < 0)
         return -1;
+    if (!out->internal && (out->gateway_mode == NET_GATEWAY_ISOLATED || out->gateway_mode6 == NET_GATEWAY_ISOLATED))
+        return err_set(err, ERR_INTERNAL, "gateway mode 'isolated' can only be used for an internal network");
     out->link = kvs_get(options, BRIDGE_OPTION "name");
     out->isolated = !icc;
     out->no_masquerade = !masquerade;

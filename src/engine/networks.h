@@ -8,6 +8,8 @@
 
 const char *network_net_id(const struct engine_network *network); // what the net room calls it
 bool network_has_addresses(const struct engine_network *network);
+// What a network's options say of its gateway, of either kind; of a record they were looked at.
+int network_gateway_mode(const struct kvs *options, bool ipv6, enum net_gateway_mode *out, struct err *err);
 // network_defaults.c
 void network_defaults_copy(struct engine *engine, const struct engine_options *options);
 // What new networks of that driver begin with goes into the create's body, and the request is read from it again.

@@ -93,6 +93,17 @@ static int bind_one(struct engine *engine, struct port_plan *plan, int proto, ui
     return 0;
 }
 
+// One that is open at the container's own address: what the client says of the host's counts for nothing, as with Docker.
+static int open_one(struct port_plan *plan, int proto, uint16_t target, bool ipv6, struct err *err)
+{
+    if (plan->len == TASK_FD_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d published ports", TASK_FD_MAX);
+    plan->ports = mem_grow(plan->ports, (plan->len + 1) * sizeof(*plan->ports));
+    plan->ports[plan->len] = (struct net_port){ .proto = proto, .target_port = target, .listener_fd = -1 };
+    snprintf(plan->ports[plan->len++].host_address, INET6_ADDRSTRLEN, "%s", ipv6 ? "::" : "0.0.0.0");
+    return 0;
+}
+
 static bool host_has_ipv6(void)
 {
     return access("/proc/net/if_inet6", F_OK) == 0;
@@ -106,9 +117,14 @@ static int bind_number(struct engine *engine, struct port_plan *plan, int proto,
     const char *const any[] = { "0.0.0.0", "::" }, *const *addresses = str_empty(address) ? any : &address;
     size_t before = plan->len, len = str_empty(address) ? (host_has_ipv6() ? 2 : 1) : 1;
     int result = 0;
-    for (size_t i = 0; i < len && result == 0; i++)
-        if (strchr(addresses[i], ':') ? plan->ipv6 : plan->ipv4)
-            result = bind_one(engine, plan, proto, target, addresses[i], plan->len > before ? plan->ports[before].host_port : host_port, err);
+    for (size_t i = 0; i < len && result == 0; i++) {
+        bool six = strchr(addresses[i], ':');
+        uint16_t same = plan->len > before ? plan->ports[before].host_port : 0;
+        if (!(six ? plan->ipv6 : plan->ipv4))
+            continue;
+        result = (six ? plan->routed6 : plan->routed) ? open_one(plan, proto, target, six, err)
+                                                      : bind_one(engine, plan, proto, target, addresses[i], same ? same : host_port, err);
+    }
     if (result == 0)
         return 0;
     while (plan->len > before)

@@ -168,9 +168,14 @@ static int complete_link(struct net *net, struct bridge *bridge, const struct li
 {
     bridge->index = link->index;
     const struct subnet6 *six = &bridge->subnet6;
-    if (bridge->subnet.gateway && link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
+    bool has = bridge->subnet.gateway && !(bridge->flags & BRIDGE_NO_ADDRESS), has6 = six->prefix && !(bridge->flags & BRIDGE_NO_ADDRESS6);
+    if (has && link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
         return -1;
-    if (six->prefix && (link_switch_ipv6(bridge->link, true, err) < 0 ||
+    if (net->table.local && !net->table.none && link_route_loopback(bridge->link, err) < 0)
+        return -1;
+    if (bridge->flags & BRIDGE_NO_ADDRESS6 && link_switch_ipv6(bridge->link, false, err) < 0)
+        return -1;
+    if (has6 && (link_switch_ipv6(bridge->link, true, err) < 0 ||
                         link_add_address6(&net->link, link->index, six->gateway, six->prefix, err) < 0))
         return -1;
     return link->up ? 0 : link_set_up(&net->link, link->index, err);
@@ -257,6 +262,11 @@ bool bridges_have_ipv6(const struct net *net)
     return false;
 }
 
+static bool has_table6(const struct net *net) REQUIRES(net->lock)
+{
+    return bridges_have_ipv6(net) && !net->table.none6;
+}
+
 int bridge_make_table(struct net *net, struct err *err)
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
@@ -267,10 +277,12 @@ int bridge_make_table(struct net *net, struct err *err)
     for (size_t i = 0; i < net->networks.len; i++)
         if (!net->networks.items[i].parent[0])
             bridges[len++] = net->networks.items[i];
-    if (record_ports(net->store, NULL, &ports, err) < 0 || nft_make_table(net->table, bridges, len, &ports, err) < 0)
+    if (record_ports(net->store, NULL, &ports, err) < 0 || nft_make_table(&net->table, bridges, len, &ports, err) < 0)
         return -1;
-    if (!bridges_have_ipv6(net)) // the last one that had it may just be gone; a kernel without IPv6 has no such table
-        nft_delete_table(&net->nft, AF_INET6, net->table, NULL);
+    if (net->table.none)
+        nft_delete_table(&net->nft, AF_INET, &net->table, NULL); // of a daemon that had other options
+    if (!has_table6(net)) // the last one that had it may just be gone; a kernel without IPv6 has no such table
+        nft_delete_table(&net->nft, AF_INET6, &net->table, NULL);
     net->table_made = true;
     return 0;
 }
@@ -279,13 +291,14 @@ int bridge_make_table(struct net *net, struct err *err)
 // are only counted.
 static int ensure_table(struct net *net, bool anew, struct err *err) REQUIRES(net->lock)
 {
-    size_t rules = 0, rules6 = bridges_have_ipv6(net) ? 0 : nft_rule_count();
+    const size_t all = nft_rule_count(&net->table);
+    size_t rules = net->table.none ? all : 0, rules6 = has_table6(net) ? 0 : all;
     if (!net->table_made || anew)
         return bridge_make_table(net, err);
-    if (nft_count_rules(&net->nft, AF_INET, net->table, &rules, err) < 0 ||
-        (rules6 == 0 && nft_count_rules(&net->nft, AF_INET6, net->table, &rules6, err) < 0))
+    if ((rules == 0 && nft_count_rules(&net->nft, AF_INET, &net->table, &rules, err) < 0) ||
+        (rules6 == 0 && nft_count_rules(&net->nft, AF_INET6, &net->table, &rules6, err) < 0))
         return -1;
-    return rules == nft_rule_count() && rules6 == nft_rule_count() ? 0 : bridge_make_table(net, err);
+    return rules == all && rules6 == all ? 0 : bridge_make_table(net, err);
 }
 
 static int switch_forwarding(struct net *net, const char *file, const char *setting, struct err *err)
@@ -339,7 +352,7 @@ static int ask_of_kind(struct net *net, int family, char **line, struct err *err
 static int ask_others(struct net *net, struct err *err) REQUIRES(net->lock)
 {
     _cleanup_free_ char *line = NULL, *line6 = NULL;
-    if (ask_of_kind(net, AF_INET, &line, err) < 0 || (bridges_have_ipv6(net) && ask_of_kind(net, AF_INET6, &line6, err) < 0))
+    if ((!net->table.none && ask_of_kind(net, AF_INET, &line, err) < 0) || (has_table6(net) && ask_of_kind(net, AF_INET6, &line6, err) < 0))
         return -1;
     free(take_ptr(&net->foreign_line));
     net->foreign_line = line ? take_ptr(&line) : take_ptr(&line6);
@@ -459,8 +472,8 @@ static int take_down(struct net *net, struct err *err) REQUIRES(net->lock)
     net->table_made = false;
     net->foreign_checked = false;
     free(take_ptr(&net->foreign_line));
-    bool six = nft_delete_table(&net->nft, AF_INET6, net->table, err) == 0 || !bridges_have_ipv6(net); // a kernel without IPv6 has none
-    if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, AF_INET, net->table, err) < 0 || !six ||
+    bool six = nft_delete_table(&net->nft, AF_INET6, &net->table, err) == 0 || !bridges_have_ipv6(net); // a kernel without IPv6 has none
+    if (remove_links(net, &other_daemon, err) < 0 || nft_delete_table(&net->nft, AF_INET, &net->table, err) < 0 || !six ||
         withdraw(net, SETTING_DOCKER_USER, err) < 0 || withdraw(net, SETTING_DOCKER_USER6, err) < 0 ||
         restore_forwarding(net, net->ip_forward_file, SETTING_IP_FORWARD, other_daemon, err) < 0 ||
         restore_forwarding(net, net->ip6_forward_file, SETTING_IP6_FORWARD, other_daemon, err) < 0)

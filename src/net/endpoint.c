@@ -134,7 +134,7 @@ static int forward_ports(struct net *net, const char *container_id, struct err *
     struct err failed = { 0 };
     if (record_ports(net->store, container_id, &ports, err) < 0)
         return -1;
-    int result = nft_add_elements(&net->nft, net->table, &ports, &failed);
+    int result = nft_add_elements(&net->nft, &net->table, &ports, &failed);
     if (result < 0 && failed.class == ERR_NOT_FOUND)
         result = bridge_make_table(net, &failed);
     if (result < 0 && err)
@@ -330,7 +330,7 @@ static int take_elements(struct net *net, const char *container_id, struct err *
 {
     _cleanup_record_ports_ struct record_ports ports = { 0 };
     if (record_ports(net->store, container_id, &ports, err) < 0 ||
-        nft_remove_elements(&net->nft, net->table, &ports, err) < 0)
+        nft_remove_elements(&net->nft, &net->table, &ports, err) < 0)
         return -1;
     for (size_t i = 0; i < ports.len; i++)
         if (i == 0 || !same_target(&ports.items[i], &ports.items[i - 1]))

@@ -117,6 +117,12 @@ int link_clear_default_route(struct link_socket *socket, int family, struct err 
     return 0;
 }
 
+int link_route_loopback(const char *interface, struct err *err)
+{
+    _cleanup_free_ char *path = mem_printf("/proc/sys/net/ipv4/conf/%s/route_localnet", interface);
+    return file_put(AT_FDCWD, path, "1", err);
+}
+
 // A kernel without IPv6 has no such file, and no such addresses.
 int link_switch_ipv6(const char *interface, bool on, struct err *err)
 {

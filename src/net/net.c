@@ -12,7 +12,7 @@ static void name_objects(struct net *net, const char *daemon_id)
 {
     snprintf(net->id, sizeof(net->id), "%s", daemon_id);
     snprintf(net->bridge, sizeof(net->bridge), "b%.4s0", daemon_id);
-    snprintf(net->table, sizeof(net->table), "berth_%s", daemon_id);
+    snprintf(net->table.name, sizeof(net->table.name), "berth_%s", daemon_id);
 }
 
 // What stands in the file and on the command line of the default bridge, but for what its subnet has to say to it.
@@ -26,6 +26,10 @@ static int take_bridge(struct net *net, const struct net_config *config, struct 
     net->no_bridge = config->bridge && str_eq(config->bridge, "none");
     net->foreign_bridge = config->bridge && *config->bridge && !net->no_bridge;
     net->no_forward = config->no_forward;
+    net->table.none = config->no_rules;
+    net->table.none6 = config->no_rules6;
+    net->table.local = config->no_proxy;
+    net->table.direct = config->direct_routing;
     if (net->foreign_bridge && config->bip)
         return err_set(err, ERR_INVALID_ARGUMENT, "You specified -b & --bip, mutually exclusive options. Please specify only one.");
     if (net->foreign_bridge && strlen(config->bridge) >= IFNAMSIZ)

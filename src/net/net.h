@@ -42,6 +42,9 @@ struct net_config {
     int64_t mtu; // 0: the kernel's
     bool isolated, no_masquerade; // as net_network has it
     bool no_forward; // the host's forwarding is left as it is
+    bool no_rules, no_rules6; // no firewall of ours, for either kind: published ports are the supervisors' relays alone
+    bool no_proxy; // the kernel alone serves published ports: those of loopback addresses too, but for IPv6's
+    bool direct_routing; // published ports are reached at the containers' own addresses as well, from outside
     const char *ip_forward_file; // NULL: /proc/sys/net/ipv4/ip_forward
     const char *ip6_forward_file; // NULL: /proc/sys/net/ipv6/conf/all/forwarding; touched when the first network with IPv6 comes
 };
@@ -74,6 +77,14 @@ void net_bridge_info(const struct net *net, struct net_bridge_info *out);
 
 // ---- networks of clients --------------------------------------------------------------------------------------------
 
+// How containers are reached through their bridge, and go out.
+enum net_gateway_mode {
+    NET_GATEWAY_NAT,
+    NET_GATEWAY_UNPROTECTED, // the same, and every port of theirs is reached at their own addresses
+    NET_GATEWAY_ROUTED, // under their own addresses, and what is published is reached at these
+    NET_GATEWAY_ISOLATED, // the bridge has no address: of internal networks
+};
+
 struct net_network {
     const char *id; // 64 hex
     const char *link; // the bridge's name; NULL or "": one of ours
@@ -87,6 +98,7 @@ struct net_network {
     bool internal; // nothing of it goes out, nothing comes in
     bool isolated; // its containers don't reach each other
     bool no_masquerade; // its addresses are seen outside
+    enum net_gateway_mode gateway_mode, gateway_mode6;
     int64_t mtu; // 0: 1500
 };
 // Makes the record, the bridge and its rules. permission_denied: the subnet overlaps that of another network of ours;

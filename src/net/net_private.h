@@ -101,6 +101,8 @@ int link_add_default_route6(struct link_socket *socket, int index, number128 gat
 int link_clear_default_route(struct link_socket *socket, int family, struct err *err);
 // IPv6 on this interface of the calling thread's namespace; switched off, it draws no link-local address and announces nothing.
 int link_switch_ipv6(const char *interface, bool on, struct err *err);
+// Packets for 127.0.0.0/8 may come or go by that link.
+int link_route_loopback(const char *interface, struct err *err);
 int link_failed(struct link_socket *socket, int result, struct err *err, const char *what); // libnl's result as our error; -1
 int link_set_hairpin(struct link_socket *socket, int index, struct err *err);
 int link_isolate_port(struct link_socket *socket, int index, struct err *err); // no way to other isolated ports
@@ -132,7 +134,17 @@ int tap_join(struct link_socket *socket, const char *name, const char *alias, in
 
 // ---- bridges (network.c) --------------------------------------------------------------------------------------------
 
-enum bridge_flag { BRIDGE_INTERNAL = 1, BRIDGE_ISOLATED = 2, BRIDGE_NO_MASQUERADE = 4 };
+enum bridge_flag {
+    BRIDGE_INTERNAL = 1,
+    BRIDGE_ISOLATED = 2,
+    BRIDGE_NO_MASQUERADE = 4,
+    BRIDGE_ROUTED = 8, // this and what follows of IPv4, and of IPv6
+    BRIDGE_ROUTED6 = 16,
+    BRIDGE_UNPROTECTED = 32,
+    BRIDGE_UNPROTECTED6 = 64,
+    BRIDGE_NO_ADDRESS = 128, // its gateway's number is only the network's own
+    BRIDGE_NO_ADDRESS6 = 256,
+};
 
 // What a network is on the host.
 struct bridge {
@@ -152,6 +164,7 @@ struct record_port {
     char container_id[65];
     uint32_t target; // the container's address
     number128 target6; // either is 0 where it has none of that kind
+    unsigned flags; // of its network
     struct net_port port; // listener_fd is -1
 };
 struct record_ports {
@@ -207,9 +220,21 @@ bool record_port_taken(struct store *store, int proto, const char *host_address,
 
 // ---- nftables (nft.c: structure, nft_element.c: elements) -------------------------------------------------------------
 
-enum { NFT_TABLE_SIZE = 16 };
-#define NFT_MAP_ANY "publish_any" // proto . port : address . port, for 0.0.0.0
-#define NFT_MAP_AT "publish_at" // host address . proto . port : address . port
+enum { NFT_NAME_SIZE = 16 };
+// Two tables of one name: that of IPv4, and that of IPv6 as long as a network has it.
+struct nft_table {
+    char name[NFT_NAME_SIZE];
+    bool none, none6; // there is no such table
+    bool local; // published ports of IPv4's loopback addresses are forwarded as well
+    bool direct; // and are open at the containers' own addresses
+};
+bool nft_has(const struct nft_table *table, int family); // AF_INET, AF_INET6
+// Where a published port may stand in a table. The maps lead from the host's address and port to the container's, the set has the latter.
+enum nft_list { NFT_PUBLISH_ANY, NFT_PUBLISH_AT, NFT_OPEN, NFT_LIST_LEN };
+extern const char *const nft_list_names[NFT_LIST_LEN];
+// Whether it does in that one; not on a loopback address, unless the table says so, and only where the container has an address of that kind.
+// `host` gets the host's address in network order.
+bool nft_lists(const struct nft_table *table, const struct record_port *port, int family, enum nft_list list, unsigned char host[16]);
 
 struct mnl_socket;
 struct nft_socket {
@@ -218,13 +243,12 @@ struct nft_socket {
 };
 int nft_open(struct nft_socket *out, struct err *err);
 void nft_close(struct nft_socket *nft);
-// Two tables of one name: that of IPv4, and that of IPv6 as long as a network has it. `family` is AF_INET or AF_INET6.
-int nft_count_rules(struct nft_socket *nft, int family, const char *table, size_t *out, struct err *err); // 0: no table
-int nft_delete_table(struct nft_socket *nft, int family, const char *table, struct err *err); // missing is fine
-// Adds or removes the elements of these ports; those that have none (port_has_element) are passed over. Adding replaces
+int nft_count_rules(struct nft_socket *nft, int family, const struct nft_table *table, size_t *out, struct err *err); // 0: no table
+int nft_delete_table(struct nft_socket *nft, int family, const struct nft_table *table, struct err *err); // missing is fine
+// Adds or removes the elements of these ports. Adding replaces
 // a stale element of the same key; not_found when table or map are gone. Removing what is missing is fine.
-int nft_add_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
-int nft_remove_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err);
+int nft_add_elements(struct nft_socket *nft, const struct nft_table *table, const struct record_ports *ports, struct err *err);
+int nft_remove_elements(struct nft_socket *nft, const struct nft_table *table, const struct record_ports *ports, struct err *err);
 
 // The pieces of a request, also for conntrack.c: a header with nfnetlink's own behind it; and the answers to the messages
 // from `first` on, up to the ACK or the end of the dump, each given to `fn` (MNL_CB_*). 0 or the negative errno.
@@ -233,14 +257,10 @@ typedef int nft_answer_fn(const struct nlmsghdr *header, void *context);
 struct nlmsghdr *nft_put_header(char *where, uint16_t type, uint16_t flags, uint32_t seq, uint8_t family, uint16_t id);
 int nft_read_answers(struct nft_socket *nft, uint32_t first, nft_answer_fn *fn, void *context);
 
-size_t nft_rule_count(void); // of a whole table, the same for both kinds
+size_t nft_rule_count(const struct nft_table *table); // of a whole one, the same for both kinds
 // The whole table in one transaction, old one replaced, elements of `ports` included; that of IPv6 as well where a bridge has it.
-int nft_make_table(const char *table, const struct bridge *bridges, size_t bridge_len, const struct record_ports *ports,
+int nft_make_table(const struct nft_table *table, const struct bridge *bridges, size_t bridge_len, const struct record_ports *ports,
                    struct err *err);
-
-// Whether kernel DNAT of that family serves this port: not on a loopback address, and only where the container has an address of that
-// kind. `address` gets the host's in network order: all zero for "every address". Its size, or 0.
-size_t port_has_element(const struct record_port *port, int family, unsigned char address[16]);
 
 // ---- connection tracking (conntrack.c) --------------------------------------------------------------------------------
 
@@ -272,7 +292,7 @@ struct net {
     struct store *store;
     char id[9];
     char bridge[IFNAMSIZ];
-    char table[NFT_TABLE_SIZE];
+    struct nft_table table; // but its name, as the configuration has it
     char *ip_forward_file, *ip6_forward_file;
     struct subnet bip; // what the configuration asks for; gateway 0: nothing
     struct bridge wanted; // of the default bridge: flags, MTU, and of its subnet the range and the route

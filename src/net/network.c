@@ -86,11 +86,29 @@ static int settle_parent(struct net *net, const struct net_network *wanted, stru
     return 0;
 }
 
+static unsigned mode_flags(const struct net_network *wanted)
+{
+    static const unsigned four[] = { [NET_GATEWAY_UNPROTECTED] = BRIDGE_UNPROTECTED, [NET_GATEWAY_ROUTED] = BRIDGE_ROUTED,
+                                     [NET_GATEWAY_ISOLATED] = BRIDGE_NO_ADDRESS };
+    static const unsigned six[] = { [NET_GATEWAY_UNPROTECTED] = BRIDGE_UNPROTECTED6, [NET_GATEWAY_ROUTED] = BRIDGE_ROUTED6,
+                                    [NET_GATEWAY_ISOLATED] = BRIDGE_NO_ADDRESS6 };
+    return four[wanted->gateway_mode] | six[wanted->gateway_mode6];
+}
+
+// A bridge without an address takes none of the subnet's, unless the client names a gateway.
+static void drop_address(const struct net_network *wanted, struct bridge *bridge)
+{
+    if (bridge->flags & BRIDGE_NO_ADDRESS && str_empty(wanted->gateway))
+        bridge->subnet.gateway &= subnet_mask(bridge->subnet.prefix);
+    if (bridge->flags & BRIDGE_NO_ADDRESS6 && str_empty(wanted->gateway6))
+        bridge->subnet6.gateway = subnet6_network(&bridge->subnet6);
+}
+
 static int settle(struct net *net, const struct net_network *wanted, struct bridge *out, struct err *err) REQUIRES(net->lock)
 {
     *out = (struct bridge){ .mtu = (int)wanted->mtu,
                             .flags = (wanted->internal ? BRIDGE_INTERNAL : 0) | (wanted->isolated ? BRIDGE_ISOLATED : 0) |
-                                     (wanted->no_masquerade ? BRIDGE_NO_MASQUERADE : 0) };
+                                     (wanted->no_masquerade ? BRIDGE_NO_MASQUERADE : 0) | mode_flags(wanted) };
     snprintf(out->id, sizeof(out->id), "%s", wanted->id);
     if (wanted->mtu && (wanted->mtu < MTU_MIN || wanted->mtu > MTU_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
@@ -173,6 +191,7 @@ static int create_network(struct net *net, const struct net_network *wanted, str
     _cleanup_close_ _unused_ int choice = bridge_choice_begin();
     if (settle(net, wanted, &bridge, err) < 0)
         return -1;
+    drop_address(wanted, &bridge);
     if (link_find(&net->link, bridge.link, &link, NULL) == 0)
         return err_set(err, ERR_CONFLICT, "there is a link %s already", bridge.link);
     if (record_bridge_add(net->store, &bridge, wanted->reserved, err) < 0)
@@ -269,7 +288,8 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
     *out = (struct net_bridge_info){ .prefix = bridge.subnet.prefix };
     snprintf(out->name, sizeof(out->name), "%s", bridge.link);
     if (bridge.subnet6.prefix) {
-        address6_text(bridge.subnet6.gateway, out->gateway6);
+        if (bridge.subnet6.gateway != subnet6_network(&bridge.subnet6))
+            address6_text(bridge.subnet6.gateway, out->gateway6);
         subnet6_text(subnet6_network(&bridge.subnet6), bridge.subnet6.prefix, out->subnet6);
         if (bridge.subnet6.route)
             address6_text(bridge.subnet6.route, out->route6);
@@ -278,8 +298,10 @@ bool net_network_info(struct net *net, const char *id, struct net_bridge_info *o
     }
     if (!bridge.subnet.gateway)
         return true;
-    address_text(bridge.subnet.gateway, out->gateway);
-    address_text(bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix), network);
+    const uint32_t base = bridge.subnet.gateway & subnet_mask(bridge.subnet.prefix);
+    if (bridge.subnet.gateway != base)
+        address_text(bridge.subnet.gateway, out->gateway);
+    address_text(base, network);
     snprintf(out->subnet, sizeof(out->subnet), "%s/%d", network, bridge.subnet.prefix);
     if (bridge.subnet.route)
         address_text(bridge.subnet.route, out->route);

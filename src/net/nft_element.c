@@ -96,21 +96,21 @@ static int count_one(const struct nlmsghdr *header, void *context)
     return MNL_CB_OK;
 }
 
-int nft_count_rules(struct nft_socket *nft, int family, const char *table, size_t *out, struct err *err)
+int nft_count_rules(struct nft_socket *nft, int family, const struct nft_table *table, size_t *out, struct err *err)
 {
     char request[512] __attribute__((aligned(8)));
     int result = -EINTR; // the rules changed while they were read
     for (int i = 0; i < DUMP_TRIES && result == -EINTR; i++) {
         uint32_t seq = nft->seq++;
         struct nlmsghdr *header = put_request(request, family, NFT_MSG_GETRULE, NLM_F_DUMP, seq);
-        mnl_attr_put_strz(header, NFTA_RULE_TABLE, table);
+        mnl_attr_put_strz(header, NFTA_RULE_TABLE, table->name);
         *out = 0;
         if (mnl_socket_sendto(nft->sock, header, header->nlmsg_len) < 0)
-            return err_errno(err, errno, "read table %s", table);
+            return err_errno(err, errno, "read table %s", table->name);
         result = nft_read_answers(nft, seq, count_one, out);
     }
     if (result < 0 && result != -ENOENT)
-        return err_errno(err, -result, "read table %s", table);
+        return err_errno(err, -result, "read table %s", table->name);
     return 0;
 }
 
@@ -119,10 +119,10 @@ static void fill_table(struct nlmsghdr *header, const void *table)
     mnl_attr_put_strz(header, NFTA_TABLE_NAME, table);
 }
 
-int nft_delete_table(struct nft_socket *nft, int family, const char *table, struct err *err)
+int nft_delete_table(struct nft_socket *nft, int family, const struct nft_table *table, struct err *err)
 {
-    int result = send_batch(nft, family, NFT_MSG_DELTABLE, 0, fill_table, table);
-    return result < 0 && result != -ENOENT ? err_errno(err, -result, "remove table %s", table) : 0;
+    int result = send_batch(nft, family, NFT_MSG_DELTABLE, 0, fill_table, table->name);
+    return result < 0 && result != -ENOENT ? err_errno(err, -result, "remove table %s", table->name) : 0;
 }
 
 // ---- elements -------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ int nft_delete_table(struct nft_socket *nft, int family, const char *table, stru
 enum { ADDRESS_CELLS = 4 }; // of an IPv6 address; an IPv4 address has one
 
 struct element {
-    uint32_t key[ADDRESS_CELLS + 2]; // publish_at: address, proto, port; publish_any: proto, port
+    uint32_t key[ADDRESS_CELLS + 2]; // publish_at, open: address, proto, port; publish_any: proto, port
     size_t key_len;
     uint32_t value[ADDRESS_CELLS + 1]; // address, port
     size_t value_len;
@@ -138,7 +138,7 @@ struct element {
 
 struct element_list {
     int family;
-    const char *table, *map;
+    const char *table, *name;
     const struct element *items;
     size_t len;
     bool with_value;
@@ -171,21 +171,24 @@ static void add_value(struct element *element, const void *cells, size_t size)
     element->value_len += size / sizeof(element->value[0]);
 }
 
-// `host_size` is 0 for every address.
-static struct element element_of(const struct record_port *from, int family, const unsigned char *host, size_t host_size)
+static struct element element_of(const struct record_port *from, int family, enum nft_list list, const unsigned char *host)
 {
     struct element element = { 0 };
     const uint32_t proto = cell8(from->port.proto), port = cell16(from->port.host_port), target_port = cell16(from->port.target_port);
-    const uint32_t target = htonl(from->target);
-    unsigned char target6[16];
-    add_key(&element, host, host_size);
-    add_key(&element, &proto, sizeof(proto));
-    add_key(&element, &port, sizeof(port));
-    address6_bytes(from->target6, target6);
+    const uint32_t four = htonl(from->target);
+    const size_t size = family == AF_INET ? sizeof(four) : sizeof(struct in6_addr);
+    unsigned char target[sizeof(struct in6_addr)];
     if (family == AF_INET)
-        add_value(&element, &target, sizeof(target));
+        memcpy(target, &four, sizeof(four));
     else
-        add_value(&element, target6, sizeof(target6));
+        address6_bytes(from->target6, target);
+    if (list != NFT_PUBLISH_ANY)
+        add_key(&element, list == NFT_OPEN ? target : host, size);
+    add_key(&element, &proto, sizeof(proto));
+    add_key(&element, list == NFT_OPEN ? &target_port : &port, sizeof(port));
+    if (list == NFT_OPEN)
+        return element;
+    add_value(&element, target, size);
     add_value(&element, &target_port, sizeof(target_port));
     return element;
 }
@@ -201,13 +204,13 @@ static void fill_elements(struct nlmsghdr *header, const void *context)
 {
     const struct element_list *list = context;
     mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_TABLE, list->table);
-    mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_SET, list->map);
+    mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_SET, list->name);
     struct nlattr *all = mnl_attr_nest_start(header, NFTA_SET_ELEM_LIST_ELEMENTS);
     for (size_t i = 0; i < list->len; i++) {
         const struct element *element = &list->items[i];
         struct nlattr *one = mnl_attr_nest_start(header, NFTA_LIST_ELEM);
         put_data(header, NFTA_SET_ELEM_KEY, element->key, element->key_len * sizeof(element->key[0]));
-        if (list->with_value)
+        if (list->with_value && element->value_len)
             put_data(header, NFTA_SET_ELEM_DATA, element->value, element->value_len * sizeof(element->value[0]));
         mnl_attr_nest_end(header, one);
     }
@@ -242,19 +245,16 @@ static int add_list(struct nft_socket *nft, struct element_list list)
 }
 
 typedef int list_fn(struct nft_socket *nft, struct element_list list);
-static int each_batch(struct nft_socket *nft, int family, const char *table, const char *map, const struct record_ports *ports,
+static int each_batch(struct nft_socket *nft, int family, const struct nft_table *table, enum nft_list where, const struct record_ports *ports,
                       list_fn *fn)
 {
     struct element items[ELEMENTS_PER_BATCH];
-    struct element_list list = { .family = family, .table = table, .map = map, .items = items };
-    bool specific = str_eq(map, NFT_MAP_AT);
+    struct element_list list = { .family = family, .table = table->name, .name = nft_list_names[where], .items = items };
     int result = 0;
     for (size_t i = 0; i < ports->len && result == 0; i++) {
-        static const unsigned char any[16];
-        unsigned char address[16];
-        size_t size = port_has_element(&ports->items[i], family, address);
-        if (size && (memcmp(address, any, size) != 0) == specific)
-            items[list.len++] = element_of(&ports->items[i], family, address, specific ? size : 0);
+        unsigned char host[16];
+        if (nft_lists(table, &ports->items[i], family, where, host))
+            items[list.len++] = element_of(&ports->items[i], family, where, host);
         if (list.len == ELEMENTS_PER_BATCH) {
             result = fn(nft, list);
             list.len = 0;
@@ -263,23 +263,23 @@ static int each_batch(struct nft_socket *nft, int family, const char *table, con
     return result == 0 && list.len ? fn(nft, list) : result;
 }
 
-static int all_maps(struct nft_socket *nft, const char *table, const struct record_ports *ports, list_fn *fn, const char *what,
-                    struct err *err)
+static int all_lists(struct nft_socket *nft, const struct nft_table *table, const struct record_ports *ports, list_fn *fn, const char *what,
+                     struct err *err)
 {
     static const int families[] = { AF_INET, AF_INET6 };
-    static const char *const maps[] = { NFT_MAP_ANY, NFT_MAP_AT };
     int result = 0;
-    for (size_t i = 0; i < ARRAY_LEN(families) * ARRAY_LEN(maps) && result == 0; i++)
-        result = each_batch(nft, families[i / ARRAY_LEN(maps)], table, maps[i % ARRAY_LEN(maps)], ports, fn);
+    for (size_t i = 0; i < ARRAY_LEN(families) * NFT_LIST_LEN && result == 0; i++)
+        if (nft_has(table, families[i / NFT_LIST_LEN]))
+            result = each_batch(nft, families[i / NFT_LIST_LEN], table, (enum nft_list)(i % NFT_LIST_LEN), ports, fn);
     return result < 0 ? err_errno(err, -result, "%s port forwards", what) : 0;
 }
 
-int nft_add_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err)
+int nft_add_elements(struct nft_socket *nft, const struct nft_table *table, const struct record_ports *ports, struct err *err)
 {
-    return all_maps(nft, table, ports, add_list, "add", err);
+    return all_lists(nft, table, ports, add_list, "add", err);
 }
 
-int nft_remove_elements(struct nft_socket *nft, const char *table, const struct record_ports *ports, struct err *err)
+int nft_remove_elements(struct nft_socket *nft, const struct nft_table *table, const struct record_ports *ports, struct err *err)
 {
-    return all_maps(nft, table, ports, remove_list, "remove", err);
+    return all_lists(nft, table, ports, remove_list, "remove", err);
 }

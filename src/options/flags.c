@@ -17,7 +17,7 @@ void options_init(struct options *options)
     options->max_downloads = 3;
     options->max_uploads = options->max_attempts = 5;
     options->stop_timeout = -1;
-    options->icc = options->ip_masq = options->ip_forward = true;
+    options->icc = options->ip_masq = options->ip_forward = options->iptables = options->ip6tables = options->userland_proxy = true;
 }
 
 void options_done(struct options *options)
@@ -123,5 +123,10 @@ int options_check(const struct options *options, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid log format: %s", options->log_format);
     if (!str_empty(options->host_gateway_ip) && options->host_gateway_ips.len)
         return err_set(err, ERR_INVALID_ARGUMENT, "host-gateway-ip and host-gateway-ips: one of them");
+    if (!options->icc && (!options->iptables || (options->ipv6 && !options->ip6tables))) {
+        const char *tables = options->iptables ? "ip6tables" : "iptables";
+        return err_set(err, ERR_INVALID_ARGUMENT, "You specified --%s=false with --icc=false. ICC=false uses %s to function. Please set --icc or --%s "
+                                                  "to true", tables, tables, tables);
+    }
     return check_labels(&options->labels, err);
 }

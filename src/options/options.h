@@ -27,7 +27,7 @@ struct options {
     char *bridge, *fixed_cidr, *default_gateway, *host_gateway_ip;
     char *bip6, *fixed_cidr6, *default_gateway6;
     struct strv host_gateway_ips;
-    bool icc, ip_masq, ip_forward, ipv6;
+    bool icc, ip_masq, ip_forward, ipv6, iptables, ip6tables, userland_proxy, direct_routing;
     int64_t mtu;
     struct strv network_options; // "bridge=com.docker.network.driver.mtu=1400"
     char *storage_driver, *bip, *accel, *guest, *registry_certs;

@@ -25,7 +25,7 @@ struct relay_listener {
     struct relay_listener *next;
     struct relay_set *set;
     int fd;
-    bool udp;
+    bool udp, held; // held: it keeps the port, and nobody is served
     struct loop_source *source; // NULL while held back
     struct address target;
 };
@@ -78,7 +78,7 @@ static void listener_ready(void *context, int fd, uint32_t events);
 static void watch_listeners(struct relay_set *set)
 {
     for (struct relay_listener *listener = set->listeners; listener; listener = listener->next) {
-        if (!listener->source)
+        if (!listener->source && !listener->held)
             loop_add_fd(set->loop, listener->fd, EPOLLIN, listener_ready, listener, &listener->source, NULL);
     }
 }
@@ -404,8 +404,8 @@ int relay_set_add(struct relay_set *set, const struct task_port *port, int fd, s
     if (parse_target(port, &target, err) < 0 || fd_set_nonblock(fd, true, err) < 0)
         return -1;
     struct relay_listener *listener = mem_new(struct relay_listener);
-    *listener = (struct relay_listener){ .set = set, .fd = fd, .udp = udp, .target = target };
-    if (loop_add_fd(set->loop, fd, EPOLLIN, listener_ready, listener, &listener->source, err) < 0) {
+    *listener = (struct relay_listener){ .set = set, .fd = fd, .udp = udp, .held = port->held, .target = target };
+    if (!listener->held && loop_add_fd(set->loop, fd, EPOLLIN, listener_ready, listener, &listener->source, err) < 0) {
         free(listener);
         return -1;
     }

@@ -285,6 +285,8 @@ static int take_network(struct request *request, const struct task_document *doc
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d published ports", REPLY_FD_MAX - 1);
     for (size_t i = 0; i < document->ports.len; i++) {
         const struct task_port *port = json_list_at(&document->ports, &task_port_table, i);
+        if (port->listener_fd < 0)
+            continue;
         int listener = fd_list_get(&request->fds, port->listener_fd, "ports.listener_fd", err);
         if (listener < 0 || relay_set_add(shim->relays, port, listener, err) < 0)
             return -1;

@@ -66,6 +66,7 @@ static const struct json_field port_fields[] = {
     JSON_FIELD("target_address", JSON_TEXT, struct task_port, target_address, .required = true),
     JSON_FIELD("target_port", JSON_INT, struct task_port, target_port, .required = true),
     JSON_FIELD("listener_fd", JSON_INT, struct task_port, listener_fd, .required = true),
+    JSON_FIELD("held", JSON_FLAG, struct task_port, held, .flags = JSON_OMIT_EMPTY),
 };
 const struct json_table task_port_table = JSON_TABLE(struct task_port, port_fields);
 

@@ -72,7 +72,8 @@ struct task_nic {
 struct task_port {
     char *proto; // "tcp" | "udp"
     char *host_address, *target_address;
-    int64_t host_port, target_port, listener_fd;
+    int64_t host_port, target_port, listener_fd; // listener_fd -1: nothing of the host's is bound
+    bool held; // the listener is kept, and nothing is relayed
 };
 struct task_file {
     char *path, *content; // path in the container; bind-mounted from <container folder>/files/<base name>; as

@@ -106,7 +106,8 @@ def test_options_of_new_networks(apart, way):  # noqa: F811
     (['--host-gateway-ip', 'x'], '--host-gateway-ip: invalid IP address: x'),
     (['--host-gateway-ip', '1.2.3.4', '--host-gateway-ip', '1.2.3.5'], 'only one IPv4 host gateway IP address can be specified'),
     (['--default-network-opt', 'bridge'], 'DRIVER=KEY=VALUE'),
-    (['--iptables=false'], '--iptables=false is not supported: '),
+    (['--iptables=false', '--icc=false'], 'You specified --iptables=false with --icc=false. ICC=false uses iptables to function.'),
+    (['--ipv6', '--ip6tables=false', '--icc=false'], 'You specified --ip6tables=false with --icc=false.'),
 ])
 def test_bad_values(tmp_path, options, says):
     done = subprocess.run(['unshare', '-n', os.path.join(engines.BIN, 'berthd'), '--data-root', f'{tmp_path}/data', '--exec-root', f'{tmp_path}/state',

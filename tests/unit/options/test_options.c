@@ -53,7 +53,7 @@ static void refusals(void **state)
         enum err_class class;
         const char *says;
     } cases[] = {
-        { { "--iptables=false" }, ERR_NOT_IMPLEMENTED, "--iptables=false is not supported: " },
+        { { "--live-restore=false" }, ERR_NOT_IMPLEMENTED, "--live-restore=false is not supported: " },
         { { "--exec-opt", "native.cgroupdriver=systemd" }, ERR_NOT_IMPLEMENTED, "--exec-opt=native.cgroupdriver=systemd is not supported: " },
         { { "--feature", "containerd-snapshotter=true" }, ERR_NOT_IMPLEMENTED, "--feature=containerd-snapshotter=true is not supported: " },
         { { "--nosuch" }, ERR_INVALID_ARGUMENT, "unknown flag: --nosuch" },
