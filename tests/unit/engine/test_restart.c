@@ -117,7 +117,7 @@ static void test_later(void **state)
     assert_int_equal(workers_start(&bench.engine, &bench.err), 0);
     later_queue(a, pool, note, NS_PER_S * 3600); // replaced
     later_queue(b, pool, note, 20 * NS_PER_MS);
-    later_queue(a, pool, note, 60 * NS_PER_MS);
+    later_queue(a, pool, note, 500 * NS_PER_MS);
     later_queue(a, pool, never, 40 * NS_PER_MS);
     later_cancel(a, never);
     assert_int_equal(atomic_load(&a->refs), 2);
