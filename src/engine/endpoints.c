@@ -361,7 +361,7 @@ int endpoint_attach(struct container *container, struct endpoint *endpoint, cons
                                    .address6 = request->ipam ? request->ipam->ipv6_address : NULL, .mac = request->mac_address,
                                    .interface = interface, .no_gateway = !how->gateway, .no_gateway6 = !how->gateway6,
                                    .netns_fd = *how->netns_fd >= 0 ? how->netns_fd : NULL,
-                                   .ports = how->plan ? how->plan->ports : NULL, .port_len = how->ports || how->ports6 ? how->plan->len : 0,
+                                   .ports = how->plan ? how->plan->ports : NULL, .port_len = how->plan && (how->ports || how->ports6) ? how->plan->len : 0,
                                    .no_ports = !how->ports, .no_ports6 = !how->ports6 };
     if (net_network_up(net, net_id, err) < 0 ||
         (how->tap_fd ? net_attach_tap(net, &wish, &made, how->tap_fd, err) : net_attach(net, &wish, &made, err)) < 0)

@@ -267,8 +267,10 @@ static int run_git(struct job *job, struct err *err)
     if (transfer_jail_programs(STAGING_FD, err) < 0)
         return -1;
     close(STAGING_FD);
-    close(STDIN_FILENO);
-    return open("/dev/null", O_RDONLY) == STDIN_FILENO ? transfer_git(&git, stdout, err) : err_errno(err, errno, "/dev/null");
+    _cleanup_close_ int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0)
+        return err_errno(err, errno, "/dev/null");
+    return transfer_git(&git, stdout, err);
 }
 
 // ---- by hand --------------------------------------------------------------------------------------------------------
