@@ -96,9 +96,9 @@ static int fetch_commit(const struct transfer_git *wish, const char *commit, str
 {
     struct err shallow = { 0 };
     const char *what = is_commit(slice_of(wish->ref)) ? commit : wish->ref;
-    if (git(NULL, err, "init", "-q", TREE) < 0 || git(NULL, err, "-C", TREE, "remote", "add", "origin", wish->url) < 0)
+    if (git(NULL, err, "init", "-q", TREE) < 0 || git(NULL, err, "-C", TREE, "remote", "add", "--", "origin", wish->url) < 0)
         return -1;
-    if (git(NULL, &shallow, "-C", TREE, "fetch", "-q", "--depth=1", "--no-tags", "origin", what) == 0 &&
+    if (git(NULL, &shallow, "-C", TREE, "fetch", "-q", "--depth=1", "--no-tags", "--", "origin", what) == 0 &&
         git(NULL, &shallow, "-C", TREE, "checkout", "-q", "--detach", commit) == 0)
         return 0;
     if (git(NULL, err, "-C", TREE, "fetch", "-q", "--tags", "--force", "origin", "+refs/heads/*:refs/remotes/origin/*") < 0)
