@@ -69,7 +69,7 @@ def test_validate(tmp_path):
     ('{"debug": true}', ['-D'], 'the following directives are specified both as a flag and in the configuration file: debug: '
                                 '(from flag: true, from file: true)'),
     ('{"labels": ["a=1", "a=2"]}', [], 'conflict labels for a=2 and a=1'),
-    ('{"iptables": false}', [], 'iptables: is not supported: '),
+    ('{"live-restore": false}', [], 'live-restore: is not supported: '),
     ('{', [], 'invalid JSON'),
 ], ids=['an unknown key', 'twice', 'labels', 'refused', 'broken'])
 def test_bad_files(tmp_path, text, options, says):
