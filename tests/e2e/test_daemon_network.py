@@ -55,7 +55,8 @@ def test_a_bridge_of_somebody_else(apart):  # noqa: F811
     docker.ok('run', '-d', '--name', 'one', '-p', '8080:80', 'bb', 'sh', '-c', 'while true; do echo hello | nc -l -p 80; done')
     assert docker.inspect('one')['NetworkSettings']['Networks']['bridge']['Gateway'] == '10.78.3.1'
     assert docker.ok('run', '--rm', 'bb', 'ping', '-c1', '-W2', '10.78.3.2')
-    assert engine.inside('ip', '-o', 'link', 'show', 'master', 'br-mine').count('\n') == 1
+    # The kernel takes a dead namespace apart, and the pair of interfaces with it, when it comes to it.
+    engines.wait_until(lambda: engine.inside('ip', '-o', 'link', 'show', 'master', 'br-mine').count('\n') == 1)
     engine.kill9()
     engine.start()
     assert docker.ok('run', '--rm', 'bb', 'ping', '-c1', '-W2', '10.78.3.2')
