@@ -101,8 +101,7 @@ int handle_container_list(struct call *call, struct err *err)
         return -1;
     // A wish for a state, or for the last few, looks at all of them.
     bool all = httpd_query_flag(call->request, "all", false) || limit > 0 || filters_get(&filters, "status");
-    if (engine_list(call->engine, all, call->arena, &containers, &len, err) < 0)
-        return -1;
+    engine_list(call->engine, all, call->arena, &containers, &len);
     struct shown_image *seen = NULL;
     _cleanup_json_ json_t *rows = json_array();
     for (size_t i = 0; i < len && (limit <= 0 || json_array_size(rows) < (size_t)limit); i++) {

@@ -49,9 +49,9 @@ static void count_layers(struct usage *usage, struct arena *arena)
 
 static int look(struct call *call, struct usage *out, struct err *err)
 {
-    if (image_list(engine_images(call->engine), call->arena, &out->images, &out->image_len, err) < 0 ||
-        engine_list(call->engine, true, call->arena, &out->containers, &out->container_len, err) < 0)
+    if (image_list(engine_images(call->engine), call->arena, &out->images, &out->image_len, err) < 0)
         return -1;
+    engine_list(call->engine, true, call->arena, &out->containers, &out->container_len);
     count_layers(out, call->arena);
     return volume_list(engine_volumes(call->engine), call->arena, &out->volumes, &out->volume_len, err);
 }

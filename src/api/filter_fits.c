@@ -131,7 +131,7 @@ int container_fits(const struct container_query *query, const struct engine_cont
     char code[24];
     snprintf(code, sizeof(code), "%lld", (long long)container->exit_code);
     *fits = filters_equal(filters, "status", container->status) &&
-            filters_labels(filters, "label", &container->config->process.labels) &&
+            filters_labels(filters, "label", &container->labels) &&
             (!filters_get(filters, "exited") ||
              (!container->running && container->started_ns && filters_equal(filters, "exited", code))) &&
             (!query->before_ns || container->created_ns < query->before_ns) &&

@@ -188,8 +188,9 @@ static int collect(struct call *call, struct buf *text, struct err *err)
     struct engine_info info;
     struct engine_container *containers;
     size_t len;
-    if (engine_info(call->engine, call->arena, &info, err) < 0 || engine_list(call->engine, false, call->arena, &containers, &len, err) < 0)
+    if (engine_info(call->engine, call->arena, &info, err) < 0)
         return -1;
+    engine_list(call->engine, false, call->arena, &containers, &len);
     struct engine_use *uses = arena_alloc(call->arena, (len + 1) * sizeof(*uses));
     for (size_t i = 0; i < len; i++)
         if (engine_use(call->engine, containers[i].id, call->arena, &uses[i], NULL) < 0)

@@ -148,9 +148,9 @@ int handle_network_inspect(struct call *call, struct err *err)
     struct engine_network network;
     struct engine_container *containers;
     size_t len;
-    if (engine_network_find(call->engine, call->values[0], call->arena, &network, err) < 0 ||
-        engine_list(call->engine, false, call->arena, &containers, &len, err) < 0)
+    if (engine_network_find(call->engine, call->values[0], call->arena, &network, err) < 0)
         return -1;
+    engine_list(call->engine, false, call->arena, &containers, &len);
     return reply_json(call, 200, shape_network(&network, containers, len));
 }
 

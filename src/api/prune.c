@@ -40,14 +40,15 @@ int handle_container_prune(struct call *call, struct err *err)
     struct prune prune;
     struct engine_container *containers;
     size_t len;
-    if (begin(call, keys, &prune, err) < 0 || engine_list(call->engine, true, call->arena, &containers, &len, err) < 0)
+    if (begin(call, keys, &prune, err) < 0)
         return -1;
+    engine_list(call->engine, true, call->arena, &containers, &len);
     json_t *gone = json_array();
     for (size_t i = 0; i < len; i++) {
         struct err ignored = { 0 };
         int64_t size = 0, root_fs;
         bool stopped = !containers[i].running && !containers[i].paused;
-        if (!stopped || !fits(&prune, &containers[i].config->process.labels, containers[i].created_ns))
+        if (!stopped || !fits(&prune, &containers[i].labels, containers[i].created_ns))
             continue;
         bool measured = engine_size(call->engine, containers[i].id, &size, &root_fs, &ignored) == 0;
         if (engine_remove(call->engine, containers[i].id, false, false, &ignored) < 0)
@@ -105,9 +106,9 @@ int handle_image_prune(struct call *call, struct err *err)
     size_t len, container_len;
     int dangling;
     if (begin(call, keys, &prune, err) < 0 || filters_flag(&prune.filters, "dangling", &dangling, err) < 0 ||
-        image_list(engine_images(call->engine), call->arena, &images, &len, err) < 0 ||
-        engine_list(call->engine, true, call->arena, &containers, &container_len, err) < 0)
+        image_list(engine_images(call->engine), call->arena, &images, &len, err) < 0)
         return -1;
+    engine_list(call->engine, true, call->arena, &containers, &container_len);
     json_t *gone = json_array();
     for (size_t i = 0; i < len; i++)
         if ((images[i].tags.len == 0 || dangling == 0) && !is_used(containers, container_len, images[i].id) &&

@@ -237,7 +237,7 @@ json_t *shape_container_row(const struct engine_container *container, const char
         json_pack("{s:s, s:[o], s:o, s:s, s:o, s:I, s:o, s:o, s:s, s:s}", "Id", container->id, "Names",
                   json_sprintf("/%s", container->name), "Image", shape_text(image), "ImageID", container->image_id,
                   "Command", shape_command(container), "Created", (json_int_t)(container->created_ns / NS_PER_S),
-                  "Ports", shape_port_list(container), "Labels", shape_map(&container->config->process.labels), "State",
+                  "Ports", shape_port_list(container), "Labels", shape_map(&container->labels), "State",
                   container->status, "Status", status_words(container, clock_wall_ns(), &arena));
     for (size_t i = 0; i < container->link_names.len; i++)
         json_array_append_new(json_object_get(row, "Names"), shape_text(container->link_names.items[i]));

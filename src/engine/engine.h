@@ -238,6 +238,8 @@ struct engine_container {
     char *error;
     struct engine_health *health; // NULL: no check, or never started
     char *image_id, *image_name; // image_name as typed
+    struct kvs labels;
+    // From here to lower_dirs: of one that is inspected, not of a list.
     const struct container_config *config; // effective: image's config merged in; JSON_RAW members are NULL
     char *body_text; // the create body as it came: HostConfig is echoed from it with defaults filled in
     char *hostname_path, *hosts_path, *resolv_conf_path, *log_path, *driver;
@@ -251,7 +253,7 @@ struct engine_container {
     size_t endpoint_len;
     struct engine_port *ports;
     size_t port_len;
-    struct engine_machine *machine; // NULL: a container
+    struct engine_machine *machine; // of one that is inspected; NULL: a container
 };
 // The machine around a guest: of this run, or of the last one; before the first one accel and kernel are "".
 struct engine_machine {
@@ -263,7 +265,7 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
 // is -1, and the image alone counts. not_found when the container is gone.
 int engine_size(struct engine *engine, const char *ref, int64_t *rw, int64_t *root_fs, struct err *err);
 // Newest first. `all` false: running ones. The api applies the filters.
-int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len, struct err *err);
+void engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len);
 
 // What a container uses now. Text and lists in the arena. A guest's are its machine's, as the host sees it.
 struct engine_interface {

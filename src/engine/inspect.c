@@ -174,12 +174,33 @@ static void copy_machine(struct container *container, struct arena *arena, struc
     out->work_dir = NULL;
 }
 
-static int snapshot(struct container *container, struct arena *arena, struct engine_container *out, struct err *err)
+static void copy_labels(const struct container *container, struct arena *arena, struct engine_container *out)
+{
+    const struct kvs *labels = &container->config.process.labels;
+    out->labels.items = arena_alloc(arena, (labels->len + 1) * sizeof(*labels->items));
+    for (const struct kv *from = labels->items; out->labels.len < labels->len; from++)
+        out->labels.items[out->labels.len++] = (struct kv){ arena_strdup(arena, from->key), arena_strdup(arena, from->value) };
+}
+
+// What a list shows: no more, for lists are long and asked for often.
+static void snapshot(struct container *container, struct arena *arena, struct engine_container *out)
 {
     *out = (struct engine_container){ .id = arena_strdup(arena, container->id), .name = container_name(container, arena),
                                       .created_ns = container->created_ns,
                                       .image_id = arena_strdup(arena, container->image_id),
                                       .image_name = arena_strdup(arena, container->image_name) };
+    copy_labels(container, arena, out);
+    copy_command(container, arena, out);
+    copy_mounts(container, arena, out);
+    mutex_lock(&container->lock);
+    copy_state(container, arena, out);
+    copy_ports(container, arena, out);
+    copy_networks(container, arena, out);
+    mutex_unlock(&container->lock);
+}
+
+static void copy_paths(struct container *container, struct arena *arena, struct engine_container *out)
+{
     out->hostname_path = container_path(container, arena, "files/hostname");
     out->hosts_path = container_path(container, arena, "files/hosts");
     out->resolv_conf_path = container_path(container, arena, "files/resolv.conf");
@@ -188,15 +209,6 @@ static int snapshot(struct container *container, struct arena *arena, struct eng
     out->root_dir = container_has_copy(container) ? container_path(container, arena, ROOT_COPY) : NULL;
     out->upper_dir = out->root_dir ? NULL : container_path(container, arena, "diff");
     out->work_dir = out->root_dir ? NULL : container_path(container, arena, "work");
-    copy_command(container, arena, out);
-    copy_mounts(container, arena, out);
-    copy_machine(container, arena, out);
-    mutex_lock(&container->lock);
-    copy_state(container, arena, out);
-    copy_ports(container, arena, out);
-    copy_networks(container, arena, out);
-    mutex_unlock(&container->lock);
-    return copy_config(container, arena, out, err);
 }
 
 // What lies below the container's own folder; nothing where its image is gone.
@@ -217,7 +229,12 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
                    struct err *err)
 {
     _cleanup_container_ struct container *container = container_find(engine, ref, err);
-    if (!container || snapshot(container, arena, out, err) < 0)
+    if (!container)
+        return -1;
+    snapshot(container, arena, out);
+    copy_paths(container, arena, out);
+    copy_machine(container, arena, out);
+    if (copy_config(container, arena, out, err) < 0)
         return -1;
     if (!vm_wanted(&container->config.host_config) && !out->root_dir)
         out->lower_dirs = lower_dirs(container, arena);
@@ -264,20 +281,16 @@ static size_t take_all(struct engine *engine, struct arena *arena, struct contai
     return i;
 }
 
-int engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len,
-                struct err *err)
+void engine_list(struct engine *engine, bool all, struct arena *arena, struct engine_container **out, size_t *len)
 {
     struct container **containers;
     size_t count = take_all(engine, arena, &containers);
-    int result = 0;
     *out = arena_alloc(arena, (count + 1) * sizeof(**out));
     *len = 0;
     for (size_t i = 0; i < count; i++) {
-        struct engine_container *one = &(*out)[*len];
-        if (result == 0 && (result = snapshot(containers[i], arena, one, err)) == 0 && (all || one->running))
-            (*len)++;
+        snapshot(containers[i], arena, &(*out)[*len]);
+        *len += all || (*out)[*len].running;
         container_unref(containers[i]);
     }
     engine_link_names(engine, arena, *out, *len);
-    return result;
 }
