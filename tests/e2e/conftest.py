@@ -10,6 +10,7 @@
     BERTH_E2E_LONG     anything: also what computes for long
     BERTH_E2E_LOAD_KILLS  how often a load is killed (default 8)
 """
+import ctypes
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from terminal import Terminal
 ENGINE = os.environ.get('BERTH_E2E_ENGINE', 'berthd')
 PEER_ROOT = os.environ.get('BERTH_PEER_ROOT')
 IMAGE = 'bb:latest'
+CLONE_NEWNET = 0x40000000
 TEST_SECONDS = 90 * engines.SLOWER
 
 
@@ -38,6 +40,16 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'vm_only: about a machine; left out of the container pass')
     config.addinivalue_line('markers', 'short_vm: belongs to the short VM pass')
     config.addinivalue_line('markers', 'differs(why): Berth deliberately differs from dockerd 20.10')
+    # A process of tests that has no workers: dockerd and its tests share a network of their own, its firewall rules and bridge stay there.
+    if ENGINE == 'dockerd' and not config.getoption('numprocesses', None):
+        enter_own_network()
+
+
+def enter_own_network():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) < 0:
+        raise OSError(ctypes.get_errno(), 'unshare')
+    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -177,7 +189,7 @@ class Api:
 
 @pytest.fixture(scope='session')
 def engine():
-    # dockerd shares the tests' network namespace (tools/e2e made one), so that published ports can be tried.
+    # dockerd shares the tests' network namespace, so that published ports can be tried.
     engine = engines.Dockerd(root=PEER_ROOT, own_network=False) if ENGINE == 'dockerd' else engines.Berth()
     try:
         engine.start()
