@@ -102,12 +102,11 @@ static void test_containers(void **state)
         { "{\"is-task\":[\"false\"]}", true },
         { "{\"name\":[\"web\"],\"label\":[\"kind=b\"]}", false },
     };
-    const struct container_config config = { .process.labels = { &label, 1 } };
     struct engine_endpoint endpoint = { .network = (char *)"bridge", .network_id = (char *)"11" };
     const struct engine_container container = {
         .endpoints = &endpoint, .endpoint_len = 1,
         .id = (char *)"abcdef", .name = (char *)"web1", .status = (char *)"running", .running = true,
-        .image_name = (char *)"bb", .image_id = (char *)"sha256:11", .config = &config, .network = (char *)"bridge",
+        .image_name = (char *)"bb", .image_id = (char *)"sha256:11", .labels = { &label, 1 }, .network = (char *)"bridge",
         .mounts = &mount, .mount_len = 1, .ports = ports, .port_len = ARRAY_LEN(ports), .started_ns = 1,
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
