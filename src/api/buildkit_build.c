@@ -85,6 +85,12 @@ static int folder_for(void *of, const char *name, build_take_fn *take, void *wit
     return buildkit_folder(asking->build, name, take, with, err);
 }
 
+static int layout_for(void *of, const char *store, const char *digest, const char *platform, build_take_fn *take, void *with, struct err *err)
+{
+    const struct asking *asking = of;
+    return buildkit_archive(asking->build, store, digest, platform, take, with, err);
+}
+
 // The command that failed, in BuildKit's words: clients look for them.
 static int command_failed(int64_t code, struct err *err)
 {
@@ -110,7 +116,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
                                      .no_cache_stages = asked->no_cache_stages, .unseen = asked->unseen, .times = asked->times,
                                      .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking,
                                      .remote = asked->remote, .contexts = asked->contexts, .folder = folder_for, .folder_of = &asking,
-                                     .agent = agent_for, .agent_of = &asking };
+                                     .layout = layout_for, .layout_of = &asking, .agent = agent_for, .agent_of = &asking };
     if (build_tags(&asked->tags, arena, &request.tags, err) < 0 || make_host(asked, &host, err) < 0)
         return -1;
     if (asked->cache_out)

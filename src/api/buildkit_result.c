@@ -89,13 +89,34 @@ static int cache_from(void *of, struct buildkit_session *session, const char *re
     struct image_ref ref;
     if (image_ref_parse(reference, true, arena, &ref, err) < 0)
         return -1;
-    const struct build_import import = { reference, buildkit_login_for(session, ref.domain, arena) };
+    const struct build_import import = { .reference = reference, .login = buildkit_login_for(session, ref.domain, arena) };
     return builder_import(api->builder, &import, progress, progress_of, arena, image_id, cancel, err);
+}
+
+struct folder {
+    const struct buildkit_build *build;
+    const char *store, *digest;
+};
+
+static int give_archive(void *of, build_take_fn *take, void *with, struct err *err)
+{
+    const struct folder *folder = of;
+    return buildkit_archive(folder->build, folder->store, folder->digest, NULL, take, with, err);
+}
+
+static int cache_from_folder(void *of, const struct buildkit_build *build, const char *store, const char *digest, struct arena *arena, char **image_id,
+                             const struct cancel *cancel, struct err *err)
+{
+    const struct api *api = of;
+    struct folder folder = { build, store, digest };
+    const struct build_import import = { .digest = digest, .archive = give_archive, .archive_of = &folder };
+    return builder_import(api->builder, &import, NULL, NULL, arena, image_id, cancel, err);
 }
 
 void buildkit_results(struct buildkit_config *config)
 {
     config->cache_from = cache_from;
+    config->cache_from_folder = cache_from_folder;
     config->export = export;
     config->tree = open_tree;
     config->file = open_file;

@@ -53,10 +53,13 @@ struct build_request {
     // there is one; not_found. NULL: the client can't be asked.
     int (*agent)(void *of, const char *id, int listen_fd, int stop_fd, struct err *err);
     void *agent_of;
-    struct kvs contexts; // by name: "docker-image://REF", "local:NAME", a URL or a git repository
+    struct kvs contexts; // by name: "docker-image://REF", "local:NAME", "oci-layout://NAME@sha256:...", a URL or a git repository
     // Calls `take` with a folder of the client's as a tar. NULL: the client can't be asked.
     int (*folder)(void *of, const char *name, build_take_fn *take, void *with, struct err *err);
     void *folder_of;
+    // The same with an image archive out of an OCI layout that the client calls `store`. NULL: the client can't be asked.
+    int (*layout)(void *of, const char *store, const char *digest, const char *platform, build_take_fn *take, void *with, struct err *err);
+    void *layout_of;
 };
 
 struct build_result {
@@ -75,6 +78,10 @@ void builder_cancel(struct builder *builder, const char *id);
 struct build_import {
     const char *reference;
     struct engine_login login;
+    // Instead of both: an archive of the client's, and what it is known by.
+    const char *digest;
+    int (*archive)(void *of, build_take_fn *take, void *with, struct err *err);
+    void *archive_of;
 };
 int builder_import(struct builder *builder, const struct build_import *import, engine_progress_fn *progress, void *context, struct arena *arena,
                    char **id, const struct cancel *cancel, struct err *err);

@@ -112,6 +112,10 @@ void say_down(struct stage *stage, const char *how); // it was put down, to who 
 void say_end(struct stage *stage); // it has said all
 void say_held(struct build *build); // now, whoever's turn it is: what the stage that failed had to say, or, where it is quiet, everybody
 
+struct named_layout { // of the client's
+    const char *store, *digest, *platform;
+};
+
 // ---- crew.c ---------------------------------------------------------------------------------------------------------
 
 int crew_open(struct crew *crew, struct builder *builder, const char *id, const struct cancel *cancel, struct err *err);
@@ -129,6 +133,7 @@ int crew_need(struct stage *stage, const struct instruction *trigger, struct err
 struct engine_login crew_login(struct build *build, const char *domain);
 int crew_secret(struct build *build, const char *id, struct buf *out, struct err *err);
 int crew_folder(struct build *build, const char *name, build_take_fn *take, void *with, struct err *err);
+int crew_layout(struct build *build, const struct named_layout *layout, build_take_fn *take, void *with, struct err *err);
 
 // ---- cache.c --------------------------------------------------------------------------------------------------------
 
@@ -197,6 +202,16 @@ void shell_command(const struct stage *stage, const struct dockerfile_command *c
 const char *owner_words(struct arena *arena, const char *owner); // of a file: a number alone is the group's, too. NULL or "": NULL
 char *join_words(struct arena *arena, const struct strv *words);
 char *join_path(struct arena *arena, const char *folder, const char *path); // absolute; ".." never leaves the root
+
+// ---- import.c: archives of the client's -----------------------------------------------------------------------------
+
+struct import_source {
+    int (*archive)(void *of, build_take_fn *take, void *with, struct err *err);
+    void *of;
+};
+// Its image, loaded once as long as the cache has it: `name` says what it is. *id is arena memory.
+int import_archive(struct builder *builder, const char *name, const struct import_source *source, struct arena *arena, char **id,
+                   const struct cancel *cancel, struct err *err);
 
 // ---- remote.c, urls.c: sources that are elsewhere ------------------------------------------------------------------
 

@@ -309,3 +309,11 @@ int crew_folder(struct build *build, const char *name, build_take_fn *take, void
     mutex_unlock(&build->crew->asking);
     return result;
 }
+
+int crew_layout(struct build *build, const struct named_layout *layout, build_take_fn *take, void *with, struct err *err)
+{
+    mutex_lock(&build->crew->asking);
+    int result = build->request->layout(build->request->layout_of, layout->store, layout->digest, layout->platform, take, with, err);
+    mutex_unlock(&build->crew->asking);
+    return result;
+}

@@ -2,6 +2,7 @@
 //
 //     docker-image://REF    an image
 //     local:NAME            a folder of the client's, which is asked for it once
+//     oci-layout://NAME:TAG@sha256:...    an image in a folder of the client's
 //     URL, git repository   as the build's own context
 #include "builder_private.h"
 #include "kernel/path.h"
@@ -92,15 +93,49 @@ static int take_remote(struct build *build, struct named *named, struct err *err
     return named->folder_fd < 0 ? -1 : 0;
 }
 
+struct layout_source {
+    struct build *build;
+    struct named_layout layout;
+};
+
+static int give_archive(void *of, build_take_fn *take, void *with, struct err *err)
+{
+    const struct layout_source *source = of;
+    return crew_layout(source->build, &source->layout, take, with, err);
+}
+
+// "NAME:TAG@sha256:...": what the client calls the folder is before the tag.
+static int take_layout(struct build *build, struct named *named, const char *text, const char *platform, struct err *err)
+{
+    const char *at = strchr(text, '@');
+    const size_t size = strcspn(text, ":@");
+    char *id;
+    if (!at || !oci_digest_valid(at + 1) || size == 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "--build-context %s=%.300s: a layout is given with a digest", named->name, named->value);
+    if (!build->request->layout)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %s=%.300s: a layout is given by BuildKit's door alone", named->name, named->value);
+    struct layout_source of = { build, { arena_printf(build->arena, "oci:%.*s", (int)size, text), at + 1,
+                                         str_empty(platform) ? build->request->platform : platform } };
+    const struct import_source source = { give_archive, &of };
+    const char *name = arena_printf(build->arena, "image %s of an OCI layout%s%s", at + 1, str_empty(of.layout.platform) ? "" : " for ",
+                                    of.layout.platform ? of.layout.platform : "");
+    if (import_archive(build->builder, name, &source, build->arena, &id, build->cancel, err) < 0)
+        return err_wrap(err, "context %s", named->name);
+    named->image = id;
+    return 0;
+}
+
 static int take(struct build *build, struct named *named, const char *platform, struct err *err)
 {
-    static const char image[] = "docker-image://", local[] = "local:";
+    static const char image[] = "docker-image://", local[] = "local:", layout[] = "oci-layout://";
     if (named->image || named->folder_fd >= 0)
         return 0;
     if (str_starts(named->value, image))
         return find_image(build, named->value + strlen(image), platform, &named->image, err);
     if (str_starts(named->value, local))
         return take_local(build, named, named->value + strlen(local), err);
+    if (str_starts(named->value, layout))
+        return take_layout(build, named, named->value + strlen(layout), platform, err);
     if (remote_is(named->value))
         return take_remote(build, named, err);
     return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %s=%.300s is not supported", named->name, named->value);

@@ -127,7 +127,7 @@ static int take_context(struct reading *reading, const char *name, const char *v
 
 static int take_named_context(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    if (str_starts(value, "oci-layout:") || str_starts(value, "input:"))
+    if (str_starts(value, "input:"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %.100s=%.100s is not supported", name, value);
     add_pair(reading->arena, &reading->out->contexts, name, value);
     return 0;

@@ -216,6 +216,7 @@ struct sync {
     const char *step; // its name; NULL: it is told by another
     struct files_request request;
     const char *upload; // instead: what an upload of the client's is called
+    const struct layout_request *layout; // instead: an image
     int fd;
     struct err err;
     bool failed, unread; // unread: the build closed its end
@@ -233,30 +234,58 @@ static int sync_tar(struct sync *sync, struct step *step)
     return -1;
 }
 
+static int sync_any(struct sync *sync, struct step *step)
+{
+    const struct build *build = sync->build;
+    if (sync->upload)
+        return upload_receive(build->session, sync->upload, sync->fd, build->cancel, &sync->err);
+    if (sync->layout)
+        return layout_receive(build->session, sync->layout, step, sync->fd, build->cancel, &sync->err);
+    return sync_tar(sync, step);
+}
+
 static void *sync_run(void *of)
 {
     struct sync *sync = of;
-    struct step step;
-    step_start(&step, sync->build->solve, sync->step);
-    sync->failed = (sync->upload ? upload_receive(sync->build->session, sync->upload, sync->fd, sync->build->cancel, &sync->err) : sync_tar(sync, &step)) < 0;
+    struct step step = { 0 };
+    if (sync->step)
+        step_start(&step, sync->build->solve, sync->step);
+    sync->failed = sync_any(sync, &step) < 0;
     sync->unread = sync->failed && sync->err.number == EPIPE;
     step_end(&step, sync->failed && !sync->unread ? &sync->err : NULL);
     fd_close(sync->fd);
     return NULL;
 }
 
+static int cache_from_registry(struct build *build, const char *name, char **id, struct err *err)
+{
+    const struct buildkit_config *config = &build->solve->buildkit->config;
+    struct stream stream = { .solve = build->solve };
+    step_start(&stream.step, build->solve, arena_printf(build->arena, "importing cache manifest from %s", name));
+    int found = config->cache_from(config->of, build->session, name, stream_take, &stream, build->arena, id, build->cancel, err);
+    stream_end(&stream, found < 0 ? err : NULL);
+    return found;
+}
+
+static int cache_from_folder(struct build *build, const struct cache_place *place, char **id, struct err *err)
+{
+    const struct buildkit_config *config = &build->solve->buildkit->config;
+    const char *store = arena_printf(build->arena, "local:%s", place->name);
+    struct step step;
+    step_start(&step, build->solve, arena_printf(build->arena, "importing cache manifest from local:%s", place->digest));
+    int found = config->cache_from_folder(config->of, &build->asked, store, place->digest, build->arena, id, build->cancel, err);
+    step_end(&step, found < 0 ? err : NULL);
+    return found;
+}
+
 // An image of --cache-from that can't be had is said, and the build goes on without it, as BuildKit has it.
 static int find_caches(struct build *build, struct err *err)
 {
-    const struct buildkit_config *config = &build->solve->buildkit->config;
-    const struct strv *names = &build->solve->cache_from;
-    for (size_t i = 0; i < names->len; i++) {
-        struct stream stream = { .solve = build->solve };
+    for (size_t i = 0; i < build->solve->cache_from_len; i++) {
+        const struct cache_place *place = &build->solve->cache_from[i];
         struct err missing = { 0 };
         char *id = NULL;
-        step_start(&stream.step, build->solve, arena_printf(build->arena, "importing cache manifest from %s", names->items[i]));
-        int found = config->cache_from(config->of, build->session, names->items[i], stream_take, &stream, build->arena, &id, build->cancel, &missing);
-        stream_end(&stream, found < 0 ? &missing : NULL);
+        int found = place->folder ? cache_from_folder(build, place, &id, &missing) : cache_from_registry(build, place->name, &id, &missing);
         if (found < 0 && cancel_now(build->cancel))
             return err_set(err, ERR_CANCELLED, "the build was cancelled");
         if (found == 0)
@@ -311,6 +340,18 @@ int buildkit_folder(const struct buildkit_build *asked, const char *name, buildk
     buf_done(&ignore.text);
     struct sync sync = { .build = build, .step = arena_printf(build->arena, "[context %s] load from client", name), .request = { .folder = name, .excludes = &excludes } };
     return result < 0 ? -1 : with_sync(&sync, take, with, err);
+}
+
+int buildkit_archive(const struct buildkit_build *asked, const char *store, const char *digest, const char *platform, buildkit_take_fn *take, void *with,
+                     struct err *err)
+{
+    struct build *build = (struct build *)((char *)asked - offsetof(struct build, asked));
+    const char *host = arena_printf(build->arena, "linux/%s", build->solve->buildkit->config.architecture);
+    const struct layout_request request = { store, digest, str_empty(platform) ? host : platform };
+    struct sync sync = { .build = build, .layout = &request }; // a cache is told by another
+    if (!str_starts(store, "local:"))
+        sync.step = arena_printf(build->arena, "[internal] load image %s of an OCI layout", digest);
+    return with_sync(&sync, take, with, err);
 }
 
 // ---- the build ------------------------------------------------------------------------------------------------------
@@ -381,7 +422,7 @@ static int run_build(struct build *build, struct buildkit_built *out, struct err
         return -1;
     build->asked.unseen = !outputs_names(build->solve, build->arena, &build->asked.tags);
     build->asked.times = outputs_times(build->solve);
-    if (build->solve->cache_to.len)
+    if (build->solve->cache_to_len)
         build->asked.cache_out = build->solve->cache_max ? BUILDKIT_CACHE_MAX : BUILDKIT_CACHE_MIN;
     build->asked.session = build->session;
     return build->asked.remote ? build_remote(build, out, err) : build_local(build, out, err);

@@ -33,7 +33,7 @@ struct buildkit_build {
     struct kvs args, labels;
     const char *target, *platform; // NULL: none given
     const char *remote; // a URL or a git repository, the context in the place of the client's files; NULL: those
-    struct kvs contexts; // by name: "docker-image://REF", "local:NAME", a URL, a git repository
+    struct kvs contexts; // by name: "docker-image://REF", "local:NAME", "oci-layout://NAME@sha256:...", a URL, a git repository
     bool no_cache, pull;
     struct strv no_cache_stages; // of those named nothing is taken from the cache
     enum { BUILDKIT_CACHE_NONE, BUILDKIT_CACHE_MIN, BUILDKIT_CACHE_MAX } cache_out; // the steps as an image, of the target or of all stages
@@ -87,6 +87,9 @@ struct buildkit_config {
     // What follows is there where `build` is. An image of --cache-from, here or of a registry; *image_id in the arena.
     int (*cache_from)(void *of, struct buildkit_session *session, const char *reference, buildkit_progress_fn *progress, void *progress_of,
                       struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
+    // The same of a folder of the client's: buildkit_archive() gives it.
+    int (*cache_from_folder)(void *of, const struct buildkit_build *build, const char *store, const char *digest, struct arena *arena, char **image_id,
+                             const struct cancel *cancel, struct err *err);
     int (*export)(void *of, const struct buildkit_export *export, buildkit_bytes_fn *bytes, void *bytes_of, const struct cancel *cancel, struct err *err);
     // The same root as a tree, and a regular file in it; descriptors.
     int (*tree)(void *of, const char *image, struct err *err);
@@ -124,5 +127,9 @@ int buildkit_agent(struct buildkit_session *session, const char *id, int listen_
 // Calls `take` with a folder of the client's as a tar, without what its .dockerignore leaves out.
 typedef int buildkit_take_fn(void *with, int tar_fd, struct err *err);
 int buildkit_folder(const struct buildkit_build *build, const char *name, buildkit_take_fn *take, void *with, struct err *err);
+// The same with an image archive: what has that digest in an OCI layout of the client's, which it calls `store`. Of an index the image for `platform`
+// (NULL: this machine's).
+int buildkit_archive(const struct buildkit_build *build, const char *store, const char *digest, const char *platform, buildkit_take_fn *take, void *with,
+                     struct err *err);
 
 #endif

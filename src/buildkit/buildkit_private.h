@@ -45,6 +45,13 @@ struct output {
     bool push, unseen, times, mirror; // unseen: not in the list of images; mirror: what else is in the client's folder goes
 };
 
+// Where a cache comes from or goes to: a registry, or a folder of the client's.
+struct cache_place {
+    const char *name; // the reference, or the folder as the client calls it
+    const char *digest; // of the manifest in the folder; NULL: a registry, or it is written
+    bool folder;
+};
+
 struct buildkit {
     struct buildkit_config config;
     struct mutex lock;
@@ -61,7 +68,8 @@ struct solve {
     struct arena arena;
     struct output outputs[OUTPUTS_MAX];
     size_t output_len; // 0: the result stays in the cache alone
-    struct strv cache_from, cache_to; // references
+    struct cache_place *cache_from, *cache_to;
+    size_t cache_from_len, cache_to_len;
     bool cache_max; // of all stages
     unsigned users GUARDED_BY(lock);
     bool over GUARDED_BY(lock); // Control.Solve has been answered
@@ -188,8 +196,12 @@ int output_add(struct solve *solve, const char *type, const struct kvs *attribut
 // The names of all that are images of this daemon, each once; false: there is none.
 bool outputs_names(const struct solve *solve, struct arena *arena, struct strv *out);
 bool outputs_times(const struct solve *solve);
-// Once the image is made and the client is content. *digest (arena): of what was pushed, else NULL.
-int outputs_run(struct solve *solve, struct arena *arena, char **digest, const struct cancel *cancel, struct err *err);
+struct outputs_said { // arena memory; NULL: nothing
+    char *digest; // of what was pushed
+    char *cache; // the descriptor of a cache in a folder of the client's
+};
+// Once the image is made and the client is content.
+int outputs_run(struct solve *solve, struct arena *arena, struct outputs_said *said, const struct cancel *cancel, struct err *err);
 
 // ---- send.c: files and bytes to the client --------------------------------------------------------------------------
 
@@ -220,6 +232,39 @@ bool follow_paths(const struct buildkit *buildkit, struct slice text, struct are
 
 // `url`: as the client calls it, "http://buildkit-session/...". Into the descriptor.
 int upload_receive(struct buildkit_session *session, const char *url, int fd, const struct cancel *cancel, struct err *err);
+
+// ---- content.c, layout.c: folders of the client's with an OCI layout ------------------------------------------------
+
+struct content_store {
+    struct buildkit_session *session;
+    const char *id; // what the client calls it: "local:DIR", "oci:NAME", "export"
+    const struct cancel *cancel;
+};
+int content_size(const struct content_store *store, const char *digest, int64_t *size, struct err *err); // not_found
+// Exactly so many bytes; their digest is the taker's to check.
+int content_read(const struct content_store *store, const char *digest, int64_t size, buildkit_bytes_fn *bytes, void *bytes_of, struct err *err);
+// A blob to the client; what it has is not sent again. To be done with in any case.
+struct content_write {
+    struct grpc_call *call;
+    char *digest; // malloc'ed
+    int64_t size, at;
+    bool there;
+    struct buf part, answer;
+};
+int content_write_begin(const struct content_store *store, const char *digest, int64_t size, struct content_write *out, struct err *err);
+int content_write_add(struct content_write *write, const char *data, size_t size, struct err *err);
+int content_write_end(struct content_write *write, struct err *err);
+void content_write_done(struct content_write *write);
+
+// The image of a manifest, or of an index's for that platform, as an image archive into the descriptor.
+struct layout_request {
+    const char *store, *digest, *platform; // "linux/amd64"
+};
+int layout_receive(struct buildkit_session *session, const struct layout_request *request, struct step *step, int fd, const struct cancel *cancel,
+                   struct err *err);
+// An image archive into a folder of the client's. *descriptor (arena) is the index's first entry, as JSON.
+int layout_send(const struct content_store *store, struct step *step, send_make_fn *make, void *of, struct arena *arena, char **descriptor,
+                struct err *err);
 
 // ---- ignore.c -------------------------------------------------------------------------------------------------------
 

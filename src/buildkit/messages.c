@@ -241,3 +241,43 @@ static const struct proto_field credentials_response_fields[] = {
 TABLE(credentials_response, struct credentials_response);
 static const struct proto_field health_response_fields[] = { PROTO_FIELD(1, PROTO_INT32, struct health_response, status) };
 TABLE(health_response, struct health_response);
+
+// ---- containerd.services.content.v1 ---------------------------------------------------------------------------------
+
+static const struct proto_field content_info_fields[] = {
+    PROTO_FIELD(1, PROTO_TEXT, struct content_info, digest),
+    PROTO_FIELD(2, PROTO_INT64, struct content_info, size),
+};
+LOCAL_TABLE(content_info, struct content_info);
+static const struct proto_field content_info_request_fields[] = { PROTO_FIELD(1, PROTO_TEXT, struct content_info_request, digest) };
+TABLE(content_info_request, struct content_info_request);
+static const struct proto_field content_info_response_fields[] = {
+    PROTO_SUB(1, PROTO_MESSAGE, struct content_info_response, info, &content_info_table),
+};
+TABLE(content_info_response, struct content_info_response);
+
+static const struct proto_field content_read_request_fields[] = {
+    PROTO_FIELD(1, PROTO_TEXT, struct content_read_request, digest),
+    PROTO_FIELD(2, PROTO_INT64, struct content_read_request, offset),
+    PROTO_FIELD(3, PROTO_INT64, struct content_read_request, size),
+};
+TABLE(content_read_request, struct content_read_request);
+static const struct proto_field content_read_response_fields[] = {
+    PROTO_FIELD(1, PROTO_INT64, struct content_read_response, offset),
+    PROTO_FIELD(2, PROTO_BYTES, struct content_read_response, data),
+};
+TABLE(content_read_response, struct content_read_response);
+
+static const struct proto_field content_write_request_fields[] = {
+    PROTO_FIELD(1, PROTO_INT32, struct content_write_request, action),  PROTO_FIELD(2, PROTO_TEXT, struct content_write_request, ref),
+    PROTO_FIELD(3, PROTO_INT64, struct content_write_request, total),   PROTO_FIELD(4, PROTO_TEXT, struct content_write_request, expected),
+    PROTO_FIELD(5, PROTO_INT64, struct content_write_request, offset),  PROTO_FIELD(6, PROTO_BYTES, struct content_write_request, data),
+};
+TABLE(content_write_request, struct content_write_request);
+static const struct proto_field content_write_response_fields[] = {
+    PROTO_FIELD(1, PROTO_INT32, struct content_write_response, action),
+    PROTO_FIELD(4, PROTO_INT64, struct content_write_response, offset),
+    PROTO_FIELD(5, PROTO_INT64, struct content_write_response, total),
+    PROTO_FIELD(6, PROTO_TEXT, struct content_write_response, digest),
+};
+TABLE(content_write_response, struct content_write_response);

@@ -177,9 +177,44 @@ struct health_response {
     int32_t status;
 };
 
+// containerd.services.content.v1.Content
+struct content_info {
+    char *digest;
+    int64_t size;
+};
+struct content_info_request {
+    char *digest;
+};
+struct content_info_response {
+    struct content_info *info;
+};
+struct content_read_request {
+    char *digest;
+    int64_t offset, size;
+};
+struct content_read_response {
+    int64_t offset;
+    struct slice data;
+};
+enum content_action { CONTENT_STAT, CONTENT_WRITE, CONTENT_COMMIT };
+struct content_write_request {
+    int32_t action;
+    char *ref;
+    int64_t total;
+    char *expected; // the digest
+    int64_t offset;
+    struct slice data;
+};
+struct content_write_response {
+    int32_t action;
+    int64_t offset, total;
+    char *digest;
+};
+
 extern const struct proto_message empty_table, info_response_table, workers_response_table, usage_request_table, usage_record_table,
     usage_response_table, prune_request_table, history_request_table, history_event_table, history_update_table, solve_request_table, solve_response_table, status_request_table,
     status_response_table, pong_table, bridge_solve_request_table, bridge_solve_response_table, return_request_table, packet_table,
-    secret_request_table, bytes_table, credentials_request_table, credentials_response_table, health_response_table;
+    secret_request_table, bytes_table, credentials_request_table, credentials_response_table, health_response_table, content_info_request_table,
+    content_info_response_table, content_read_request_table, content_read_response_table, content_write_request_table, content_write_response_table;
 
 #endif

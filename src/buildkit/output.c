@@ -253,32 +253,53 @@ static int run(struct solve *solve, const struct output *output, struct buildkit
     return result;
 }
 
-// Once for all that are named: it is the same image.
-static int push_caches(struct solve *solve, struct buildkit_session *session, struct arena *arena, const struct cancel *cancel, struct err *err)
+static int push_cache(struct running *running, const char *name, struct err *err)
 {
-    const struct buildkit_config *config = &solve->buildkit->config;
+    const struct buildkit_config *config = running->config;
+    struct stream stream = { .solve = running->solve };
+    char *digest;
+    step_start(&stream.step, running->solve, arena_printf(running->arena, "exporting cache to registry %s", name));
+    int result = config->push(config->of, running->session, running->export.image, name, stream_take, &stream, running->arena, &digest, running->cancel, err);
+    stream_end(&stream, result < 0 ? err : NULL);
+    return result;
+}
+
+// *descriptor is what the client enters into the folder's index.
+static int give_cache(struct running *running, const char *folder, char **descriptor, struct err *err)
+{
+    const struct content_store store = { running->session, arena_printf(running->arena, "local:%s", folder), running->cancel };
+    struct step step;
+    step_start(&step, running->solve, "exporting cache to client directory");
+    int result = layout_send(&store, &step, make, running, running->arena, descriptor, err);
+    step_end(&step, result < 0 ? err : NULL);
+    return result;
+}
+
+// Once for all that are named: it is the same image.
+static int give_caches(struct solve *solve, struct buildkit_session *session, struct arena *arena, struct outputs_said *said, const struct cancel *cancel,
+                       struct err *err)
+{
+    struct running running = { .solve = solve, .session = session, .config = &solve->buildkit->config, .arena = arena, .cancel = cancel, .tree_fd = -1,
+                               .export = { .image = solve->cache, .archive = true } };
     int result = 0;
-    for (size_t i = 0; i < solve->cache_to.len && solve->cache && result == 0; i++) {
-        struct stream stream = { .solve = solve };
-        char *digest;
-        step_start(&stream.step, solve, arena_printf(arena, "exporting cache to registry %s", solve->cache_to.items[i]));
-        result = config->push(config->of, session, solve->cache, solve->cache_to.items[i], stream_take, &stream, arena, &digest, cancel, err);
-        stream_end(&stream, result < 0 ? err : NULL);
+    for (size_t i = 0; i < solve->cache_to_len && solve->cache && result == 0; i++) {
+        const struct cache_place *place = &solve->cache_to[i];
+        result = place->folder ? give_cache(&running, place->name, &said->cache, err) : push_cache(&running, place->name, err);
     }
     return result;
 }
 
-int outputs_run(struct solve *solve, struct arena *arena, char **digest, const struct cancel *cancel, struct err *err)
+int outputs_run(struct solve *solve, struct arena *arena, struct outputs_said *said, const struct cancel *cancel, struct err *err)
 {
     struct buildkit_session *session = NULL;
-    *digest = NULL;
-    if (solve->output_len + solve->cache_to.len > 0 && session_get(solve->buildkit, solve->session, cancel, &session, err) < 0)
+    *said = (struct outputs_said){ 0 };
+    if (solve->output_len + solve->cache_to_len > 0 && session_get(solve->buildkit, solve->session, cancel, &session, err) < 0)
         return -1;
     int result = 0;
     for (size_t i = 0; i < solve->output_len && result == 0; i++)
-        result = run(solve, &solve->outputs[i], session, arena, digest, cancel, err);
+        result = run(solve, &solve->outputs[i], session, arena, &said->digest, cancel, err);
     if (result == 0)
-        result = push_caches(solve, session, arena, cancel, err);
+        result = give_caches(solve, session, arena, said, cancel, err);
     session_put(session);
     return result;
 }

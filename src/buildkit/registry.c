@@ -75,7 +75,9 @@ int solve_begin(struct buildkit *buildkit, const struct solve_request *request, 
         memcpy(solve->outputs, settings->outputs, sizeof(solve->outputs));
         solve->output_len = settings->output_len;
         solve->cache_from = settings->cache_from;
+        solve->cache_from_len = settings->cache_from_len;
         solve->cache_to = settings->cache_to;
+        solve->cache_to_len = settings->cache_to_len;
         solve->cache_max = settings->cache_max;
         solve->events = (struct buf)BUF_INIT(EVENTS_MAX);
         solve->users = 1;

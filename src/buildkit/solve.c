@@ -15,21 +15,75 @@ static int take_exporters(struct solve *solve, const struct solve_request *reque
     return request->exporters.len || str_empty(request->exporter) ? 0 : output_add(solve, request->exporter, &request->exporter_attrs, err);
 }
 
-// Inline: an image is its own cache here.
-static int take_cache_to(struct solve *solve, const char *type, const struct kvs *attrs, struct err *err)
+static void add_place(struct cache_place **places, size_t *len, struct arena *arena, const struct cache_place *place)
 {
-    const char *ref = kvs_get(attrs, "ref"), *mode = kvs_get(attrs, "mode"), *compression = kvs_get(attrs, "compression");
-    if (str_eq(type, "inline"))
-        return 0;
-    if (!str_eq(type, "registry") || str_empty(ref))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s is not supported", type);
-    if (!str_empty(compression) && !str_eq(compression, "gzip"))
+    struct cache_place *grown = arena_alloc(arena, (*len + 1) * sizeof(*grown));
+    if (*len)
+        memcpy(grown, *places, *len * sizeof(*grown));
+    grown[(*len)++] = *place;
+    *places = grown;
+}
+
+static bool is_folder(const char *type)
+{
+    return str_eq(type, "local");
+}
+
+// What says how a cache is to look: what it looks like here, or an option that can't be had.
+static int check_form(const char *type, const struct kvs *attrs, struct err *err)
+{
+    static const char *const known[] = { "ref", "dest", "mode", "tag", "reset", "compression", "force-compression", "image-manifest", "oci-mediatypes", "ignore-error" };
+    const char *mode = kvs_get(attrs, "mode"), *compression = kvs_get(attrs, "compression");
+    for (size_t i = 0; i < attrs->len; i++) {
+        const char *key = attrs->items[i].key;
+        size_t row = 0;
+        while (row < ARRAY_LEN(known) && !str_eq(known[row], key))
+            row++;
+        if (row == ARRAY_LEN(known))
+            return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s: %.60s=%.100s is not supported", type, key, attrs->items[i].value);
+    }
+    if (!str_empty(compression) && !str_eq(compression, is_folder(type) ? "uncompressed" : "gzip"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s: compression=%.60s is not supported", type, compression);
     if (!str_empty(mode) && !str_eq(mode, "min") && !str_eq(mode, "max"))
         return err_set(err, ERR_INVALID_ARGUMENT, "--cache-to type=%.60s: mode=%.60s is neither min nor max", type, mode);
-    solve->cache_max |= str_eq(mode ? mode : "", "max");
-    strv_push_arena(&solve->cache_to, &solve->arena, ref);
     return 0;
+}
+
+// Inline: an image is its own cache here.
+static int take_cache_to(struct solve *solve, const char *type, const struct kvs *attrs, struct err *err)
+{
+    const char *name = kvs_get(attrs, is_folder(type) ? "dest" : "ref"), *mode = kvs_get(attrs, "mode");
+    if (str_eq(type, "inline"))
+        return 0;
+    if ((!is_folder(type) && !str_eq(type, "registry")) || str_empty(name))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to type=%.60s is not supported", type);
+    if (check_form(type, attrs, err) < 0)
+        return -1;
+    solve->cache_max |= str_eq(mode ? mode : "", "max");
+    const struct cache_place place = { .name = name, .folder = is_folder(type) };
+    add_place(&solve->cache_to, &solve->cache_to_len, &solve->arena, &place);
+    return 0;
+}
+
+static int take_cache_from(struct solve *solve, const char *type, const struct kvs *attrs, struct err *err)
+{
+    const struct cache_place place = { .name = kvs_get(attrs, is_folder(type) ? "src" : "ref"), .digest = is_folder(type) ? kvs_get(attrs, "digest") : NULL,
+                                       .folder = is_folder(type) };
+    if ((!is_folder(type) && !str_eq(type, "registry")) || str_empty(place.name))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-from type=%.60s is not supported", type);
+    if (place.folder && str_empty(place.digest))
+        return err_set(err, ERR_INVALID_ARGUMENT, "local cache importer requires explicit digest");
+    add_place(&solve->cache_from, &solve->cache_from_len, &solve->arena, &place);
+    return 0;
+}
+
+// The client's texts live as long as its call; a solve may stay longer.
+static void keep_texts(struct cache_place *places, size_t len, struct arena *arena)
+{
+    for (size_t i = 0; i < len; i++) {
+        places[i].name = arena_strdup(arena, places[i].name);
+        places[i].digest = arena_strdup(arena, places[i].digest);
+    }
 }
 
 static int take_cache(struct solve *solve, const struct cache_options *cache, struct err *err)
@@ -38,12 +92,11 @@ static int take_cache(struct solve *solve, const struct cache_options *cache, st
     for (size_t i = 0; cache && i < cache->exports.len; i++)
         if (take_cache_to(solve, exports[i].type ? exports[i].type : "", &exports[i].attrs, err) < 0)
             return -1;
-    for (size_t i = 0; cache && i < cache->imports.len; i++) {
-        const char *ref = kvs_get(&imports[i].attrs, "ref");
-        if (!str_eq(imports[i].type, "registry") || str_empty(ref))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-from type=%.60s is not supported", imports[i].type ? imports[i].type : "");
-        strv_push_arena(&solve->cache_from, &solve->arena, ref);
-    }
+    for (size_t i = 0; cache && i < cache->imports.len; i++)
+        if (take_cache_from(solve, imports[i].type ? imports[i].type : "", &imports[i].attrs, err) < 0)
+            return -1;
+    keep_texts(solve->cache_to, solve->cache_to_len, &solve->arena);
+    keep_texts(solve->cache_from, solve->cache_from_len, &solve->arena);
     return 0;
 }
 
@@ -79,10 +132,10 @@ static int wait_end(struct solve *solve, const struct cancel *cancel, struct err
     return 0;
 }
 
-static void answer_of(const struct solve *solve, const char *pushed, struct arena *arena, struct solve_response *out)
+static void answer_of(const struct solve *solve, const struct outputs_said *said, struct arena *arena, struct solve_response *out)
 {
     struct buf text = BUF_INIT(1 << 20);
-    struct kv *items = arena_alloc(arena, 3 * sizeof(*items));
+    struct kv *items = arena_alloc(arena, 4 * sizeof(*items));
     struct strv names = { 0 };
     size_t len = 0;
     outputs_names(solve, arena, &names);
@@ -90,10 +143,12 @@ static void answer_of(const struct solve *solve, const char *pushed, struct aren
         buf_addf(&text, i ? ",%s" : "%s", names.items[i]);
     if (solve->image) {
         items[len++] = (struct kv){ arena_strdup(arena, "containerimage.config.digest"), arena_strdup(arena, solve->image) };
-        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.digest"), arena_strdup(arena, pushed ? pushed : solve->image) };
+        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.digest"), arena_strdup(arena, said->digest ? said->digest : solve->image) };
     }
     if (text.size)
         items[len++] = (struct kv){ arena_strdup(arena, "image.name"), arena_strdup(arena, text.data) };
+    if (said->cache)
+        items[len++] = (struct kv){ arena_strdup(arena, "cache.manifest"), said->cache };
     out->exporter_response = (struct kvs){ items, len };
     buf_done(&text);
 }
@@ -110,13 +165,13 @@ static int end_solve(struct solve *solve, struct grpc_call *call, struct err *er
 {
     struct solve_response response = { 0 };
     const struct cancel *cancel = grpc_cancel(call);
-    char *pushed = NULL;
+    struct outputs_said said = { 0 };
     int result = await_client(solve, cancel, err);
     if (result == 0)
-        result = outputs_run(solve, grpc_arena(call), &pushed, cancel, err);
+        result = outputs_run(solve, grpc_arena(call), &said, cancel, err);
     mutex_lock(&solve->buildkit->lock);
     if (result == 0)
-        answer_of(solve, pushed, grpc_arena(call), &response);
+        answer_of(solve, &said, grpc_arena(call), &response);
     history_end(solve, result == 0 ? &response.exporter_response : NULL, result < 0 ? err : NULL);
     cond_wake_all(&solve->buildkit->changed);
     mutex_unlock(&solve->buildkit->lock);

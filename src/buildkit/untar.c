@@ -22,6 +22,11 @@ void untar_done(struct untar *untar)
 static int64_t octal(const char *field, size_t size)
 {
     int64_t value = 0;
+    if ((unsigned char)field[0] == 0x80) { // a size that needs more digits is binary
+        for (size_t i = 1; i < size; i++)
+            value = (int64_t)((uint64_t)value << 8 | (unsigned char)field[i]);
+        return MAX_OF(value, INT64_C(0));
+    }
     for (size_t i = 0; i < size && field[i] >= '0' && field[i] <= '7'; i++)
         value = value * 8 + (field[i] - '0');
     return value;

@@ -115,6 +115,8 @@ int image_archive(struct engine *engine, const char *id, const struct strv *name
 // Pulls an image that goes in no list, and gets no name. *id is arena memory.
 int image_pull_unseen(struct engine *engine, const char *reference, const struct engine_login *login, engine_progress_fn *progress, void *context,
                       struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
+// The image of an archive, which goes in no list, and gets no name. *id is arena memory.
+int image_load_unseen(struct engine *engine, int input_fd, struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
 // engine_start(), with variables ("NAME=VALUE") of this run alone: no file and no record has them.
 int step_container_start(struct engine *engine, const char *container, const struct strv *env, struct err *err);
 
