@@ -163,6 +163,17 @@ static void bridge_alias(const struct net *net, const struct bridge *bridge, cha
     snprintf(out, ALIAS_SIZE, "berth %s %s%sbridge", net->id, bridge->id, bridge->id[0] ? " " : "");
 }
 
+// What the host forwards to a container has a sender that is no address of the bridge, so the bridge looks for the container under its
+// link-local one. That which the kernel makes comes with the first container and is of no use for two seconds, and longer on a busy host:
+// then the client's connection has failed. This one is there at once.
+static int add_local_address(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock)
+{
+    struct subnet6 local = { .prefix = 64 };
+    address6_parse("fe80::1", &local.gateway);
+    bool has_one = (net->foreign_bridge && !bridge->id[0]) || subnet6_contains(&local, bridge->subnet6.gateway);
+    return has_one ? 0 : link_add_address6(&net->link, bridge->index, local.gateway, local.prefix, err);
+}
+
 static int complete_link(struct net *net, struct bridge *bridge, const struct link_info *link, struct err *err)
     REQUIRES(net->lock)
 {
@@ -176,7 +187,8 @@ static int complete_link(struct net *net, struct bridge *bridge, const struct li
     if (bridge->flags & BRIDGE_NO_ADDRESS6 && link_switch_ipv6(bridge->link, false, err) < 0)
         return -1;
     if (has6 && (link_switch_ipv6(bridge->link, true, err) < 0 ||
-                        link_add_address6(&net->link, link->index, six->gateway, six->prefix, err) < 0))
+                        link_add_address6(&net->link, link->index, six->gateway, six->prefix, err) < 0 ||
+                        add_local_address(net, bridge, err) < 0))
         return -1;
     return link->up ? 0 : link_set_up(&net->link, link->index, err);
 }

@@ -176,26 +176,34 @@ static inline struct net_port bind_port(struct net *net, int proto, const char *
 
 // ---- sockets in a namespace -----------------------------------------------------------------------------------------
 
+// What must happen is tried again for TRIES times TRY_MS, on a machine that may be busy; what must not is waited for.
+enum { TRY_MS = 3000, TRIES = 20, SILENCE_MS = 400 };
+
 struct socket_request {
-    int type, fd;
+    int family, type, fd;
 };
 
 static inline int make_socket(void *context, int netns_fd, struct err *err)
 {
     struct socket_request *request = context;
-    request->fd = socket(AF_INET, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    request->fd = socket(request->family, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     return request->fd < 0 ? err_errno(err, errno, "socket") : 0;
 }
 
 // netns_fd -1: the host.
-static inline int socket_in(int netns_fd, int type)
+static inline int socket_of(int netns_fd, int family, int type)
 {
-    struct socket_request request = { type, -1 };
+    struct socket_request request = { family, type, -1 };
     if (netns_fd < 0)
         make_socket(&request, -1, &test_err);
     else
         OK(namespace_visit(netns_fd, make_socket, &request, err));
     return request.fd;
+}
+
+static inline int socket_in(int netns_fd, int type)
+{
+    return socket_of(netns_fd, AF_INET, type);
 }
 
 static inline struct sockaddr_in at(const char *address, uint16_t port)
@@ -205,14 +213,43 @@ static inline struct sockaddr_in at(const char *address, uint16_t port)
     return out;
 }
 
-static inline int serve_in(int netns_fd, int type, uint16_t port)
+static inline struct sockaddr_in6 at6(const char *address, uint16_t port)
 {
-    int fd = socket_in(netns_fd, type);
-    struct sockaddr_in any = at("0.0.0.0", port);
-    assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+    struct sockaddr_in6 out = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+    assert_int_equal(inet_pton(AF_INET6, address, &out.sin6_addr), 1);
+    return out;
+}
+
+// The name of a socket of either kind.
+struct end {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in four;
+        struct sockaddr_in6 six;
+    };
+    socklen_t size;
+};
+
+static inline struct end end_of(const char *address, uint16_t port)
+{
+    if (strchr(address, ':'))
+        return (struct end){ .six = at6(address, port), .size = sizeof(struct sockaddr_in6) };
+    return (struct end){ .four = at(address, port), .size = sizeof(struct sockaddr_in) };
+}
+
+static inline int serve_at(int netns_fd, int type, const char *address, uint16_t port)
+{
+    struct end any = end_of(address, port);
+    int fd = socket_of(netns_fd, any.any.sa_family, type);
+    assert_int_equal(bind(fd, &any.any, any.size), 0);
     if (type == SOCK_STREAM)
         assert_int_equal(listen(fd, 16), 0);
     return fd;
+}
+
+static inline int serve_in(int netns_fd, int type, uint16_t port)
+{
+    return serve_at(netns_fd, type, "0.0.0.0", port);
 }
 
 static inline bool ready(int fd, short events, int timeout_ms)
@@ -221,39 +258,119 @@ static inline bool ready(int fd, short events, int timeout_ms)
     return poll(&poll_fd, 1, timeout_ms) == 1 && (poll_fd.revents & events);
 }
 
-// Connects from `netns_fd`, sends a byte each way, and gives the address that the server saw. False when no connection
-// came about within `timeout_ms`.
-static inline bool talk(int netns_fd, const char *address, uint16_t port, int server, int timeout_ms, char seen[INET_ADDRSTRLEN])
+// False, and test_err says what did not come about, with the client's own reason.
+static inline bool stuck(int client, const char *step)
 {
-    _cleanup_close_ int client = socket_in(netns_fd, SOCK_STREAM), accepted = -1;
-    struct sockaddr_in target = at(address, port), peer = { 0 };
-    socklen_t size = sizeof(peer);
+    int number = 0;
+    socklen_t size = sizeof(number);
+    getsockopt(client, SOL_SOCKET, SO_ERROR, &number, &size);
+    err_set(&test_err, ERR_UNAVAILABLE, "%s: %s", step, number ? strerror(number) : "timed out");
+    return false;
+}
+
+// The connection that carries our byte: one of an earlier try, whose client has gone, is passed over.
+static inline int accept_ours(int server, int timeout_ms, struct end *peer)
+{
+    while (ready(server, POLLIN, timeout_ms)) {
+        char byte = 0;
+        peer->size = sizeof(peer->six);
+        int fd = accept4(server, &peer->any, &peer->size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0 && ready(fd, POLLIN, timeout_ms) && read(fd, &byte, 1) == 1 && byte == 'x')
+            return fd;
+        fd_close(fd);
+    }
+    return -1;
+}
+
+// Connects from `netns_fd`, sends a byte each way, and gives the address that the server saw. False when that did not come about within
+// `timeout_ms` (each step).
+static inline bool talk(int netns_fd, const char *address, uint16_t port, int server, int timeout_ms, char seen[INET6_ADDRSTRLEN])
+{
+    struct end target = end_of(address, port), peer = { 0 };
+    _cleanup_close_ int client = socket_of(netns_fd, target.any.sa_family, SOCK_STREAM), accepted = -1;
     char byte = 0;
-    if (connect(client, (struct sockaddr *)&target, sizeof(target)) < 0 && errno != EINPROGRESS)
-        return false;
-    if (!ready(server, POLLIN, timeout_ms))
-        return false;
-    accepted = accept4(server, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (accepted < 0 || !ready(client, POLLOUT, timeout_ms) || write(client, "x", 1) != 1 ||
-        !ready(accepted, POLLIN, timeout_ms) || read(accepted, &byte, 1) != 1 || byte != 'x' ||
-        write(accepted, "y", 1) != 1 || !ready(client, POLLIN, timeout_ms) || read(client, &byte, 1) != 1 || byte != 'y')
-        return false;
-    inet_ntop(AF_INET, &peer.sin_addr, seen, INET_ADDRSTRLEN);
+    if (connect(client, &target.any, target.size) < 0 && errno != EINPROGRESS)
+        return err_errno(&test_err, errno, "connect") == 0;
+    if (!ready(client, POLLOUT, timeout_ms) || send(client, "x", 1, MSG_NOSIGNAL) != 1)
+        return stuck(client, "connect");
+    accepted = accept_ours(server, timeout_ms, &peer);
+    if (accepted < 0)
+        return stuck(client, "the server sees nobody");
+    if (write(accepted, "y", 1) != 1 || !ready(client, POLLIN, timeout_ms) || read(client, &byte, 1) != 1 || byte != 'y')
+        return stuck(client, "no answer");
+    bool six = peer.any.sa_family == AF_INET6;
+    inet_ntop(peer.any.sa_family, six ? (void *)&peer.six.sin6_addr : &peer.four.sin_addr, seen, INET6_ADDRSTRLEN);
+    return true;
+}
+
+// What came of earlier tries.
+static inline void drain(int fd)
+{
+    char byte;
+    while (recv(fd, &byte, 1, MSG_DONTWAIT) >= 0)
+        ;
+}
+
+// A datagram from `client` and its answer, all of one flow as long as the socket is the same.
+static inline bool one_flow(int client, const char *address, uint16_t port, int server, int timeout_ms)
+{
+    struct end target = end_of(address, port), peer = { .size = sizeof(peer.six) };
+    char byte = 0;
+    drain(client);
+    drain(server);
+    if (sendto(client, "x", 1, 0, &target.any, target.size) != 1)
+        return stuck(client, "send");
+    if (!ready(server, POLLIN, timeout_ms) || recvfrom(server, &byte, 1, 0, &peer.any, &peer.size) != 1)
+        return stuck(client, "the server sees nothing");
+    if (sendto(server, "y", 1, 0, &peer.any, peer.size) != 1 || !ready(client, POLLIN, timeout_ms) || recv(client, &byte, 1, 0) != 1 || byte != 'y')
+        return stuck(client, "no answer");
     return true;
 }
 
 static inline bool talk_udp(int netns_fd, const char *address, uint16_t port, int server, int timeout_ms)
 {
-    _cleanup_close_ int client = socket_in(netns_fd, SOCK_DGRAM);
-    struct sockaddr_in target = at(address, port), peer = { 0 };
-    socklen_t size = sizeof(peer);
-    char byte = 0;
-    if (connect(client, (struct sockaddr *)&target, sizeof(target)) < 0 || write(client, "x", 1) != 1 ||
-        !ready(server, POLLIN, timeout_ms) ||
-        recvfrom(server, &byte, 1, 0, (struct sockaddr *)&peer, &size) != 1)
-        return false;
-    return sendto(server, "y", 1, 0, (struct sockaddr *)&peer, size) == 1 && ready(client, POLLIN, timeout_ms) &&
-           read(client, &byte, 1) == 1 && byte == 'y';
+    struct end target = end_of(address, port);
+    _cleanup_close_ int client = socket_of(netns_fd, target.any.sa_family, SOCK_DGRAM);
+    if (connect(client, &target.any, target.size) < 0)
+        return stuck(client, "connect");
+    return one_flow(client, address, port, server, timeout_ms);
+}
+
+// Whom the server saw; the test fails where nobody comes through.
+#define reach(netns_fd, address, port, server) reach_at(__LINE__, netns_fd, address, port, server)
+static inline const char *reach_at(int line, int netns_fd, const char *address, uint16_t port, int server)
+{
+    static char seen[INET6_ADDRSTRLEN];
+    for (int i = 0; i < TRIES; i++)
+        if (talk(netns_fd, address, port, server, TRY_MS, seen))
+            return seen;
+    fail_msg("line %d: %s port %u is not reached: %s", line, address, port, test_err.message);
+    return "";
+}
+
+#define reach_udp(netns_fd, address, port, server) reach_udp_at(__LINE__, netns_fd, address, port, server)
+static inline void reach_udp_at(int line, int netns_fd, const char *address, uint16_t port, int server)
+{
+    for (int i = 0; i < TRIES; i++)
+        if (talk_udp(netns_fd, address, port, server, TRY_MS))
+            return;
+    fail_msg("line %d: %s port %u is not reached: %s", line, address, port, test_err.message);
+}
+
+#define flow_reaches(client, address, port, server) flow_reaches_at(__LINE__, client, address, port, server)
+static inline void flow_reaches_at(int line, int client, const char *address, uint16_t port, int server)
+{
+    for (int i = 0; i < TRIES; i++)
+        if (one_flow(client, address, port, server, TRY_MS))
+            return;
+    fail_msg("line %d: the flow to %s port %u does not arrive: %s", line, address, port, test_err.message);
+}
+
+// Nobody comes.
+static inline bool silent(int netns_fd, const char *address, uint16_t port, int server)
+{
+    char seen[INET6_ADDRSTRLEN];
+    return !talk(netns_fd, address, port, server, SILENCE_MS, seen);
 }
 
 #endif

@@ -1,7 +1,8 @@
 // Networks with IPv6: bytes that really flow, from outside, from the host, from containers; and what stays shut.
+#include <linux/if_addr.h>
+
 #include "net_test.h"
 
-enum { WAIT_MS = 3000, SILENCE_MS = 400 };
 #define HOST6 "2001:db8::1"
 #define OUTSIDE6 "2001:db8::2"
 #define FORWARDING "/proc/sys/net/ipv6/conf/all/forwarding"
@@ -53,60 +54,9 @@ static int ipv6_setup(void **state)
     return 0;
 }
 
-static int make_socket6(void *context, int netns_fd, struct err *err)
+static int serve6_in(int netns_fd, int type, uint16_t port)
 {
-    struct socket_request *request = context;
-    request->fd = socket(AF_INET6, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return request->fd < 0 ? err_errno(err, errno, "socket") : 0;
-}
-
-static int socket6_in(int netns_fd, int type)
-{
-    struct socket_request request = { type, -1 };
-    if (netns_fd < 0)
-        OK(make_socket6(&request, -1, err));
-    else
-        OK(namespace_visit(netns_fd, make_socket6, &request, err));
-    return request.fd;
-}
-
-static struct sockaddr_in6 at6(const char *address, uint16_t port)
-{
-    struct sockaddr_in6 out = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-    assert_int_equal(inet_pton(AF_INET6, address, &out.sin6_addr), 1);
-    return out;
-}
-
-static int bind6_in(int netns_fd, int type, uint16_t port)
-{
-    int fd = socket6_in(netns_fd, type);
-    struct sockaddr_in6 any = at6("::", port);
-    assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
-    return fd;
-}
-
-static int serve6_in(int netns_fd, uint16_t port)
-{
-    int fd = bind6_in(netns_fd, SOCK_STREAM, port);
-    assert_int_equal(listen(fd, 16), 0);
-    return fd;
-}
-
-// Whom the server saw; NULL: nobody came.
-static const char *talk6(int netns_fd, const char *address, uint16_t port, int server, int timeout_ms)
-{
-    static char seen[INET6_ADDRSTRLEN];
-    _cleanup_close_ int client = socket6_in(netns_fd, SOCK_STREAM), accepted = -1;
-    struct sockaddr_in6 target = at6(address, port), peer = { 0 };
-    socklen_t size = sizeof(peer);
-    char byte = 0;
-    if ((connect(client, (struct sockaddr *)&target, sizeof(target)) < 0 && errno != EINPROGRESS) || !ready(server, POLLIN, timeout_ms))
-        return NULL;
-    accepted = accept4(server, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (accepted < 0 || !ready(client, POLLOUT, timeout_ms) || write(client, "x", 1) != 1 || !ready(accepted, POLLIN, timeout_ms) ||
-        read(accepted, &byte, 1) != 1 || byte != 'x')
-        return NULL;
-    return inet_ntop(AF_INET6, &peer.sin6_addr, seen, sizeof(seen));
+    return serve_at(netns_fd, type, "::", port);
 }
 
 static struct net_endpoint attach_to(struct world *world, const char *network, char digit, const struct net_port *ports, size_t len)
@@ -140,14 +90,14 @@ static void test_the_way_out(void **state)
     create(world, &(struct net_network){ .id = id_of_network('3'), .ipv6 = true, .subnet6 = "fd00:3::/64", .no_masquerade = true });
     struct net_endpoint a = attach_to(world, id_of_network('1'), '1', NULL, 0), inner = attach_to(world, id_of_network('2'), '2', NULL, 0),
                         plain = attach_to(world, id_of_network('3'), '3', NULL, 0);
-    int server = serve6_in(world->outside, 9000), host = serve6_in(-1, 9001);
+    int server = serve6_in(world->outside, SOCK_STREAM, 9000), host = serve6_in(-1, SOCK_STREAM, 9001);
     assert_string_equal(a.address6, "fd00:1::2");
     assert_string_equal(a.gateway6, "fd00:1::1");
-    assert_string_equal(talk6(a.netns_fd, OUTSIDE6, 9000, server, WAIT_MS), HOST6); // masqueraded
-    assert_string_equal(talk6(a.netns_fd, a.gateway6, 9001, host, WAIT_MS), a.address6); // the host itself sees who it is
-    assert_string_equal(talk6(plain.netns_fd, OUTSIDE6, 9000, server, WAIT_MS), plain.address6);
+    assert_string_equal(reach(a.netns_fd, OUTSIDE6, 9000, server), HOST6); // masqueraded
+    assert_string_equal(reach(a.netns_fd, a.gateway6, 9001, host), a.address6); // the host itself sees who it is
+    assert_string_equal(reach(plain.netns_fd, OUTSIDE6, 9000, server), plain.address6);
     assert_string_equal(inner.gateway6, "");
-    assert_null(talk6(inner.netns_fd, OUTSIDE6, 9000, server, SILENCE_MS));
+    assert_true(silent(inner.netns_fd, OUTSIDE6, 9000, server));
     close_all((int[]){ server, host, a.netns_fd, inner.netns_fd, plain.netns_fd }, 5);
 }
 
@@ -160,38 +110,26 @@ static void test_what_is_published(void **state)
                                 bind_port(world->net, IPPROTO_TCP, "::1", 8082, 80), bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8083, 80) };
     struct net_endpoint a = attach_to(world, id_of_network('1'), '1', ports, ARRAY_LEN(ports)), b = attach_to(world, id_of_network('1'), '2', NULL, 0),
                         other = attach_to(world, id_of_network('2'), '3', NULL, 0);
-    int server = serve6_in(a.netns_fd, 80);
-    assert_string_equal(talk6(world->outside, HOST6, 8080, server, WAIT_MS), OUTSIDE6); // the client's own address
-    assert_string_equal(talk6(world->outside, HOST6, 8081, server, WAIT_MS), OUTSIDE6);
-    assert_null(talk6(world->outside, HOST6, 8082, server, SILENCE_MS));
-    assert_null(talk6(world->outside, HOST6, 8083, server, SILENCE_MS));
-    assert_non_null(talk6(-1, HOST6, 8080, server, WAIT_MS));
-    assert_null(talk6(-1, a.gateway6, 8081, server, SILENCE_MS)); // published on the other address only
-    assert_non_null(talk6(other.netns_fd, a.gateway6, 8080, server, WAIT_MS)); // from another network by the host
-    assert_non_null(talk6(b.netns_fd, HOST6, 8080, server, WAIT_MS)); // from its own, and from itself
-    assert_non_null(talk6(a.netns_fd, HOST6, 8080, server, WAIT_MS));
-    assert_string_equal(talk6(b.netns_fd, a.address6, 80, server, WAIT_MS), b.address6);
+    int server = serve6_in(a.netns_fd, SOCK_STREAM, 80);
+    assert_string_equal(reach(world->outside, HOST6, 8080, server), OUTSIDE6); // the client's own address
+    assert_string_equal(reach(world->outside, HOST6, 8081, server), OUTSIDE6);
+    assert_true(silent(world->outside, HOST6, 8082, server));
+    assert_true(silent(world->outside, HOST6, 8083, server));
+    reach(-1, HOST6, 8080, server);
+    assert_true(silent(-1, a.gateway6, 8081, server)); // published on the other address only
+    reach(other.netns_fd, a.gateway6, 8080, server); // from another network by the host
+    reach(b.netns_fd, HOST6, 8080, server); // from its own, and from itself
+    reach(a.netns_fd, HOST6, 8080, server);
+    assert_string_equal(reach(b.netns_fd, a.address6, 80, server), b.address6);
     // What is not published is not reached: not from outside, not from another network; the host itself may.
-    assert_null(talk6(world->outside, a.address6, 80, server, SILENCE_MS));
-    assert_null(talk6(other.netns_fd, a.address6, 80, server, SILENCE_MS));
-    assert_non_null(talk6(-1, a.address6, 80, server, WAIT_MS));
+    assert_true(silent(world->outside, a.address6, 80, server));
+    assert_true(silent(other.netns_fd, a.address6, 80, server));
+    reach(-1, a.address6, 80, server);
     OK(net_detach(world->net, id_of('1'), err));
     _cleanup_free_ char *rules = ruleset();
     assert_null(strstr(rules, "8080"));
     close_all((int[]){ server, a.netns_fd, b.netns_fd, other.netns_fd, ports[0].listener_fd, ports[1].listener_fd, ports[2].listener_fd,
                        ports[3].listener_fd }, 8);
-}
-
-// One socket, so that all it sends is one flow. True when `server` has it and the answer came back.
-static bool one_flow6(int client, const char *address, uint16_t port, int server, int timeout_ms)
-{
-    struct sockaddr_in6 target = at6(address, port), peer = { 0 };
-    socklen_t size = sizeof(peer);
-    char byte = 0;
-    assert_int_equal(sendto(client, "x", 1, 0, (struct sockaddr *)&target, sizeof(target)), 1);
-    return ready(server, POLLIN, timeout_ms) && recvfrom(server, &byte, 1, 0, (struct sockaddr *)&peer, &size) == 1 &&
-           sendto(server, "y", 1, 0, (struct sockaddr *)&peer, size) == 1 && ready(client, POLLIN, timeout_ms) &&
-           recv(client, &byte, 1, 0) == 1 && byte == 'y';
 }
 
 // A client that never pauses finds the container again, although its old address is another one's; and one that was sending before the
@@ -201,24 +139,25 @@ static void test_a_flow_follows_its_port(void **state)
     struct world *world = *state;
     create(world, &(struct net_network){ .id = id_of_network('1'), .ipv6 = true, .subnet6 = "fd00:1::/64" });
     struct net_port port = bind_port(world->net, IPPROTO_UDP, "::", 5353, 53);
-    int client = socket6_in(world->outside, SOCK_DGRAM), elsewhere = bind6_in(world->outside, SOCK_DGRAM, 5353), query = socket6_in(-1, SOCK_DGRAM);
-    assert_true(one_flow6(query, OUTSIDE6, 5353, elsewhere, WAIT_MS));
-    assert_true(one_flow6(client, HOST6, 5353, port.listener_fd, WAIT_MS));
+    int client = socket_of(world->outside, AF_INET6, SOCK_DGRAM), query = socket_of(-1, AF_INET6, SOCK_DGRAM);
+    int elsewhere = serve6_in(world->outside, SOCK_DGRAM, 5353);
+    flow_reaches(query, OUTSIDE6, 5353, elsewhere);
+    flow_reaches(client, HOST6, 5353, port.listener_fd);
     struct net_endpoint a = attach_to(world, id_of_network('1'), '1', &port, 1);
-    int server = bind6_in(a.netns_fd, SOCK_DGRAM, 53);
-    assert_true(one_flow6(client, HOST6, 5353, server, WAIT_MS));
+    int server = serve6_in(a.netns_fd, SOCK_DGRAM, 53);
+    flow_reaches(client, HOST6, 5353, server);
     close_all((int[]){ server, a.netns_fd }, 2);
     OK(net_detach(world->net, id_of('1'), err));
 
     struct net_endpoint b = attach_to(world, id_of_network('1'), '2', NULL, 0);
     assert_string_equal(b.address6, a.address6);
-    int stranger = bind6_in(b.netns_fd, SOCK_DGRAM, 53);
-    assert_false(one_flow6(client, HOST6, 5353, stranger, SILENCE_MS));
+    int stranger = serve6_in(b.netns_fd, SOCK_DGRAM, 53);
+    assert_false(one_flow(client, HOST6, 5353, stranger, SILENCE_MS));
     a = attach_to(world, id_of_network('1'), '1', &port, 1);
-    server = bind6_in(a.netns_fd, SOCK_DGRAM, 53);
-    assert_true(one_flow6(client, HOST6, 5353, server, WAIT_MS));
+    server = serve6_in(a.netns_fd, SOCK_DGRAM, 53);
+    flow_reaches(client, HOST6, 5353, server);
     assert_false(ready(stranger, POLLIN, 0));
-    assert_true(one_flow6(query, OUTSIDE6, 5353, elsewhere, WAIT_MS)); // what goes elsewhere goes on
+    flow_reaches(query, OUTSIDE6, 5353, elsewhere); // what goes elsewhere goes on
     close_all((int[]){ server, stranger, client, elsewhere, query, port.listener_fd, a.netns_fd, b.netns_fd }, 8);
 }
 
@@ -231,11 +170,11 @@ static void test_beside_docker(void **state)
     create(world, &(struct net_network){ .id = id_of_network('1'), .ipv6 = true, .subnet6 = "fd00:1::/64" });
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "::", 8080, 80);
     struct net_endpoint a = attach_to(world, id_of_network('1'), '1', &port, 1);
-    int server = serve6_in(a.netns_fd, 80), outside = serve6_in(world->outside, 9000);
+    int server = serve6_in(a.netns_fd, SOCK_STREAM, 80), outside = serve6_in(world->outside, SOCK_STREAM, 9000);
     assert_null(net_foreign_drop(world->net));
-    assert_string_equal(talk6(world->outside, HOST6, 8080, server, WAIT_MS), OUTSIDE6);
-    assert_string_equal(talk6(a.netns_fd, OUTSIDE6, 9000, outside, WAIT_MS), HOST6);
-    assert_null(talk6(world->outside, a.address6, 80, server, SILENCE_MS)); // our own drop still stands
+    assert_string_equal(reach(world->outside, HOST6, 8080, server), OUTSIDE6);
+    assert_string_equal(reach(a.netns_fd, OUTSIDE6, 9000, outside), HOST6);
+    assert_true(silent(world->outside, a.address6, 80, server)); // our own drop still stands
     OK(net_teardown(world->net, err));
     _cleanup_free_ char *rules = ruleset();
     assert_null(strstr(rules, "berth"));
@@ -261,16 +200,16 @@ static void test_one_without_it(void **state)
     create(world, &(struct net_network){ .id = id_of_network('1'), .ipv6 = true, .subnet6 = "fd00:1::/64" });
     create(world, &(struct net_network){ .id = id_of_network('2') });
     struct net_endpoint a = attach_to(world, id_of_network('2'), '1', NULL, 0);
-    int server = serve6_in(world->outside, 9000), own = serve6_in(a.netns_fd, 80);
+    int server = serve6_in(world->outside, SOCK_STREAM, 9000), own = serve6_in(a.netns_fd, SOCK_STREAM, 80);
     struct net_bridge_info info;
     assert_string_equal(a.address6, "");
     assert_true(net_network_info(world->net, id_of_network('2'), &info));
     struct place inside = { "eth0", "fd00:9::2", "fd00:9::1" }, bridge = { info.name, "fd00:9::1", NULL };
     OK(namespace_visit(a.netns_fd, give_address, &inside, err));
     OK(give_address(&bridge, -1, err));
-    assert_null(talk6(a.netns_fd, OUTSIDE6, 9000, server, SILENCE_MS));
-    assert_null(talk6(world->outside, "fd00:9::2", 80, own, SILENCE_MS));
-    assert_non_null(talk6(-1, "fd00:9::2", 80, own, WAIT_MS)); // it is the rules that stop the others
+    assert_true(silent(a.netns_fd, OUTSIDE6, 9000, server));
+    assert_true(silent(world->outside, "fd00:9::2", 80, own));
+    reach(-1, "fd00:9::2", 80, own); // it is the rules that stop the others
     close_all((int[]){ server, own, a.netns_fd }, 3);
 }
 
@@ -303,6 +242,35 @@ static void test_beginning_and_end(void **state)
     assert_forwarding("0");
 }
 
+// The flags of a link's address, as /proc says them; -1: it has none such.
+static int address_flags(const char *link, const char *digits)
+{
+    _cleanup_buf_ struct buf text = BUF_INIT(1 << 16);
+    struct slice rest, line;
+    OK(file_read_at(AT_FDCWD, "/proc/thread-self/net/if_inet6", &text, err));
+    rest = (struct slice){ buf_text(&text), text.size };
+    while (slice_cut(&rest, '\n', &line)) {
+        char address[33], name[IFNAMSIZ];
+        unsigned flags;
+        if (sscanf(line.data, "%32s %*x %*x %*x %x %15s", address, &flags, name) == 3 && str_eq(address, digits) && str_eq(name, link))
+            return (int)flags;
+    }
+    return -1;
+}
+
+// What is forwarded to the first container comes through at once: the bridge looks for it under an address that is of use already.
+static void test_a_bridge_that_asks_at_once(void **state)
+{
+    struct world *world = *state;
+    struct net_bridge_info info;
+    OK(net_network_create(world->net, &(struct net_network){ .id = id_of_network('1'), .ipv6 = true, .subnet6 = "fd00:1::/64" }, &info, err));
+    int flags = address_flags(info.name, "fe800000000000000000000000000001");
+    assert_true(flags >= 0 && !(flags & IFA_F_TENTATIVE));
+    OK(net_network_create(world->net, &(struct net_network){ .id = id_of_network('2'), .ipv6 = true, .subnet6 = "fe80::/64", .gateway6 = "fe80::5" },
+                          &info, err));
+    assert_int_equal(address_flags(info.name, "fe800000000000000000000000000001"), -1); // a container's
+}
+
 // A daemon that starts again knows all of it; a table that a stranger took away comes back.
 static void test_it_is_remembered(void **state)
 {
@@ -321,11 +289,11 @@ static void test_it_is_remembered(void **state)
     nft("delete table ip6 berth_" DAEMON_ID "\n");
     struct net_endpoint b = attach_to(world, id_of_network('1'), '2', NULL, 0);
     assert_string_equal(b.address6, "fd00:1::4");
-    int server = serve6_in(a.netns_fd, 80);
-    assert_string_equal(talk6(world->outside, HOST6, 8080, server, WAIT_MS), OUTSIDE6);
+    int server = serve6_in(a.netns_fd, SOCK_STREAM, 80);
+    assert_string_equal(reach(world->outside, HOST6, 8080, server), OUTSIDE6);
     nft("delete table ip6 berth_" DAEMON_ID "\n");
     OK(net_network_up(world->net, id_of_network('1'), err));
-    assert_string_equal(talk6(world->outside, HOST6, 8080, server, WAIT_MS), OUTSIDE6);
+    assert_string_equal(reach(world->outside, HOST6, 8080, server), OUTSIDE6);
     close_all((int[]){ server, port.listener_fd, a.netns_fd, b.netns_fd }, 4);
 }
 
@@ -357,6 +325,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, ipv6_setup, world_teardown)
         TEST(test_the_way_out),       TEST(test_what_is_published), TEST(test_one_without_it),
         TEST(test_beginning_and_end), TEST(test_it_is_remembered),  TEST(test_addresses_that_are_asked_for),
+        TEST(test_a_bridge_that_asks_at_once),
         TEST(test_a_flow_follows_its_port), TEST(test_beside_docker), TEST(test_a_firewall_that_drops),
     };
     if (!world_enter())

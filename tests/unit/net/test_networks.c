@@ -1,8 +1,6 @@
 // Clients' networks: what they are made of, that they stay apart, what is refused.
 #include "net_test.h"
 
-enum { WAIT_MS = 3000, SILENCE_MS = 400 };
-
 static const char *id_a(void)
 {
     return "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -114,23 +112,21 @@ static void test_asked_for(void **state)
 static void test_apart(void **state)
 {
     struct world *world = *state;
-    char seen[INET_ADDRSTRLEN];
     create(world, &(struct net_network){ .id = id_a() });
     create(world, &(struct net_network){ .id = id_b() });
     struct net_endpoint a = attach(world, id_a(), '1', NULL, NULL), a2 = attach(world, id_a(), '2', NULL, NULL);
     struct net_endpoint b = attach(world, id_b(), '3', NULL, NULL), d = attach(world, "", '4', NULL, NULL);
     int server = serve_in(b.netns_fd, SOCK_STREAM, 80), near = serve_in(a2.netns_fd, SOCK_STREAM, 80);
     int outside = serve_in(world->outside, SOCK_STREAM, 80);
-    assert_true(talk(a.netns_fd, a2.address, 80, near, WAIT_MS, seen));
-    assert_true(talk(a.netns_fd, OUTSIDE, 80, outside, WAIT_MS, seen));
-    assert_string_equal(seen, HOST);
-    assert_false(talk(a.netns_fd, b.address, 80, server, SILENCE_MS, seen));
-    assert_false(talk(d.netns_fd, b.address, 80, server, SILENCE_MS, seen));
+    reach(a.netns_fd, a2.address, 80, near);
+    assert_string_equal(reach(a.netns_fd, OUTSIDE, 80, outside), HOST);
+    assert_true(silent(a.netns_fd, b.address, 80, server));
+    assert_true(silent(d.netns_fd, b.address, 80, server));
     // On both networks: each by its own way.
     attach(world, id_b(), '1', &a.netns_fd, "eth1");
-    assert_true(talk(a.netns_fd, b.address, 80, server, WAIT_MS, seen));
+    reach(a.netns_fd, b.address, 80, server);
     OK(net_disconnect(world->net, id_b(), id_of('1'), err));
-    assert_false(talk(a.netns_fd, b.address, 80, server, SILENCE_MS, seen));
+    assert_true(silent(a.netns_fd, b.address, 80, server));
     const int fds[] = { server, near, outside, a.netns_fd, a2.netns_fd, b.netns_fd, d.netns_fd };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fd_close(fds[i]);
@@ -139,19 +135,18 @@ static void test_apart(void **state)
 static void test_internal(void **state)
 {
     struct world *world = *state;
-    char seen[INET_ADDRSTRLEN];
     create(world, &(struct net_network){ .id = id_a(), .internal = true });
     create(world, &(struct net_network){ .id = id_b() });
     struct net_endpoint a = attach(world, id_a(), '1', NULL, NULL), b = attach(world, id_a(), '2', NULL, NULL);
     struct net_endpoint c = attach(world, id_b(), '3', NULL, NULL);
     int near = serve_in(b.netns_fd, SOCK_STREAM, 80), outside = serve_in(world->outside, SOCK_STREAM, 80);
     assert_string_equal(a.gateway, "");
-    assert_true(talk(a.netns_fd, b.address, 80, near, WAIT_MS, seen));
-    assert_false(talk(a.netns_fd, OUTSIDE, 80, outside, SILENCE_MS, seen));
+    reach(a.netns_fd, b.address, 80, near);
+    assert_true(silent(a.netns_fd, OUTSIDE, 80, outside));
     OK(net_set_gateway(a.netns_fd, "172.18.0.1", NULL, err)); // even with a route of its own
-    assert_false(talk(a.netns_fd, OUTSIDE, 80, outside, SILENCE_MS, seen));
-    assert_false(talk(c.netns_fd, b.address, 80, near, SILENCE_MS, seen));
-    assert_false(talk(world->outside, b.address, 80, near, SILENCE_MS, seen));
+    assert_true(silent(a.netns_fd, OUTSIDE, 80, outside));
+    assert_true(silent(c.netns_fd, b.address, 80, near));
+    assert_true(silent(world->outside, b.address, 80, near));
     const int fds[] = { near, outside, a.netns_fd, b.netns_fd, c.netns_fd };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fd_close(fds[i]);
@@ -160,13 +155,12 @@ static void test_internal(void **state)
 static void test_isolated(void **state)
 {
     struct world *world = *state;
-    char seen[INET_ADDRSTRLEN];
     create(world, &(struct net_network){ .id = id_a(), .isolated = true });
     struct net_endpoint a = attach(world, id_a(), '1', NULL, NULL), b = attach(world, id_a(), '2', NULL, NULL);
     int near = serve_in(b.netns_fd, SOCK_STREAM, 80), outside = serve_in(world->outside, SOCK_STREAM, 80);
-    assert_false(talk(a.netns_fd, b.address, 80, near, SILENCE_MS, seen));
-    assert_true(talk(a.netns_fd, OUTSIDE, 80, outside, WAIT_MS, seen));
-    assert_true(talk(-1, b.address, 80, near, WAIT_MS, seen));
+    assert_true(silent(a.netns_fd, b.address, 80, near));
+    reach(a.netns_fd, OUTSIDE, 80, outside);
+    reach(-1, b.address, 80, near);
     const int fds[] = { near, outside, a.netns_fd, b.netns_fd };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fd_close(fds[i]);
@@ -176,7 +170,6 @@ static void test_isolated(void **state)
 static void test_moved_ports(void **state)
 {
     struct world *world = *state;
-    char seen[INET_ADDRSTRLEN];
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8080, 80);
     create(world, &(struct net_network){ .id = id_a() });
     create(world, &(struct net_network){ .id = id_b() });
@@ -184,14 +177,14 @@ static void test_moved_ports(void **state)
     OK(net_attach(world->net, &(struct net_wish){ .container_id = id_of('1'), .network_id = id_a(), .ports = &port, .port_len = 1 }, &a, err));
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
     struct net_endpoint b = attach(world, id_b(), '1', &a.netns_fd, "eth1");
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
+    reach(world->outside, HOST, 8080, server);
     OK(net_move_ports(world->net, id_of('1'), id_b(), id_b(), err));
     OK(net_set_gateway(a.netns_fd, b.gateway, NULL, err));
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
+    reach(world->outside, HOST, 8080, server);
     OK(net_disconnect(world->net, id_a(), id_of('1'), err));
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
+    reach(world->outside, HOST, 8080, server);
     OK(net_disconnect(world->net, id_b(), id_of('1'), err));
-    assert_false(talk(world->outside, HOST, 8080, server, SILENCE_MS, seen));
+    assert_true(silent(world->outside, HOST, 8080, server));
     assert_true(record_port_taken(world->store, IPPROTO_TCP, "0.0.0.0", 8080));
     OK(net_detach(world->net, id_of('1'), err));
     assert_false(record_port_taken(world->store, IPPROTO_TCP, "0.0.0.0", 8080));
@@ -218,7 +211,6 @@ static void test_the_next_daemon(void **state)
 {
     struct world *world = *state;
     struct kept kept = { 0 };
-    char seen[INET_ADDRSTRLEN];
     struct net_bridge_info before = create(world, &(struct net_network){ .id = id_a() }), after;
     struct net_endpoint a = attach(world, id_a(), '1', NULL, NULL);
     net_close(world->net);
@@ -236,7 +228,7 @@ static void test_the_next_daemon(void **state)
     OK(process_run(argv, NULL, &output, err));
     struct net_endpoint b = attach(world, id_a(), '2', NULL, NULL);
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
-    assert_true(talk(b.netns_fd, a.address, 80, server, WAIT_MS, seen));
+    reach(b.netns_fd, a.address, 80, server);
     fd_close(server);
     fd_close(a.netns_fd);
     fd_close(b.netns_fd);

@@ -1,8 +1,6 @@
 // Bytes that really flow: outside, host and containers are network namespaces, joined by what the room makes.
 #include "net_test.h"
 
-enum { WAIT_MS = 3000, SILENCE_MS = 400 };
-
 static struct net_endpoint attach(struct world *world, char digit, const struct net_port *ports, size_t len)
 {
     struct net_endpoint endpoint = { .netns_fd = -1 };
@@ -28,12 +26,9 @@ static void test_outbound(void **state)
     struct world *world = *state;
     struct net_endpoint a = attach(world, 'a', NULL, 0);
     int server = serve_in(world->outside, SOCK_STREAM, 9000), host = serve_in(-1, SOCK_STREAM, 9001);
-    char seen[INET_ADDRSTRLEN] = "";
 
-    assert_true(talk(a.netns_fd, OUTSIDE, 9000, server, WAIT_MS, seen));
-    assert_string_equal(seen, HOST); // masqueraded
-    assert_true(talk(a.netns_fd, a.gateway, 9001, host, WAIT_MS, seen));
-    assert_string_equal(seen, a.address); // the host itself sees who it is
+    assert_string_equal(reach(a.netns_fd, OUTSIDE, 9000, server), HOST); // masqueraded
+    assert_string_equal(reach(a.netns_fd, a.gateway, 9001, host), a.address); // the host itself sees who it is
     close_all((int[]){ server, host, a.netns_fd }, 3);
 }
 
@@ -43,15 +38,13 @@ static void test_published(void **state)
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8080, 80);
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
-    char seen[INET_ADDRSTRLEN] = "";
 
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
-    assert_string_equal(seen, OUTSIDE); // the client's own address
-    assert_true(talk(-1, HOST, 8080, server, WAIT_MS, seen));
-    assert_true(talk(-1, a.gateway, 8080, server, WAIT_MS, seen));
+    assert_string_equal(reach(world->outside, HOST, 8080, server), OUTSIDE); // the client's own address
+    reach(-1, HOST, 8080, server);
+    reach(-1, a.gateway, 8080, server);
     // Loopback stays with the listener, which the supervisor relays.
     assert_int_equal(fd_set_nonblock(port.listener_fd, true, NULL), 0);
-    assert_true(talk(-1, "127.0.0.1", 8080, port.listener_fd, WAIT_MS, seen));
+    reach(-1, "127.0.0.1", 8080, port.listener_fd);
     close_all((int[]){ server, port.listener_fd, a.netns_fd }, 3);
 }
 
@@ -62,8 +55,8 @@ static void test_published_udp(void **state)
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_DGRAM, 53);
 
-    assert_true(talk_udp(world->outside, HOST, 5353, server, WAIT_MS));
-    assert_true(talk_udp(-1, HOST, 5353, server, WAIT_MS));
+    reach_udp(world->outside, HOST, 5353, server);
+    reach_udp(-1, HOST, 5353, server);
     close_all((int[]){ server, port.listener_fd, a.netns_fd }, 3);
 }
 
@@ -76,11 +69,10 @@ static void test_host_addresses(void **state)
     };
     struct net_endpoint a = attach(world, 'a', ports, ARRAY_LEN(ports));
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
-    char seen[INET_ADDRSTRLEN] = "";
 
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
-    assert_false(talk(-1, a.gateway, 8080, server, SILENCE_MS, seen)); // published on the other address only
-    assert_false(talk(world->outside, HOST, 8081, server, SILENCE_MS, seen));
+    reach(world->outside, HOST, 8080, server);
+    assert_true(silent(-1, a.gateway, 8080, server)); // published on the other address only
+    assert_true(silent(world->outside, HOST, 8081, server));
     _cleanup_free_ char *rules = ruleset();
     assert_null(strstr(rules, "8081"));
     close_all((int[]){ server, ports[0].listener_fd, ports[1].listener_fd, a.netns_fd }, 4);
@@ -92,12 +84,11 @@ static void test_isolation(void **state)
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8080, 80);
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80), other = serve_in(a.netns_fd, SOCK_STREAM, 81);
-    char seen[INET_ADDRSTRLEN] = "";
 
     // The outside routes through the host and knows the container's address: neither published nor other ports answer there.
-    assert_false(talk(world->outside, a.address, 80, server, SILENCE_MS, seen));
-    assert_false(talk(world->outside, a.address, 81, other, SILENCE_MS, seen));
-    assert_true(talk(-1, a.address, 81, other, WAIT_MS, seen)); // the host itself may
+    assert_true(silent(world->outside, a.address, 80, server));
+    assert_true(silent(world->outside, a.address, 81, other));
+    reach(-1, a.address, 81, other); // the host itself may
     close_all((int[]){ server, other, port.listener_fd, a.netns_fd }, 4);
 }
 
@@ -107,13 +98,11 @@ static void neighbours(struct world *world, const char *bridge_filter)
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8080, 80);
     struct net_endpoint a = attach(world, 'a', &port, 1), b = attach(world, 'b', NULL, 0);
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
-    char seen[INET_ADDRSTRLEN] = "";
 
-    assert_true(talk(b.netns_fd, a.address, 80, server, WAIT_MS, seen));
-    assert_string_equal(seen, b.address);
-    assert_true(talk(b.netns_fd, HOST, 8080, server, WAIT_MS, seen)); // by the host's address and back
-    assert_true(talk(a.netns_fd, HOST, 8080, server, WAIT_MS, seen)); // its own published port
-    assert_true(talk(a.netns_fd, a.gateway, 8080, server, WAIT_MS, seen));
+    assert_string_equal(reach(b.netns_fd, a.address, 80, server), b.address);
+    reach(b.netns_fd, HOST, 8080, server); // by the host's address and back
+    reach(a.netns_fd, HOST, 8080, server); // its own published port
+    reach(a.netns_fd, a.gateway, 8080, server);
     close_all((int[]){ server, port.listener_fd, a.netns_fd, b.netns_fd }, 4);
 }
 
@@ -133,18 +122,17 @@ static void test_detached(void **state)
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8080, 80);
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80), outside = serve_in(world->outside, SOCK_STREAM, 9000);
-    char seen[INET_ADDRSTRLEN] = "";
 
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
+    reach(world->outside, HOST, 8080, server);
     OK(net_detach(world->net, id_of('a'), err));
-    assert_false(talk(world->outside, HOST, 8080, server, SILENCE_MS, seen));
+    assert_true(silent(world->outside, HOST, 8080, server));
     // Its namespace lives on here, but the address is the next one's: nothing of the old one gets through.
-    assert_false(talk(a.netns_fd, OUTSIDE, 9000, outside, SILENCE_MS, seen));
+    assert_true(silent(a.netns_fd, OUTSIDE, 9000, outside));
     struct net_endpoint b = attach(world, 'b', &port, 1);
     assert_string_equal(b.address, a.address);
     int next = serve_in(b.netns_fd, SOCK_STREAM, 80);
-    assert_true(talk(world->outside, HOST, 8080, next, WAIT_MS, seen));
-    assert_true(talk(b.netns_fd, OUTSIDE, 9000, outside, WAIT_MS, seen));
+    reach(world->outside, HOST, 8080, next);
+    reach(b.netns_fd, OUTSIDE, 9000, outside);
     close_all((int[]){ server, next, outside, port.listener_fd, a.netns_fd, b.netns_fd }, 6);
 }
 
@@ -157,16 +145,15 @@ static void test_bridge_removed(void **state)
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80);
     struct link_socket sock;
     struct link_info link;
-    char seen[INET_ADDRSTRLEN] = "";
 
     OK(link_open(&sock, err));
     OK(link_find(&sock, "b0bad0", &link, err));
     OK(link_delete(&sock, link.index, err));
     link_close(&sock);
-    assert_false(talk(world->outside, HOST, 8080, server, SILENCE_MS, seen));
+    assert_true(silent(world->outside, HOST, 8080, server));
     OK(net_bridge_up(world->net, err));
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
-    assert_true(talk(a.netns_fd, HOST, 8080, server, WAIT_MS, seen));
+    reach(world->outside, HOST, 8080, server);
+    reach(a.netns_fd, HOST, 8080, server);
     close_all((int[]){ server, port.listener_fd, a.netns_fd }, 3);
 }
 
@@ -177,10 +164,9 @@ static void test_counters(void **state)
     int server = serve_in(world->outside, SOCK_STREAM, 9000), none;
     struct net_counters before, after;
     struct err failure = { 0 };
-    char seen[INET_ADDRSTRLEN];
 
     OK(net_counters(a.netns_fd, "eth0", &before, err));
-    assert_true(talk(a.netns_fd, OUTSIDE, 9000, server, WAIT_MS, seen));
+    reach(a.netns_fd, OUTSIDE, 9000, server);
     OK(net_counters(a.netns_fd, "eth0", &after, err));
     assert_true(after.tx_packets >= before.tx_packets + 4 && after.rx_packets >= before.rx_packets + 3);
     assert_true(after.tx_bytes > before.tx_bytes && after.rx_bytes > before.rx_bytes);
@@ -199,25 +185,12 @@ static void test_beside_docker(void **state)
     struct net_port port = bind_port(world->net, IPPROTO_TCP, "0.0.0.0", 8080, 80);
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_STREAM, 80), outside = serve_in(world->outside, SOCK_STREAM, 9000);
-    char seen[INET_ADDRSTRLEN];
 
     assert_null(net_foreign_drop(world->net));
-    assert_true(talk(world->outside, HOST, 8080, server, WAIT_MS, seen));
-    assert_true(talk(a.netns_fd, OUTSIDE, 9000, outside, WAIT_MS, seen));
-    assert_false(talk(world->outside, a.address, 80, server, SILENCE_MS, seen)); // our own drop still stands
+    reach(world->outside, HOST, 8080, server);
+    reach(a.netns_fd, OUTSIDE, 9000, outside);
+    assert_true(silent(world->outside, a.address, 80, server)); // our own drop still stands
     close_all((int[]){ server, outside, port.listener_fd, a.netns_fd }, 4);
-}
-
-// One socket, so that all it sends is one flow. True when `server` has it and the answer came back.
-static bool one_flow(int client, const char *address, uint16_t port, int server, int timeout_ms)
-{
-    struct sockaddr_in target = at(address, port), peer = { 0 };
-    socklen_t size = sizeof(peer);
-    char byte = 0;
-    assert_int_equal(sendto(client, "x", 1, 0, (struct sockaddr *)&target, sizeof(target)), 1);
-    return ready(server, POLLIN, timeout_ms) && recvfrom(server, &byte, 1, 0, (struct sockaddr *)&peer, &size) == 1 &&
-           sendto(server, "y", 1, 0, (struct sockaddr *)&peer, size) == 1 && ready(client, POLLIN, timeout_ms) &&
-           recv(client, &byte, 1, 0) == 1 && byte == 'y';
 }
 
 // A client that never pauses finds the container again, although its old address is another one's.
@@ -228,8 +201,8 @@ static void test_a_flow_follows_its_port(void **state)
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_DGRAM, 53), client = socket_in(world->outside, SOCK_DGRAM);
     int local = socket_in(-1, SOCK_DGRAM);
-    assert_true(one_flow(client, HOST, 5353, server, WAIT_MS));
-    assert_true(one_flow(local, HOST, 5353, server, WAIT_MS));
+    flow_reaches(client, HOST, 5353, server);
+    flow_reaches(local, HOST, 5353, server);
     close_all((int[]){ server, a.netns_fd }, 2);
     OK(net_detach(world->net, id_of('a'), err));
 
@@ -240,8 +213,8 @@ static void test_a_flow_follows_its_port(void **state)
     a = attach(world, 'a', &port, 1);
     assert_string_not_equal(b.address, a.address);
     server = serve_in(a.netns_fd, SOCK_DGRAM, 53);
-    assert_true(one_flow(client, HOST, 5353, server, WAIT_MS));
-    assert_true(one_flow(local, HOST, 5353, server, WAIT_MS));
+    flow_reaches(client, HOST, 5353, server);
+    flow_reaches(local, HOST, 5353, server);
     assert_false(ready(stranger, POLLIN, 0));
     close_all((int[]){ server, stranger, client, local, port.listener_fd, a.netns_fd, b.netns_fd }, 7);
 }
@@ -253,12 +226,12 @@ static void test_a_client_that_was_there_first(void **state)
     int query = socket_in(-1, SOCK_DGRAM);
     struct net_endpoint b = attach(world, 'b', NULL, 0); // the table watches from here on
     struct net_port port = bind_port(world->net, IPPROTO_UDP, "0.0.0.0", 5353, 53);
-    assert_true(one_flow(query, OUTSIDE, 5353, elsewhere, WAIT_MS));
-    assert_true(one_flow(client, HOST, 5353, port.listener_fd, WAIT_MS));
+    flow_reaches(query, OUTSIDE, 5353, elsewhere);
+    flow_reaches(client, HOST, 5353, port.listener_fd);
     struct net_endpoint a = attach(world, 'a', &port, 1);
     int server = serve_in(a.netns_fd, SOCK_DGRAM, 53);
-    assert_true(one_flow(client, HOST, 5353, server, WAIT_MS));
-    assert_true(one_flow(query, OUTSIDE, 5353, elsewhere, WAIT_MS)); // what goes elsewhere goes on
+    flow_reaches(client, HOST, 5353, server);
+    flow_reaches(query, OUTSIDE, 5353, elsewhere); // what goes elsewhere goes on
     close_all((int[]){ server, client, query, elsewhere, port.listener_fd, a.netns_fd, b.netns_fd }, 7);
 }
 
