@@ -10,7 +10,7 @@
 #include "base/process.h"
 #include "kernel/layers_disk.h"
 
-#define WAIT_NS (40 * NS_PER_S)
+#define WAIT_NS (120 * NS_PER_S)
 #define LAYERS 20
 #define BOTTOM "19"
 #define MAC "02:42:0a:00:02:0f"
@@ -259,7 +259,7 @@ static void boot(struct box *box, bool pmem)
     host_init(&box->host, WAIT_NS);
     start_qemu(box, pmem);
     int fd = -1;
-    for (int i = 0; i < 1000 && fd < 0; i++) {
+    for (int i = 0; i < 6000 && fd < 0; i++) {
         fd = fd_unix_connect_at(box->dir_fd, "link", NULL);
         if (fd < 0)
             poll(NULL, 0, 10);
@@ -334,7 +334,7 @@ static void expect_call(int listener)
 {
     char text[16] = "";
     struct pollfd wait = { listener, POLLIN, 0 };
-    assert_int_equal(poll(&wait, 1, 10000), 1);
+    assert_int_equal(poll(&wait, 1, 60000), 1);
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_int_equal(fd_read_full(fd, text, 6, NULL), 6);
     assert_string_equal(text, "called");

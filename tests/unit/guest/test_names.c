@@ -16,7 +16,7 @@
 #include "dns/dns.h"
 #include "guest/guest_private.h"
 
-enum { WAIT_MS = 5000, SILENCE_MS = 100, HEAD = 2 + TASK_NAMES_TAG_SIZE };
+enum { WAIT_MS = 60000, SILENCE_MS = 100, HEAD = 2 + TASK_NAMES_TAG_SIZE };
 
 struct fixture {
     struct loop *loop;

@@ -6,7 +6,7 @@
 #include "guest/guest.h"
 #include "kernel/cgroup.h"
 
-#define WAIT_NS (15 * NS_PER_S)
+#define WAIT_NS (60 * NS_PER_S)
 
 // ---- a machine of folders ------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ static void start_guest(struct box *box)
 static void accept_guest(struct box *box)
 {
     struct pollfd wait = { box->listener, POLLIN, 0 };
-    assert_int_equal(poll(&wait, 1, 10000), 1);
+    assert_int_equal(poll(&wait, 1, 60000), 1);
     int fd = accept4(box->listener, NULL, NULL, SOCK_CLOEXEC);
     assert_int_equal(link_connect(box->host.link, fd, NULL), 0);
 }
