@@ -39,6 +39,7 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'container_only(path): asks for what the VM wall refuses, by its path in the list of it')
     config.addinivalue_line('markers', 'vm_only: about a machine; left out of the container pass')
     config.addinivalue_line('markers', 'short_vm: belongs to the short VM pass')
+    config.addinivalue_line('markers', 'new_client(why): asks the client for what 20.10 has not, or says in other words')
     config.addinivalue_line('markers', 'differs(why): Berth deliberately differs from dockerd 20.10')
     # A process of tests that has no workers: dockerd and its tests share a network of their own, its firewall rules and bridge stay there.
     if ENGINE == 'dockerd' and not config.getoption('numprocesses', None):
@@ -52,8 +53,17 @@ def enter_own_network():
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
 
 
+def is_old_client():
+    said = subprocess.run([engines.default_cli(), '--version'], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r'version (\d+)', said)[1]) < 23
+
+
 def pytest_collection_modifyitems(config, items):
     isolation.choose(config, items)
+    if is_old_client():
+        for item in items:
+            if new := item.get_closest_marker('new_client'):
+                item.add_marker(pytest.mark.skip(reason='the client is 20.10: ' + new.args[0]))
     if ENGINE == 'berthd':
         return
     for item in items:

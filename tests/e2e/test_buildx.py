@@ -360,7 +360,7 @@ def test_the_client_leaves_in_a_step(project):
     client.kill()
     client.wait()
     client.stderr.close()
-    engines.wait_until(lambda: project.docker.ok('ps', '-aq') == '', 20, 'the container of the step is gone')
+    engines.wait_until(lambda: project.docker.ok('ps', '-aq') == '', 60, 'the container of the step is gone')
 
 
 @in_the_full_run

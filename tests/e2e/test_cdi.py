@@ -47,6 +47,7 @@ def cdi(tmp_path_factory, busybox):
     engine.remove_folder()
 
 
+@pytest.mark.new_client('--device takes paths alone')
 def test_a_device_is_what_its_file_says(cdi):
     said = cdi.ok('run', '--rm', '-u', '1', '--device', 'example.com/toy=zero', 'bb', 'sh', '-c',
                   'echo $TOY $ZERO; stat -c "%a %g %F" /dev/toy0; head -c 2 /dev/toy0 | wc -c; echo x 2>/dev/null >/dev/toy0 || echo read-only; '
@@ -57,6 +58,7 @@ def test_a_device_is_what_its_file_says(cdi):
     assert 'ro' in lines[6].split()[3].split(',') and 'nosuid' in lines[6]
 
 
+@pytest.mark.new_client('--device takes paths alone')
 def test_several_and_yaml(cdi, name):
     cdi.ok('run', '-d', '--name', name, '--device', 'example.com/toy=plain', '--device', 'example.com/other=one', 'bb', 'sleep', '100')
     assert cdi.ok('exec', name, 'sh', '-c', 'tr "\\0" "\\n" </proc/1/environ | grep -E "^(TOY|ONE)"; ls /dev/null2').split() == \
@@ -67,6 +69,7 @@ def test_several_and_yaml(cdi, name):
     cdi.ok('rm', '-f', name)
 
 
+@pytest.mark.new_client('--device takes paths alone')
 def test_what_there_is_not(cdi, api):
     refused = cdi('run', '--rm', '--device', 'example.com/toy=nosuch', 'bb', 'true')
     assert refused.code == 125 and 'CDI device injection failed: unresolvable CDI devices example.com/toy=nosuch' in refused.err

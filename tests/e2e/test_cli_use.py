@@ -208,6 +208,7 @@ def test_a_pull_in_lines_and_in_bars(client, screen, registry, layers):
     client.ok('rmi', image)
 
 
+@pytest.mark.new_client('no run -q, other words')
 def test_run_pulls_what_is_missing(client, screen, registry, layers):
     registry.add_image('app', '2', layers)
     image = f'{registry.address}/app:2'
@@ -273,6 +274,7 @@ def test_a_credential_helper(client, layers, tmp_path, monkeypatch):
         registry.close()
 
 
+@pytest.mark.new_client('no run -q, other words')
 def test_contexts_of_docker_are_read(docker, tmp_path):
     if docker.cli == BERTH:
         pytest.skip('berth writes no contexts')

@@ -124,6 +124,7 @@ def test_defaults_of_containers(own):
     assert 'nameserver 1.1.1.1\n' in said and '10.9.8.7' not in said and ' 1024 ' in said and 'NoNewPrivs:\t0' in said
 
 
+@pytest.mark.new_client('seccomp=builtin is a file to it')
 def test_a_seccomp_profile_for_all(own, tmp_path):
     profile = tmp_path / 'profile.json'
     profile.write_text(json.dumps({'defaultAction': 'SCMP_ACT_ALLOW', 'syscalls': [{'names': ['mkdir', 'mkdirat'], 'action': 'SCMP_ACT_ERRNO'}]}))

@@ -114,6 +114,7 @@ def test_what_a_path_is(api, box):
     assert head('/d/pipe')['mode'] == 1 << 25 | 0o644 and head('/d/a.txt')['size'] == 3
 
 
+@pytest.mark.new_client('its own words')
 def test_what_is_not_there(docker, api, box, tmp_path):
     for path in ('/nosuch', '/broken/x', '/d/nosuch/x'):
         answer = get(api, box, path)

@@ -70,6 +70,7 @@ def test_failures_in_the_start_period_do_not_count(docker, api, name):
 
 
 @pytest.mark.differs('has no start interval')
+@pytest.mark.new_client('no --health-start-interval')
 def test_the_start_interval(docker, name):
     docker.ok('run', '-d', '--name', name, '--health-cmd', 'true', '--health-interval', '1h', '--health-start-period', '1h',
               '--health-start-interval', '200ms', 'bb', 'sleep', '1000')

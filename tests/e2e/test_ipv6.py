@@ -83,6 +83,7 @@ def test_questions_for_either_kind(docker, net, name):
         assert ask(docker, name, name, proto=proto) == ['OK', shown['IPAddress']]
 
 
+@pytest.mark.new_client('it leaves an address of the default bridge out')
 def test_an_address_of_the_clients_choice(docker, net, name):
     docker.ok('run', '-d', '--name', name, '--network', net, '--ip6', 'fd00:be:7::77', 'bb', 'sleep', '100')
     shown = place(docker, name, net)

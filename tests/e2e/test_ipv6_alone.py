@@ -10,7 +10,7 @@ from test_ipv6 import AAAA, place
 from test_net import fetch, free_port
 from test_survive import crash  # noqa: F401, a fixture
 
-pytestmark = pytest.mark.differs('networks without IPv4 came with 28')
+pytestmark = [pytest.mark.differs('networks without IPv4 came with 28'), pytest.mark.new_client('no --ipv4')]
 SUBNET = 'fd00:be:17::/64'
 
 

@@ -72,6 +72,7 @@ class TestVolumesFrom:
 @pytest.mark.container_only('HostConfig.Mounts')
 class TestOptions:
     @pytest.mark.differs('has its own namespace of mounts here')
+    @pytest.mark.new_client('no such options of --mount')
     def test_what_is_mounted_below(self, docker, tmp_path):
         with tmpfs_at(tmp_path / 'sub'):
             bind = f'type=bind,src={tmp_path},dst=/d'
@@ -102,6 +103,7 @@ class TestOptions:
         docker.ok('rm', container)
 
     @pytest.mark.differs('knows it since 26')
+    @pytest.mark.new_client('no such options of --mount')
     def test_a_folder_of_a_volume(self, docker, name):
         docker.ok('run', '--rm', '-v', f'{name}:/v', 'bb', 'sh', '-c', 'mkdir -p /v/a/b && echo in >/v/a/b/f && ln -s /etc /v/out')
         sub = f'type=volume,src={name},dst=/d,volume-subpath='

@@ -57,6 +57,7 @@ def test_a_stopped_one_is_taken_off_by_force(docker, network, name):
 @pytest.mark.container_only('NetworkingConfig.EndpointsConfig')
 class TestSeveral:
     @pytest.mark.berth
+    @pytest.mark.new_client('one network at create')
     def test_each_is_kept_over_a_restart_of_the_daemon(self, docker, crash, net, other, name):  # noqa: F811
         docker.ok('run', '-d', '--name', name, '--network', net, '--network', other, 'bb', 'sleep', '100')
         before = docker.inspect(name)['NetworkSettings']['Networks']

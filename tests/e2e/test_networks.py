@@ -199,6 +199,7 @@ def address_in(docker, network, last):
 
 
 @pytest.mark.parametrize('words, says', [(['--ip', '172.17.0.9'], 'user'), (['--network', 'none', '--network-alias', 'x'], 'network-scoped alias')])
+@pytest.mark.new_client('it leaves an address of the default bridge out')
 def test_what_the_built_in_ones_can_not(docker, words, says):
     answer = docker('run', '--rm', *words, 'bb', 'true')
     assert answer.code == 125 and says in answer.err

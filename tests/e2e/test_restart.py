@@ -182,6 +182,7 @@ def test_what_can_not_be_started_again_is_left(docker, name):
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
 
+@pytest.mark.new_client('its own words')
 def test_rm_and_restart(docker, api):
     answer = api.post('/containers/create', {'Image': 'bb', 'HostConfig': {'AutoRemove': True, 'RestartPolicy': {'Name': 'always'}}})
     assert answer.status == 400 and answer.message == "can't create 'AutoRemove' container with restart policy"

@@ -75,6 +75,7 @@ def test_stop_without_end(docker, name):
 
 
 @pytest.mark.differs('knows no signal of a stop')
+@pytest.mark.new_client('no -s of stop')
 def test_the_signal_of_a_stop(docker, name):
     start(docker, name, COUNTING)
     docker.ok('stop', '-s', 'USR1', name)
@@ -132,6 +133,7 @@ def test_two_stops_at_once(docker, api, name):
 # ---- restart --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.differs('knows no signal of a restart')
+@pytest.mark.new_client('no -s of stop')
 def test_the_signal_of_a_restart(docker, name):
     start(docker, name, COUNTING)
     docker.ok('restart', '-s', 'USR1', name)

@@ -182,6 +182,7 @@ def test_no_swarm_is_made(docker):
     assert done.code == 1 and 'swarms are not supported' in done.err
 
 
+@pytest.mark.new_client('its own words')
 def test_no_plugins(docker):
     assert docker.ok('plugin', 'ls', '-q') == ''
     for words in (['enable', 'nosuch'], ['rm', 'nosuch'], ['inspect', 'nosuch'], ['set', 'nosuch', 'a=b']):

@@ -71,7 +71,6 @@ static const struct {
     const char *name, *value, *says;
 } refusals[] = {
     { "platform", "linux/amd64,linux/arm64", "Multi-platform" },
-    { "context:base", "oci-layout://x", "oci-layout" },
     { "attest:sbom", "", "sbom" },
     { "attest:provenance", "mode=max", "provenance" },
     { "something-new", "1", "something-new" },
