@@ -49,6 +49,20 @@ static int retarget(struct container *container, const char *address, const char
     return ports ? task_call(client, "retarget", arguments, NULL, 0, CALL_TIMEOUT_NS, NULL, NULL, NULL, err) : 0;
 }
 
+struct way {
+    char gateway[INET6_ADDRSTRLEN], interface[IFNAMSIZ]; // as net_way has them
+};
+
+static void fill_way(const struct endpoint *leads, bool ipv6, struct way *out)
+{
+    *out = (struct way){ 0 };
+    if (!leads)
+        return;
+    snprintf(out->gateway, sizeof(out->gateway), "%s", ipv6 ? leads->net.gateway6 : leads->net.gateway);
+    if (leads->by_device && !leads->internal)
+        snprintf(out->interface, sizeof(out->interface), "%s", leads->net.interface);
+}
+
 struct port_target {
     char address[INET6_ADDRSTRLEN], network_id[65]; // address "": nowhere
 };
@@ -66,18 +80,15 @@ static void fill_target(const struct endpoint *to, bool ipv6, struct port_target
 static int follow_gateway(struct container *container, int netns_fd, struct err *err)
 {
     struct net *net = container->engine->net;
-    char gateway[INET_ADDRSTRLEN] = "", gateway6[INET6_ADDRSTRLEN] = "";
+    struct way way, way6;
     struct port_target four, six;
     mutex_lock(&container->lock);
-    const struct endpoint *leads = endpoint_gateway(container), *leads6 = endpoint_gateway6(container);
-    if (leads)
-        snprintf(gateway, sizeof(gateway), "%s", leads->net.gateway);
-    if (leads6)
-        snprintf(gateway6, sizeof(gateway6), "%s", leads6->net.gateway6);
+    fill_way(endpoint_gateway(container), false, &way);
+    fill_way(endpoint_gateway6(container), true, &way6);
     fill_target(endpoint_published(container), false, &four);
     fill_target(endpoint_published6(container), true, &six);
     mutex_unlock(&container->lock);
-    if (net_set_gateway(netns_fd, gateway, gateway6, err) < 0 ||
+    if (net_set_gateway(netns_fd, &(struct net_way){ way.gateway, way.interface }, &(struct net_way){ way6.gateway, way6.interface }, err) < 0 ||
         net_move_ports(net, container->id, four.address[0] ? four.network_id : NULL, six.address[0] ? six.network_id : NULL, err) < 0)
         return -1;
     return four.address[0] || six.address[0] ? retarget(container, four.address, six.address, err) : 0;
@@ -171,7 +182,7 @@ static int attach_running(struct container *container, struct endpoint *endpoint
 // What a connect that failed has made goes again, and the route and the ports are as before.
 static void take_back(struct container *container, struct endpoint *endpoint)
 {
-    bool up = endpoint->up, macvlan = endpoint->macvlan;
+    bool up = endpoint->up, card = endpoint->card;
     char interface[IFNAMSIZ];
     snprintf(interface, sizeof(interface), "%s", endpoint->net.interface);
     names_leave(container, endpoint);
@@ -179,7 +190,7 @@ static void take_back(struct container *container, struct endpoint *endpoint)
         net_disconnect(container->engine->net, endpoint->builtin ? "" : endpoint->network_id, container->id, NULL);
     take_off(container, endpoint);
     _cleanup_close_ int netns_fd = up ? open_namespace(container, NULL) : -1;
-    if (netns_fd >= 0 && macvlan)
+    if (netns_fd >= 0 && card)
         net_drop_interface(netns_fd, interface, NULL);
     if (netns_fd >= 0)
         follow_gateway(container, netns_fd, NULL);
@@ -232,7 +243,7 @@ static int detach_running(struct container *container, struct endpoint *endpoint
     names_leave(container, endpoint);
     if (netns_fd < 0 || net_disconnect(container->engine->net, endpoint->builtin ? "" : endpoint->network_id, container->id, err) < 0)
         return -1;
-    if (endpoint->macvlan && net_drop_interface(netns_fd, endpoint->net.interface, err) < 0)
+    if (endpoint->card && net_drop_interface(netns_fd, endpoint->net.interface, err) < 0)
         return -1;
     mutex_lock(&container->lock);
     endpoint->up = false;

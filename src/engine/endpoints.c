@@ -232,7 +232,7 @@ static struct endpoint *leading(const struct container *container, bool up, int 
 static struct endpoint *publishing(const struct container *container, bool up, int kind)
 {
     struct endpoint *endpoint = leading(container, up, kind);
-    return endpoint && !endpoint->internal && !endpoint->macvlan ? endpoint : NULL;
+    return endpoint && !endpoint->internal && !endpoint->card ? endpoint : NULL;
 }
 
 // To an address of the other kind by a relay alone.
@@ -301,7 +301,9 @@ void endpoint_settle(struct container *container, struct endpoint *endpoint, con
     endpoint->internal = network->request && network->request->internal;
     endpoint->ipv4 = !network->request || !network->request->no_ipv4;
     endpoint->ipv6 = network->request ? network->request->enable_ipv6 : container->engine->bridge_ipv6;
-    endpoint->macvlan = str_eq(network->driver, "macvlan");
+    endpoint->driver = network->driver;
+    endpoint->card = endpoint->bridge && !str_eq(network->driver, "bridge");
+    endpoint->by_device = str_eq(network->driver, "ipvlan") && options && network_is_routed_card(options);
     enum net_gateway_mode modes[2] = { NET_GATEWAY_NAT, NET_GATEWAY_NAT };
     for (size_t i = 0; options && i < ARRAY_LEN(modes); i++)
         network_gateway_mode(options, i, &modes[i], NULL); // a record's were looked at, as the MTU
@@ -457,7 +459,7 @@ void endpoints_detach(struct container *container)
 void endpoint_publish(struct container *container, const struct endpoint *endpoint, const char *action)
 {
     event_publish(container->engine, "network", action, endpoint->network_id, "container", container->id, "name", endpoint->network,
-                  "type", endpoint->macvlan ? "macvlan" : endpoint->bridge ? "bridge" : str_eq(endpoint->network, "host") ? "host" : "null", NULL);
+                  "type", endpoint->driver ? endpoint->driver : "null", NULL);
 }
 
 static void note_connected(struct container *container, bool connected)

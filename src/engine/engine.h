@@ -339,7 +339,7 @@ int engine_commit(struct engine *engine, const char *ref, const struct engine_co
 struct engine_network {
     char id[65];
     char *name;
-    const char *driver; // "bridge" "macvlan" "host" "null"
+    const char *driver; // "bridge" "macvlan" "ipvlan" "host" "null", static
     int64_t created_ns;
     bool builtin; // it was never made and can't be removed
     const struct network_request *request; // NULL: built-in

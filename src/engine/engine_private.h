@@ -159,7 +159,10 @@ struct endpoint {
     char *network; // its name; until it was met first, the word of the client
     char network_id[65]; // "" until then
     struct endpoint_request request;
-    bool bridge, builtin, internal, ipv4, ipv6, macvlan; // of the network; bridge: it has addresses
+    bool bridge, builtin, internal, ipv4, ipv6; // of the network; bridge: it has addresses
+    bool card; // its card is on a link of the host's (macvlan, ipvlan)
+    bool by_device; // its default route has no gateway
+    const char *driver; // static; NULL: not known yet
     bool routed, routed6; // of its gateway modes
     int64_t mtu; // of the network's links; 0: the usual one
     char *binding; // the network's own default address of published ports; NULL: none

@@ -5,13 +5,6 @@
 
 #include "networks.h"
 
-#define BRIDGE_OPTION "com.docker.network.bridge."
-#define MODE_OPTION BRIDGE_OPTION "gateway_mode_ipv4"
-#define MODE6_OPTION BRIDGE_OPTION "gateway_mode_ipv6"
-#define MTU_OPTION "com.docker.network.driver.mtu"
-#define IPV4_OPTION "com.docker.network.enable_ipv4"
-#define IPV6_OPTION "com.docker.network.enable_ipv6"
-
 // ---- the built-in ones ----------------------------------------------------------------------------------------------
 
 static const struct {
@@ -51,7 +44,7 @@ const char *network_net_id(const struct engine_network *network)
 
 bool network_has_addresses(const struct engine_network *network)
 {
-    return str_eq(network->driver, "bridge") || str_eq(network->driver, "macvlan");
+    return !str_eq(network->driver, "host") && !str_eq(network->driver, "null");
 }
 
 static void fill_bridge(const struct engine *engine, struct arena *arena, struct engine_network *network)
@@ -104,20 +97,7 @@ static struct engine_network *add(struct finding *finding)
 
 static const char *driver_of(const struct network_request *request)
 {
-    return str_eq(request->driver, "macvlan") ? "macvlan" : "bridge";
-}
-
-static int parse_flag(const struct kvs *options, const char *key, bool fallback, bool *out, struct err *err)
-{
-    static const char *const yes[] = { "1", "t", "T", "true", "TRUE", "True" }, *const no[] = { "0", "f", "F", "false", "FALSE", "False" };
-    const char *text = kvs_get(options, key);
-    *out = fallback;
-    for (size_t i = 0; text && i < ARRAY_LEN(yes); i++)
-        if (str_eq(text, yes[i]) || str_eq(text, no[i])) {
-            *out = str_eq(text, yes[i]);
-            return 0;
-        }
-    return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", key, text) : 0;
+    return str_eq(request->driver, "macvlan") ? "macvlan" : str_eq(request->driver, "ipvlan") ? "ipvlan" : "bridge";
 }
 
 // Which kinds of addresses it has: what the body's own fields say counts before options, which may be the operator's.
@@ -126,9 +106,9 @@ static int read_kinds(json_t *body, struct network_request *request, struct err 
     bool ipv4 = true, ipv6 = request->enable_ipv6;
     if (json_is_boolean(request->enable_ipv4_raw))
         ipv4 = json_is_true(request->enable_ipv4_raw);
-    else if (parse_flag(&request->options, IPV4_OPTION, true, &ipv4, err) < 0)
+    else if (network_flag(&request->options, IPV4_OPTION, true, &ipv4, err) < 0)
         return -1;
-    if (!json_is_boolean(config_member(body, "EnableIPv6")) && parse_flag(&request->options, IPV6_OPTION, ipv6, &ipv6, err) < 0)
+    if (!json_is_boolean(config_member(body, "EnableIPv6")) && network_flag(&request->options, IPV6_OPTION, ipv6, &ipv6, err) < 0)
         return -1;
     request->no_ipv4 = !ipv4;
     request->enable_ipv6 = ipv6;
@@ -234,76 +214,6 @@ static int delete(struct engine *engine, const char *id, struct err *err)
 
 // ---- what is asked for ----------------------------------------------------------------------------------------------
 
-static int parse_mtu(const struct kvs *options, struct net_network *out, struct err *err)
-{
-    const char *mtu = kvs_get(options, MTU_OPTION);
-    if (mtu && !num_parse_i64(slice_of(mtu), &out->mtu))
-        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", MTU_OPTION, mtu);
-    return 0;
-}
-
-static bool is_known(const char *key, const char *const *known, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (str_eq(key, known[i]))
-            return true;
-    return false;
-}
-
-// Docker makes a link of its own where none is named; a kernel without dummy links has no such thing.
-static int parse_macvlan(const struct kvs *options, struct net_network *out, struct err *err)
-{
-    static const char *const known[] = { "parent", "macvlan_mode", MTU_OPTION, IPV4_OPTION, IPV6_OPTION };
-    for (size_t i = 0; i < options->len; i++)
-        if (!is_known(options->items[i].key, known, ARRAY_LEN(known)))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "Options.%.200s: not supported yet", options->items[i].key);
-    out->parent = kvs_get(options, "parent");
-    out->parent_mode = kvs_get(options, "macvlan_mode");
-    if (str_empty(out->parent))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "Options.parent: a macvlan network without a parent link is not supported yet");
-    return parse_mtu(options, out, err);
-}
-
-int network_gateway_mode(const struct kvs *options, bool ipv6, enum net_gateway_mode *out, struct err *err)
-{
-    static const char *const words[] = { [NET_GATEWAY_NAT] = "nat", [NET_GATEWAY_UNPROTECTED] = "nat-unprotected",
-                                         [NET_GATEWAY_ROUTED] = "routed", [NET_GATEWAY_ISOLATED] = "isolated" };
-    const char *key = ipv6 ? MODE6_OPTION : MODE_OPTION, *text = kvs_get(options, key);
-    *out = NET_GATEWAY_NAT;
-    for (size_t i = 0; text && i < ARRAY_LEN(words); i++)
-        if (str_eq(text, words[i])) {
-            *out = (enum net_gateway_mode)i;
-            return 0;
-        }
-    return text ? err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: %.100s (unknown gateway mode %.100s)", key, text, text) : 0;
-}
-
-static int parse_options(const struct kvs *options, struct net_network *out, struct err *err)
-{
-    static const char *const known[] = { BRIDGE_OPTION "name", BRIDGE_OPTION "enable_icc", BRIDGE_OPTION "enable_ip_masquerade",
-                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION, IPV4_OPTION, IPV6_OPTION, MODE_OPTION, MODE6_OPTION };
-    const char *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
-    struct in_addr in;
-    bool icc, masquerade;
-    for (size_t i = 0; i < options->len; i++)
-        if (!is_known(options->items[i].key, known, ARRAY_LEN(known)))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "Options.%.200s: not supported yet", options->items[i].key);
-    if (parse_flag(options, BRIDGE_OPTION "enable_icc", true, &icc, err) < 0 ||
-        parse_flag(options, BRIDGE_OPTION "enable_ip_masquerade", true, &masquerade, err) < 0)
-        return -1;
-    if (binding && inet_pton(AF_INET, binding, &in) != 1)
-        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", BRIDGE_OPTION "host_binding_ipv4", binding);
-    if (parse_mtu(options, out, err) < 0 || network_gateway_mode(options, false, &out->gateway_mode, err) < 0 ||
-        network_gateway_mode(options, true, &out->gateway_mode6, err) < 0)
-        return -1;
-    if (!out->internal && (out->gateway_mode == NET_GATEWAY_ISOLATED || out->gateway_mode6 == NET_GATEWAY_ISOLATED))
-        return err_set(err, ERR_INTERNAL, "gateway mode 'isolated' can only be used for an internal network");
-    out->link = kvs_get(options, BRIDGE_OPTION "name");
-    out->isolated = !icc;
-    out->no_masquerade = !masquerade;
-    return 0;
-}
-
 static int check_driver(const char *driver, struct err *err)
 {
     if (str_empty(driver) || str_eq(driver, "bridge") || str_eq(driver, "default"))
@@ -313,10 +223,8 @@ static int check_driver(const char *driver, struct err *err)
     if (str_eq(driver, "overlay"))
         return err_set(err, ERR_PERMISSION_DENIED, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to "
                                                    "connect this node to swarm and try again.");
-    if (str_eq(driver, "macvlan"))
+    if (str_eq(driver, "macvlan") || str_eq(driver, "ipvlan"))
         return 0;
-    if (str_eq(driver, "ipvlan"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "Driver: %s networks are not supported yet", driver);
     return err_set(err, ERR_NOT_FOUND, "plugin \"%.100s\" not found", driver);
 }
 
@@ -348,8 +256,7 @@ static int make(struct engine *engine, const struct network_request *request, js
     struct engine_network same;
     struct net_bridge_info bridge;
     struct net_network wanted = { .id = out->id, .internal = request->internal, .no_ipv4 = request->no_ipv4, .ipv6 = request->enable_ipv6 };
-    bool macvlan = str_eq(out->driver, "macvlan");
-    if ((macvlan ? parse_macvlan : parse_options)(&request->options, &wanted, err) < 0 || network_read_ipam(request, arena, &wanted, err) < 0)
+    if (network_read_options(out, &request->options, arena, &wanted, err) < 0 || network_read_ipam(request, arena, &wanted, err) < 0)
         return -1;
     if (engine_network_find(engine, out->name, arena, &same, NULL) == 0 && str_eq(same.name, out->name))
         return err_set(err, ERR_CONFLICT, "network with name %s already exists", out->name);

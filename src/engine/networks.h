@@ -8,8 +8,17 @@
 
 const char *network_net_id(const struct engine_network *network); // what the net room calls it
 bool network_has_addresses(const struct engine_network *network);
-// What a network's options say of its gateway, of either kind; of a record they were looked at.
-int network_gateway_mode(const struct kvs *options, bool ipv6, enum net_gateway_mode *out, struct err *err);
+// network_options.c: what a network's options say. Those of a record were looked at.
+#define BRIDGE_OPTION "com.docker.network.bridge."
+#define MTU_OPTION "com.docker.network.driver.mtu"
+#define IPV4_OPTION "com.docker.network.enable_ipv4"
+#define IPV6_OPTION "com.docker.network.enable_ipv6"
+int network_flag(const struct kvs *options, const char *key, bool fallback, bool *out, struct err *err);
+int network_gateway_mode(const struct kvs *options, bool ipv6, enum net_gateway_mode *out, struct err *err); // of either kind
+bool network_is_routed_card(const struct kvs *options); // of ipvlan: containers' default route has no gateway
+// Those of a new network's driver into `out`, whose texts they stay, or are the arena's; one that nobody knows is not_implemented.
+int network_read_options(const struct engine_network *network, const struct kvs *options, struct arena *arena, struct net_network *out,
+                         struct err *err);
 // network_defaults.c
 void network_defaults_copy(struct engine *engine, const struct engine_options *options);
 // What new networks of that driver begin with goes into the create's body, and the request is read from it again.

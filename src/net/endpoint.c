@@ -58,12 +58,18 @@ static int make_card(const struct attach *attach, int netns_fd, struct err *err)
         return -1;
     const struct link_pair card = { .far = attach->endpoint.interface, .master = parent.index, .netns_fd = netns_fd, .mtu = bridge->mtu,
                                     .mac = attach->endpoint.mac };
-    return link_add_macvlan(&attach->net->link, &card, bridge->parent_mode, err);
+    return (link_ipvlan_mode(bridge->parent_mode) ? link_add_ipvlan : link_add_macvlan)(&attach->net->link, &card, bridge->parent_mode, err);
 }
 
 static bool has_gateway(const struct bridge *bridge)
 {
     return !(bridge->flags & BRIDGE_INTERNAL);
+}
+
+// Of ipvlan's l3 modes: what is not a neighbour's goes to the card, and the host routes it.
+static bool is_routed_card(const struct bridge *bridge)
+{
+    return str_starts(bridge->parent_mode, "l3");
 }
 
 static int configure_ipv6(const struct attach *attach, struct link_socket *inside, int index, struct err *err)
@@ -74,6 +80,8 @@ static int configure_ipv6(const struct attach *attach, struct link_socket *insid
     if (link_add_address6(inside, index, attach->endpoint.address6, subnet->prefix, err) < 0)
         return -1;
     bool out = has_gateway(&attach->bridge) && !attach->wish->no_gateway6;
+    if (out && is_routed_card(&attach->bridge))
+        return link_add_device_route(inside, AF_INET6, index, err);
     return out ? link_add_default_route6(inside, index, subnet->route ? subnet->route : subnet->gateway, err) : 0;
 }
 
@@ -89,7 +97,10 @@ static int configure_interface(const struct attach *attach, struct err *err)
     int result = subnet->gateway ? link_add_address(&inside, index, attach->endpoint.address, subnet->prefix, err) : 0;
     if (result == 0)
         result = link_set_up(&inside, index, err);
-    if (result == 0 && subnet->gateway && has_gateway(&attach->bridge) && !attach->wish->no_gateway)
+    bool out = subnet->gateway && has_gateway(&attach->bridge) && !attach->wish->no_gateway;
+    if (result == 0 && out && is_routed_card(&attach->bridge))
+        result = link_add_device_route(&inside, AF_INET, index, err);
+    else if (result == 0 && out)
         result = link_add_default_route(&inside, index, subnet->route ? subnet->route : subnet->gateway, err);
     if (result == 0)
         result = configure_ipv6(attach, &inside, index, err);
@@ -149,16 +160,18 @@ static void describe(const struct bridge *bridge, const struct record_endpoint *
     *out = (struct net_endpoint){ .prefix = bridge->subnet.prefix, .netns_fd = -1 };
     snprintf(out->endpoint_id, sizeof(out->endpoint_id), "%s", from->endpoint_id);
     snprintf(out->interface, sizeof(out->interface), "%s", from->interface);
-    mac_text(from->mac, out->mac);
+    if (!link_ipvlan_mode(bridge->parent_mode)) // else it is the host's card's
+        mac_text(from->mac, out->mac);
+    bool gateway = has_gateway(bridge) && !is_routed_card(bridge);
     if (from->address)
         address_text(from->address, out->address);
-    if (from->address && has_gateway(bridge))
+    if (from->address && gateway)
         address_text(bridge->subnet.route ? bridge->subnet.route : bridge->subnet.gateway, out->gateway);
     if (!from->address6)
         return;
     address6_text(from->address6, out->address6);
     out->prefix6 = bridge->subnet6.prefix;
-    if (has_gateway(bridge))
+    if (gateway)
         address6_text(bridge->subnet6.route ? bridge->subnet6.route : bridge->subnet6.gateway, out->gateway6);
 }
 
@@ -169,7 +182,8 @@ static int make_tap(const struct attach *attach, int *tap_fd, struct err *err) R
     struct link_info near;
     char name[IFNAMSIZ], alias[ALIAS_SIZE];
     if (attach->bridge.parent[0])
-        return err_set(err, ERR_NOT_IMPLEMENTED, "network of the driver macvlan: not supported behind the VM wall yet");
+        return err_set(err, ERR_NOT_IMPLEMENTED, "network of the driver %s: not supported behind the VM wall yet",
+                       link_ipvlan_mode(attach->bridge.parent_mode) ? "ipvlan" : "macvlan");
     if (!attach->bridge.index)
         return err_set(err, ERR_UNAVAILABLE, "network bridge %s is not up", attach->bridge.link);
     link_name(net, attach->endpoint.link_index, name);
@@ -208,10 +222,14 @@ static int make_record(struct attach *attach, struct err *err)
     const struct net_wish *wish = attach->wish;
     if (read_wish(wish, &attach->endpoint, err) < 0)
         return -1;
+    int result = 0;
     mutex_lock(&net->lock);
-    int result = bridge_find(net, wish->network_id, &attach->bridge)
-                     ? record_endpoint_add(net->store, &attach->bridge, &attach->endpoint, wish, err)
-                     : err_set(err, ERR_NOT_FOUND, "network %s not found", wish->network_id);
+    if (!bridge_find(net, wish->network_id, &attach->bridge))
+        result = err_set(err, ERR_NOT_FOUND, "network %s not found", wish->network_id);
+    else if (link_ipvlan_mode(attach->bridge.parent_mode) && !str_empty(wish->mac))
+        result = err_set(err, ERR_INTERNAL, "ipvlan interfaces do not support custom mac address assignment");
+    else
+        result = record_endpoint_add(net->store, &attach->bridge, &attach->endpoint, wish, err);
     mutex_unlock(&net->lock);
     return result;
 }
@@ -355,31 +373,40 @@ int net_move_ports(struct net *net, const char *container_id, const char *networ
 }
 
 struct gateways {
-    const char *four, *six;
+    const struct net_way *four, *six;
 };
+
+static int add_way(struct link_socket *inside, int family, const struct net_way *way, struct err *err)
+{
+    struct in_addr in;
+    number128 six;
+    if (!str_empty(way->gateway) && family == AF_INET && inet_pton(AF_INET, way->gateway, &in) == 1)
+        return link_add_default_route(inside, 0, ntohl(in.s_addr), err);
+    if (!str_empty(way->gateway) && family == AF_INET6 && address6_parse(way->gateway, &six))
+        return link_add_default_route6(inside, 0, six, err);
+    return str_empty(way->interface) ? 0 : link_add_device_route(inside, family, (int)if_nametoindex(way->interface), err);
+}
 
 static int change_gateway(void *context, int netns_fd, struct err *err)
 {
     const struct gateways *gateways = context;
     struct link_socket inside;
-    struct in_addr in;
-    number128 six;
     if (link_open(&inside, err) < 0)
         return -1;
     int result = link_clear_default_route(&inside, AF_INET, err);
-    if (result == 0 && !str_empty(gateways->four) && inet_pton(AF_INET, gateways->four, &in) == 1)
-        result = link_add_default_route(&inside, 0, ntohl(in.s_addr), err);
+    if (result == 0)
+        result = add_way(&inside, AF_INET, gateways->four, err);
     if (result == 0)
         result = link_clear_default_route(&inside, AF_INET6, err);
-    if (result == 0 && !str_empty(gateways->six) && address6_parse(gateways->six, &six))
-        result = link_add_default_route6(&inside, 0, six, err);
+    if (result == 0)
+        result = add_way(&inside, AF_INET6, gateways->six, err);
     link_close(&inside);
     return result;
 }
 
-int net_set_gateway(int netns_fd, const char *gateway, const char *gateway6, struct err *err)
+int net_set_gateway(int netns_fd, const struct net_way *four, const struct net_way *six, struct err *err)
 {
-    return namespace_visit(netns_fd, change_gateway, &(struct gateways){ gateway, gateway6 }, err);
+    return namespace_visit(netns_fd, change_gateway, &(struct gateways){ four, six }, err);
 }
 
 // ---- ending ---------------------------------------------------------------------------------------------------------

@@ -63,14 +63,17 @@ int link_add_address6(struct link_socket *socket, int index, number128 address, 
 static int add_default_route(struct link_socket *socket, int family, int index, const void *gateway, struct err *err)
 {
     static const unsigned char any[16];
-    _cleanup_nl_addr_ struct nl_addr *via = build(family, gateway, family == AF_INET ? 32 : 128);
+    _cleanup_nl_addr_ struct nl_addr *via = build(family, gateway ? gateway : any, family == AF_INET ? 32 : 128);
     _cleanup_nl_addr_ struct nl_addr *destination = build(family, any, 0);
     struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
     struct rtnl_route *route = rtnl_route_alloc();
     rtnl_route_nh_set_ifindex(hop, index);
-    rtnl_route_nh_set_gateway(hop, via);
+    if (gateway)
+        rtnl_route_nh_set_gateway(hop, via);
     rtnl_route_set_family(route, (uint8_t)family);
     rtnl_route_set_dst(route, destination);
+    if (!gateway && family == AF_INET)
+        rtnl_route_set_scope(route, RT_SCOPE_LINK);
     rtnl_route_add_nexthop(route, hop); // owned by the route from here on
     int result = rtnl_route_add(socket->sock, route, NLM_F_EXCL);
     rtnl_route_put(route);
@@ -81,6 +84,11 @@ int link_add_default_route(struct link_socket *socket, int index, uint32_t gatew
 {
     uint32_t in = htonl(gateway);
     return add_default_route(socket, AF_INET, index, &in, err);
+}
+
+int link_add_device_route(struct link_socket *socket, int family, int index, struct err *err)
+{
+    return add_default_route(socket, family, index, NULL, err);
 }
 
 int link_add_default_route6(struct link_socket *socket, int index, number128 gateway, struct err *err)

@@ -88,8 +88,11 @@ enum net_gateway_mode {
 struct net_network {
     const char *id; // 64 hex
     const char *link; // the bridge's name; NULL or "": one of ours
-    const char *parent; // a link of the host's that containers share, each with a card of its own on it (macvlan); NULL or "": a bridge
-    const char *parent_mode; // "bridge" (NULL or "" too), "private", "vepa", "passthru"
+    // A link of the host's that containers share, each with a card of its own on it; NULL or "": a bridge. "eth0.10" is made where it is missing
+    // (VLAN 10 of eth0), as is "dm-" or "di-" with the first 12 digits of the id, which leads nowhere.
+    const char *parent;
+    // Of macvlan "bridge" (NULL or "" too), "private", "vepa", "passthru"; of ipvlan "l2", "l3", "l3s", "/private" or "/vepa" behind it.
+    const char *parent_mode;
     bool no_ipv4; // it has no subnet of IPv4: then it has one of IPv6
     const char *subnet, *gateway, *ip_range; // "10.1.0.0/16", "10.1.0.1", "10.1.5.0/24"; NULL or "": chosen; the whole subnet
     bool ipv6; // it has a subnet of IPv6 as well: this one, or one of the daemon's own (fdXX:XXXX:XX00:n::/64)
@@ -169,8 +172,11 @@ int net_disconnect(struct net *net, const char *network_id, const char *containe
 int net_drop_interface(int netns_fd, const char *interface, struct err *err);
 // Forwards the container's ports to its endpoints on these networks from now on, by the kind of the host's address; NULL: to none.
 int net_move_ports(struct net *net, const char *container_id, const char *network_id, const char *network_id6, struct err *err);
-// The namespace's one default route of each kind goes by this gateway, or there is none (NULL or "").
-int net_set_gateway(int netns_fd, const char *gateway, const char *gateway6, struct err *err);
+// The namespace's one default route of each kind goes by this gateway, or by this interface alone; both NULL or "": there is none.
+struct net_way {
+    const char *gateway, *interface;
+};
+int net_set_gateway(int netns_fd, const struct net_way *four, const struct net_way *six, struct err *err);
 // A container's endpoints as they were recorded, for a daemon that starts again: `fn` gets each.
 typedef void net_endpoint_fn(void *context, const char *network_id, const struct net_endpoint *endpoint);
 int net_endpoints(struct net *net, const char *container_id, net_endpoint_fn *fn, void *context, struct err *err);

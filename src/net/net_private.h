@@ -89,11 +89,17 @@ int link_add_veth(struct link_socket *socket, const struct link_pair *pair, stru
 // A card on the link `master`, made in `netns_fd`; `name` is not used.
 int link_add_macvlan(struct link_socket *socket, const struct link_pair *card, const char *mode, struct err *err);
 bool link_macvlan_mode(const char *mode); // there is such a one
+// The same of ipvlan (link_card.c): its address is its master's, `mac` is not used. not_implemented: the kernel has no such links.
+int link_add_ipvlan(struct link_socket *socket, const struct link_pair *card, const char *mode, struct err *err);
+bool link_ipvlan_mode(const char *mode);
+int link_add_vlan(struct link_socket *socket, const char *name, int master, uint16_t vlan, struct err *err);
+int link_add_dummy(struct link_socket *socket, const char *name, struct err *err);
 int link_set_alias(struct link_socket *socket, int index, const char *alias, struct err *err);
 int link_set_master(struct link_socket *socket, int index, int master, struct err *err);
 int link_set_up(struct link_socket *socket, int index, struct err *err);
 int link_add_address(struct link_socket *socket, int index, uint32_t address, int prefix, struct err *err); // again is fine
 int link_add_default_route(struct link_socket *socket, int index, uint32_t gateway, struct err *err);
+int link_add_device_route(struct link_socket *socket, int family, int index, struct err *err); // a default route that has no gateway
 // At once of use: nobody is asked whether it is somebody's (addresses are the daemon's to give).
 int link_add_address6(struct link_socket *socket, int index, number128 address, int prefix, struct err *err); // again is fine
 int link_add_default_route6(struct link_socket *socket, int index, number128 gateway, struct err *err);
@@ -152,7 +158,7 @@ struct bridge {
     char link[IFNAMSIZ];
     struct subnet subnet;
     struct subnet6 subnet6;
-    char parent[IFNAMSIZ], parent_mode[12]; // macvlan: there is no bridge, `link` is only the record's own name; "": a bridge
+    char parent[IFNAMSIZ], parent_mode[12]; // macvlan, ipvlan: there is no bridge, `link` is only the record's own name; "": a bridge
     unsigned flags;
     int mtu; // 0: the kernel's
     int index; // of the link; 0: not seen yet
@@ -334,6 +340,10 @@ bool bridge_find(struct net *net, const char *id, struct bridge *out) REQUIRES(n
 // Link, address, up. 1: it was made anew. An empty alias is ours too: made, but not yet named when somebody killed us.
 int bridge_missing(const char *name, struct err *err);
 int bridge_ensure_link(struct net *net, struct bridge *bridge, struct err *err) REQUIRES(net->lock);
+// What cards are on (parent.c): of a new network, of one whose link may be gone, of one that goes.
+int parent_make(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock);
+int parent_up(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock);
+int parent_remove(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock);
 // Puts the near ends of all attached containers on the bridge (endpoint.c).
 int endpoint_rejoin(struct net *net, const struct bridge *bridge, struct err *err) REQUIRES(net->lock);
 

@@ -71,18 +71,19 @@ static void own_link_name(const struct net *net, const char *network_id, char ou
     snprintf(out, IFNAMSIZ, "b%.4s-%.9s", net->id, network_id);
 }
 
-static int settle_parent(struct net *net, const struct net_network *wanted, struct bridge *out, struct err *err) REQUIRES(net->lock)
+static int settle_parent(const struct net_network *wanted, struct bridge *out, struct err *err)
 {
     const char *mode = str_empty(wanted->parent_mode) ? "bridge" : wanted->parent_mode;
-    struct link_info parent;
     if (str_empty(wanted->parent))
         return 0;
-    if (strlen(wanted->parent) >= sizeof(out->parent) || link_find(&net->link, wanted->parent, &parent, NULL) < 0)
+    if (strlen(wanted->parent) >= sizeof(out->parent))
         return err_set(err, ERR_INVALID_ARGUMENT, "parent %.64s: the host has no such link", wanted->parent);
-    if (!link_macvlan_mode(mode))
-        return err_set(err, ERR_INVALID_ARGUMENT, "requested macvlan mode '%.64s' is not valid, 'bridge' mode is the macvlan driver default", mode);
+    if (!link_ipvlan_mode(mode) && !link_macvlan_mode(mode))
+        return err_set(err, ERR_INVALID_ARGUMENT, "there is no mode %.64s of a card", mode);
     snprintf(out->parent, sizeof(out->parent), "%s", wanted->parent);
     snprintf(out->parent_mode, sizeof(out->parent_mode), "%s", mode);
+    if (str_starts(mode, "l3")) // nobody needs a gateway there
+        out->flags |= BRIDGE_NO_ADDRESS | BRIDGE_NO_ADDRESS6;
     return 0;
 }
 
@@ -114,7 +115,7 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
     if (wanted->no_ipv4 && !wanted->ipv6)
         return err_set(err, ERR_INVALID_ARGUMENT, "IPv4 or IPv6 must be enabled");
-    if (settle_parent(net, wanted, out, err) < 0)
+    if (settle_parent(wanted, out, err) < 0)
         return -1;
     if (str_empty(wanted->link))
         own_link_name(net, wanted->id, out->link);
@@ -177,6 +178,8 @@ static int remove_network(struct net *net, const char *id, struct err *err) REQU
     if (link_find(&net->link, bridge.link, &link, NULL) == 0 && is_own_link(net, &bridge, &link) &&
         link_delete(&net->link, link.index, err) < 0)
         return -1;
+    if (bridge.parent[0] && parent_remove(net, &bridge, err) < 0)
+        return -1;
     delist(net, id);
     if (record_bridge_remove(net->store, id, err) < 0)
         return -1;
@@ -197,9 +200,9 @@ static int create_network(struct net *net, const struct net_network *wanted, str
     if (record_bridge_add(net->store, &bridge, wanted->reserved, err) < 0)
         return -1;
     enlist(net, &bridge);
-    if (bridge.parent[0])
-        return 0;
-    if (bridge_ensure_link(net, listed(net, wanted->id), err) < 0 || bridge_ensure_rules(net, true, err) < 0) {
+    bool card = bridge.parent[0];
+    if (card ? parent_make(net, &bridge, err) < 0
+             : bridge_ensure_link(net, listed(net, wanted->id), err) < 0 || bridge_ensure_rules(net, true, err) < 0) {
         remove_network(net, wanted->id, NULL);
         return -1;
     }
@@ -259,7 +262,7 @@ static int bring_up(struct net *net, const char *id, struct err *err) REQUIRES(n
     if (!bridge)
         return err_set(err, ERR_NOT_FOUND, "network %s not found", id);
     if (bridge->parent[0])
-        return 0;
+        return parent_up(net, bridge, err);
     int made = bridge_ensure_link(net, bridge, err);
     if (made < 0 || (made && endpoint_rejoin(net, bridge, err) < 0))
         return -1;

@@ -143,7 +143,7 @@ static void test_internal(void **state)
     assert_string_equal(a.gateway, "");
     reach(a.netns_fd, b.address, 80, near);
     assert_true(silent(a.netns_fd, OUTSIDE, 80, outside));
-    OK(net_set_gateway(a.netns_fd, "172.18.0.1", NULL, err)); // even with a route of its own
+    OK(net_set_gateway(a.netns_fd, &(struct net_way){ "172.18.0.1", NULL }, &(struct net_way){ NULL, NULL }, err)); // even with a route of its own
     assert_true(silent(a.netns_fd, OUTSIDE, 80, outside));
     assert_true(silent(c.netns_fd, b.address, 80, near));
     assert_true(silent(world->outside, b.address, 80, near));
@@ -179,7 +179,7 @@ static void test_moved_ports(void **state)
     struct net_endpoint b = attach(world, id_b(), '1', &a.netns_fd, "eth1");
     reach(world->outside, HOST, 8080, server);
     OK(net_move_ports(world->net, id_of('1'), id_b(), id_b(), err));
-    OK(net_set_gateway(a.netns_fd, b.gateway, NULL, err));
+    OK(net_set_gateway(a.netns_fd, &(struct net_way){ b.gateway, NULL }, &(struct net_way){ NULL, NULL }, err));
     reach(world->outside, HOST, 8080, server);
     OK(net_disconnect(world->net, id_a(), id_of('1'), err));
     reach(world->outside, HOST, 8080, server);
