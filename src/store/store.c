@@ -1,5 +1,8 @@
 // SQLite behind one lock. The lock is held from store_begin() to the end of the transaction, so statements of one transaction
 // never mix with another thread's; a query outside a transaction takes it for its own duration.
+//
+// Statements stay compiled, those that were used last: to read their text takes longer than what most of them do. Whoever runs one has taken it
+// away meanwhile, so a query inside of a row's function never meets its own.
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -13,6 +16,13 @@
 #define BUSY_TIMEOUT_MS 10000
 #define WAL_RETRY_MS 10
 #define STORE_LOCK_RANK 9
+#define COMPILED_MAX 64 // statements of some 3 kB
+
+struct compiled {
+    sqlite3_stmt *statement; // NULL: free
+    uint32_t hash; // of its text
+    uint64_t used; // which of all uses was its last
+};
 
 struct store {
     sqlite3 *db;
@@ -20,6 +30,8 @@ struct store {
     // Thread of the open transaction, 0 when none is. Written under the lock; read without it, because a thread can only
     // ever find its own id there when it wrote it itself.
     atomic_int owner;
+    struct compiled compiled[COMPILED_MAX];
+    uint64_t uses;
 };
 
 struct store_row {
@@ -37,6 +49,53 @@ static int store_error(struct store *store, struct err *err, const char *what)
     else if ((code & 0xff) == SQLITE_BUSY)
         class = ERR_UNAVAILABLE;
     return err_set(err, class, "store: %.80s: %s", what, sqlite3_errmsg(store->db));
+}
+
+// ---- compiled statements --------------------------------------------------------------------------------------------
+
+static uint32_t hash_of(const char *sql)
+{
+    uint32_t hash = 2166136261u;
+    for (const char *at = sql; *at; at++)
+        hash = (hash ^ (unsigned char)*at) * 16777619u;
+    return hash;
+}
+
+static sqlite3_stmt *take_statement(struct store *store, const char *sql, struct err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    uint32_t hash = hash_of(sql);
+    for (size_t i = 0; i < COMPILED_MAX; i++) {
+        struct compiled *place = &store->compiled[i];
+        if (place->statement && place->hash == hash && str_eq(sqlite3_sql(place->statement), sql))
+            return take_ptr(&place->statement);
+    }
+    if (sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) != SQLITE_OK)
+        store_error(store, err, sql);
+    return statement;
+}
+
+static void keep_statement(struct store *store, sqlite3_stmt *statement)
+{
+    struct compiled *place = store->compiled;
+    for (size_t i = 1; i < COMPILED_MAX && place->statement; i++)
+        if (!store->compiled[i].statement || store->compiled[i].used < place->used)
+            place = &store->compiled[i];
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    sqlite3_finalize(place->statement);
+    *place = (struct compiled){ statement, hash_of(sqlite3_sql(statement)), ++store->uses };
+}
+
+// One without values and rows.
+static int run_kept(struct store *store, const char *sql, struct err *err)
+{
+    sqlite3_stmt *statement = take_statement(store, sql, err);
+    if (!statement)
+        return -1;
+    int result = sqlite3_step(statement) == SQLITE_DONE ? 0 : store_error(store, err, sql);
+    keep_statement(store, statement);
+    return result;
 }
 
 static int run(struct store *store, const char *sql, struct err *err)
@@ -83,6 +142,8 @@ void store_close(struct store *store)
 {
     if (!store)
         return;
+    for (size_t i = 0; i < COMPILED_MAX; i++)
+        sqlite3_finalize(store->compiled[i].statement);
     sqlite3_close_v2(store->db);
     mutex_done(&store->lock);
     free(store);
@@ -106,7 +167,7 @@ HOLDS_ACROSS int store_begin(struct store *store, struct err *err)
     if (is_mine(store))
         return err_set(err, ERR_INTERNAL, "store: a transaction is open already");
     mutex_lock(&store->lock);
-    if (run(store, "BEGIN IMMEDIATE", err) < 0) {
+    if (run_kept(store, "BEGIN IMMEDIATE", err) < 0) {
         mutex_unlock(&store->lock);
         return -1;
     }
@@ -124,7 +185,7 @@ int store_commit(struct store *store, struct err *err)
 {
     if (!is_mine(store))
         return err_set(err, ERR_INTERNAL, "store: no transaction is open");
-    if (run(store, "COMMIT", err) < 0) {
+    if (run_kept(store, "COMMIT", err) < 0) {
         store_rollback(store);
         return -1;
     }
@@ -176,13 +237,13 @@ static int step_all(struct store *store, sqlite3_stmt *statement, store_row_fn *
 static int execute(struct store *store, store_row_fn *fn, void *context, const char *sql, const char *types, va_list args,
                    struct err *err)
 {
-    sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) != SQLITE_OK)
-        return store_error(store, err, sql);
+    sqlite3_stmt *statement = take_statement(store, sql, err);
+    if (!statement)
+        return -1;
     int result = bind(store, statement, types, args, err);
     if (result == 0)
         result = step_all(store, statement, fn, context, err);
-    sqlite3_finalize(statement);
+    keep_statement(store, statement);
     return result;
 }
 

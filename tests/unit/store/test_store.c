@@ -182,6 +182,59 @@ static void a_callback_can_stop(void **state)
     assert_int_equal(count(box), 2);
 }
 
+struct nested {
+    struct box *box;
+    unsigned depth;
+    int64_t rows;
+};
+
+// Statements stay compiled between calls: one that is running is not the one that its own rows ask.
+static int ask_again(void *context, const struct store_row *row, struct err *err)
+{
+    struct nested *nested = context;
+    nested->rows++;
+    if (nested->depth == 3)
+        return 0;
+    nested->depth++;
+    int done = store_query(nested->box->store, err, ask_again, nested, "SELECT name FROM people WHERE age > ?", "i", (int64_t)0);
+    nested->depth--;
+    return done;
+}
+
+static void the_same_query_inside_of_itself(void **state)
+{
+    struct box *box = *state;
+    struct nested nested = { .box = box };
+    OK(box, store_begin(box->store, &box->err)); // a query outside of one holds the lock
+    OK(box, store_query(box->store, &box->err, ask_again, &nested, "SELECT name FROM people WHERE age > ?", "i", (int64_t)0));
+    OK(box, store_commit(box->store, &box->err));
+    assert_int_equal(nested.rows, 2 + 4 + 8 + 16);
+}
+
+// One that failed, or was left in the middle, or whose table has changed since, is as good as new.
+static void statements_may_be_used_again(void **state)
+{
+    static const char *const more[] = { "", "", "ALTER TABLE people ADD COLUMN shoe INTEGER DEFAULT 42" };
+    struct box *box = *state;
+    int rows = 0;
+    for (int i = 0; i < 3; i++) {
+        OK(box, store_begin(box->store, &box->err));
+        assert_int_equal(store_exec(box->store, &box->err, "INSERT INTO people(name) VALUES(?)", "t", "first"), -1);
+        OK(box, store_exec(box->store, &box->err, "INSERT INTO people(name) VALUES(?)", "t", "third"));
+        store_rollback(box->store);
+        assert_int_equal(store_query(box->store, &box->err, stop_at_once, &rows, "SELECT * FROM people", ""), -1);
+    }
+    OK(box, store_migrate(box->store, "people", more, ARRAY_LEN(more), &box->err));
+    assert_int_equal(store_query(box->store, &box->err, stop_at_once, &rows, "SELECT * FROM people", ""), -1);
+    assert_int_equal(count(box), 2);
+    for (int i = 0; i < 300; i++) { // more than are kept
+        _cleanup_free_ char *sql = mem_printf("SELECT age + %d FROM people WHERE name = 'second'", i);
+        int64_t found = 0;
+        OK(box, store_query(box->store, &box->err, take_int, &found, sql, ""));
+        assert_int_equal(found, 2 + i);
+    }
+}
+
 static void only_the_owner_can_read_it(void **state)
 {
     struct box *box = *state;
@@ -261,6 +314,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(rollback_takes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_use_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(a_callback_can_stop, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_query_inside_of_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(statements_may_be_used_again, setup, teardown),
         cmocka_unit_test_setup_teardown(only_the_owner_can_read_it, setup, teardown),
         cmocka_unit_test_setup_teardown(threads_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_process_leaves_no_half_verb, setup, teardown),
