@@ -58,6 +58,9 @@ int archive_user(int root_fd, const char *user, uid_t *uid, gid_t *gid, struct e
 
 struct ignore; // build/ignore.h
 
+// Told once, before the first byte of a layer's tar is written: whether it has an entry.
+typedef void archive_content_fn(bool any);
+
 struct archive_source {
     int fd; // a tree; with `tar`: a plain tar that is read once
     const char *path; // below the tree; with * ? [ ] as Go's filepath.Match has them. "/": all of it
@@ -78,6 +81,7 @@ struct archive_place {
     const struct ignore *excludes; // paths below a source's folder, and names of sources that are files, that are left out; NULL: none
     int64_t time_max; // seconds: later times become this one; -1: none does
     int64_t now; // seconds: the time of folders that are made
+    archive_content_fn *content; // NULL: nobody asks
 };
 // The layer, as a tar, of what copying the sources to the target makes of the tree `root_fd`, which is only looked at: a folder's
 // content, not itself, goes into the target; a link that a source path ends with is followed, one inside of it is copied. Folders on the
@@ -101,6 +105,7 @@ struct archive_layers {
     int merged_fd; // as the container sees it, without other mounts
     int lower_fd; // the layers below as one tree; -1: there is none
     bool exact; // without an upper: a file is the same only if its content is, whatever its time says
+    archive_content_fn *content; // of archive_layer(); NULL: nobody asks
 };
 
 enum archive_kind { ARCHIVE_CHANGED = 0, ARCHIVE_ADDED = 1, ARCHIVE_DELETED = 2 }; // Docker's numbers

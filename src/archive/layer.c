@@ -62,6 +62,7 @@ int archive_layer(const struct archive_layers *layers, const struct archive_time
     const struct tar_changes said = times ? tar_changes_of(times) : (struct tar_changes){ 0 };
     tar_writer_init(&writer, out_fd);
     writer.changes = times ? &said : NULL;
+    writer.content = layers->content;
     int done = 0;
     for (size_t i = 0; i < changes.len && done == 0; i++)
         done = write_change(&writer, &source, &changes.items[i], err);

@@ -234,6 +234,7 @@ static int begin(struct placing *placing, int out_fd, struct err *err)
         return -1;
     tar_writer_init(&placing->writer, out_fd);
     placing->writer.changes = &placing->changes;
+    placing->writer.content = place->content;
     return 0;
 }
 

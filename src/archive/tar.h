@@ -42,6 +42,7 @@ struct tar_changes tar_changes_of(const struct archive_times *times);
 struct tar_writer {
     int fd;
     const struct tar_changes *changes; // NULL: none
+    archive_content_fn *content; // NULL: nobody asks, or it was told
     struct tar_links *links; // files with several names, by what they are
     struct buf extra; // pax records of the entry under way
     char *names; // room for attributes

@@ -205,11 +205,19 @@ static struct stat changed(const struct tar_changes *changes, enum tar_type type
     return out;
 }
 
+static void tell_content(struct tar_writer *writer, bool any)
+{
+    archive_content_fn *content = take_ptr(&writer->content);
+    if (content)
+        content(any);
+}
+
 // The records begin with extended attributes, if any; they are written and emptied.
 static int write_header(struct tar_writer *writer, enum tar_type type, const struct stat *found, const char *as, const char *link,
                         struct err *err)
 {
     char head[TAR_BLOCK] = { 0 };
+    tell_content(writer, true);
     const struct stat own = changed(writer->changes, type, found), *info = &own;
     uint64_t size = type == TAR_FILE ? (uint64_t)info->st_size : 0;
     int64_t seconds = info->st_mtim.tv_sec;
@@ -366,6 +374,7 @@ int tar_write_copy(struct tar_writer *writer, struct tar_reader *reader, const s
 int tar_write_end(struct tar_writer *writer, struct err *err)
 {
     static const char zeros[2 * TAR_BLOCK];
+    tell_content(writer, false);
     return put(writer, zeros, sizeof(zeros), err) < 0 ? -1 : flush(writer, err);
 }
 

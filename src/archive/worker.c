@@ -59,6 +59,13 @@ static int tell_stat(const struct job *job, struct err *err)
     return fflush(stdout) == 0 ? 0 : err_errno(err, errno, "report");
 }
 
+// A layer that changes nothing needs nobody who takes it.
+static void tell_content(bool any)
+{
+    tell("content", json_boolean(any));
+    fflush(stdout);
+}
+
 // ---- verbs ----------------------------------------------------------------------------------------------------------
 
 static int run_stat(struct job *job, struct err *err)
@@ -147,6 +154,7 @@ static int run_layer(struct job *job, struct err *err)
 {
     struct archive_layers layers = layers_of(job);
     struct archive_times times;
+    layers.content = tell_content;
     return read_times(job, &times, &layers.exact, err) < 0 ? -1 : archive_layer(&layers, &times, job->data_fd, err);
 }
 
@@ -215,7 +223,7 @@ static int run_spec(struct job *job, bool hash, struct err *err)
     struct archive_place place = { .sources = sources, .source_len = json_array_size(list), .target = json_get_text(spec, "target", "/"),
                                          .folder = json_get_flag(spec, "folder", false), .owner = str_empty(owner) ? NULL : owner,
                                          .roots = json_get_flag(spec, "roots", false), .mode = json_get_int(spec, "mode", -1), .chmod = json_get_text(spec, "chmod", NULL),
-                                         .time_max = json_get_int(spec, "time_max", -1), .now = json_get_int(spec, "now", 0) };
+                                         .time_max = json_get_int(spec, "time_max", -1), .now = json_get_int(spec, "now", 0), .content = tell_content };
     size_t told = 0;
     if (take_patterns(json_object_get(spec, "excludes"), &arena, &place.excludes, err) < 0 || take_sources(job, list, &arena, sources, err) < 0)
         return -1;

@@ -15,7 +15,8 @@
 //     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
-// byte), {"change":{"kind","path"}}, {"found":{"source","path","packed"}} (sources with "tell": at most ARCHIVE_FOUND_MAX), and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
+// byte), {"content":BOOL} (layer, place: before the first byte, whether the tar has an entry), {"change":{"kind","path"}},
+// {"found":{"source","path","packed"}} (sources with "tell": at most ARCHIVE_FOUND_MAX), and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
 //
 // Its jail: before the first name is resolved or the first byte read, the tree is the root of a mount namespace of its own in which
 // nothing else is, the network is an empty one, and of all capabilities those for reading any file are left, for `put` those to make

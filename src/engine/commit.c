@@ -1,8 +1,6 @@
 // docker commit: what a container wrote becomes a layer, on the image that it was made of.
 //
-//     berthd --config, one line--+
-//                                +--pipe--> berth-image commit --report--> berthd: records
-//     berth-archive layer --tar--+
+//     berth-archive layer --tar--> berth-commit --report--> berthd: records
 //
 // The archive worker's tar must have come to its end before the image is believed.
 #include "filer.h"
@@ -16,7 +14,7 @@ struct committing {
     const struct engine_commit *wish;
     const struct image *image;
     const struct cancel *cancel;
-    int input_fd; // where the line and the tar go
+    int input_fd; // where the tar goes
     struct arena *arena;
     struct oci_image_process process;
     const char *reference; // familiar; "" when none
@@ -77,12 +75,7 @@ static int start_layer(struct worker *worker, struct err *err)
     struct committing *committing = worker->context;
     const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true }, .freeze = committing->wish->pause,
                                      .data_fd = committing->input_fd };
-    _cleanup_json_ json_t *words = describe(committing);
-    _cleanup_free_ char *text = json_text(words);
-    struct err broken = { 0 };
-    // A broken pipe is the worker's failure: it says itself which.
-    int written = fd_write_full(committing->input_fd, text, strlen(text), &broken) < 0 ? -1 : fd_write_full(committing->input_fd, "\n", 1, &broken);
-    int started = written < 0 ? 0 : filer_start(&committing->filer, &wish, err);
+    int started = filer_start(&committing->filer, &wish, err);
     fd_close(take_fd(&committing->input_fd));
     return started;
 }
@@ -106,8 +99,7 @@ static int run_workers(struct committing *committing, struct err *err)
     struct arena *arena = committing->arena;
     struct strv argv = { 0 };
     int ends[2];
-    strv_push_arena(&argv, arena, "berth-image");
-    strv_push_arena(&argv, arena, "commit");
+    strv_push_arena(&argv, arena, "berth-commit");
     if (!str_empty(committing->reference)) {
         strv_push_arena(&argv, arena, "--reference");
         strv_push_arena(&argv, arena, committing->reference);
@@ -119,8 +111,13 @@ static int run_workers(struct committing *committing, struct err *err)
     if (fd_pipe(ends, err) < 0)
         return -1;
     _cleanup_close_ int read_end = ends[0];
+    _cleanup_json_ json_t *order = describe(committing);
+    _cleanup_free_ char *text = json_text(order);
+    committing->worker.order = text;
     committing->input_fd = ends[1];
-    if (worker_run(&committing->worker, argv.items, read_end, committing->cancel, err) < 0)
+    int done = worker_run(&committing->worker, argv.items, read_end, committing->cancel, err);
+    committing->worker.order = NULL;
+    if (done < 0)
         return -1;
     return committing->id ? 0 : err_set(err, ERR_INTERNAL, "the image worker made no image");
 }
@@ -163,7 +160,7 @@ static int commit(struct container *container, const struct engine_commit *wish,
 {
     struct engine *engine = container->engine;
     struct image image;
-    _cleanup_(committing_done) struct committing committing = { .worker = WORKER_INIT(engine), .filer = FILER_INIT(container),
+    _cleanup_(committing_done) struct committing committing = { .worker = COMMIT_WORKER_INIT(engine), .filer = FILER_INIT(container),
                                                                 .container = container, .wish = wish, .image = &image, .cancel = cancel,
                                                                 .input_fd = -1, .arena = arena };
     committing.worker.context = &committing;

@@ -133,6 +133,7 @@ static struct engine *engine_new(const struct engine_options *options)
     engine->program_dir = mem_strdup(options->program_dir);
     engine->experimental = options->experimental;
     engine->image_program = mem_printf("%s/berth-image", options->program_dir);
+    engine->commit_program = mem_printf("%s/berth-commit", options->program_dir);
     engine->root_fd = engine->state_fd = engine->containers_fd = engine->tasks_fd = engine->lists_fd = -1;
     engine->root_lock = engine->state_lock = engine->shim_memfd = engine->init_memfd = -1;
     engine->watch_fd = -1;
@@ -236,6 +237,7 @@ void engine_close(struct engine *engine)
     free(engine->exec_root);
     free(engine->program_dir);
     free(engine->image_program);
+    free(engine->commit_program);
     arena_done(&engine->defaults_arena);
     free(engine->remap);
     settings_done(engine);

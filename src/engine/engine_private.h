@@ -224,7 +224,7 @@ struct engine {
     struct subscriber *subscribers GUARDED_BY(bus_lock);
 
     char *registry_certs; // NULL: the usual place
-    char *image_program; // berth-image
+    char *image_program, *commit_program; // berth-image, berth-commit
     char *inflate_ratio; // the workers' option, the last of theirs; NULL: they have their own bound
     struct arena defaults_arena; // of `defaults`; both set once
     struct engine_defaults defaults;

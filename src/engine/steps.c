@@ -1,8 +1,10 @@
 // A build's images, a step at a time:
 //
 //     step_plain        the daemon writes the configuration: there is no foreign byte in it that it does not know already
-//     step_place        berth-archive place --tar--> berth-image commit --report--> records
+//     step_place        berth-archive place --tar--> berth-commit --report--> records
 //     step_container    berth-archive layer --tar--> the same
+//
+// Where the tar has no entry, as after most checks and clean-ups, the last two are the first.
 #include "steps.h"
 
 #include "place.h"
@@ -13,9 +15,8 @@ struct stepping {
     struct engine *engine;
     struct worker worker;
     struct filer filer;
-    const struct filer_wish *wish;
     const struct cancel *cancel;
-    int input_fd;
+    int tar_fd; // what the archive worker writes
     struct arena *arena;
     const struct step *step;
     struct image parent; // without one: empty
@@ -81,12 +82,12 @@ static int fill(struct stepping *stepping, struct err *err)
 
 static struct stepping stepping_of(struct engine *engine, const struct step *step, struct arena *arena)
 {
-    return (struct stepping){ .engine = engine, .worker = WORKER_INIT(engine), .filer = FILER_ALONE(engine), .input_fd = -1, .arena = arena, .step = step };
+    return (struct stepping){ .engine = engine, .worker = COMMIT_WORKER_INIT(engine), .filer = FILER_ALONE(engine), .tar_fd = -1, .arena = arena, .step = step };
 }
 
 static void stepping_done(struct stepping *stepping)
 {
-    fd_close(stepping->input_fd);
+    fd_close(stepping->tar_fd);
     worker_done(&stepping->worker);
     filer_done(&stepping->filer);
 }
@@ -126,23 +127,27 @@ static int commit_plain(struct stepping *stepping, int staging_fd, const char *s
     return image_commit_staged(stepping->engine->images, staging, &staged, stepping->arena, &stepping->id, err);
 }
 
+static int make_plain(struct stepping *stepping, char **id, struct err *err)
+{
+    struct image_store *images = stepping->engine->images;
+    stepping->history.empty_layer = !stepping->step->diff_id;
+    if (stepping->step->diff_id)
+        strv_push_arena(&stepping->config.rootfs.diff_ids, stepping->arena, stepping->step->diff_id);
+    *(struct oci_history *)json_list_add(&stepping->config.history, &oci_history_table, stepping->arena) = stepping->history;
+    _cleanup_free_ char *staging = NULL;
+    _cleanup_close_ int staging_fd = image_staging_new(images, &staging, err);
+    if (staging_fd < 0)
+        return -1;
+    int done = commit_plain(stepping, staging_fd, staging, err);
+    image_staging_remove(images, staging);
+    *id = stepping->id;
+    return done;
+}
+
 int step_plain(struct engine *engine, const struct step *step, struct arena *arena, char **id, struct err *err)
 {
     struct stepping stepping = stepping_of(engine, step, arena);
-    if (fill(&stepping, err) < 0)
-        return -1;
-    stepping.history.empty_layer = !step->diff_id;
-    if (step->diff_id)
-        strv_push_arena(&stepping.config.rootfs.diff_ids, arena, step->diff_id);
-    *(struct oci_history *)json_list_add(&stepping.config.history, &oci_history_table, arena) = stepping.history;
-    _cleanup_free_ char *staging = NULL;
-    _cleanup_close_ int staging_fd = image_staging_new(engine->images, &staging, err);
-    if (staging_fd < 0)
-        return -1;
-    int done = commit_plain(&stepping, staging_fd, staging, err);
-    image_staging_remove(engine->images, staging);
-    *id = stepping.id;
-    return done;
+    return fill(&stepping, err) < 0 ? -1 : make_plain(&stepping, id, err);
 }
 
 static int list_known(struct stepping *stepping, struct image_staged *staged, struct err *err)
@@ -199,18 +204,30 @@ static json_t *describe(const struct stepping *stepping)
     return words;
 }
 
-// See start_layer() in commit.c.
-static int start_tar(struct worker *worker, struct err *err)
+static int start_tar(struct stepping *stepping, const struct filer_wish *asked, struct err *err)
 {
-    struct stepping *stepping = worker->context;
-    struct filer_wish wish = *stepping->wish;
-    struct err broken = { 0 };
-    _cleanup_json_ json_t *words = describe(stepping);
-    _cleanup_free_ char *text = json_text(words), *line = mem_printf("%s\n", text);
-    wish.data_fd = stepping->input_fd;
-    int started = fd_write_full(stepping->input_fd, line, strlen(line), &broken) < 0 ? 0 : filer_start(&stepping->filer, &wish, err);
-    fd_close(take_fd(&stepping->input_fd));
+    struct filer_wish wish = *asked;
+    int ends[2];
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    stepping->tar_fd = ends[0];
+    wish.data_fd = ends[1];
+    int started = filer_start(&stepping->filer, &wish, err);
+    fd_close(ends[1]);
     return started;
+}
+
+// 1: it has an entry; 0: none, and the archive worker is done.
+static int has_content(struct stepping *stepping, struct err *err)
+{
+    json_t *line = NULL;
+    int more = filer_next(&stepping->filer, stepping->cancel, &line, err);
+    if (more < 0)
+        return -1;
+    const json_t *content = more ? json_object_get(line, "content") : NULL;
+    int result = json_is_boolean(content) ? json_is_true(content) : err_set(err, ERR_INTERNAL, "the archive worker said nothing of its tar");
+    json_decref(line);
+    return result == 0 ? filer_end(&stepping->filer, stepping->cancel, err) : result;
 }
 
 static int end_tar(struct worker *worker, struct image_staged *staged, struct err *err)
@@ -238,23 +255,27 @@ static int explain(struct stepping *stepping, struct err *err)
     return -1;
 }
 
-static int run_filled(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
+static int commit_tar(struct stepping *stepping, char **id, struct err *err)
 {
-    char *const argv[] = { (char *)"berth-image", (char *)"commit", NULL };
-    int ends[2];
-    stepping->wish = wish;
+    char *const argv[] = { (char *)"berth-commit", NULL };
+    _cleanup_json_ json_t *order = describe(stepping);
+    _cleanup_free_ char *text = json_text(order);
+    stepping->worker.order = text;
     stepping->worker.context = stepping;
-    stepping->worker.started = start_tar;
     stepping->worker.ready = end_tar;
     stepping->worker.told = take_image;
-    if (fd_pipe(ends, err) < 0)
-        return -1;
-    _cleanup_close_ int read_end = ends[0];
-    stepping->input_fd = ends[1];
-    if (worker_run(&stepping->worker, argv, read_end, stepping->cancel, err) < 0)
+    int done = worker_run(&stepping->worker, argv, stepping->tar_fd, stepping->cancel, err);
+    stepping->worker.order = NULL;
+    if (done < 0)
         return explain(stepping, err);
     *id = stepping->id;
     return *id ? 0 : err_set(err, ERR_INTERNAL, "the image worker made no image");
+}
+
+static int run_filled(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
+{
+    int content = start_tar(stepping, wish, err) < 0 ? -1 : has_content(stepping, err);
+    return content < 0 ? -1 : content ? commit_tar(stepping, id, err) : make_plain(stepping, id, err);
 }
 
 static int run(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)

@@ -6,6 +6,7 @@
 #include "worker/worker.h"
 
 #define WORKER_INIT(engine) WORKER_INIT_OF((engine)->images, (engine)->image_program, engine)
+#define COMMIT_WORKER_INIT(engine) WORKER_INIT_OF((engine)->images, (engine)->commit_program, engine)
 // The line about registries that a worker reads first: the daemon's options and a client's login. malloc'ed, with secrets.
 char *worker_words(struct engine *engine, const struct engine_login *login);
 int worker_write_words(const struct worker *worker, const struct engine_login *login, struct err *err); // to words_fd

@@ -121,7 +121,9 @@ extern const struct json_table image_manifest_table;
 //   staging/blobs/<hex>              the config
 //   staging/layers/<diff hex>/       a layer, in the form that staging/form asks for (layer/layer.h); none: unpacked, whiteouts made,
 //                                    and <diff hex>.tar/ beside it
+//   staging/order                    of a commit: what is asked of the worker (transfer/transfer.h); the daemon writes it
 // and per unpacked layer the folders that must become opaque (the attribute is ours to set, from this checked list).
+#define IMAGE_STAGING_ORDER "order"
 struct image_staged_layer {
     char *diff_id; // "sha256:<hex>"
     int64_t size; // bytes of content

@@ -4,7 +4,6 @@
 //
 //     berth-image --worker load [--max-inflate-ratio N]
 //     berth-image --worker import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]... [URL]
-//     berth-image --worker commit [--reference R] [--change C]...
 //     berth-image --worker save
 //     berth-image --worker range
 //     berth-image --worker inflate
@@ -93,12 +92,6 @@ static int run_import(struct job *job, struct err *err)
     if (job->word_len)
         return import_url(job, job->words[0], err);
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_import(STDIN_FILENO, STAGING_FD, &job->import, stdout, err);
-}
-
-static int run_commit(struct job *job, struct err *err)
-{
-    const struct transfer_commit commit = { .reference = job->import.reference, .changes = job->import.changes };
-    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_commit(STDIN_FILENO, STAGING_FD, &commit, stdout, err);
 }
 
 static int run_save(struct job *job, struct err *err)
@@ -349,7 +342,6 @@ struct verb {
 static const struct verb worker_verbs[] = {
     { "load", run_load, NULL, 0, 0, "R", NULL, NULL },
     { "import", run_import, NULL, 0, 1, "Rrmpc", NULL, NULL },
-    { "commit", run_commit, NULL, 0, 0, "rc", NULL, NULL },
     { "save", run_save, NULL, 0, 0, "", NULL, NULL },
     { "range", run_range, NULL, 0, 0, "", NULL, NULL },
     { "inflate", run_inflate, NULL, 0, 0, "", NULL, NULL },

@@ -3,9 +3,11 @@
 #include "transfer/transfer.h"
 #include "changes.h"
 #include "stage.h"
+#include "base/file.h"
+#include "image/image.h"
 #include "json/json.h"
 
-#define WORDS_MAX ((size_t)16 << 20)
+#define ORDER_MAX ((size_t)16 << 20)
 // Of a tar without entries, as every tool writes it.
 #define EMPTY_DIFF_ID "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 
@@ -36,15 +38,15 @@ static int take_known(struct commit *commit, const json_t *sizes, struct err *er
     return 0;
 }
 
-static int read_words(struct commit *commit, int input_fd, const struct strv *changes, struct err *err)
+static int read_order(struct commit *commit, int staging_fd, const struct strv *changes, struct err *err)
 {
-    _cleanup_buf_ struct buf line = BUF_INIT(WORDS_MAX);
-    _cleanup_json_ json_t *words = NULL;
-    if (transfer_read_line(input_fd, &line, err) < 0 || json_parse(buf_text(&line), line.size, &words, err) < 0 ||
-        json_decode(&oci_image_config_table, json_object_get(words, "config"), &commit->config, commit->arena, NULL, err) < 0 ||
-        json_decode(&oci_history_table, json_object_get(words, "step"), &commit->step, commit->arena, NULL, err) < 0)
+    _cleanup_buf_ struct buf text = BUF_INIT(ORDER_MAX);
+    _cleanup_json_ json_t *order = NULL;
+    if (file_read_at(staging_fd, IMAGE_STAGING_ORDER, &text, err) < 0 || json_parse(buf_text(&text), text.size, &order, err) < 0 ||
+        json_decode(&oci_image_config_table, json_object_get(order, "config"), &commit->config, commit->arena, NULL, err) < 0 ||
+        json_decode(&oci_history_table, json_object_get(order, "step"), &commit->step, commit->arena, NULL, err) < 0)
         return -1;
-    return changes_apply(changes, &commit->config.config, commit->arena, err) < 0 ? -1 : take_known(commit, json_object_get(words, "sizes"), err);
+    return changes_apply(changes, &commit->config.config, commit->arena, err) < 0 ? -1 : take_known(commit, json_object_get(order, "sizes"), err);
 }
 
 static int add_layer(struct commit *commit, int input_fd, struct err *err)
@@ -83,7 +85,7 @@ int transfer_commit(int input_fd, int staging_fd, const struct transfer_commit *
     *commit = (struct commit){ .arena = &arena, .stage = STAGE_INIT };
     int done = stage_open(&commit->stage, staging_fd, 0, report, err);
     if (done == 0)
-        done = read_words(commit, input_fd, &options->changes, err);
+        done = read_order(commit, staging_fd, &options->changes, err);
     if (done == 0)
         done = add_layer(commit, input_fd, err);
     if (done == 0)

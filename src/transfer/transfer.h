@@ -71,9 +71,9 @@ struct transfer_git {
 };
 int transfer_git(const struct transfer_git *git, FILE *report, struct err *err);
 
-// A container as an image: one line with a JSON object, and behind it the tar of the layer on top. Its members: "config", the image's as it is
-// to be but for what the changes and the layer add; "sizes" of its layers, which the daemon has; "step", the last one of its history. A
-// layer that changes nothing is none.
+// A container as an image. The staging folder's file IMAGE_STAGING_ORDER is a JSON object: "config", the image's as it is to be but for what the
+// changes and the layer add; "sizes" of its layers, which the daemon has; "step", the last one of its history. What comes is the tar of the layer
+// on top; one that changes nothing is none.
 struct transfer_commit {
     const char *reference; // NULL: none
     struct strv changes;

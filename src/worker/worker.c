@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "worker/worker.h"
+#include "base/file.h"
 
 #define REPORT_LINE_MAX (8u << 20)
 
@@ -36,11 +37,17 @@ static void worker_arguments(char *const words[], struct strv *out)
         strv_add(out, words[i]);
 }
 
+static int write_order(const struct worker *worker, int staging_fd, struct err *err)
+{
+    const char *order = worker->order;
+    return order ? file_write_at(staging_fd, IMAGE_STAGING_ORDER, order, strlen(order), 0600, false, err) : 0;
+}
+
 static int spawn_worker(struct worker *worker, char *const argv[], int input_fd, struct err *err)
 {
     int pipe_fds[2];
     _cleanup_close_ int staging = image_staging_new(worker->images, &worker->staging, err);
-    if (staging < 0 || fd_pipe(pipe_fds, err) < 0)
+    if (staging < 0 || write_order(worker, staging, err) < 0 || fd_pipe(pipe_fds, err) < 0)
         return -1;
     _cleanup_close_ int write_end = pipe_fds[1];
     worker->report_fd = pipe_fds[0];

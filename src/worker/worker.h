@@ -15,9 +15,10 @@ typedef int worker_progress_fn(void *context, json_t *object); // negative: nobo
 
 struct worker {
     struct image_store *images; // borrowed, as are the next two
-    const char *program; // berth-image's path
+    const char *program; // berth-image's path, or berth-commit's
     void *owner; // for the functions below
     char *staging; // name of its folder
+    const char *order; // stands there as IMAGE_STAGING_ORDER; NULL: nothing does
     struct process process;
     int report_fd;
     int words_fd; // to its standard input, where it is asked something; -1
@@ -36,7 +37,7 @@ struct worker {
 #define WORKER_INIT_OF(store, path, who) \
     { .images = (store), .program = (path), .owner = (who), .process = PROCESS_NONE, .report_fd = -1, .words_fd = -1 }
 void worker_done(struct worker *worker); // ends it, if it still runs
-// argv: "berth-image", a verb and its arguments. An error that it reports is the call's.
+// argv: the program's name, a verb and its arguments (berth-commit has one verb, which is not named). An error that it reports is the call's.
 int worker_run(struct worker *worker, char *const argv[], int input_fd, const struct cancel *cancel, struct err *err);
 // Which of these layers the store has: the answer that a pull waits for.
 int worker_answer_layers(struct worker *worker, json_t *diff_ids, struct err *err);

@@ -1,4 +1,4 @@
-// rooms: distribution image layer store spec kernel json base | libcurl gnutls jansson
+// rooms: distribution image layer store spec kernel json base | libcurl gnutls nettle jansson
 // What a registry says: a challenge header, and an index to choose from. Whatever is chosen names a valid digest, and a bearer
 // challenge has a realm.
 #include <stdint.h>

@@ -1,4 +1,4 @@
-// rooms: layer kernel base | libarchive gnutls libisal libzstd
+// rooms: layer kernel base | libarchive nettle libisal libzstd
 // A layer tar, plain or compressed, as an EROFS image and unpacked: either both take it, and then a reader of the format finds
 // the same tree in the image as is in the folder, and the recipe gives the tar's bytes back; or neither does. What only one of them
 // can refuse is told by its message.

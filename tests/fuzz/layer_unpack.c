@@ -1,4 +1,4 @@
-// rooms: layer kernel base | libarchive gnutls libisal libzstd
+// rooms: layer kernel base | libarchive nettle libisal libzstd
 // A layer tar, plain or compressed, into a folder of its own. Whatever the bytes say: nothing may appear beside it.
 #include <fcntl.h>
 #include <stdio.h>

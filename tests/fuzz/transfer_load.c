@@ -1,4 +1,4 @@
-// rooms: transfer distribution image layer store build spec kernel json base | libarchive gnutls libisal libzstd jansson
+// rooms: transfer distribution image layer store build spec kernel json base | libarchive gnutls nettle libisal libzstd jansson
 // An image archive of any form, from the stream to the staging folder.
 #include <fcntl.h>
 #include <stdio.h>
