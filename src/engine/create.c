@@ -208,10 +208,11 @@ static int record_and_fill(struct container *container, const struct image *imag
 }
 
 // From here on the image cannot go while it is in use, so it is looked at once more: it may have gone before.
-static int make(struct container *container, struct image *image, struct arena *arena, struct err *err)
+static int make(struct container *container, struct arena *arena, struct err *err)
 {
+    struct image found, *image = &found;
     struct strv fresh = { 0 };
-    if (image_get(container->engine->images, container->image_id, arena, image, err) < 0 ||
+    if (image_get_layers(container->engine->images, container->image_id, arena, image, err) < 0 ||
         mounts_from_config(container, arena, &fresh, err) < 0 || make_folder(container, err) < 0 || make_copy(container, image, err) < 0 ||
         record_and_fill(container, image, &fresh, err) < 0) {
         mounts_release(container);
@@ -246,7 +247,7 @@ int engine_create(struct engine *engine, const char *name, const struct containe
     container->created_ns = clock_wall_ns();
     if (namespaces_record(engine, body, err) < 0 || links_record(engine, body, err) < 0 || build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
         return -1;
-    if (make(container, &image, arena, err) < 0) {
+    if (make(container, arena, err) < 0) {
         container_delist(container);
         return -1;
     }

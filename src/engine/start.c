@@ -194,7 +194,7 @@ static int create(struct container *container, const struct checkpoint *checkpoi
     struct image image;
     struct task_document document;
     struct err unreachable = { 0 };
-    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0 ||
+    if (image_get_layers(container->engine->images, container->image_id, arena, &image, err) < 0 ||
         spawn_shim(container, shim, err) < 0)
         return -1;
     int prepared = prepare_host(container, network, arena, &document, err);

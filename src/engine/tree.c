@@ -58,7 +58,7 @@ static int open_stack(struct container *container, struct arena *arena, struct s
         out->upper_fd = open_folder(container, out->folder_fd, ROOT_COPY, err);
         return out->upper_fd < 0 ? -1 : 0;
     }
-    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0 ||
+    if (image_get_layers(container->engine->images, container->image_id, arena, &image, err) < 0 ||
         image_layers_open(container->engine->images, &image, arena, &out->layers, err) < 0 || users_map_layers(out->users, &out->layers, err) < 0)
         return -1;
     out->upper_fd = open_folder(container, out->folder_fd, "diff", err);
@@ -166,7 +166,7 @@ static int open_stopped(struct container *container, const struct stack *stack, 
 static int open_image_tree(const struct container *container, struct arena *arena, struct err *err)
 {
     struct image image;
-    if (image_get(container->engine->images, container->image_id, arena, &image, err) < 0)
+    if (image_get_layers(container->engine->images, container->image_id, arena, &image, err) < 0)
         return -1;
     return image_tree_open(container->engine->images, &image, err);
 }

@@ -77,6 +77,8 @@ struct image {
 // (at least one hex digit; a reference wins over a prefix). not_found: "No such image: NAME" with the tag added as Docker
 // does, also for a prefix that several images have; invalid_argument as image_ref_parse().
 int image_get(struct image_store *images, const char *name, struct arena *arena, struct image *out, struct err *err);
+// Of the image with that full ID what its tree is made of, at a fraction of the price: id, size, chain_ids and layer_sizes. not_found.
+int image_get_layers(struct image_store *images, const char *id, struct arena *arena, struct image *out, struct err *err);
 int image_find(struct image_store *images, const char *name, char id[OCI_DIGEST_SIZE], struct err *err); // its ID alone
 // All images, newest first.
 int image_list(struct image_store *images, struct arena *arena, struct image **out, size_t *len, struct err *err);

@@ -330,19 +330,24 @@ static int take_layer(void *context, const struct store_row *row, struct err *er
     return 0;
 }
 
+static int load_layers(struct image_store *images, struct arena *arena, struct image *out, struct err *err)
+{
+    struct layer_rows layers = { out, arena };
+    return store_query(images->store, err, take_layer, &layers,
+                       "SELECT chain_id, size FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
+                       " WHERE image_id = ? ORDER BY position",
+                       "t", out->id);
+}
+
 // What the store knows of it; inside a transaction, so that the parts belong together.
 static int load_rows(struct image_store *images, char *id, struct arena *arena, struct image *out, struct err *err)
 {
     struct image_references references;
     struct strv children = { 0 };
-    struct layer_rows layers = { out, arena };
     *out = (struct image){ .id = id };
     if (store_query(images->store, err, take_image, out,
                     "SELECT created_ns, tagged_ns FROM images WHERE id = ?", "t", id) < 0 ||
-        store_query(images->store, err, take_layer, &layers,
-                    "SELECT chain_id, size FROM image_layers JOIN image_chains ON image_chains.id = chain_id"
-                    " WHERE image_id = ? ORDER BY position",
-                    "t", id) < 0 ||
+        load_layers(images, arena, out, err) < 0 ||
         find_one(images, "SELECT parent_id FROM image_parents JOIN images ON images.id = parent_id WHERE image_id = ? AND hidden = 0", id, arena,
                  &out->parent, err) < 0 ||
         image_children(images, id, arena, &children, err) < 0 || image_references_of(images, id, arena, &references, err) < 0)
@@ -376,6 +381,16 @@ int image_get(struct image_store *images, const char *name, struct arena *arena,
         result = load_rows(images, id, arena, out, err);
     store_rollback(images->store);
     return result < 0 ? -1 : load_config(images, arena, out, err);
+}
+
+// An image's layers never change, so what is there after they were read was there before.
+int image_get_layers(struct image_store *images, const char *id, struct arena *arena, struct image *out, struct err *err)
+{
+    char *found;
+    *out = (struct image){ .id = arena_strdup(arena, id) };
+    if (load_layers(images, arena, out, err) < 0 || find_one(images, "SELECT id FROM images WHERE id = ?", id, arena, &found, err) < 0)
+        return -1;
+    return found ? 0 : err_set(err, ERR_NOT_FOUND, "No such image: %s", id);
 }
 
 static int load_all_rows(struct image_store *images, struct arena *arena, struct image **out, size_t *len,

@@ -90,6 +90,35 @@ static void layers_are_shared(void **state)
     image_layers_done(&layers);
 }
 
+// What a container's root is made of is found without the rest of the image.
+static void layers_alone(void **state)
+{
+    struct box *box = *state;
+    struct image whole, image;
+    struct image_layers layers;
+    char *id = add(box, RECIPE("image", .layers = { "base", "a", "base" }, .references = { "one" }));
+    OK(box, image_get(box->images, id, &box->arena, &whole, &box->err));
+    OK(box, image_get_layers(box->images, id, &box->arena, &image, &box->err));
+    assert_string_equal(image.id, id);
+    assert_int_equal(image.size, whole.size);
+    assert_int_equal(image.chain_ids.len, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(image.chain_ids.items[i], whole.chain_ids.items[i]);
+        assert_int_equal(image.layer_sizes[i], whole.layer_sizes[i]);
+    }
+    OK(box, image_layers_open(box->images, &image, &box->arena, &layers, &box->err));
+    assert_int_equal(layers.len, 2);
+    image_layers_done(&layers);
+    id = add(box, RECIPE("empty"));
+    OK(box, image_get_layers(box->images, id, &box->arena, &image, &box->err));
+    assert_int_equal(image.chain_ids.len, 0);
+    static const char *const wrong[] = { "one", "sha256:" };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        assert_int_equal(image_get_layers(box->images, wrong[i], &box->arena, &image, &box->err), -1);
+        assert_int_equal(box->err.class, ERR_NOT_FOUND);
+    }
+}
+
 static void the_same_image_again_is_the_same(void **state)
 {
     struct box *box = *state;
@@ -354,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_image_comes_in_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(roots_are_closed_and_layers_open, setup, teardown),
         cmocka_unit_test_setup_teardown(layers_are_shared, setup, teardown),
+        cmocka_unit_test_setup_teardown(layers_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_image_again_is_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(an_image_without_layers, setup, teardown),
         cmocka_unit_test_setup_teardown(opaque_folders_hide_what_is_below, setup, teardown),
