@@ -43,7 +43,7 @@ int handle_session(struct call *call, struct err *err)
     int fd = httpd_hijack_http2(call->request, err);
     if (fd < 0)
         return -1;
-    buildkit_session_serve(call->buildkit, id, fd, &stop);
+    buildkit_session_serve(call->buildkit, id, httpd_header(call->request, "X-Docker-Expose-Session-Sharedkey"), fd, &stop);
     return 0;
 }
 

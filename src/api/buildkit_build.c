@@ -79,10 +79,10 @@ static int agent_for(void *of, const char *id, int listen_fd, int stop_fd, struc
     return buildkit_agent(asking->session, id, listen_fd, stop_fd, err);
 }
 
-static int folder_for(void *of, const char *name, build_take_fn *take, void *with, struct err *err)
+static int folder_for(void *of, const char *name, struct build_kept **out, struct err *err)
 {
     const struct asking *asking = of;
-    return buildkit_folder(asking->build, name, take, with, err);
+    return buildkit_folder(asking->build, name, out, err);
 }
 
 static int layout_for(void *of, const char *store, const char *digest, const char *platform, build_take_fn *take, void *with, struct err *err)
@@ -115,7 +115,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
                                      .no_cache = asked->no_cache, .pull = asked->pull, .force_remove = true, .live = true,
                                      .no_cache_stages = asked->no_cache_stages, .unseen = asked->unseen, .times = asked->times,
                                      .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking,
-                                     .remote = asked->remote, .contexts = asked->contexts, .folder = folder_for, .folder_of = &asking,
+                                     .remote = asked->remote, .kept = asked->kept, .contexts = asked->contexts, .folder = folder_for, .folder_of = &asking,
                                      .layout = layout_for, .layout_of = &asking, .agent = agent_for, .agent_of = &asking };
     if (build_tags(&asked->tags, arena, &request.tags, err) < 0 || make_host(asked, &host, err) < 0)
         return -1;
@@ -171,6 +171,12 @@ static int prune_cache(void *of, const struct buildkit_prune *asked, struct aren
     return 0;
 }
 
+static int open_kept(void *of, const char *key, const char *description, struct build_kept **out, struct err *err)
+{
+    const struct api *api = of;
+    return build_kept_open(api->builder, key, description, out, err);
+}
+
 static bool plain_image(void *of, const char *name)
 {
     const struct api *api = of;
@@ -184,6 +190,7 @@ void buildkit_functions(struct api *api, struct buildkit_config *config)
 {
     config->of = api;
     config->build = build_image;
+    config->keeping = (struct buildkit_keeping){ open_kept, build_kept_listing, build_kept_change, build_kept_settle, build_kept_free };
     buildkit_results(config);
     config->plain_image = plain_image;
     config->cache = list_cache;

@@ -88,8 +88,8 @@ struct archive_place {
 // way say what they are, or are made (0755). Errors: not_found with ENOENT, a source is not there; invalid_argument, and Docker's words.
 int archive_place(int root_fd, const struct archive_place *place, int out_fd, struct err *err);
 
-// What the sources are, to be hashed: a tar that depends on their contents, names, modes (and owners, but for `roots`), and on nothing
-// else. `each`, which may be NULL, is told of every source that was found.
+// What the sources are, to be hashed: their contents, names, modes (and owners, but for `roots`), and nothing else. Of each entry comes a struct
+// listing_frame (build/listing.h), its record, and its content. `each`, which may be NULL, is told of every source that was found.
 struct archive_found {
     const char *path; // "/a/b"
     bool folder;

@@ -332,6 +332,7 @@ int archive_sources(const struct archive_place *place, archive_found_fn *each, v
     struct placing placing = { .root_fd = -1, .place = place, .folder = true };
     placing.changes = (struct tar_changes){ .give = place->roots, .mode = -1, .time_max = 0 };
     tar_writer_init(&placing.writer, out_fd);
+    placing.writer.records = true;
     placing.writer.changes = &placing.changes;
     int done = 0;
     for (size_t i = 0; i < place->source_len && done == 0; i++)

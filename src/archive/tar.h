@@ -46,6 +46,7 @@ struct tar_writer {
     struct tar_links *links; // files with several names, by what they are
     struct buf extra; // pax records of the entry under way
     char *names; // room for attributes
+    bool records; // no tar, but what archive_sources() writes
     char *held; // bytes that are not written yet: a call for each small file costs more than the file
     size_t held_size;
 };

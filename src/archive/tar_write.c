@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/strv.h"
 #include "build/chmod.h"
+#include "build/listing.h"
 #include "tar.h"
 
 #define CHUNK ((size_t)256 << 10)
@@ -149,7 +150,7 @@ static void checksum(char head[TAR_BLOCK])
 static int pad(struct tar_writer *writer, uint64_t size, struct err *err)
 {
     static const char zeros[TAR_BLOCK];
-    return put(writer, zeros, (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK, err);
+    return writer->records ? 0 : put(writer, zeros, (TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK, err);
 }
 
 static int write_extra(struct tar_writer *writer, struct err *err)
@@ -212,6 +213,21 @@ static void tell_content(struct tar_writer *writer, bool any)
         content(any);
 }
 
+// Not a tar's header, but what makes the entry another one, its attributes behind it.
+static int write_record(struct tar_writer *writer, enum tar_type type, const struct stat *info, const char *as, const char *link, struct err *err)
+{
+    const struct listing_entry entry = { .link = link, .type = type, .mode = info->st_mode & 07777, .uid = info->st_uid, .gid = info->st_gid, .size = info->st_size,
+                                         .major = major(info->st_rdev), .minor = minor(info->st_rdev) };
+    _cleanup_buf_ struct buf record = BUF_INIT(EXTRA_MAX + 3 * PATH_MAX);
+    listing_record(&entry, as, &record);
+    buf_add(&record, writer->extra.data, writer->extra.size);
+    buf_clear(&writer->extra);
+    const struct listing_frame head = { (uint32_t)record.size, type == TAR_FILE, type == TAR_FILE ? (uint64_t)info->st_size : 0 };
+    if (buf_check(&record, "tar header", err) < 0 || put(writer, &head, sizeof(head), err) < 0)
+        return -1;
+    return put(writer, record.data, record.size, err);
+}
+
 // The records begin with extended attributes, if any; they are written and emptied.
 static int write_header(struct tar_writer *writer, enum tar_type type, const struct stat *found, const char *as, const char *link,
                         struct err *err)
@@ -221,6 +237,8 @@ static int write_header(struct tar_writer *writer, enum tar_type type, const str
     const struct stat own = changed(writer->changes, type, found), *info = &own;
     uint64_t size = type == TAR_FILE ? (uint64_t)info->st_size : 0;
     int64_t seconds = info->st_mtim.tv_sec;
+    if (writer->records)
+        return write_record(writer, type, info, as, link, err);
     put_text(writer, head, as, "path");
     put_text(writer, head + 157, link, "linkpath");
     put_octal(head + 100, 8, info->st_mode & 07777, OCTAL7_MAX);
@@ -375,7 +393,7 @@ int tar_write_end(struct tar_writer *writer, struct err *err)
 {
     static const char zeros[2 * TAR_BLOCK];
     tell_content(writer, false);
-    return put(writer, zeros, sizeof(zeros), err) < 0 ? -1 : flush(writer, err);
+    return !writer->records && put(writer, zeros, sizeof(zeros), err) < 0 ? -1 : flush(writer, err);
 }
 
 // ---- trees ----------------------------------------------------------------------------------------------------------

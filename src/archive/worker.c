@@ -17,6 +17,8 @@
 #include "kernel/path.h"
 #include "view.h"
 
+#define NAMES_SIZE_MAX ((size_t)512 << 20)
+
 struct job {
     const struct verb *verb;
     const char *path, *owner;
@@ -169,6 +171,30 @@ static int run_remove(struct job *job, struct err *err)
     return unlinkat(parent, name, 0) < 0 ? err_errno(err, errno, "%s", job->path) : 0;
 }
 
+// What is not there was not to be there.
+static int remove_path(const struct job *job, const char *path, struct err *err)
+{
+    _cleanup_free_ char *name = NULL;
+    struct err missing = { 0 };
+    _cleanup_close_ int parent = path_open_parent(job->root_fd, path, false, &name, &missing);
+    if (parent < 0)
+        return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
+    return file_remove_tree(parent, name, err);
+}
+
+// The names come one behind the other, each with its NUL.
+static int run_update(struct job *job, struct err *err)
+{
+    const struct archive_put options = { 0 };
+    _cleanup_buf_ struct buf names = BUF_INIT(NAMES_SIZE_MAX);
+    if (job->source_len != 1 || file_read_fd(job->source_fds[0], "the order", &names, err) < 0)
+        return job->source_len != 1 ? err_set(err, ERR_INTERNAL, "the order lacks a descriptor") : -1;
+    for (size_t at = 0; at < names.size; at += strlen(names.data + at) + 1)
+        if (remove_path(job, names.data + at, err) < 0)
+            return -1;
+    return archive_put(job->root_fd, "/", &options, read_data, job, err);
+}
+
 // A list of patterns; NULL without one.
 static int take_patterns(const json_t *list, struct arena *arena, const struct ignore **out, struct err *err)
 {
@@ -251,6 +277,7 @@ static const struct verb {
     { "export", run_export, .data = true },
     { "changes", run_changes, .layers = true },
     { "layer", run_layer, .data = true, .layers = true },
+    { "update", run_update, .data = true, .writes = true },
     { "remove", run_remove, .path = true, .writes = true },
     { "sources", run_sources, .data = true, .spec = true },
     { "place", run_place, .data = true, .spec = true },

@@ -31,7 +31,7 @@ int builder_open(struct engine *engine, struct builder **out, struct err *err)
     builder->store = engine_store(engine);
     mutex_init(&builder->lock, 0);
     if (store_migrate(builder->store, "builder", builder_migrations, builder_migration_len, err) < 0 || remove_leftovers(builder, err) < 0 || secrets_sweep(builder, err) < 0 ||
-        mounts_sweep(builder, err) < 0 || cache_sweep(builder, err) < 0) {
+        mounts_sweep(builder, err) < 0 || kept_sweep(builder, err) < 0 || cache_sweep(builder, err) < 0) {
         builder_free(builder);
         return -1;
     }
@@ -106,14 +106,23 @@ static int open_remote(struct build *build, struct buf *dockerfile, struct err *
     return read_dockerfile(build, dockerfile, err) < 0 ? -1 : hide_files(build, err);
 }
 
+static int open_kept(struct build *build, struct buf *dockerfile, struct err *err)
+{
+    build->listing = build_kept_listing(build->request->kept);
+    build->context_fd = build_kept_tree(build->request->kept, err);
+    return build->context_fd < 0 ? -1 : take_dockerfile(build, dockerfile, err);
+}
+
 static int open_context(struct build *build, int input_fd, struct buf *dockerfile, struct err *err)
 {
     if (workshop_new(build->engine, &build->workshop, err) < 0)
         return -1;
+    if (build->request->kept)
+        return open_kept(build, dockerfile, err);
     if (build->request->remote)
         return open_remote(build, dockerfile, err);
     build->context_fd = workshop_folder(build->workshop, "context", err);
-    if (build->context_fd < 0 || folder_unpack(build->engine, build->context_fd, input_fd, build->cancel, err) < 0)
+    if (build->context_fd < 0 || (input_fd >= 0 && folder_unpack(build->engine, build->context_fd, input_fd, build->cancel, err) < 0))
         return -1;
     if (build->request->dockerfile_text.data)
         return take_dockerfile(build, dockerfile, err);

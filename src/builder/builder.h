@@ -16,11 +16,14 @@
 #include "engine/engine.h"
 
 struct builder;
+struct build_kept;
+struct listing;
 // Opens the cache, and removes containers of builds that were cut off. `engine` is borrowed.
 int builder_open(struct engine *engine, struct builder **out, struct err *err);
 void builder_free(struct builder *builder); // once no build runs
 
 enum build_cache { BUILD_CACHE_NONE, BUILD_CACHE_MIN, BUILD_CACHE_MAX }; // of the target; of all stages
+
 typedef int build_take_fn(void *with, int tar_fd, struct err *err);
 
 struct build_request {
@@ -54,10 +57,11 @@ struct build_request {
     int (*agent)(void *of, const char *id, int listen_fd, int stop_fd, struct err *err);
     void *agent_of;
     struct kvs contexts; // by name: "docker-image://REF", "local:NAME", "oci-layout://NAME@sha256:...", a URL or a git repository
-    // Calls `take` with a folder of the client's as a tar. NULL: the client can't be asked.
-    int (*folder)(void *of, const char *name, build_take_fn *take, void *with, struct err *err);
+    struct build_kept *kept; // the context, in the tar's place; borrowed. NULL: it is a tar
+    // A folder of the client's, brought up to date; the caller's to free. NULL: the client can't be asked.
+    int (*folder)(void *of, const char *name, struct build_kept **out, struct err *err);
     void *folder_of;
-    // The same with an image archive out of an OCI layout that the client calls `store`. NULL: the client can't be asked.
+    // Calls `take` with an image archive out of an OCI layout that the client calls `store`. NULL: the client can't be asked.
     int (*layout)(void *of, const char *store, const char *digest, const char *platform, build_take_fn *take, void *with, struct err *err);
     void *layout_of;
 };
@@ -67,7 +71,7 @@ struct build_result {
     char *cache_id; // of the steps as an image, if asked for; it goes when the daemon starts next
     int64_t exit_code; // of a RUN that failed, else 0
 };
-// `input_fd`: the context, a tar that may be compressed. What Docker's classic builder says goes to `progress`. invalid_argument, and Docker's
+// `input_fd`: the context, a tar that may be compressed; -1: there is none, or `kept`. What Docker's classic builder says goes to `progress`. invalid_argument, and Docker's
 // words, for a Dockerfile that is none.
 int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,
                   struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err);
@@ -86,12 +90,24 @@ struct build_import {
 int builder_import(struct builder *builder, const struct build_import *import, engine_progress_fn *progress, void *context, struct arena *arena,
                    char **id, const struct cancel *cancel, struct err *err);
 
+// ---- clients' folders that are kept between builds ------------------------------------------------------------------
+
+// The folder that was kept under that key, or a new one; nobody else's until it is freed. `key` NULL: it goes when it is freed.
+int build_kept_open(struct builder *builder, const char *key, const char *description, struct build_kept **out, struct err *err);
+const struct listing *build_kept_listing(const struct build_kept *kept); // what is in it: build/listing.h
+int build_kept_tree(const struct build_kept *kept, struct err *err); // its folder, a descriptor of the caller's
+// A worker removes these paths and unpacks a plain tar. Until build_kept_settle() has the list of all that is there then, the folder is nobody's
+// belief: if it is freed, or the daemon is killed, it goes.
+int build_kept_change(struct build_kept *kept, const struct strv *removed, int tar_fd, const struct cancel *cancel, struct err *err);
+int build_kept_settle(struct build_kept *kept, const struct listing *now, struct err *err);
+void build_kept_free(struct build_kept *kept); // NULL is fine
+
 // ---- the cache ------------------------------------------------------------------------------------------------------
 
 struct build_entry {
-    char *id, *image_id, *parent; // id: the key; image_id NULL: the folder of a cache mount
+    char *id, *image_id, *parent; // id: the key; image_id NULL: a folder
     char *description; // the step
-    const char *type; // "regular", "exec.cachemount"
+    const char *type; // "regular", "exec.cachemount", "source.local"
     int64_t size, created_ns, used_ns, uses;
     bool shared; // an image that is in the list of images, or below one
     bool in_use; // a build that runs stands on it

@@ -8,6 +8,7 @@
 #include "build/dockerfile.h"
 #include "build/graph.h"
 #include "build/ignore.h"
+#include "build/listing.h"
 #include "build/scope.h"
 #include "build/step.h"
 #include "build/words.h"
@@ -19,6 +20,7 @@ struct builder {
     struct store *store;
     struct mutex lock; // unranked, before the store's and the images'
     struct crew *crews GUARDED_BY(lock); // of the builds that run
+    struct build_kept *kept GUARDED_BY(lock); // contexts that are in use (kept.c)
 };
 
 // What was not said yet, because it is not its stage's turn.
@@ -60,6 +62,7 @@ struct build {
     struct arena *arena; // the stage's, or the caller's
     struct workshop *workshop;
     int context_fd; // the context's folder
+    const struct listing *listing; // what is in it; NULL: that is not known
     struct dockerfile *file;
     struct build_args args;
     struct scope global;
@@ -132,7 +135,7 @@ int crew_need(struct stage *stage, const struct instruction *trigger, struct err
 // The client is asked by one thread at a time.
 struct engine_login crew_login(struct build *build, const char *domain);
 int crew_secret(struct build *build, const char *id, struct buf *out, struct err *err);
-int crew_folder(struct build *build, const char *name, build_take_fn *take, void *with, struct err *err);
+int crew_folder(struct build *build, const char *name, struct build_kept **out, struct err *err);
 int crew_layout(struct build *build, const struct named_layout *layout, build_take_fn *take, void *with, struct err *err);
 
 // ---- cache.c --------------------------------------------------------------------------------------------------------
@@ -165,6 +168,13 @@ int mount_note(struct stage *stage, const char *name, const char *target, const 
 // *gone is where the folder stands now, out of the way of new ones, to be removed.
 int mount_forget(struct builder *builder, const char *name, struct arena *arena, const char **gone, struct err *err) REQUIRES(&builder->lock);
 int mounts_sweep(struct builder *builder, struct err *err); // while no build runs
+
+// ---- kept.c ---------------------------------------------------------------------------------------------------------
+
+bool kept_in_use(const struct builder *builder, const char *name) REQUIRES(&builder->lock);
+// *gone, malloc'ed, is where the folder stands now, to be removed. Nobody has it in use.
+int kept_forget(struct builder *builder, const char *name, char **gone, struct err *err);
+int kept_sweep(struct builder *builder, struct err *err); // while no build runs
 
 struct entry_filter {
     const char *field, *word;
@@ -241,6 +251,7 @@ void named_open(struct build *build);
 void named_close(struct build *build);
 struct named *named_find(struct build *build, const char *name); // NULL: none has that name
 int named_tree(struct build *build, struct named *named, struct err *err); // a descriptor of the caller's
+const struct listing *named_listing(const struct named *named); // of what it brought; NULL: none is known
 int named_image(struct stage *stage, struct named *named, const char *platform, const char **id, struct err *err);
 void remote_done(struct remote *remote);
 

@@ -8,6 +8,9 @@ const char *const builder_migrations[] = {
     "CREATE TABLE build_containers(name TEXT PRIMARY KEY);",
     "CREATE TABLE build_urls(url TEXT PRIMARY KEY, etag TEXT NOT NULL, digest TEXT NOT NULL, modified INTEGER NOT NULL, used_ns INTEGER NOT NULL);",
     "CREATE TABLE build_mounts(name TEXT PRIMARY KEY, description TEXT NOT NULL, created_ns INTEGER NOT NULL, used_ns INTEGER NOT NULL, uses INTEGER NOT NULL);",
+    "CREATE TABLE build_contexts(name TEXT PRIMARY KEY, key TEXT NOT NULL, description TEXT NOT NULL, size INTEGER NOT NULL, created_ns INTEGER NOT NULL,"
+    " used_ns INTEGER NOT NULL, uses INTEGER NOT NULL);"
+    "CREATE INDEX build_contexts_by_key ON build_contexts(key);",
 };
 const size_t builder_migration_len = ARRAY_LEN(builder_migrations);
 

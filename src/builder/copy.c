@@ -16,6 +16,7 @@ struct copying {
     struct step_place place;
     struct step_sources looked;
     int from_fd; // the tree of the context, or of --from; -1: nothing is taken of it
+    const struct listing *listing; // of that tree; NULL
     int files_fd; // the tree of heredocs; -1
     struct remote *remotes; // sources[remote_at[i]] is remotes[i]
     size_t *remote_at, remote_len;
@@ -92,8 +93,11 @@ static int write_files(struct copying *copying, struct err *err)
 
 static int open_from(struct copying *copying, struct err *err)
 {
+    struct build *build = copying->stage->build;
     const char *from = copying->fields->from;
-    copying->from_fd = from ? open_from_tree(copying->stage, from, err) : tree_of_folder(copying->stage->build->context_fd, err);
+    const struct named *named = named_find(build, from);
+    copying->from_fd = from ? open_from_tree(copying->stage, from, err) : tree_of_folder(build->context_fd, err);
+    copying->listing = named ? named_listing(named) : from ? NULL : build->listing;
     return copying->from_fd < 0 ? -1 : 0;
 }
 
@@ -136,7 +140,7 @@ static int add_path(struct copying *copying, const char *path, bool unpack, stru
 {
     if (copying->from_fd < 0 && open_from(copying, err) < 0)
         return -1;
-    const struct step_source plain = { .tree_fd = copying->from_fd, .path = path, .unpack = unpack };
+    const struct step_source plain = { .tree_fd = copying->from_fd, .listing = copying->listing, .path = path, .unpack = unpack };
     copying->sources[copying->len++] = copying->fields->parents ? with_parents(copying, path) : plain;
     return 0;
 }
@@ -202,6 +206,25 @@ static const char *describe(const struct copying *copying)
                         oci_digest_hex(copying->looked.digest), copying->place.target);
 }
 
+// The files themselves, where a list was enough for the key.
+static int look_for_archives(struct copying *copying, struct err *err)
+{
+    struct build *build = copying->stage->build;
+    char digest[OCI_DIGEST_SIZE];
+    bool unpack = false;
+    for (size_t i = 0; i < copying->len; i++) {
+        unpack = unpack || copying->sources[i].unpack;
+        copying->sources[i].listing = NULL;
+    }
+    if (!unpack || !copying->looked.listed)
+        return 0;
+    memcpy(digest, copying->looked.digest, sizeof(digest));
+    if (place_look(build->engine, &copying->place, build->arena, &copying->looked, build->cancel, err) < 0)
+        return explain(copying, err);
+    memcpy(copying->looked.digest, digest, sizeof(digest));
+    return 0;
+}
+
 // What is elsewhere is fetched now, if it was not to know what it is.
 static int fetch_remotes(struct copying *copying, struct err *err)
 {
@@ -214,6 +237,8 @@ static int fetch_remotes(struct copying *copying, struct err *err)
     }
     if (copying->remote_len == 0)
         return 0;
+    for (size_t i = 0; i < copying->len; i++)
+        copying->sources[i].listing = NULL;
     memcpy(digest, copying->looked.digest, sizeof(digest));
     if (place_look(build->engine, &copying->place, build->arena, &copying->looked, build->cancel, err) < 0)
         return explain(copying, err);
@@ -224,7 +249,7 @@ static int fetch_remotes(struct copying *copying, struct err *err)
 static int make_layer(struct copying *copying, const struct step *step, char **id, struct err *err)
 {
     struct build *build = copying->stage->build;
-    if (fetch_remotes(copying, err) < 0)
+    if (fetch_remotes(copying, err) < 0 || (copying->remote_len == 0 && look_for_archives(copying, err) < 0))
         return -1;
     if (step_place(build->engine, step, &copying->place, &copying->looked, build->arena, id, build->cancel, err) < 0)
         return explain(copying, err);

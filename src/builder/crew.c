@@ -302,10 +302,10 @@ int crew_secret(struct build *build, const char *id, struct buf *out, struct err
     return result;
 }
 
-int crew_folder(struct build *build, const char *name, build_take_fn *take, void *with, struct err *err)
+int crew_folder(struct build *build, const char *name, struct build_kept **out, struct err *err)
 {
     mutex_lock(&build->crew->asking);
-    int result = build->request->folder(build->request->folder_of, name, take, with, err);
+    int result = build->request->folder(build->request->folder_of, name, out, err);
     mutex_unlock(&build->crew->asking);
     return result;
 }

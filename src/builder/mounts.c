@@ -181,7 +181,9 @@ static int add_copy(struct stage *stage, const struct run_mount *mount, const ch
     if (copy->tree_fd < 0)
         return -1;
     out->copy_len++;
-    const struct step_source one = { .tree_fd = copy->tree_fd, .path = copy->source };
+    const struct named *named = named_find(build, mount->from);
+    const struct listing *listing = named ? named_listing(named) : copy->roots ? build->listing : NULL;
+    const struct step_source one = { .tree_fd = copy->tree_fd, .listing = listing, .path = copy->source };
     const struct step_place place = place_of_copy(copy, &one);
     if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
         return -1;
@@ -204,7 +206,7 @@ static int add_bind(struct stage *stage, const struct run_mount *mount, const ch
     _cleanup_close_ int tree = tree_of_folder(build->context_fd, err), found = path_open(build->context_fd, source, false, err);
     if (tree < 0 || found < 0)
         return -1;
-    const struct step_source one = { .tree_fd = tree, .path = source };
+    const struct step_source one = { .tree_fd = tree, .listing = build->listing, .path = source };
     const struct step_place place = { .sources = &one, .source_len = 1, .target = "/", .folder = true, .roots = true, .mode = -1, .time_max = -1 };
     if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
         return -1;

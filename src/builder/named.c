@@ -11,6 +11,7 @@ struct named {
     const char *name, *value;
     const char *image; // its ID, once known
     int folder_fd; // its files, once they are here; -1
+    struct build_kept *kept; // where they are from; NULL
     struct mutex lock; // unranked: held while it is brought
 };
 
@@ -40,6 +41,7 @@ void named_close(struct build *build)
 {
     for (size_t i = 0; i < build->named_len; i++) {
         fd_close(build->named[i].folder_fd);
+        build_kept_free(build->named[i].kept);
         mutex_done(&build->named[i].lock);
     }
 }
@@ -57,30 +59,19 @@ struct named *named_find(struct build *build, const char *name)
 
 // ---- what it is -----------------------------------------------------------------------------------------------------
 
-struct unpacking {
-    struct build *build;
-    int folder_fd;
-};
-
-static int unpack(void *of, int tar_fd, struct err *err)
-{
-    const struct unpacking *unpacking = of;
-    return folder_unpack(unpacking->build->engine, unpacking->folder_fd, tar_fd, unpacking->build->cancel, err);
-}
-
 static int take_local(struct build *build, struct named *named, const char *local, struct err *err)
 {
-    const struct build_request *request = build->request;
-    _cleanup_close_ int folder = workshop_folder(build->workshop, arena_printf(build->arena, "named-%u", build->folders++), err);
-    if (folder < 0)
-        return -1;
-    if (!request->folder)
+    if (!build->request->folder)
         return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %s=%s: a folder is given by BuildKit's door alone", named->name, named->value);
-    struct unpacking unpacking = { build, folder };
-    if (crew_folder(build, local, unpack, &unpacking, err) < 0)
+    if (!named->kept && crew_folder(build, local, &named->kept, err) < 0)
         return -1;
-    named->folder_fd = take_fd(&folder);
-    return 0;
+    named->folder_fd = build_kept_tree(named->kept, err);
+    return named->folder_fd < 0 ? -1 : 0;
+}
+
+const struct listing *named_listing(const struct named *named)
+{
+    return named->kept ? build_kept_listing(named->kept) : NULL;
 }
 
 static int take_remote(struct build *build, struct named *named, struct err *err)
@@ -163,7 +154,7 @@ static int image_of_folder(struct stage *stage, struct named *named, struct err 
     _cleanup_close_ int tree = tree_of_folder(named->folder_fd, err);
     if (tree < 0)
         return -1;
-    const struct step_source source = { .tree_fd = tree, .path = "/" };
+    const struct step_source source = { .tree_fd = tree, .listing = named_listing(named), .path = "/" };
     const struct step_place place = { .sources = &source, .source_len = 1, .target = "/", .folder = true, .roots = true, .mode = -1, .time_max = build->time_max,
                                       .now = build->created_ns / NS_PER_S };
     if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)

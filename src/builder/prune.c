@@ -1,4 +1,4 @@
-// What is kept between builds, for people: the steps, and the folders of cache mounts; and what of it goes.
+// What is kept between builds, for people: the steps, the folders of cache mounts and those of clients; and what of it goes.
 #include <fcntl.h>
 #include <sys/statvfs.h>
 
@@ -6,6 +6,8 @@
 #include "builder_private.h"
 
 // ---- the list -------------------------------------------------------------------------------------------------------
+
+#define CONTEXT_TYPE "source.local"
 
 struct entries {
     struct build_entry *items;
@@ -71,6 +73,20 @@ static int list_mounts(struct builder *builder, struct entries *entries, struct 
     return 0;
 }
 
+static int take_context(void *context, const struct store_row *row, struct err *err)
+{
+    struct arena *arena = ((struct entries *)context)->arena;
+    *add(context) = (struct build_entry){ .id = arena_printf(arena, "sha256:%s", store_text(row, 0)), .description = arena_strdup(arena, store_text(row, 1)),
+                                          .created_ns = store_int(row, 2), .used_ns = store_int(row, 3), .uses = store_int(row, 4), .size = store_int(row, 5),
+                                          .type = CONTEXT_TYPE };
+    return 0;
+}
+
+static int list_contexts(struct builder *builder, struct entries *entries, struct err *err)
+{
+    return store_query(builder->store, err, take_context, entries, "SELECT name, description, created_ns, used_ns, uses, size FROM build_contexts", "");
+}
+
 static int by_use(const void *left, const void *right)
 {
     const struct build_entry *a = left, *b = right;
@@ -82,12 +98,12 @@ static bool is_in_use(const struct builder *builder, const struct build_entry *e
     for (const struct crew *crew = builder->crews; crew; crew = crew->next)
         if (strv_has(&crew->found, entry->id) || strv_has(&crew->made, entry->id))
             return true;
-    return false;
+    return str_eq(entry->type, CONTEXT_TYPE) && kept_in_use(builder, entry->id + strlen("sha256:"));
 }
 
 static int list_all(struct builder *builder, struct entries *entries, struct err *err)
 {
-    if (list_steps(builder, entries, err) < 0 || list_mounts(builder, entries, err) < 0)
+    if (list_steps(builder, entries, err) < 0 || list_mounts(builder, entries, err) < 0 || list_contexts(builder, entries, err) < 0)
         return -1;
     mutex_lock(&builder->lock);
     for (size_t i = 0; i < entries->len; i++)
@@ -123,6 +139,18 @@ static int forget_step(struct builder *builder, const struct build_entry *entry,
     return cache_exec(builder->store, "DELETE FROM build_cache WHERE key = ?", entry->id, err) < 0 ? -1 : 1;
 }
 
+// 1: the folder stands out of the way, to be removed.
+static int forget_folder(struct builder *builder, const struct build_entry *entry, struct arena *arena, const char **gone, struct err *err) REQUIRES(&builder->lock)
+{
+    const char *name = entry->id + strlen("sha256:");
+    if (!str_eq(entry->type, CONTEXT_TYPE))
+        return mount_forget(builder, name, arena, gone, err) < 0 ? -1 : 1;
+    _cleanup_free_ char *path = NULL;
+    int forgotten = kept_forget(builder, name, &path, err);
+    *gone = arena_strdup(arena, path);
+    return forgotten < 0 ? -1 : 1;
+}
+
 // What a build that runs stands on stays.
 static int forget(struct builder *builder, const struct build_entry *entry, struct arena *arena, int64_t *size, struct err *err)
 {
@@ -130,7 +158,7 @@ static int forget(struct builder *builder, const struct build_entry *entry, stru
     int result = 0;
     mutex_lock(&builder->lock);
     if (!is_in_use(builder, entry))
-        result = entry->image_id ? forget_step(builder, entry, size, err) : mount_forget(builder, entry->id + strlen("sha256:"), arena, &gone, err) < 0 ? -1 : 1;
+        result = entry->image_id ? forget_step(builder, entry, size, err) : forget_folder(builder, entry, arena, &gone, err);
     mutex_unlock(&builder->lock);
     if (!gone)
         return result;

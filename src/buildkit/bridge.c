@@ -1,7 +1,7 @@
 // LLBBridge: the client builds a Dockerfile inside its own Control.Solve.
 //
-// The build reads the client's files from a pipe, which a second thread fills: files.c says how. That thread's error is the more telling one of
-// the two, unless the build has closed the pipe because it had failed itself.
+// The client's folder is brought up to date before the build begins (sync.c). What it has read from its standard input comes through a pipe, which a
+// second thread fills. That thread's error is the more telling one of the two, unless the build has closed the pipe because it had failed itself.
 #include <errno.h>
 #include <pthread.h>
 
@@ -208,53 +208,55 @@ static int load_ignore(struct build *build, bool own, struct err *err)
     return result;
 }
 
-// ---- files of the client's as a tar ---------------------------------------------------------------------------------
+// ---- bytes of the client's ------------------------------------------------------------------------------------------
 
 // What a thread writes into a pipe.
-struct sync {
+struct upload {
     struct build *build;
     const char *step; // its name; NULL: it is told by another
-    struct files_request request;
-    const char *upload; // instead: what an upload of the client's is called
+    const char *url; // what the client calls what it has read
     const struct layout_request *layout; // instead: an image
     int fd;
     struct err err;
     bool failed, unread; // unread: the build closed its end
 };
 
-static int sync_tar(struct sync *sync, struct step *step)
+static void *upload_run(void *of)
 {
-    const struct build *build = sync->build;
-    struct tar_out tar = { .fd = sync->fd };
-    struct files_sink sink;
-    tar_sink(&tar, &sink);
-    if (files_receive(build->session, &sync->request, &sink, step, build->cancel, &sync->err) == 0 && tar_end(&tar, &sync->err) == 0)
-        return 0;
-    tar_break(&tar);
-    return -1;
-}
-
-static int sync_any(struct sync *sync, struct step *step)
-{
-    const struct build *build = sync->build;
-    if (sync->upload)
-        return upload_receive(build->session, sync->upload, sync->fd, build->cancel, &sync->err);
-    if (sync->layout)
-        return layout_receive(build->session, sync->layout, step, sync->fd, build->cancel, &sync->err);
-    return sync_tar(sync, step);
-}
-
-static void *sync_run(void *of)
-{
-    struct sync *sync = of;
+    struct upload *upload = of;
+    const struct build *build = upload->build;
     struct step step = { 0 };
-    if (sync->step)
-        step_start(&step, sync->build->solve, sync->step);
-    sync->failed = sync_any(sync, &step) < 0;
-    sync->unread = sync->failed && sync->err.number == EPIPE;
-    step_end(&step, sync->failed && !sync->unread ? &sync->err : NULL);
-    fd_close(sync->fd);
+    if (upload->step)
+        step_start(&step, build->solve, upload->step);
+    upload->failed = (upload->layout ? layout_receive(build->session, upload->layout, &step, upload->fd, build->cancel, &upload->err)
+                                     : upload_receive(build->session, upload->url, upload->fd, build->cancel, &upload->err)) < 0;
+    upload->unread = upload->failed && upload->err.number == EPIPE;
+    step_end(&step, upload->failed && !upload->unread ? &upload->err : NULL);
+    fd_close(upload->fd);
     return NULL;
+}
+
+static int with_upload(struct upload *upload, buildkit_take_fn *take, void *with, struct err *err)
+{
+    int ends[2];
+    pthread_t thread;
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    upload->fd = ends[1];
+    int failed = pthread_create(&thread, NULL, upload_run, upload);
+    if (failed) {
+        fd_close(ends[0]);
+        fd_close(ends[1]);
+        return err_errno(err, failed, "start a thread");
+    }
+    int result = take(with, ends[0], err);
+    fd_close(ends[0]);
+    pthread_join(thread, NULL);
+    if (upload->failed && !upload->unread) {
+        *err = upload->err;
+        return -1;
+    }
+    return result;
 }
 
 static int cache_from_registry(struct build *build, const char *name, char **id, struct err *err)
@@ -294,29 +296,6 @@ static int find_caches(struct build *build, struct err *err)
     return 0;
 }
 
-static int with_sync(struct sync *sync, buildkit_take_fn *take, void *with, struct err *err)
-{
-    int ends[2];
-    pthread_t thread;
-    if (fd_pipe(ends, err) < 0)
-        return -1;
-    sync->fd = ends[1];
-    int failed = pthread_create(&thread, NULL, sync_run, sync);
-    if (failed) {
-        fd_close(ends[0]);
-        fd_close(ends[1]);
-        return err_errno(err, failed, "start a thread");
-    }
-    int result = take(with, ends[0], err);
-    fd_close(ends[0]);
-    pthread_join(thread, NULL);
-    if (sync->failed && !sync->unread) {
-        *err = sync->err;
-        return -1;
-    }
-    return result;
-}
-
 static int answer_question(struct build *build, struct err *err)
 {
     const struct buildkit_config *config = &build->solve->buildkit->config;
@@ -326,7 +305,15 @@ static int answer_question(struct build *build, struct err *err)
     return call_answer(&input, build->question, build->arena, &build->answer, err);
 }
 
-int buildkit_folder(const struct buildkit_build *asked, const char *name, buildkit_take_fn *take, void *with, struct err *err)
+static int bring(struct build *build, const char *folder, const char *step, const char *hint, const struct strv *excludes, const struct strv *follow,
+                struct build_kept **out, struct err *err)
+{
+    const struct sync_request request = { .session = build->session, .solve = build->solve, .files = { folder, excludes, follow }, .step = step, .hint = hint,
+                                          .cancel = build->cancel };
+    return sync_folder(&request, out, err);
+}
+
+int buildkit_folder(const struct buildkit_build *asked, const char *name, struct build_kept **out, struct err *err)
 {
     struct build *build = (struct build *)((char *)asked - offsetof(struct build, asked));
     struct wanted ignore = { ".dockerignore", BUF_INIT(IGNORE_MAX), false, NULL };
@@ -338,8 +325,9 @@ int buildkit_folder(const struct buildkit_build *asked, const char *name, buildk
     free(ignore.link);
     ignore_patterns((struct slice){ buf_text(&ignore.text), ignore.text.size }, build->arena, &excludes);
     buf_done(&ignore.text);
-    struct sync sync = { .build = build, .step = arena_printf(build->arena, "[context %s] load from client", name), .request = { .folder = name, .excludes = &excludes } };
-    return result < 0 ? -1 : with_sync(&sync, take, with, err);
+    const char *said = kvs_get(build->options, arena_printf(build->arena, "sharedkey:localdir:%s", name));
+    const char *hint = arena_printf(build->arena, "context:%s-%s", name, said ? said : "");
+    return result < 0 ? -1 : bring(build, name, arena_printf(build->arena, "[context %s] load from client", name), hint, &excludes, NULL, out, err);
 }
 
 int buildkit_archive(const struct buildkit_build *asked, const char *store, const char *digest, const char *platform, buildkit_take_fn *take, void *with,
@@ -348,10 +336,10 @@ int buildkit_archive(const struct buildkit_build *asked, const char *store, cons
     struct build *build = (struct build *)((char *)asked - offsetof(struct build, asked));
     const char *host = arena_printf(build->arena, "linux/%s", build->solve->buildkit->config.architecture);
     const struct layout_request request = { store, digest, str_empty(platform) ? host : platform };
-    struct sync sync = { .build = build, .layout = &request }; // a cache is told by another
+    struct upload upload = { .build = build, .layout = &request }; // a cache is told by another
     if (!str_starts(store, "local:"))
-        sync.step = arena_printf(build->arena, "[internal] load image %s of an OCI layout", digest);
-    return with_sync(&sync, take, with, err);
+        upload.step = arena_printf(build->arena, "[internal] load image %s of an OCI layout", digest);
+    return with_upload(&upload, take, with, err);
 }
 
 // ---- the build ------------------------------------------------------------------------------------------------------
@@ -390,9 +378,9 @@ static int build_remote(struct build *build, struct buildkit_built *out, struct 
         return -1;
     if (!str_starts(remote, UPLOAD))
         return build_from(&building, -1, err);
-    struct sync sync = { .build = build, .step = "[internal] load remote build context", .upload = remote };
+    struct upload upload = { .build = build, .step = "[internal] load remote build context", .url = remote };
     build->asked.remote = NULL;
-    return with_sync(&sync, build_from, &building, err);
+    return with_upload(&upload, build_from, &building, err);
 }
 
 static int build_local(struct build *build, struct buildkit_built *out, struct err *err)
@@ -406,13 +394,15 @@ static int build_local(struct build *build, struct buildkit_built *out, struct e
     if (find_caches(build, err) < 0)
         return -1;
     struct strv follow = { 0 };
-    struct sync sync = { .build = build, .step = "[internal] load build context", .request = { .folder = option(build, "contextkey", "context"), .excludes = &build->excludes } };
-    if (!build->asked.pull && follow_paths(build->solve->buildkit, build->asked.dockerfile, build->arena, &follow)) {
-        if (follow.len == 0) // no list at all is everything: this one is nobody's name
-            strv_push_arena(&follow, build->arena, ".dockerignore");
-        sync.request.follow = &follow;
-    }
-    return with_sync(&sync, build_from, &building, err);
+    const char *folder = option(build, "contextkey", "context");
+    bool some = !build->asked.pull && follow_paths(build->solve->buildkit, build->asked.dockerfile, build->arena, &follow);
+    if (some && follow.len == 0) // it needs nothing
+        return build_from(&building, -1, err);
+    if (bring(build, folder, "[internal] load build context", folder, &build->excludes, some ? &follow : NULL, &build->asked.kept, err) < 0)
+        return -1;
+    int result = build_from(&building, -1, err);
+    build->solve->buildkit->config.keeping.free(build->asked.kept);
+    return result;
 }
 
 static int run_build(struct build *build, struct buildkit_built *out, struct err *err)

@@ -8,7 +8,7 @@
 //     /session  the client's own services, which we call: its files, secrets and logins
 //
 // The Dockerfile is executed here, so no build graph crosses the wire: a client that sends one is refused by name. The client's
-// files are never opened by the daemon: they become a tar (files.c) on the descriptor that `build` reads, as from POST /build.
+// files are never opened by the daemon: what has changed of a folder since the last build becomes a tar, for the worker that has it (sync.c).
 //
 // What builds is the caller's: `build` and its like below. Without them, Solve is refused with one line.
 //
@@ -23,6 +23,8 @@
 
 struct buildkit;
 struct buildkit_session;
+struct build_kept; // the builder's: a folder of the client's, kept between builds
+struct listing; // build/listing.h
 
 // What is asked for; texts live as long as the build.
 struct buildkit_build {
@@ -44,6 +46,7 @@ struct buildkit_build {
     const char *network, *cgroup_parent; // NULL: none given
     int64_t shm_size; // bytes; 0: none given
     struct buildkit_session *session; // for buildkit_secret(), buildkit_login()
+    struct build_kept *kept; // the context; borrowed. NULL: it is a tar, or elsewhere
 };
 
 // A line of Docker's classic stream: {"stream"}, {"status", "id", "progressDetail"}. Borrows the object.
@@ -76,14 +79,24 @@ struct buildkit_built {
     char *image, *cache; // IDs, "sha256:..."; cache NULL: not asked for
 };
 
+// What keeps clients' folders: builder/builder.h's build_kept_*().
+struct buildkit_keeping {
+    int (*open)(void *of, const char *key, const char *description, struct build_kept **out, struct err *err);
+    const struct listing *(*listing)(const struct build_kept *kept);
+    int (*change)(struct build_kept *kept, const struct strv *removed, int tar_fd, const struct cancel *cancel, struct err *err);
+    int (*settle)(struct build_kept *kept, const struct listing *now, struct err *err);
+    void (*free)(struct build_kept *kept);
+};
+
 struct buildkit_config {
     const char *worker_id, *version, *hostname;
     const char *architecture; // "amd64"
     const char *host_gateway; // what --add-host host-gateway stands for; NULL: not known
     void *of; // of the functions
-    // `context_fd`: the client's files as a tar, borrowed. Texts of *out are in the arena. NULL: nothing builds here.
+    // `context_fd`: what the client has read from its standard input, borrowed; -1: see `kept`, without which the context is empty. Texts of *out are in the arena. NULL: nothing builds here.
     int (*build)(void *of, const struct buildkit_build *build, int context_fd, buildkit_progress_fn *progress, void *progress_of,
                  struct arena *arena, struct buildkit_built *out, const struct cancel *cancel, struct err *err);
+    struct buildkit_keeping keeping; // there where `build` is
     // What follows is there where `build` is. An image of --cache-from, here or of a registry; *image_id in the arena.
     int (*cache_from)(void *of, struct buildkit_session *session, const char *reference, buildkit_progress_fn *progress, void *progress_of,
                       struct arena *arena, char **image_id, const struct cancel *cancel, struct err *err);
@@ -113,7 +126,8 @@ void buildkit_serve(struct buildkit *buildkit, int take_fd, const struct cancel 
 // A client's session: `id` is how a build names it. invalid_argument for an id that is none or in use; to be asked before the
 // connection is taken over.
 int buildkit_session_check(struct buildkit *buildkit, const char *id, struct err *err);
-void buildkit_session_serve(struct buildkit *buildkit, const char *id, int take_fd, const struct cancel *stop); // takes the descriptor
+// `key`: what the client's folders are known by; NULL or "": they are not kept. Takes the descriptor.
+void buildkit_session_serve(struct buildkit *buildkit, const char *id, const char *key, int take_fd, const struct cancel *stop);
 
 // ---- what a build may ask its client for ----------------------------------------------------------------------------
 
@@ -124,11 +138,11 @@ int buildkit_login(struct buildkit_session *session, const char *host, struct ar
 // Answers who connects to the listening socket (not blocking) as the client's ssh agent of that id, until stop_fd can be read. listen_fd -1: only
 // whether there is one.
 int buildkit_agent(struct buildkit_session *session, const char *id, int listen_fd, int stop_fd, struct err *err);
-// Calls `take` with a folder of the client's as a tar, without what its .dockerignore leaves out.
-typedef int buildkit_take_fn(void *with, int tar_fd, struct err *err);
-int buildkit_folder(const struct buildkit_build *build, const char *name, buildkit_take_fn *take, void *with, struct err *err);
-// The same with an image archive: what has that digest in an OCI layout of the client's, which it calls `store`. Of an index the image for `platform`
+// A folder of the client's, without what its .dockerignore leaves out, brought up to date. The caller's to free.
+int buildkit_folder(const struct buildkit_build *build, const char *name, struct build_kept **out, struct err *err);
+// Calls `take` with an image archive: what has that digest in an OCI layout of the client's, which it calls `store`. Of an index the image for `platform`
 // (NULL: this machine's).
+typedef int buildkit_take_fn(void *with, int tar_fd, struct err *err);
 int buildkit_archive(const struct buildkit_build *build, const char *store, const char *digest, const char *platform, buildkit_take_fn *take, void *with,
                      struct err *err);
 

@@ -91,6 +91,7 @@ struct buildkit_session {
     struct buildkit_session *next;
     struct buildkit *buildkit;
     char *id;
+    char *key; // which client and folder it is for; "": it does not say
     struct grpc *grpc;
     unsigned users GUARDED_BY(lock);
     bool ended GUARDED_BY(lock);
@@ -180,8 +181,30 @@ struct files_sink {
     int (*entry_end)(void *of, const struct stat_message *stat, struct err *err);
     void *of;
 };
+// The list alone; then, of those that are not to be skipped, all in its order. Texts live until files_close(). fetch: once.
+struct files;
+int files_list(struct buildkit_session *session, const struct files_request *request, struct step *step, const struct cancel *cancel, struct files **out,
+               struct err *err);
+size_t files_len(const struct files *files);
+const struct stat_message *files_stat(const struct files *files, size_t index);
+void files_skip(struct files *files, size_t index);
+int files_fetch(struct files *files, const struct files_sink *sink, struct err *err);
+void files_close(struct files *files); // NULL is fine
 int files_receive(struct buildkit_session *session, const struct files_request *request, const struct files_sink *sink, struct step *step,
                   const struct cancel *cancel, struct err *err);
+
+// ---- sync.c: a folder of the client's, brought up to date ------------------------------------------------------------
+
+struct sync_request {
+    struct buildkit_session *session;
+    struct solve *solve; // whose progress has the step
+    struct files_request files;
+    const char *step; // its name
+    const char *hint; // beside the folder's name and the session's own word: which folder it is
+    const struct cancel *cancel;
+};
+// Opens what was kept of it and asks for what has changed. The caller's to free.
+int sync_folder(const struct sync_request *request, struct build_kept **out, struct err *err);
 
 // ---- history.c ------------------------------------------------------------------------------------------------------
 

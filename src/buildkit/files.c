@@ -1,5 +1,6 @@
 // The client's files by moby.filesync.v1.FileSync/DiffCopy. First the client says what there is, an entry a packet, in its walk's order, and an
-// empty one at the end; then each file is asked for by its place in that list, and comes in pieces, the last one empty.
+// empty one at the end; then each file is asked for by its place in that list, and comes in pieces, the last one empty. What the caller has
+// already is passed over.
 //
 // Several files are asked for ahead, so that small ones do not cost a round trip each; what comes before its turn is kept. All that is
 // asked for and not yet passed on is at most AHEAD_SIZE bytes, or one file, which goes through piece by piece.
@@ -17,9 +18,10 @@ struct file {
     struct stat_message stat;
     struct buf early; // what came before its turn
     bool whole;
+    bool known; // it is not asked for, nor passed on
 };
 
-struct transfer {
+struct files {
     struct grpc_call *call;
     const struct files_sink *sink;
     const struct cancel *cancel;
@@ -71,7 +73,7 @@ static size_t add_values(struct kv *out, const char *name, const struct strv *li
     return len;
 }
 
-static int open_call(struct transfer *transfer, struct buildkit_session *session, const struct files_request *asked, struct err *err)
+static int open_call(struct files *transfer, struct buildkit_session *session, const struct files_request *asked, struct err *err)
 {
     size_t max = 3 + (asked->excludes ? asked->excludes->len : 0) + (asked->follow ? asked->follow->len : 0);
     struct kv *metadata = arena_alloc(&transfer->arena, max * sizeof(*metadata));
@@ -86,7 +88,7 @@ static int open_call(struct transfer *transfer, struct buildkit_session *session
 
 // ---- packets --------------------------------------------------------------------------------------------------------
 
-static int send_packet(struct transfer *transfer, int32_t type, uint32_t id, struct err *err)
+static int send_packet(struct files *transfer, int32_t type, uint32_t id, struct err *err)
 {
     struct buf bytes = BUF_INIT(64);
     const struct packet_message packet = { .type = type, .id = id };
@@ -97,7 +99,7 @@ static int send_packet(struct transfer *transfer, int32_t type, uint32_t id, str
 }
 
 // Its texts are in `arena`, its data in the transfer's packet.
-static int next_packet(struct transfer *transfer, struct arena *arena, struct packet_message *out, struct err *err)
+static int next_packet(struct files *transfer, struct arena *arena, struct packet_message *out, struct err *err)
 {
     if (cancel_now(transfer->cancel))
         return err_set(err, ERR_CANCELLED, "the build was cancelled");
@@ -113,7 +115,7 @@ static int next_packet(struct transfer *transfer, struct arena *arena, struct pa
 
 // ---- the list -------------------------------------------------------------------------------------------------------
 
-static int check_stat(const struct transfer *transfer, const struct stat_message *stat, struct err *err)
+static int check_stat(const struct files *transfer, const struct stat_message *stat, struct err *err)
 {
     if (str_empty(stat->path) || strlen(stat->path) >= PATH_MAX || (stat->linkname && strlen(stat->linkname) >= PATH_MAX) || stat->size < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "the client's file list is malformed");
@@ -122,7 +124,7 @@ static int check_stat(const struct transfer *transfer, const struct stat_message
     return 0;
 }
 
-static int receive_list(struct transfer *transfer, struct err *err)
+static int receive_list(struct files *transfer, struct err *err)
 {
     for (;;) {
         struct packet_message packet;
@@ -151,11 +153,11 @@ static bool has_content(const struct file *file)
     return !(file->stat.mode & types) && str_empty(file->stat.linkname) && file->stat.size > 0;
 }
 
-static int ask_ahead(struct transfer *transfer, size_t turn, struct err *err)
+static int ask_ahead(struct files *transfer, size_t turn, struct err *err)
 {
     for (; transfer->next < transfer->len; transfer->next++) {
         struct file *file = &transfer->files[transfer->next];
-        if (!has_content(file))
+        if (file->known || !has_content(file))
             continue;
         bool fits = transfer->ahead_len < AHEAD_LEN && file->stat.size <= AHEAD_SIZE - MIN_OF(transfer->ahead_size, (int64_t)AHEAD_SIZE);
         if (!fits && transfer->next > turn)
@@ -168,7 +170,7 @@ static int ask_ahead(struct transfer *transfer, size_t turn, struct err *err)
     return 0;
 }
 
-static void tell_received(struct transfer *transfer, size_t size, bool end)
+static void tell_received(struct files *transfer, size_t size, bool end)
 {
     transfer->received += (int64_t)size;
     if (end || transfer->received - transfer->told > AHEAD_SIZE) {
@@ -178,10 +180,10 @@ static void tell_received(struct transfer *transfer, size_t size, bool end)
 }
 
 // Bytes of whatever file was asked for: of the one whose turn it is they go on at once.
-static int take_data(struct transfer *transfer, size_t turn, const struct packet_message *packet, struct err *err)
+static int take_data(struct files *transfer, size_t turn, const struct packet_message *packet, struct err *err)
 {
     struct file *file = packet->id < transfer->next && packet->id >= turn ? &transfer->files[packet->id] : NULL;
-    if (packet->type != PACKET_DATA || !file || !has_content(file) || file->whole)
+    if (packet->type != PACKET_DATA || !file || file->known || !has_content(file) || file->whole)
         return err_set(err, ERR_INVALID_ARGUMENT, "the client sent what it was not asked for");
     if (packet->data.size == 0) {
         file->whole = true;
@@ -196,7 +198,7 @@ static int take_data(struct transfer *transfer, size_t turn, const struct packet
     return buf_check(&file->early, file->stat.path, err);
 }
 
-static int receive_content(struct transfer *transfer, size_t turn, struct err *err)
+static int receive_content(struct files *transfer, size_t turn, struct err *err)
 {
     struct file *file = &transfer->files[turn];
     if (file->early.size && transfer->sink->content(transfer->sink->of, file->early.data, file->early.size, err) < 0)
@@ -213,10 +215,12 @@ static int receive_content(struct transfer *transfer, size_t turn, struct err *e
     return 0;
 }
 
-static int receive_files(struct transfer *transfer, struct err *err)
+static int receive_files(struct files *transfer, struct err *err)
 {
     for (size_t i = 0; i < transfer->len; i++) {
         struct file *file = &transfer->files[i];
+        if (file->known)
+            continue;
         if (ask_ahead(transfer, i, err) < 0 || transfer->sink->entry(transfer->sink->of, &file->stat, err) < 0 ||
             (has_content(file) && receive_content(transfer, i, err) < 0) || transfer->sink->entry_end(transfer->sink->of, &file->stat, err) < 0)
             return -1;
@@ -227,7 +231,7 @@ static int receive_files(struct transfer *transfer, struct err *err)
 // ---- the whole ------------------------------------------------------------------------------------------------------
 
 // Both sides say that they are done.
-static int finish(struct transfer *transfer, struct err *err)
+static int finish(struct files *transfer, struct err *err)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct packet_message packet;
@@ -239,21 +243,64 @@ static int finish(struct transfer *transfer, struct err *err)
     return grpc_recv(transfer->call, &transfer->packet, err) < 0 ? -1 : 0;
 }
 
+void files_close(struct files *transfer)
+{
+    if (!transfer)
+        return;
+    for (size_t i = 0; i < transfer->len; i++)
+        buf_done(&transfer->files[i].early);
+    free(transfer->files);
+    grpc_call_free(transfer->call);
+    buf_done(&transfer->packet);
+    arena_done(&transfer->arena);
+    free(transfer);
+}
+
+int files_list(struct buildkit_session *session, const struct files_request *request, struct step *step, const struct cancel *cancel, struct files **out,
+               struct err *err)
+{
+    struct files *transfer = mem_new(struct files);
+    *transfer = (struct files){ .cancel = cancel, .step = step, .packet = BUF_INIT(PACKET_MAX) };
+    transfer->label = arena_printf(&transfer->arena, "transferring %s:", request->folder);
+    if (open_call(transfer, session, request, err) < 0 || receive_list(transfer, err) < 0) {
+        files_close(transfer);
+        return -1;
+    }
+    *out = transfer;
+    return 0;
+}
+
+size_t files_len(const struct files *transfer)
+{
+    return transfer->len;
+}
+
+const struct stat_message *files_stat(const struct files *transfer, size_t index)
+{
+    return &transfer->files[index].stat;
+}
+
+void files_skip(struct files *transfer, size_t index)
+{
+    transfer->files[index].known = true;
+}
+
+int files_fetch(struct files *transfer, const struct files_sink *sink, struct err *err)
+{
+    transfer->sink = sink;
+    if (receive_files(transfer, err) < 0 || finish(transfer, err) < 0)
+        return -1;
+    tell_received(transfer, 0, true);
+    return 0;
+}
+
 int files_receive(struct buildkit_session *session, const struct files_request *request, const struct files_sink *sink, struct step *step,
                   const struct cancel *cancel, struct err *err)
 {
-    struct transfer transfer = { .sink = sink, .cancel = cancel, .step = step, .packet = BUF_INIT(PACKET_MAX) };
-    transfer.label = arena_printf(&transfer.arena, "transferring %s:", request->folder);
-    int result = open_call(&transfer, session, request, err);
-    if (result == 0)
-        result = receive_list(&transfer, err) < 0 || receive_files(&transfer, err) < 0 || finish(&transfer, err) < 0 ? -1 : 0;
-    if (result == 0)
-        tell_received(&transfer, 0, true);
-    for (size_t i = 0; i < transfer.len; i++)
-        buf_done(&transfer.files[i].early);
-    free(transfer.files);
-    grpc_call_free(transfer.call);
-    buf_done(&transfer.packet);
-    arena_done(&transfer.arena);
+    struct files *files;
+    if (files_list(session, request, step, cancel, &files, err) < 0)
+        return -1;
+    int result = files_fetch(files, sink, err);
+    files_close(files);
     return result;
 }

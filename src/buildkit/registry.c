@@ -160,11 +160,12 @@ int buildkit_session_check(struct buildkit *buildkit, const char *id, struct err
     return result;
 }
 
-static struct buildkit_session *add_session(struct buildkit *buildkit, const char *id, struct grpc *grpc)
+static struct buildkit_session *add_session(struct buildkit *buildkit, const char *id, const char *key, struct grpc *grpc)
 {
     struct buildkit_session *session = mem_new(struct buildkit_session);
     session->buildkit = buildkit;
     session->id = mem_strdup(id);
+    session->key = mem_strdup(key ? key : "");
     session->grpc = grpc;
     session->next = buildkit->sessions;
     buildkit->sessions = session;
@@ -186,17 +187,18 @@ static void remove_session(struct buildkit_session *session)
     *at = session->next;
     mutex_unlock(&buildkit->lock);
     free(session->id);
+    free(session->key);
     free(session);
 }
 
-void buildkit_session_serve(struct buildkit *buildkit, const char *id, int take_fd, const struct cancel *stop)
+void buildkit_session_serve(struct buildkit *buildkit, const char *id, const char *key, int take_fd, const struct cancel *stop)
 {
     const struct grpc_config config = { .role = GRPC_CLIENT, .message_max = MESSAGE_MAX };
     struct grpc *grpc;
     if (grpc_new(&config, take_fd, &grpc, NULL) < 0)
         return;
     mutex_lock(&buildkit->lock);
-    struct buildkit_session *session = check_session(buildkit, id, NULL) == 0 ? add_session(buildkit, id, grpc) : NULL;
+    struct buildkit_session *session = check_session(buildkit, id, NULL) == 0 ? add_session(buildkit, id, key, grpc) : NULL;
     mutex_unlock(&buildkit->lock);
     if (session) {
         grpc_run(grpc, stop);

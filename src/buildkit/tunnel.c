@@ -10,14 +10,14 @@
 struct tunnel {
     struct buildkit *buildkit;
     struct grpc_call *call;
-    char *id;
+    char *id, *key;
     int near_fd, far_fd; // ours; the session's
 };
 
 static void *serve(void *of)
 {
     const struct tunnel *tunnel = of;
-    buildkit_session_serve(tunnel->buildkit, tunnel->id, tunnel->far_fd, grpc_cancel(tunnel->call));
+    buildkit_session_serve(tunnel->buildkit, tunnel->id, tunnel->key, tunnel->far_fd, grpc_cancel(tunnel->call));
     return NULL;
 }
 
@@ -75,6 +75,7 @@ int handle_session_call(void *context, struct grpc_call *call, struct err *err)
     if (buildkit_session_check(context, id, err) < 0 || fd_socketpair(SOCK_STREAM, ends, err) < 0)
         return -1;
     tunnel.id = arena_strdup(grpc_arena(call), id);
+    tunnel.key = arena_strdup(grpc_arena(call), grpc_metadata(call, "x-docker-expose-session-sharedkey"));
     tunnel.near_fd = ends[0];
     tunnel.far_fd = ends[1];
     int result = run(&tunnel, err);

@@ -1,6 +1,4 @@
-// COPY and ADD, as the jailed archive worker does them: what is asked of it, and the digest of what it would read.
-#include <gnutls/crypto.h>
-
+// COPY and ADD, as the jailed archive worker does them: what is asked of it.
 #include "place.h"
 #include "layer/layer.h"
 #include "kernel/path.h"
@@ -148,81 +146,6 @@ int place_order_add(struct place_order *order, const struct step_place *place, c
         }
     }
     return 0;
-}
-
-// ---- looking --------------------------------------------------------------------------------------------------------
-
-struct hashing {
-    gnutls_hash_hd_t hash;
-};
-
-static int hash_bytes(void *context, int pipe_fd, size_t size)
-{
-    struct hashing *hashing = context;
-    char chunk[65536];
-    for (size_t left = size; left > 0;) {
-        ssize_t got = fd_read_full(pipe_fd, chunk, MIN_OF(left, sizeof(chunk)), NULL);
-        if (got <= 0)
-            return -1;
-        gnutls_hash(hashing->hash, chunk, (size_t)got);
-        left -= (size_t)got;
-    }
-    return 0;
-}
-
-static int take_found(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
-{
-    size_t capacity = 0;
-    json_t *line;
-    int more;
-    while ((more = filer_next(filer, cancel, &line, err)) > 0) {
-        const json_t *found = json_object_get(line, "found");
-        if (out->len == capacity) {
-            capacity = capacity ? 2 * capacity : 16;
-            struct step_found *grown = arena_alloc(arena, capacity * sizeof(*grown));
-            if (out->len)
-                memcpy(grown, out->found, out->len * sizeof(*grown));
-            out->found = grown;
-        }
-        if (found)
-            out->found[out->len++] = (struct step_found){ (size_t)json_get_int(found, "source", 0),
-                                                          arena_strdup(arena, json_get_text(found, "path", "")), json_get_flag(found, "packed", false) };
-        json_decref(line);
-    }
-    return more;
-}
-
-static int hash_sources(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
-{
-    unsigned char raw[32];
-    struct hashing hashing;
-    if (gnutls_hash_init(&hashing.hash, GNUTLS_DIG_SHA256) < 0)
-        return err_set(err, ERR_INTERNAL, "no SHA-256");
-    int done = pipe_relay(filer->data_fd, hash_bytes, &hashing, cancel, err);
-    gnutls_hash_deinit(hashing.hash, raw);
-    if (done < 0)
-        return -1;
-    memcpy(out->digest, "sha256:", 7);
-    hex_encode(raw, sizeof(raw), out->digest + 7);
-    return take_found(filer, arena, out, cancel, err);
-}
-
-int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
-               struct err *err)
-{
-    bool tell = false;
-    for (size_t i = 0; i < place->source_len; i++)
-        tell = tell || place->sources[i].unpack;
-    *out = (struct step_sources){ 0 };
-    _cleanup_(place_order_done) struct place_order order;
-    place_order_init(&order, engine, place, tell);
-    _cleanup_close_ int root = tree_of_image(engine, NULL, err);
-    if (root < 0 || place_order_add(&order, place, NULL, err) < 0)
-        return -1;
-    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
-    const struct filer_wish wish = { .verb = "sources", .root_fd = root, .source_fds = order.fds, .source_len = order.len, .spec = order.spec,
-                                     .output = true, .data_fd = -1 };
-    return filer_start(&filer, &wish, err) < 0 ? -1 : hash_sources(&filer, arena, out, cancel, err);
 }
 
 // ---- a copy ---------------------------------------------------------------------------------------------------------

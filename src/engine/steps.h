@@ -32,6 +32,8 @@ int workshop_write(struct workshop *workshop, const char *folder, const char *na
 int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err);
 // The same from a file: 1; 0 where that is no archive.
 int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err);
+// Removes these paths, without following a link, and whatever is below them, and unpacks a plain tar.
+int folder_update(struct engine *engine, int folder_fd, const struct strv *removed, int tar_fd, const struct cancel *cancel, struct err *err);
 // A regular file of at most `max` bytes; appended. not_found.
 int folder_read(int folder_fd, const char *path, size_t max, struct buf *out, struct err *err);
 int folder_remove(struct engine *engine, int folder_fd, const char *path, const struct cancel *cancel, struct err *err);
@@ -46,6 +48,7 @@ int tree_open_file(int tree_fd, const char *path, struct err *err); // a regular
 
 struct step_source {
     int tree_fd; // borrowed
+    const struct listing *listing; // what is in it (build/listing.h); NULL: that is not known
     const char *path; // below it, with wildcards
     bool unpack; // files that are archives give their members
     const char *include; // a pattern below the folder that `path` names: that alone, with the folders above it; NULL: all of it
@@ -70,6 +73,7 @@ struct step_sources {
     char digest[OCI_DIGEST_SIZE]; // of what the sources are: contents, names, modes, owners
     struct step_found *found; // of all sources where one has `unpack`; else none
     size_t len;
+    bool listed; // it is known from a listing: nothing was looked for, found is empty
 };
 int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
                struct err *err);

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "filer.h"
 #include "inflate.h"
@@ -90,6 +91,30 @@ static int put_tar(struct engine *engine, int folder_fd, int tar_fd, const struc
         return -1;
     _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
     const struct filer_wish wish = { .verb = "put", .path = "/", .root_fd = tree, .data_fd = tar_fd };
+    return filer_start(&filer, &wish, err) < 0 ? -1 : filer_end(&filer, cancel, err);
+}
+
+static int list_names(const struct strv *names, struct err *err)
+{
+    _cleanup_close_ int fd = memfd_create("names", MFD_CLOEXEC);
+    _cleanup_buf_ struct buf text = BUF_INIT((size_t)512 << 20);
+    if (fd < 0)
+        return err_errno(err, errno, "memfd");
+    for (size_t i = 0; i < names->len; i++)
+        buf_add(&text, names->items[i], strlen(names->items[i]) + 1);
+    if (buf_check(&text, "names of files", err) < 0 || fd_write_full(fd, text.data, text.size, err) < 0)
+        return -1;
+    lseek(fd, 0, SEEK_SET);
+    return take_fd(&fd);
+}
+
+int folder_update(struct engine *engine, int folder_fd, const struct strv *removed, int tar_fd, const struct cancel *cancel, struct err *err)
+{
+    _cleanup_close_ int tree = tree_of_folder(folder_fd, err), names = tree < 0 ? -1 : list_names(removed, err);
+    if (names < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "update", .root_fd = tree, .data_fd = tar_fd, .source_fds = &names, .source_len = 1 };
     return filer_start(&filer, &wish, err) < 0 ? -1 : filer_end(&filer, cancel, err);
 }
 

@@ -116,7 +116,7 @@ static void *run_client(void *of)
 static void *run_session(void *of)
 {
     struct session *session = of;
-    buildkit_session_serve(session->buildkit, "s1", session->fd, NULL);
+    buildkit_session_serve(session->buildkit, "s1", NULL, session->fd, NULL);
     return NULL;
 }
 

@@ -1,0 +1,171 @@
+// The digest of what a COPY reads: that of its entries' records and, behind each, the digest of its content. Either the archive worker looks at the files
+// (frames of build/listing.h through a pipe), or they are known from a list, and nobody does.
+#include <gnutls/crypto.h>
+
+#include "build/listing.h"
+#include "place.h"
+#include "worker/worker.h"
+
+struct hashing {
+    gnutls_hash_hd_t all, content;
+    char frame[sizeof(struct listing_frame)];
+    size_t frame_size;
+    uint64_t record_left, content_left;
+    bool file;
+};
+
+// SHA-256 is part of every build of the library: only memory can be missing.
+static gnutls_hash_hd_t new_hash(void)
+{
+    gnutls_hash_hd_t hash;
+    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+        abort();
+    return hash;
+}
+
+static void end_all(struct hashing *hashing, char digest[OCI_DIGEST_SIZE])
+{
+    unsigned char raw[LISTING_DIGEST_SIZE];
+    gnutls_hash_deinit(hashing->all, raw);
+    memcpy(digest, "sha256:", 7);
+    hex_encode(raw, sizeof(raw), digest + 7);
+}
+
+// ---- of a list ------------------------------------------------------------------------------------------------------
+
+static void hash_entry(void *of, const struct buf *record, const unsigned char *digest)
+{
+    const struct hashing *hashing = of;
+    gnutls_hash(hashing->all, record->data, record->size);
+    if (digest)
+        gnutls_hash(hashing->all, digest, LISTING_DIGEST_SIZE);
+}
+
+static bool is_listed(const struct step_place *place)
+{
+    for (size_t i = 0; i < place->source_len; i++)
+        if (!place->sources[i].listing || place->sources[i].listing != place->sources[0].listing || place->sources[i].include || place->sources[i].required)
+            return false;
+    return place->source_len > 0 && !(place->excludes && place->excludes->len);
+}
+
+static bool look_at_list(const struct step_place *place, struct arena *arena, char digest[OCI_DIGEST_SIZE])
+{
+    struct hashing hashing = { .all = new_hash() };
+    const char **paths = arena_alloc(arena, place->source_len * sizeof(*paths));
+    for (size_t i = 0; i < place->source_len; i++)
+        paths[i] = place->sources[i].path;
+    const struct listing_wish wish = { paths, place->source_len, place->roots };
+    bool known = listing_sources(place->sources[0].listing, &wish, hash_entry, &hashing);
+    end_all(&hashing, digest);
+    return known;
+}
+
+// ---- of files -------------------------------------------------------------------------------------------------------
+
+// The content is over, or there is none.
+static void end_entry(struct hashing *hashing)
+{
+    unsigned char raw[LISTING_DIGEST_SIZE];
+    if (hashing->file) {
+        gnutls_hash_output(hashing->content, raw);
+        gnutls_hash(hashing->all, raw, sizeof(raw));
+    }
+    hashing->file = false;
+}
+
+static size_t take_frame(struct hashing *hashing, const char *data, size_t size)
+{
+    struct listing_frame frame;
+    size_t part = MIN_OF(size, sizeof(frame) - hashing->frame_size);
+    memcpy(hashing->frame + hashing->frame_size, data, part);
+    hashing->frame_size += part;
+    if (hashing->frame_size == sizeof(frame)) {
+        memcpy(&frame, hashing->frame, sizeof(frame));
+        hashing->frame_size = 0;
+        hashing->record_left = frame.size;
+        hashing->content_left = frame.content;
+        hashing->file = frame.file;
+    }
+    return part;
+}
+
+static size_t take_part(struct hashing *hashing, const char *data, size_t size)
+{
+    uint64_t *left = hashing->record_left ? &hashing->record_left : &hashing->content_left;
+    if (*left == 0)
+        return take_frame(hashing, data, size);
+    size_t part = (size_t)MIN_OF((uint64_t)size, *left);
+    gnutls_hash(hashing->record_left ? hashing->all : hashing->content, data, part);
+    *left -= part;
+    if (hashing->record_left == 0 && hashing->content_left == 0)
+        end_entry(hashing);
+    return part;
+}
+
+static int hash_bytes(void *context, int pipe_fd, size_t size)
+{
+    char chunk[65536];
+    for (size_t left = size; left > 0;) {
+        ssize_t got = fd_read_full(pipe_fd, chunk, MIN_OF(left, sizeof(chunk)), NULL);
+        if (got <= 0)
+            return -1;
+        for (ssize_t at = 0; at < got;)
+            at += (ssize_t)take_part(context, chunk + at, (size_t)(got - at));
+        left -= (size_t)got;
+    }
+    return 0;
+}
+
+static int take_found(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
+{
+    size_t capacity = 0;
+    json_t *line;
+    int more;
+    while ((more = filer_next(filer, cancel, &line, err)) > 0) {
+        const json_t *found = json_object_get(line, "found");
+        if (out->len == capacity) {
+            capacity = capacity ? 2 * capacity : 16;
+            struct step_found *grown = arena_alloc(arena, capacity * sizeof(*grown));
+            if (out->len)
+                memcpy(grown, out->found, out->len * sizeof(*grown));
+            out->found = grown;
+        }
+        if (found)
+            out->found[out->len++] = (struct step_found){ (size_t)json_get_int(found, "source", 0),
+                                                          arena_strdup(arena, json_get_text(found, "path", "")), json_get_flag(found, "packed", false) };
+        json_decref(line);
+    }
+    return more;
+}
+
+static int hash_sources(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
+{
+    struct hashing hashing = { .all = new_hash(), .content = new_hash() };
+    int done = pipe_relay(filer->data_fd, hash_bytes, &hashing, cancel, err);
+    end_all(&hashing, out->digest);
+    gnutls_hash_deinit(hashing.content, NULL);
+    return done < 0 ? -1 : take_found(filer, arena, out, cancel, err);
+}
+
+int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
+               struct err *err)
+{
+    bool tell = false;
+    for (size_t i = 0; i < place->source_len; i++)
+        tell = tell || place->sources[i].unpack;
+    *out = (struct step_sources){ 0 };
+    out->listed = is_listed(place) && look_at_list(place, arena, out->digest);
+    if (out->listed)
+        return 0;
+    _cleanup_(place_order_done) struct place_order order;
+    place_order_init(&order, engine, place, tell);
+    _cleanup_close_ int root = tree_of_image(engine, NULL, err);
+    if (root < 0 || place_order_add(&order, place, NULL, err) < 0)
+        return -1;
+    _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
+    const struct filer_wish wish = { .verb = "sources", .root_fd = root, .source_fds = order.fds, .source_len = order.len, .spec = order.spec,
+                                     .output = true, .data_fd = -1 };
+    return filer_start(&filer, &wish, err) < 0 ? -1 : hash_sources(&filer, arena, out, cancel, err);
+}
+
