@@ -169,6 +169,14 @@ int mount_note(struct stage *stage, const char *name, const char *target, const 
 int mount_forget(struct builder *builder, const char *name, struct arena *arena, const char **gone, struct err *err) REQUIRES(&builder->lock);
 int mounts_sweep(struct builder *builder, struct err *err); // while no build runs
 
+// ---- look.c ---------------------------------------------------------------------------------------------------------
+
+// What these sources, all in the tree of that image, were found to be: 1 and their digest, or 0.
+int look_recall(struct builder *builder, const char *image, const struct step_place *place, char digest[OCI_DIGEST_SIZE], struct err *err);
+// By a list where that says it, else by a look at the files.
+int look_place(struct build *build, const struct step_place *place, struct step_sources *out, struct err *err);
+void look_remember(struct builder *builder, const char *image, const struct step_place *place, const char *digest);
+
 // ---- kept.c ---------------------------------------------------------------------------------------------------------
 
 bool kept_in_use(const struct builder *builder, const char *name) REQUIRES(&builder->lock);
@@ -250,8 +258,10 @@ struct named;
 void named_open(struct build *build);
 void named_close(struct build *build);
 struct named *named_find(struct build *build, const char *name); // NULL: none has that name
-int named_tree(struct build *build, struct named *named, struct err *err); // a descriptor of the caller's
-const struct listing *named_listing(const struct named *named); // of what it brought; NULL: none is known
+int named_bring(struct build *build, struct named *named, struct err *err); // what follows is known from then on
+const struct listing *named_listing(const struct named *named); // of a folder of the client's; else NULL
+const char *named_id(const struct named *named); // of an image; else NULL
+int named_tree(struct build *build, struct named *named, struct err *err); // a descriptor of the caller's; brings it
 int named_image(struct stage *stage, struct named *named, const char *platform, const char **id, struct err *err);
 void remote_done(struct remote *remote);
 

@@ -10,7 +10,9 @@ const char *const builder_migrations[] = {
     "CREATE TABLE build_mounts(name TEXT PRIMARY KEY, description TEXT NOT NULL, created_ns INTEGER NOT NULL, used_ns INTEGER NOT NULL, uses INTEGER NOT NULL);",
     "CREATE TABLE build_contexts(name TEXT PRIMARY KEY, key TEXT NOT NULL, description TEXT NOT NULL, size INTEGER NOT NULL, created_ns INTEGER NOT NULL,"
     " used_ns INTEGER NOT NULL, uses INTEGER NOT NULL);"
-    "CREATE INDEX build_contexts_by_key ON build_contexts(key);",
+    "CREATE INDEX build_contexts_by_key ON build_contexts(key);"
+    "CREATE TABLE build_looks(key TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, digest TEXT NOT NULL);"
+    "CREATE INDEX build_looks_by_image ON build_looks(image_id);",
 };
 const size_t builder_migration_len = ARRAY_LEN(builder_migrations);
 

@@ -5,6 +5,7 @@
 #include "builder_private.h"
 
 #define CHMOD_SIZE_MAX 256
+#define NOT_OPENED (-2) // a source's tree: from_fd, once that is open
 
 struct copying {
     struct stage *stage;
@@ -15,8 +16,10 @@ struct copying {
     size_t len;
     struct step_place place;
     struct step_sources looked;
-    int from_fd; // the tree of the context, or of --from; -1: nothing is taken of it
-    const struct listing *listing; // of that tree; NULL
+    int from_fd; // the tree of the context, or of --from; -1: it is not open
+    bool origin_known; // something is taken of it
+    const struct listing *listing; // what is in it; NULL: that is not known
+    const char *image; // whose tree it is; NULL: no image's
     int files_fd; // the tree of heredocs; -1
     struct remote *remotes; // sources[remote_at[i]] is remotes[i]
     size_t *remote_at, remote_len;
@@ -91,13 +94,31 @@ static int write_files(struct copying *copying, struct err *err)
     return 0;
 }
 
-static int open_from(struct copying *copying, struct err *err)
+// Where files are taken from, without a look into it.
+static int find_origin(struct copying *copying, struct err *err)
 {
     struct build *build = copying->stage->build;
     const char *from = copying->fields->from;
-    const struct named *named = named_find(build, from);
-    copying->from_fd = from ? open_from_tree(copying->stage, from, err) : tree_of_folder(build->context_fd, err);
-    copying->listing = named ? named_listing(named) : from ? NULL : build->listing;
+    struct named *named = named_find(build, from);
+    copying->origin_known = true;
+    if (!named && from)
+        return find_from(copying->stage, from, &copying->image, err);
+    if (named && named_bring(build, named, err) < 0)
+        return -1;
+    copying->image = named ? named_id(named) : NULL;
+    copying->listing = named ? named_listing(named) : build->listing;
+    return 0;
+}
+
+// Its tree, when it is needed.
+static int open_from(struct copying *copying, struct err *err)
+{
+    const char *from = copying->fields->from;
+    if (copying->from_fd < 0)
+        copying->from_fd = from ? open_from_tree(copying->stage, from, err) : tree_of_folder(copying->stage->build->context_fd, err);
+    for (size_t i = 0; i < copying->len; i++)
+        if (copying->sources[i].tree_fd == NOT_OPENED)
+            copying->sources[i].tree_fd = copying->from_fd;
     return copying->from_fd < 0 ? -1 : 0;
 }
 
@@ -118,7 +139,7 @@ static struct step_source with_parents(const struct copying *copying, const char
     struct arena *arena = copying->stage->build->arena;
     const char *pivot = strstr(path, "/./"), *folder = pivot ? arena_strndup(arena, path, (size_t)(pivot - path)) : "";
     const char *part = join_path(arena, "/", pivot ? pivot + 3 : path) + 1;
-    struct step_source source = { .tree_fd = copying->from_fd, .path = join_path(arena, "/", folder), .include = part };
+    struct step_source source = { .tree_fd = NOT_OPENED, .path = join_path(arena, "/", folder), .include = part };
     if (!has_wildcard(source.path) && !has_wildcard(part))
         source.required = join_path(arena, source.path, part);
     if (!*part) // all of it
@@ -138,9 +159,9 @@ static int add_remote(struct copying *copying, const char *path, struct err *err
 
 static int add_path(struct copying *copying, const char *path, bool unpack, struct err *err)
 {
-    if (copying->from_fd < 0 && open_from(copying, err) < 0)
+    if (!copying->origin_known && find_origin(copying, err) < 0)
         return -1;
-    const struct step_source plain = { .tree_fd = copying->from_fd, .listing = copying->listing, .path = path, .unpack = unpack };
+    const struct step_source plain = { .tree_fd = NOT_OPENED, .listing = copying->listing, .path = path, .unpack = unpack };
     copying->sources[copying->len++] = copying->fields->parents ? with_parents(copying, path) : plain;
     return 0;
 }
@@ -212,10 +233,8 @@ static int look_for_archives(struct copying *copying, struct err *err)
     struct build *build = copying->stage->build;
     char digest[OCI_DIGEST_SIZE];
     bool unpack = false;
-    for (size_t i = 0; i < copying->len; i++) {
+    for (size_t i = 0; i < copying->len; i++)
         unpack = unpack || copying->sources[i].unpack;
-        copying->sources[i].listing = NULL;
-    }
     if (!unpack || !copying->looked.listed)
         return 0;
     memcpy(digest, copying->looked.digest, sizeof(digest));
@@ -237,8 +256,6 @@ static int fetch_remotes(struct copying *copying, struct err *err)
     }
     if (copying->remote_len == 0)
         return 0;
-    for (size_t i = 0; i < copying->len; i++)
-        copying->sources[i].listing = NULL;
     memcpy(digest, copying->looked.digest, sizeof(digest));
     if (place_look(build->engine, &copying->place, build->arena, &copying->looked, build->cancel, err) < 0)
         return explain(copying, err);
@@ -249,6 +266,8 @@ static int fetch_remotes(struct copying *copying, struct err *err)
 static int make_layer(struct copying *copying, const struct step *step, char **id, struct err *err)
 {
     struct build *build = copying->stage->build;
+    if (copying->origin_known && open_from(copying, err) < 0)
+        return -1;
     if (fetch_remotes(copying, err) < 0 || (copying->remote_len == 0 && look_for_archives(copying, err) < 0))
         return -1;
     if (step_place(build->engine, step, &copying->place, &copying->looked, build->arena, id, build->cancel, err) < 0)
@@ -300,6 +319,26 @@ static int make(struct copying *copying, const char *created_by, struct err *err
     return 0;
 }
 
+// Of an image that is all once known; of a list without a look at a file.
+static int look_here(struct copying *copying, struct step_place *here, struct step_source *sources, struct err *err)
+{
+    struct build *build = copying->stage->build;
+    bool whole = copying->image && here->source_len == copying->len && copying->files_fd < 0;
+    int known = whole ? look_recall(build->builder, copying->image, here, copying->looked.digest, err) : 0;
+    if (known != 0 || place_listed(here, build->arena, &copying->looked))
+        return known < 0 ? -1 : 0;
+    if (copying->origin_known && open_from(copying, err) < 0)
+        return -1;
+    for (size_t i = 0, k = 0; i < copying->len; i++)
+        if (copying->sources[i].tree_fd != -1)
+            sources[k++] = copying->sources[i];
+    if (place_look(build->engine, here, build->arena, &copying->looked, build->cancel, err) < 0)
+        return explain(copying, err);
+    if (whole)
+        look_remember(build->builder, copying->image, here, copying->looked.digest);
+    return 0;
+}
+
 // What is here by what it is, what is elsewhere by its identity: one digest of both.
 static int look(struct copying *copying, struct err *err)
 {
@@ -309,10 +348,10 @@ static int look(struct copying *copying, struct err *err)
     here.sources = sources;
     here.source_len = 0;
     for (size_t i = 0; i < copying->len; i++)
-        if (copying->sources[i].tree_fd >= 0)
+        if (copying->sources[i].tree_fd != -1)
             sources[here.source_len++] = copying->sources[i];
-    if ((here.source_len > 0 || copying->remote_len == 0) && place_look(build->engine, &here, build->arena, &copying->looked, build->cancel, err) < 0)
-        return explain(copying, err);
+    if ((here.source_len > 0 || copying->remote_len == 0) && look_here(copying, &here, sources, err) < 0)
+        return -1;
     if (copying->remote_len == 0)
         return 0;
     char *text = arena_printf(build->arena, "%s\n", copying->looked.digest);

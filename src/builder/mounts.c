@@ -185,7 +185,7 @@ static int add_copy(struct stage *stage, const struct run_mount *mount, const ch
     const struct listing *listing = named ? named_listing(named) : copy->roots ? build->listing : NULL;
     const struct step_source one = { .tree_fd = copy->tree_fd, .listing = listing, .path = copy->source };
     const struct step_place place = place_of_copy(copy, &one);
-    if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
+    if (look_place(build, &place, &looked, err) < 0)
         return -1;
     out->key = arena_printf(build->arena, "%s%s\n", out->key, looked.digest);
     _cleanup_free_ char *path = workshop_path(build->workshop, copy->folder);
@@ -208,7 +208,7 @@ static int add_bind(struct stage *stage, const struct run_mount *mount, const ch
         return -1;
     const struct step_source one = { .tree_fd = tree, .listing = build->listing, .path = source };
     const struct step_place place = { .sources = &one, .source_len = 1, .target = "/", .folder = true, .roots = true, .mode = -1, .time_max = -1 };
-    if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
+    if (look_place(build, &place, &looked, err) < 0)
         return -1;
     out->key = arena_printf(build->arena, "%s%s\n", out->key, looked.digest);
     snprintf(link, sizeof(link), "/proc/self/fd/%d", found);

@@ -132,12 +132,22 @@ static int take(struct build *build, struct named *named, const char *platform, 
     return err_set(err, ERR_NOT_IMPLEMENTED, "--build-context %s=%.300s is not supported", named->name, named->value);
 }
 
-int named_tree(struct build *build, struct named *named, struct err *err)
+int named_bring(struct build *build, struct named *named, struct err *err)
 {
     mutex_lock(&named->lock);
     int taken = take(build, named, NULL, err);
     mutex_unlock(&named->lock);
-    if (taken < 0)
+    return taken;
+}
+
+const char *named_id(const struct named *named)
+{
+    return named->folder_fd < 0 ? named->image : NULL;
+}
+
+int named_tree(struct build *build, struct named *named, struct err *err)
+{
+    if (named_bring(build, named, err) < 0)
         return -1;
     return named->folder_fd < 0 ? tree_of_image(build->engine, named->image, err) : tree_of_folder(named->folder_fd, err);
 }
@@ -157,7 +167,7 @@ static int image_of_folder(struct stage *stage, struct named *named, struct err 
     const struct step_source source = { .tree_fd = tree, .listing = named_listing(named), .path = "/" };
     const struct step_place place = { .sources = &source, .source_len = 1, .target = "/", .folder = true, .roots = true, .mode = -1, .time_max = build->time_max,
                                       .now = build->created_ns / NS_PER_S };
-    if (place_look(build->engine, &place, build->arena, &looked, build->cancel, err) < 0)
+    if (look_place(build, &place, &looked, err) < 0)
         return -1;
     cache_key(&alone, text, looked.digest, key);
     int found = cache_take(&alone, key, err);

@@ -49,16 +49,16 @@ static bool is_listed(const struct step_place *place)
     return place->source_len > 0 && !(place->excludes && place->excludes->len);
 }
 
-static bool look_at_list(const struct step_place *place, struct arena *arena, char digest[OCI_DIGEST_SIZE])
+bool place_listed(const struct step_place *place, struct arena *arena, struct step_sources *out)
 {
     struct hashing hashing = { .all = new_hash() };
-    const char **paths = arena_alloc(arena, place->source_len * sizeof(*paths));
+    const char **paths = arena_alloc(arena, (place->source_len + 1) * sizeof(*paths));
     for (size_t i = 0; i < place->source_len; i++)
         paths[i] = place->sources[i].path;
     const struct listing_wish wish = { paths, place->source_len, place->roots };
-    bool known = listing_sources(place->sources[0].listing, &wish, hash_entry, &hashing);
-    end_all(&hashing, digest);
-    return known;
+    *out = (struct step_sources){ .listed = is_listed(place) && listing_sources(place->sources[0].listing, &wish, hash_entry, &hashing) };
+    end_all(&hashing, out->digest);
+    return out->listed;
 }
 
 // ---- of files -------------------------------------------------------------------------------------------------------
@@ -155,9 +155,6 @@ int place_look(struct engine *engine, const struct step_place *place, struct are
     for (size_t i = 0; i < place->source_len; i++)
         tell = tell || place->sources[i].unpack;
     *out = (struct step_sources){ 0 };
-    out->listed = is_listed(place) && look_at_list(place, arena, out->digest);
-    if (out->listed)
-        return 0;
     _cleanup_(place_order_done) struct place_order order;
     place_order_init(&order, engine, place, tell);
     _cleanup_close_ int root = tree_of_image(engine, NULL, err);

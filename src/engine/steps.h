@@ -75,6 +75,8 @@ struct step_sources {
     size_t len;
     bool listed; // it is known from a listing: nothing was looked for, found is empty
 };
+// By the sources' listings alone, whose trees need not be open; false: these don't say it.
+bool place_listed(const struct step_place *place, struct arena *arena, struct step_sources *out);
 int place_look(struct engine *engine, const struct step_place *place, struct arena *arena, struct step_sources *out, const struct cancel *cancel,
                struct err *err);
 
