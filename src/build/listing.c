@@ -174,23 +174,25 @@ static size_t count_fresh(struct listing *now)
     return fresh;
 }
 
+static void judge(const struct listing_entry *old, struct listing_entry *entry)
+{
+    entry->fresh = !old || !is_same(old, entry);
+    if (!entry->fresh)
+        memcpy(entry->digest, old->digest, sizeof(entry->digest));
+}
+
 size_t listing_compare(const struct listing *before, struct listing *now, struct strv *removed)
 {
     const char *gone = NULL; // what is below it went with it
     size_t i = 0, k = 0;
     while (i < before->len || k < now->len) {
         const struct listing_entry *old = i < before->len ? &before->items[i] : NULL;
-        struct listing_entry *entry = k < now->len ? &now->items[k] : NULL;
-        int order = !old ? 1 : !entry ? -1 : compare_paths(old->path, entry->path);
-        if (order < 0) {
-            if (!is_below(old->path, gone)) {
-                strv_add(removed, old->path);
-                gone = old->path;
-            }
-        } else {
-            entry->fresh = order > 0 || !is_same(old, entry);
-            if (!entry->fresh)
-                memcpy(entry->digest, old->digest, sizeof(entry->digest));
+        int order = !old ? 1 : k == now->len ? -1 : compare_paths(old->path, now->items[k].path);
+        if (order >= 0)
+            judge(order == 0 ? old : NULL, &now->items[k]);
+        if (order < 0 && !is_below(old->path, gone)) {
+            strv_add(removed, old->path);
+            gone = old->path;
         }
         i += order <= 0;
         k += order >= 0;

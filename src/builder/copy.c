@@ -227,16 +227,11 @@ static const char *describe(const struct copying *copying)
                         oci_digest_hex(copying->looked.digest), copying->place.target);
 }
 
-// The files themselves, where a list was enough for the key.
-static int look_for_archives(struct copying *copying, struct err *err)
+// At the files themselves, for which of them are archives; the key has its digest already.
+static int look_again(struct copying *copying, struct err *err)
 {
     struct build *build = copying->stage->build;
     char digest[OCI_DIGEST_SIZE];
-    bool unpack = false;
-    for (size_t i = 0; i < copying->len; i++)
-        unpack = unpack || copying->sources[i].unpack;
-    if (!unpack || !copying->looked.listed)
-        return 0;
     memcpy(digest, copying->looked.digest, sizeof(digest));
     if (place_look(build->engine, &copying->place, build->arena, &copying->looked, build->cancel, err) < 0)
         return explain(copying, err);
@@ -244,22 +239,22 @@ static int look_for_archives(struct copying *copying, struct err *err)
     return 0;
 }
 
+static bool lacks_archives(const struct copying *copying)
+{
+    for (size_t i = 0; i < copying->len; i++)
+        if (copying->sources[i].unpack && copying->looked.listed)
+            return true;
+    return copying->remote_len > 0;
+}
+
 // What is elsewhere is fetched now, if it was not to know what it is.
 static int fetch_remotes(struct copying *copying, struct err *err)
 {
-    struct build *build = copying->stage->build;
-    char digest[OCI_DIGEST_SIZE];
     for (size_t i = 0; i < copying->remote_len; i++) {
         if (remote_fetch(copying->stage, &copying->remotes[i], err) < 0)
             return err_wrap(err, "%s failed", copying->name);
         copying->sources[copying->remote_at[i]].tree_fd = copying->remotes[i].tree_fd;
     }
-    if (copying->remote_len == 0)
-        return 0;
-    memcpy(digest, copying->looked.digest, sizeof(digest));
-    if (place_look(build->engine, &copying->place, build->arena, &copying->looked, build->cancel, err) < 0)
-        return explain(copying, err);
-    memcpy(copying->looked.digest, digest, sizeof(digest));
     return 0;
 }
 
@@ -268,7 +263,7 @@ static int make_layer(struct copying *copying, const struct step *step, char **i
     struct build *build = copying->stage->build;
     if (copying->origin_known && open_from(copying, err) < 0)
         return -1;
-    if (fetch_remotes(copying, err) < 0 || (copying->remote_len == 0 && look_for_archives(copying, err) < 0))
+    if (fetch_remotes(copying, err) < 0 || (lacks_archives(copying) && look_again(copying, err) < 0))
         return -1;
     if (step_place(build->engine, step, &copying->place, &copying->looked, build->arena, id, build->cancel, err) < 0)
         return explain(copying, err);

@@ -306,7 +306,7 @@ static int answer_question(struct build *build, struct err *err)
 }
 
 static int bring(struct build *build, const char *folder, const char *step, const char *hint, const struct strv *excludes, const struct strv *follow,
-                struct build_kept **out, struct err *err)
+                 struct build_kept **out, struct err *err)
 {
     const struct sync_request request = { .session = build->session, .solve = build->solve, .files = { folder, excludes, follow }, .step = step, .hint = hint,
                                           .cancel = build->cancel };
