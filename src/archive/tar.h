@@ -63,6 +63,7 @@ struct tar_entry;
 int tar_write_copy(struct tar_writer *writer, struct tar_reader *reader, const struct tar_entry *entry, const char *as, const char *link,
                    struct err *err);
 int tar_write_end(struct tar_writer *writer, struct err *err);
+int tar_write_raw(struct tar_writer *writer, const void *data, size_t size, struct err *err); // bytes that are no tar's
 
 // A folder and all below it, named `as`/...; "" for `as` names what is below alone. `depth` 0.
 int tar_write_tree(struct tar_writer *writer, int folder_fd, const char *as, unsigned depth, struct err *err);

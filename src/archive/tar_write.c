@@ -104,6 +104,11 @@ static int put(struct tar_writer *writer, const void *data, size_t size, struct 
     return 0;
 }
 
+int tar_write_raw(struct tar_writer *writer, const void *data, size_t size, struct err *err)
+{
+    return put(writer, data, size, err);
+}
+
 // ---- headers --------------------------------------------------------------------------------------------------------
 
 // "27 path=some/long/name\n": the number counts itself.

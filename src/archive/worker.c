@@ -195,6 +195,21 @@ static int run_update(struct job *job, struct err *err)
     return archive_put(job->root_fd, "/", &options, read_data, job, err);
 }
 
+// What is read is written down as well.
+static ssize_t read_and_keep(void *context, void *data, size_t size, struct err *err)
+{
+    const struct job *job = context;
+    ssize_t got = read_data(context, data, size, err);
+    return got > 0 && fd_write_file(job->source_fds[0], data, (size_t)got, err) < 0 ? -1 : got;
+}
+
+static int run_list(struct job *job, struct err *err)
+{
+    if (job->source_len != 2)
+        return err_set(err, ERR_INTERNAL, "the order lacks a descriptor");
+    return archive_list(read_and_keep, job, job->source_fds[1], err);
+}
+
 // A list of patterns; NULL without one.
 static int take_patterns(const json_t *list, struct arena *arena, const struct ignore **out, struct err *err)
 {
@@ -277,6 +292,7 @@ static const struct verb {
     { "export", run_export, .data = true },
     { "changes", run_changes, .layers = true },
     { "layer", run_layer, .data = true, .layers = true },
+    { "list", run_list, .data = true },
     { "update", run_update, .data = true, .writes = true },
     { "remove", run_remove, .path = true, .writes = true },
     { "sources", run_sources, .data = true, .spec = true },

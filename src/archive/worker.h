@@ -1,6 +1,6 @@
 // The program that touches a container's files for the daemon, one verb a process. The daemon starts
 //
-//     berth-archive stat|get|put|export|changes|layer|remove|update|sources|place [--keep-kind] [--owner USER] [PATH]
+//     berth-archive stat|get|put|export|changes|layer|remove|list|update|sources|place [--keep-kind] [--owner USER] [PATH]
 //
 // with a SOCK_SEQPACKET on standard input, read to its end first. A message has lines and, in the same order, a descriptor for each:
 //
@@ -8,7 +8,8 @@
 //     mount TARGET       a folder or file of the host to be seen there, with all that is mounted below it; mount-ro: read-only
 //     users              a user namespace: all of this is seen in it, by its root
 //     data               where the tar goes, or comes from
-//     source             sources, place: a tree, or a plain tar, by its number; update: the paths that go before the tar comes, each with its NUL
+//     source             sources, place: a tree, or a plain tar, by its number; update: the paths that go before the tar comes, each with its NUL;
+//                        list: a file that gets the tar, and the pipe of archive_list()
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],
 //                        "target","folder","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
 //                        export, layer: {"time","time_max","exact"}, struct archive_times and archive_layers, or none

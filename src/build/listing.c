@@ -204,22 +204,36 @@ size_t listing_compare(const struct listing *before, struct listing *now, struct
 
 // ---- its file -------------------------------------------------------------------------------------------------------
 
-void listing_write(const struct listing *listing, const char *mark, struct buf *out)
+void listing_put(const struct listing_entry *entry, struct buf *out)
 {
     static const char zeros[8];
+    struct row row = { entry->size, entry->mtime_ns, entry->major, entry->minor, entry->type, entry->mode, entry->uid, entry->gid, { 0 },
+                       (uint32_t)strlen(entry->path) + 1, (uint32_t)strlen(entry->link) + 1 };
+    memcpy(row.digest, entry->digest, sizeof(row.digest));
+    buf_add(out, &row, sizeof(row));
+    buf_add(out, entry->path, row.path_size);
+    buf_add(out, entry->link, row.link_size);
+    buf_add(out, zeros, (8 - (row.path_size + row.link_size) % 8) % 8);
+}
+
+void listing_write(const struct listing *listing, const char *mark, struct buf *out)
+{
     struct head head = { .magic = MAGIC, .len = listing->len };
     snprintf(head.mark, sizeof(head.mark), "%s", mark);
     buf_add(out, &head, sizeof(head));
-    for (size_t i = 0; i < listing->len; i++) {
-        const struct listing_entry *entry = &listing->items[i];
-        struct row row = { entry->size, entry->mtime_ns, entry->major, entry->minor, entry->type, entry->mode, entry->uid, entry->gid, { 0 },
-                           (uint32_t)strlen(entry->path) + 1, (uint32_t)strlen(entry->link) + 1 };
-        memcpy(row.digest, entry->digest, sizeof(row.digest));
-        buf_add(out, &row, sizeof(row));
-        buf_add(out, entry->path, row.path_size);
-        buf_add(out, entry->link, row.link_size);
-        buf_add(out, zeros, (8 - (row.path_size + row.link_size) % 8) % 8);
-    }
+    for (size_t i = 0; i < listing->len; i++)
+        listing_put(&listing->items[i], out);
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return compare_paths(((const struct listing_entry *)a)->path, ((const struct listing_entry *)b)->path);
+}
+
+void listing_sort(struct listing_entry *entries, size_t len)
+{
+    if (len > 1)
+        qsort(entries, len, sizeof(*entries), compare_entries);
 }
 
 // A text of that many bytes, of which the last is its only NUL.
@@ -232,7 +246,7 @@ static const char *take_text(struct slice *rest, size_t size)
     return text;
 }
 
-static bool take_row(struct slice *rest, struct listing_entry *out)
+bool listing_take(struct slice *rest, struct listing_entry *out)
 {
     struct row row;
     if (rest->size < sizeof(row))
@@ -259,7 +273,7 @@ static int read_rows(struct slice rest, uint64_t len, struct listing *out, struc
     out->capacity = (size_t)len + 1;
     out->items = mem_alloc(out->capacity * sizeof(*out->items));
     for (uint64_t i = 0; i < len; i++)
-        if (!take_row(&rest, &entry))
+        if (!listing_take(&rest, &entry))
             return err_set(err, ERR_INVALID_ARGUMENT, "a listing that is cut off");
         else if (listing_add(out, &entry, err) < 0)
             return -1;

@@ -64,6 +64,12 @@ void listing_write(const struct listing *listing, const char *mark, struct buf *
 // Takes the bytes, malloc'ed, in any case. invalid_argument for what is no listing.
 int listing_read(char *take_data, size_t size, const char *mark, struct listing *out, struct err *err);
 
+// One entry as it stands there; a row that is cut off is none. `above` and `fresh` are not in it, nor is it checked.
+void listing_put(const struct listing_entry *entry, struct buf *out);
+bool listing_take(struct slice *rest, struct listing_entry *out);
+// Into the order of a walk, whatever order they came in.
+void listing_sort(struct listing_entry *entries, size_t len);
+
 // ---- what a COPY reads ----------------------------------------------------------------------------------------------
 
 // Everything about an entry that makes it another one for whoever copies it, but its content, as bytes; `as` is its name there. No time.

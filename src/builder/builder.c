@@ -57,10 +57,15 @@ void builder_cancel(struct builder *builder, const char *id)
 
 // ---- the context ----------------------------------------------------------------------------------------------------
 
+static const char *dockerfile_name(const struct build *build)
+{
+    return str_empty(build->request->dockerfile) ? "Dockerfile" : build->request->dockerfile;
+}
+
 static int read_dockerfile(struct build *build, struct buf *out, struct err *err)
 {
-    const char *name = str_empty(build->request->dockerfile) ? "Dockerfile" : build->request->dockerfile;
-    if (folder_read(build->context_fd, name, DOCKERFILE_SIZE_MAX, out, err) == 0)
+    const char *name = dockerfile_name(build);
+    if (folder_read(build->context->folder_fd, name, DOCKERFILE_SIZE_MAX, out, err) == 0)
         return out->size > 0 ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "the Dockerfile (%.300s) cannot be empty", name);
     return err->class == ERR_NOT_FOUND ? err_set(err, ERR_INVALID_ARGUMENT, "Cannot locate specified Dockerfile: %.300s", name) : -1;
 }
@@ -77,16 +82,16 @@ static int take_dockerfile(struct build *build, struct buf *out, struct err *err
 // A client sends both files though its .dockerignore leaves them out: they are of the build, not of the context.
 static int hide_files(struct build *build, struct err *err)
 {
-    const char *name = str_empty(build->request->dockerfile) ? "Dockerfile" : build->request->dockerfile, *const files[] = { name, ".dockerignore" };
+    const char *const files[] = { dockerfile_name(build), ".dockerignore" };
     _cleanup_buf_ struct buf text = BUF_INIT(IGNORE_SIZE_MAX);
     struct ignore *ignore;
     struct err missing = { 0 };
-    if (folder_read(build->context_fd, ".dockerignore", IGNORE_SIZE_MAX, &text, &missing) < 0)
+    if (folder_read(build->context->folder_fd, ".dockerignore", IGNORE_SIZE_MAX, &text, &missing) < 0)
         return missing.class == ERR_NOT_FOUND ? 0 : err_set(err, missing.class, "%s", missing.message);
     if (ignore_parse((struct slice){ buf_text(&text), text.size }, build->arena, &ignore, err) < 0)
         return -1;
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
-        if (ignore_match(ignore, files[i]) && folder_remove(build->engine, build->context_fd, files[i], build->cancel, &missing) < 0 &&
+        if (ignore_match(ignore, files[i]) && folder_remove(build->engine, build->context->folder_fd, files[i], build->cancel, &missing) < 0 &&
             missing.class != ERR_NOT_FOUND)
             return err_set(err, missing.class, "%s", missing.message);
     return 0;
@@ -95,8 +100,8 @@ static int hide_files(struct build *build, struct err *err)
 static int open_remote(struct build *build, struct buf *dockerfile, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX);
-    build->context_fd = remote_context(build, "", build->request->remote, &text, err);
-    if (build->context_fd < 0)
+    build->context->folder_fd = remote_context(build, "", build->request->remote, &text, err);
+    if (build->context->folder_fd < 0)
         return -1;
     if (build->request->dockerfile_text.data)
         return take_dockerfile(build, dockerfile, err);
@@ -108,9 +113,19 @@ static int open_remote(struct build *build, struct buf *dockerfile, struct err *
 
 static int open_kept(struct build *build, struct buf *dockerfile, struct err *err)
 {
-    build->listing = build_kept_listing(build->request->kept);
-    build->context_fd = build_kept_tree(build->request->kept, err);
-    return build->context_fd < 0 ? -1 : take_dockerfile(build, dockerfile, err);
+    build->context->listing = build_kept_listing(build->request->kept);
+    build->context->folder_fd = build_kept_tree(build->request->kept, err);
+    return build->context->folder_fd < 0 ? -1 : take_dockerfile(build, dockerfile, err);
+}
+
+static int open_tar(struct build *build, int input_fd, struct buf *dockerfile, struct err *err)
+{
+    int known = context_take(build, input_fd, dockerfile_name(build), dockerfile, err);
+    if (known < 0)
+        return -1;
+    if (!known)
+        return read_dockerfile(build, dockerfile, err) < 0 ? -1 : hide_files(build, err);
+    return dockerfile->size > 0 ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "the Dockerfile (%.300s) cannot be empty", dockerfile_name(build));
 }
 
 static int open_context(struct build *build, int input_fd, struct buf *dockerfile, struct err *err)
@@ -121,12 +136,12 @@ static int open_context(struct build *build, int input_fd, struct buf *dockerfil
         return open_kept(build, dockerfile, err);
     if (build->request->remote)
         return open_remote(build, dockerfile, err);
-    build->context_fd = workshop_folder(build->workshop, "context", err);
-    if (build->context_fd < 0 || (input_fd >= 0 && folder_unpack(build->engine, build->context_fd, input_fd, build->cancel, err) < 0))
+    if (input_fd >= 0 && !build->request->dockerfile_text.data)
+        return open_tar(build, input_fd, dockerfile, err);
+    build->context->folder_fd = workshop_folder(build->workshop, "context", err);
+    if (build->context->folder_fd < 0 || (input_fd >= 0 && folder_unpack(build->engine, build->context->folder_fd, input_fd, build->cancel, err) < 0))
         return -1;
-    if (build->request->dockerfile_text.data)
-        return take_dockerfile(build, dockerfile, err);
-    return read_dockerfile(build, dockerfile, err) < 0 ? -1 : hide_files(build, err);
+    return take_dockerfile(build, dockerfile, err);
 }
 
 // ---- the plan -------------------------------------------------------------------------------------------------------
@@ -254,9 +269,11 @@ int builder_build(struct builder *builder, const struct build_request *request, 
                   struct arena *arena, struct build_result *out, const struct cancel *cancel, struct err *err)
 {
     struct crew crew;
-    struct build build = { .crew = &crew, .builder = builder, .engine = builder->engine, .request = request, .cancel = &crew.cancel, .arena = arena,
-                           .context_fd = -1, .progress = progress, .progress_of = context };
+    struct context files;
+    struct build build = { .crew = &crew, .context = &files, .builder = builder, .engine = builder->engine, .request = request, .cancel = &crew.cancel, .arena = arena,
+                           .progress = progress, .progress_of = context };
     *out = (struct build_result){ 0 };
+    context_open(&files);
     int result = crew_open(&crew, builder, request->id, cancel, err) < 0 ? -1 : run(&build, input_fd, out, err);
     out->exit_code = build.exit_code;
     if (result < 0)
@@ -265,7 +282,7 @@ int builder_build(struct builder *builder, const struct build_request *request, 
     crew_done(&build);
     named_close(&build);
     crew_close(&crew, builder);
-    fd_close(build.context_fd);
+    context_close(&files);
     workshop_free(build.workshop);
     json_decref(build.imported);
     return result;

@@ -52,6 +52,15 @@ struct crew {
     struct mutex asking; // the client, who is asked one thing at a time
 };
 
+struct context {
+    int folder_fd; // -1: nothing is unpacked yet
+    const struct listing *listing; // what is in it; NULL: that is not known
+    int spool_fd; // a tar that is listed, and not yet unpacked; -1
+    struct listing listed; // its list
+    struct strv hidden; // what of it is none of the context's
+    struct mutex lock; // unranked: held while it is unpacked
+};
+
 struct build {
     struct stage *stage; // whose view of the build it is; NULL: the whole
     struct crew *crew;
@@ -61,8 +70,7 @@ struct build {
     const struct cancel *cancel; // the crew's
     struct arena *arena; // the stage's, or the caller's
     struct workshop *workshop;
-    int context_fd; // the context's folder
-    const struct listing *listing; // what is in it; NULL: that is not known
+    struct context *context; // of all stages
     struct dockerfile *file;
     struct build_args args;
     struct scope global;
@@ -168,6 +176,14 @@ int mount_note(struct stage *stage, const char *name, const char *target, const 
 // *gone is where the folder stands now, out of the way of new ones, to be removed.
 int mount_forget(struct builder *builder, const char *name, struct arena *arena, const char **gone, struct err *err) REQUIRES(&builder->lock);
 int mounts_sweep(struct builder *builder, struct err *err); // while no build runs
+
+// ---- spooled.c ------------------------------------------------------------------------------------------------------
+
+void context_open(struct context *context);
+void context_close(struct context *context);
+// A tar, compressed or not. 1: *text has the Dockerfile, of that path in it, and .dockerignore is heeded; 0: it was unpacked, and both are to be looked for.
+int context_take(struct build *build, int input_fd, const char *dockerfile, struct buf *text, struct err *err);
+int context_tree(struct build *build, struct err *err); // of its folder; what is not unpacked yet, is now
 
 // ---- look.c ---------------------------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ static int find_origin(struct copying *copying, struct err *err)
     if (named && named_bring(build, named, err) < 0)
         return -1;
     copying->image = named ? named_id(named) : NULL;
-    copying->listing = named ? named_listing(named) : build->listing;
+    copying->listing = named ? named_listing(named) : build->context->listing;
     return 0;
 }
 
@@ -115,7 +115,7 @@ static int open_from(struct copying *copying, struct err *err)
 {
     const char *from = copying->fields->from;
     if (copying->from_fd < 0)
-        copying->from_fd = from ? open_from_tree(copying->stage, from, err) : tree_of_folder(copying->stage->build->context_fd, err);
+        copying->from_fd = from ? open_from_tree(copying->stage, from, err) : context_tree(copying->stage->build, err);
     for (size_t i = 0; i < copying->len; i++)
         if (copying->sources[i].tree_fd == NOT_OPENED)
             copying->sources[i].tree_fd = copying->from_fd;

@@ -168,7 +168,7 @@ int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err
 
 static int open_source(struct stage *stage, const char *from, struct err *err)
 {
-    return str_empty(from) ? tree_of_folder(stage->build->context_fd, err) : open_from_tree(stage, from, err);
+    return str_empty(from) ? context_tree(stage->build, err) : open_from_tree(stage, from, err);
 }
 
 static int add_copy(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
@@ -182,7 +182,7 @@ static int add_copy(struct stage *stage, const struct run_mount *mount, const ch
         return -1;
     out->copy_len++;
     const struct named *named = named_find(build, mount->from);
-    const struct listing *listing = named ? named_listing(named) : copy->roots ? build->listing : NULL;
+    const struct listing *listing = named ? named_listing(named) : copy->roots ? build->context->listing : NULL;
     const struct step_source one = { .tree_fd = copy->tree_fd, .listing = listing, .path = copy->source };
     const struct step_place place = place_of_copy(copy, &one);
     if (look_place(build, &place, &looked, err) < 0)
@@ -203,10 +203,10 @@ static int add_bind(struct stage *stage, const struct run_mount *mount, const ch
     const char *source = str_empty(mount->source) ? "/" : mount->source;
     struct step_sources looked;
     char link[64], path[PATH_MAX];
-    _cleanup_close_ int tree = tree_of_folder(build->context_fd, err), found = path_open(build->context_fd, source, false, err);
+    _cleanup_close_ int tree = context_tree(build, err), found = tree < 0 ? -1 : path_open(build->context->folder_fd, source, false, err);
     if (tree < 0 || found < 0)
         return -1;
-    const struct step_source one = { .tree_fd = tree, .listing = build->listing, .path = source };
+    const struct step_source one = { .tree_fd = tree, .listing = build->context->listing, .path = source };
     const struct step_place place = { .sources = &one, .source_len = 1, .target = "/", .folder = true, .roots = true, .mode = -1, .time_max = -1 };
     if (look_place(build, &place, &looked, err) < 0)
         return -1;

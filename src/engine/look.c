@@ -3,15 +3,12 @@
 #include <gnutls/crypto.h>
 
 #include "build/listing.h"
+#include "frames.h"
 #include "place.h"
 #include "worker/worker.h"
 
 struct hashing {
     gnutls_hash_hd_t all, content;
-    char frame[sizeof(struct listing_frame)];
-    size_t frame_size;
-    uint64_t record_left, content_left;
-    bool file;
 };
 
 // SHA-256 is part of every build of the library: only memory can be missing.
@@ -63,58 +60,26 @@ bool place_listed(const struct step_place *place, struct arena *arena, struct st
 
 // ---- of files -------------------------------------------------------------------------------------------------------
 
-// The content is over, or there is none.
-static void end_entry(struct hashing *hashing)
+static void begin_entry(void *of, struct slice record, bool file)
+{
+    const struct hashing *hashing = of;
+    gnutls_hash(hashing->all, record.data, record.size);
+}
+
+static void add_content(void *of, const char *data, size_t size)
+{
+    const struct hashing *hashing = of;
+    gnutls_hash(hashing->content, data, size);
+}
+
+static void end_entry(void *of, bool file)
 {
     unsigned char raw[LISTING_DIGEST_SIZE];
-    if (hashing->file) {
-        gnutls_hash_output(hashing->content, raw);
-        gnutls_hash(hashing->all, raw, sizeof(raw));
-    }
-    hashing->file = false;
-}
-
-static size_t take_frame(struct hashing *hashing, const char *data, size_t size)
-{
-    struct listing_frame frame;
-    size_t part = MIN_OF(size, sizeof(frame) - hashing->frame_size);
-    memcpy(hashing->frame + hashing->frame_size, data, part);
-    hashing->frame_size += part;
-    if (hashing->frame_size == sizeof(frame)) {
-        memcpy(&frame, hashing->frame, sizeof(frame));
-        hashing->frame_size = 0;
-        hashing->record_left = frame.size;
-        hashing->content_left = frame.content;
-        hashing->file = frame.file;
-    }
-    return part;
-}
-
-static size_t take_part(struct hashing *hashing, const char *data, size_t size)
-{
-    uint64_t *left = hashing->record_left ? &hashing->record_left : &hashing->content_left;
-    if (*left == 0)
-        return take_frame(hashing, data, size);
-    size_t part = (size_t)MIN_OF((uint64_t)size, *left);
-    gnutls_hash(hashing->record_left ? hashing->all : hashing->content, data, part);
-    *left -= part;
-    if (hashing->record_left == 0 && hashing->content_left == 0)
-        end_entry(hashing);
-    return part;
-}
-
-static int hash_bytes(void *context, int pipe_fd, size_t size)
-{
-    char chunk[65536];
-    for (size_t left = size; left > 0;) {
-        ssize_t got = fd_read_full(pipe_fd, chunk, MIN_OF(left, sizeof(chunk)), NULL);
-        if (got <= 0)
-            return -1;
-        for (ssize_t at = 0; at < got;)
-            at += (ssize_t)take_part(context, chunk + at, (size_t)(got - at));
-        left -= (size_t)got;
-    }
-    return 0;
+    const struct hashing *hashing = of;
+    if (!file)
+        return;
+    gnutls_hash_output(hashing->content, raw);
+    gnutls_hash(hashing->all, raw, sizeof(raw));
 }
 
 static int take_found(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
@@ -142,7 +107,9 @@ static int take_found(struct filer *filer, struct arena *arena, struct step_sour
 static int hash_sources(struct filer *filer, struct arena *arena, struct step_sources *out, const struct cancel *cancel, struct err *err)
 {
     struct hashing hashing = { .all = new_hash(), .content = new_hash() };
-    int done = pipe_relay(filer->data_fd, hash_bytes, &hashing, cancel, err);
+    struct frames frames = { .record = BUF_INIT(FRAMES_RECORD_MAX), .begin = begin_entry, .content = add_content, .end = end_entry, .of = &hashing };
+    int done = pipe_relay(filer->data_fd, frames_take, &frames, cancel, err);
+    buf_done(&frames.record);
     end_all(&hashing, out->digest);
     gnutls_hash_deinit(hashing.content, NULL);
     return done < 0 ? -1 : take_found(filer, arena, out, cancel, err);

@@ -19,6 +19,7 @@ void workshop_free(struct workshop *workshop); // NULL is fine
 // A new, empty folder in it (O_PATH), and such a folder as a tree.
 int workshop_folder(struct workshop *workshop, const char *name, struct err *err);
 int tree_of_folder(int folder_fd, struct err *err);
+int workshop_spool(struct workshop *workshop, struct err *err); // a file without a name, to be written and read
 // The host's path of that folder, for binds. malloc'ed.
 char *workshop_path(const struct workshop *workshop, const char *name);
 // A new file in such a folder, open for writing. `name` is one component.
@@ -32,6 +33,16 @@ int workshop_write(struct workshop *workshop, const char *folder, const char *na
 int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err);
 // The same from a file: 1; 0 where that is no archive.
 int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err);
+// What is in a client's tar, compressed or not, and the plain tar itself in `spool_fd`, from its beginning. 1: *entries, sorted as a listing wants them
+// (build/listing.h) and malloc'ed, with texts in the arena; 0: a list can't say what is in it. Files that are wanted have their content, where it fits.
+struct listing_entry;
+struct step_wanted {
+    const char *path;
+    struct buf text;
+    bool found;
+};
+int tar_list(struct engine *engine, int input_fd, int spool_fd, struct step_wanted *wanted, size_t wanted_len, struct arena *arena, struct listing_entry **entries,
+             size_t *len, const struct cancel *cancel, struct err *err);
 // Removes these paths, without following a link, and whatever is below them, and unpacks a plain tar.
 int folder_update(struct engine *engine, int folder_fd, const struct strv *removed, int tar_fd, const struct cancel *cancel, struct err *err);
 // A regular file of at most `max` bytes; appended. not_found.

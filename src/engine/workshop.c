@@ -48,6 +48,15 @@ int workshop_folder(struct workshop *workshop, const char *name, struct err *err
     return fd < 0 ? err_errno(err, errno, "folder %s of a build", name) : fd;
 }
 
+int workshop_spool(struct workshop *workshop, struct err *err)
+{
+    int fd = openat(workshop->fd, "spool", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, errno, "a build's archive");
+    unlinkat(workshop->fd, "spool", 0);
+    return fd;
+}
+
 char *workshop_path(const struct workshop *workshop, const char *name)
 {
     return mem_printf("%s/staging/%s/%s", workshop->engine->data_root, workshop->name, name);

@@ -1,9 +1,10 @@
 """A client's folder is kept between builds: what comes of it is always what the client has, and what did not change is not sent again."""
 import glob
-import json
+import io
 import os
 import re
 import subprocess
+import tarfile
 
 import pytest
 
@@ -162,6 +163,47 @@ def test_it_is_counted_and_pruned(folder, buildx, api, docker):  # noqa: F811
     assert row['ID'] in docker.ok('builder', 'prune', '-f', '--filter', 'type=source.local')
     assert kept(api) == [] and os.listdir(os.path.join(docker.engine.data, 'build-contexts')) == []
     assert sent(folder.same()) > BIG
+
+
+def archive(folder, change=lambda members: members, **options):
+    """The folder as a tar whose members are changed, or in another order."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode='w', **options) as tar:
+        members = [tar.gettarinfo(os.path.join(top, name), os.path.relpath(os.path.join(top, name), folder)) for top, folders, files in os.walk(folder) for name in folders + files]
+        for member in change(members):
+            path, member.mtime = os.path.join(folder, member.name), int(member.mtime)
+            tar.addfile(member, open(path, 'rb') if member.isreg() else None)
+    return out.getvalue()
+
+
+def without_folders(members):
+    return [member for member in members if not member.isdir()]
+
+
+def with_attribute(members):
+    for member in members:
+        if member.isreg():
+            member.pax_headers = {'SCHILY.xattr.user.one': 'two'}
+    return members
+
+
+@pytest.mark.differs('says so in other words, and its key has the times')
+@pytest.mark.parametrize('change, cached', [
+    (lambda members: members[::-1], True), (without_folders, True), (lambda members: members + members, True), (with_attribute, False),
+])
+def test_a_tar_is_known_by_what_is_in_it(folder, docker, change, cached):
+    """Whatever its order: by a list of it, or, where a list can't say what there is, by its files."""
+    folder.file('Dockerfile', 'FROM bb\nCOPY . /srv/\nRUN ls -R /srv\n' if not cached else 'FROM bb\nCOPY sub /srv/\nCOPY [bc]* /top/\n')
+    for path in ('sub/deep/a', 'sub/b', 'c'):
+        folder.file(path, path)
+    os.symlink('b', folder.folder / 'sub/link')
+    first = docker.ok('build', '-q', '-t', folder.name, str(folder.folder))
+    out = subprocess.run([docker.cli, '-H', 'unix://' + docker.engine.socket, 'build', '-t', folder.name, '-'], input=archive(str(folder.folder), change, format=tarfile.PAX_FORMAT),
+                         capture_output=True, env={'PATH': os.environ['PATH'], 'DOCKER_BUILDKIT': '0'}, check=False)
+    assert out.returncode == 0, out
+    assert (out.stdout.count(b'Using cache') == 2) == cached
+    assert (docker.inspect(folder.name)['Id'] == first.strip()) == cached
+    docker.ok('rmi', '-f', folder.name)
 
 
 @pytest.fixture

@@ -158,8 +158,93 @@ static void both_say_the_same(void **state)
         }
 }
 
+// ---- a tar ----------------------------------------------------------------------------------------------------------
+
+static ssize_t read_tar(void *context, void *data, size_t size, struct err *err)
+{
+    return read(*(const int *)context, data, size);
+}
+
+// The rows of a tar, in the order of a walk.
+static size_t list_tar(int tar_fd, struct arena *arena, struct listing_entry *out, size_t max)
+{
+    _cleanup_close_ int fd = memfd_create("frames", MFD_CLOEXEC);
+    _cleanup_buf_ struct buf frames = BUF_INIT(1 << 20);
+    struct listing_frame frame;
+    struct err err = { 0 };
+    size_t len = 0;
+    if (archive_list(read_tar, &tar_fd, fd, &err) < 0)
+        fail_msg("%s", err.message);
+    lseek(fd, 0, SEEK_SET);
+    assert_int_equal(file_read_fd(fd, "frames", &frames, NULL), 0);
+    for (size_t at = 0; at < frames.size; at += frame.size + (size_t)frame.content) {
+        memcpy(&frame, frames.data + at, sizeof(frame));
+        at += sizeof(frame);
+        struct slice row = { frames.data + at, frame.size };
+        assert_true(len < max && listing_take(&row, &out[len]));
+        out[len].path = arena_strdup(arena, out[len].path);
+        out[len].link = arena_strdup(arena, out[len].link);
+        if (frame.file)
+            memcpy(out[len].digest, frames.data + at + frame.size, MIN_OF((size_t)frame.content, (size_t)LISTING_DIGEST_SIZE));
+        len++;
+    }
+    listing_sort(out, len);
+    return len;
+}
+
+static void a_tar_is_listed_as_its_files_are(void **state)
+{
+    struct box *box = *state;
+    struct listing_entry rows[32] = { 0 };
+    _cleanup_close_ int tar = memfd_create("tar", MFD_CLOEXEC);
+    assert_int_equal(archive_export(box->fd, NULL, tar, NULL), 0);
+    lseek(tar, 0, SEEK_SET);
+    assert_int_equal(list_tar(tar, &box->arena, rows, ARRAY_LEN(rows)), box->listing.len);
+    for (size_t i = 0; i < box->listing.len; i++) {
+        const struct listing_entry *one = &rows[i], *other = &box->listing.items[i];
+        assert_string_equal(one->path, other->path);
+        assert_string_equal(one->link, other->link);
+        assert_true(one->type == other->type && one->mode == other->mode && one->uid == other->uid && one->size == other->size);
+        assert_memory_equal(one->digest, other->digest, sizeof(one->digest));
+    }
+}
+
+static void what_a_list_cannot_say(void **state)
+{
+    static const struct {
+        const char *make;
+        bool odd;
+    } table[] = {
+        { "touch a && tar c a", false },
+        { "touch a && tar c ./a", false },
+        { "touch a && tar c --transform 's,^,../,' -P a", true },
+        { "touch a && tar c --transform 's,^,x/../,' -P a", true },
+        { "touch a && ln a b && tar c --transform 's,^a$,x/../a,RSh' -P a b", true },
+        { "touch a && setfattr -n user.x -v y a 2>/dev/null; tar c --format=pax --pax-option=SCHILY.xattr.user.x:=y a", true },
+        { "ln -s gone l && tar c l", false },
+    };
+    struct box *box = *state;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct listing_entry rows[8] = { 0 };
+        bool odd = false;
+        _cleanup_free_ char *line = mem_printf("rm -rf %s/t; mkdir %s/t && cd %s/t && { %s; } >../tar", box->path, box->path, box->path, table[i].make);
+        assert_int_equal(system(line), 0);
+        _cleanup_close_ int tar = openat(box->fd, "tar", O_RDONLY | O_CLOEXEC);
+        size_t len = list_tar(tar, &box->arena, rows, ARRAY_LEN(rows));
+        assert_true(len > 0);
+        for (size_t k = 0; k < len; k++)
+            odd = odd || rows[k].type == 0;
+        if (odd != table[i].odd)
+            fail_msg("%s", table[i].make);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(both_say_the_same, setup, teardown) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(both_say_the_same, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tar_is_listed_as_its_files_are, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_list_cannot_say, setup, teardown),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
