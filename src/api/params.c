@@ -57,7 +57,7 @@ int query_size(const struct call *call, const char *key, int64_t *out, struct er
     uint64_t value;
     const char *text = httpd_query(call->request, key);
     if (!num_parse_u64(slice_of(text ? text : ""), UINT16_MAX, &value))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid resize %s %s: must be a number from 0 to 65535",
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid resize %s \"%.100s\": must be a number from 0 to 65535",
                        str_eq(key, "h") ? "height" : "width", text ? text : "");
     *out = (int64_t)value;
     return 0;
@@ -159,7 +159,7 @@ int detach_keys_check(const char *keys, struct err *err)
         return 0;
     while (slice_cut(&rest, ',', &key))
         if (!is_detach_key(key))
-            return err_set(err, ERR_INVALID_ARGUMENT, "Invalid detach keys (%.100s) provided", keys);
+            return err_set(err, ERR_INVALID_ARGUMENT, "Invalid escape keys (%.100s) provided", keys);
     return 0;
 }
 

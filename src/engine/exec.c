@@ -20,13 +20,15 @@ static struct exec *find_exec(struct container *container, const char *id) REQUI
 
 static int check_live(struct container *container, struct err *err)
 {
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
     mutex_lock(&container->lock);
     enum container_status status = container->state.status;
     mutex_unlock(&container->lock);
     if (status == STATUS_RESTARTING)
         return container_restarting(container, err);
     if (status == STATUS_PAUSED)
-        return err_set(err, ERR_CONFLICT, "container %s is paused, unpause the container before exec", container->id);
+        return err_set(err, ERR_CONFLICT, "Container %s is paused, unpause the container before exec",
+                       container_name(container, &arena));
     if (status != STATUS_RUNNING)
         return err_set(err, ERR_CONFLICT, "container %s is not running", container->id);
     return 0;
@@ -125,6 +127,11 @@ void exec_forget(struct container *container, const char *id, int64_t *exit_code
     }
 }
 
+static int refuse_second(const struct exec *exec, struct err *err)
+{
+    return err_set(err, ERR_CONFLICT, "exec command %s %s", exec->id, exec->running ? "is already running" : "has already run");
+}
+
 int engine_exec_check(struct engine *engine, const char *exec_id, bool *terminal, struct err *err)
 {
     _cleanup_container_ struct container *container = container_find_exec(engine, exec_id, err);
@@ -136,7 +143,7 @@ int engine_exec_check(struct engine *engine, const char *exec_id, bool *terminal
     if (!exec)
         result = err_set(err, ERR_NOT_FOUND, "No such exec instance: %s", exec_id);
     else if (exec->running || exec->started)
-        result = err_set(err, ERR_CONFLICT, "exec command %s has already run", exec_id);
+        result = refuse_second(exec, err);
     else
         *terminal = exec->config.tty;
     mutex_unlock(&container->lock);
@@ -171,7 +178,7 @@ static int claim(struct container *container, const char *exec_id, struct exec *
     if (!exec)
         result = err_set(err, ERR_NOT_FOUND, "No such exec instance: %s", exec_id);
     else if (exec->started)
-        result = err_set(err, ERR_CONFLICT, "exec command %s has already run", exec_id);
+        result = refuse_second(exec, err);
     else if (container->state.status != STATUS_RUNNING || !container->client)
         result = err_set(err, ERR_CONFLICT, "container %s is not running", container->id);
     else

@@ -39,6 +39,8 @@ int signal_parse(const char *text, int *out, struct err *err)
         *out = (int)number;
         return 0;
     }
+    if (num_parse_u64(slice_of(text), UINT64_MAX, &number) && number > 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "the linux daemon does not support signal %s", text);
     size_t len = strlen(text);
     if (len >= sizeof(upper))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid signal: %s", text);

@@ -192,7 +192,7 @@ int engine_restart(struct engine *engine, const char *ref, const char *signal, i
     note_restarting(container, 1);
     int result = restart(container, signal, timeout_s, cancel, err);
     note_restarting(container, -1);
-    return result;
+    return result < 0 ? err_wrap(err, "Cannot restart container %s", ref) : result;
 }
 
 static int pause_held(struct container *container, bool pause, struct err *err)
@@ -203,9 +203,9 @@ static int pause_held(struct container *container, bool pause, struct err *err)
     if (status == STATUS_RESTARTING)
         return container_restarting(container, err);
     if (pause && status == STATUS_PAUSED)
-        return err_set(err, ERR_CONFLICT, "container %s is already paused", container->id);
+        return err_set(err, ERR_CONFLICT, "Container %s is already paused", container->id);
     if (!pause && status != STATUS_PAUSED)
-        return err_set(err, ERR_CONFLICT, "container %s is not paused", container->id);
+        return err_set(err, ERR_CONFLICT, "Container %s is not paused", container->id);
     _cleanup_json_ json_t *arguments = json_object();
     if (call_live(container, pause ? "pause" : "resume", arguments, err) < 0)
         return -1;
@@ -314,9 +314,9 @@ static int refuse_live(struct container *container, struct err *err)
     mutex_unlock(&container->lock);
     if (status == STATUS_PAUSED)
         return err_set(err, ERR_CONFLICT,
-                       "cannot remove container \"/%s\": container is paused and must be unpaused first", name);
+                       "cannot remove container \"%s\": container is paused and must be unpaused first", name);
     return err_set(err, ERR_CONFLICT,
-                   "cannot remove container \"/%s\": container is %s: stop the container before removing or force remove",
+                   "cannot remove container \"%s\": container is %s: stop the container before removing or force remove",
                    name, status == STATUS_RESTARTING ? "restarting" : "running");
 }
 
