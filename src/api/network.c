@@ -72,6 +72,8 @@ static void add_pool(json_t *rows, const struct engine_network *network, bool ip
 
 static json_t *shape_pools(const struct engine_network *network)
 {
+    if (!network->link && network->builtin)
+        return json_null();
     json_t *rows = json_array();
     add_pool(rows, network, false);
     add_pool(rows, network, true);
@@ -86,7 +88,7 @@ static json_t *shape_network(const struct engine_network *network, const struct 
     json_t *labels = request ? shape_map(&request->labels) : json_object();
     return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:b, s:o, s:b, s:b, s:b, s:{s:s}, s:b, s:o, s:o, s:o}", "Name",
                      network->name, "Id", network->id, "Created", shape_time(network->created_ns), "Scope", "local",
-                     "Driver", network->driver, "EnableIPv4", network->link && (network->builtin || !str_empty(network->subnet)), "EnableIPv6", !str_empty(network->subnet6), "IPAM", ipam,
+                     "Driver", network->driver, "EnableIPv4", network->builtin || !str_empty(network->subnet), "EnableIPv6", !str_empty(network->subnet6), "IPAM", ipam,
                      "Internal", request && request->internal, "Attachable", request && request->attachable, "Ingress", 0,
                      "ConfigFrom", "Network", "", "ConfigOnly", 0, "Containers", shape_members(containers, len, network), "Options",
                      shape_options(network), "Labels", labels);
@@ -143,12 +145,25 @@ int handle_network_list(struct call *call, struct err *err)
 
 // ---- one network ----------------------------------------------------------------------------------------------------
 
+// No network is one of a swarm; what only a swarm would tell more about is checked all the same.
+static int check_inspect(struct call *call, struct err *err)
+{
+    static const char *const go_flags[] = { "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False" };
+    const char *scope = httpd_query(call->request, "scope"), *verbose = httpd_query(call->request, "verbose");
+    bool known = str_empty(verbose);
+    for (size_t i = 0; i < ARRAY_LEN(go_flags) && !known; i++)
+        known = str_eq(go_flags[i], verbose);
+    if (!known)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for verbose: %.100s: strconv.ParseBool: parsing \"%.100s\": invalid syntax", verbose, verbose);
+    return str_empty(scope) || str_eq(scope, "local") ? 0 : err_set(err, ERR_NOT_FOUND, "network %s not found", call->values[0]);
+}
+
 int handle_network_inspect(struct call *call, struct err *err)
 {
     struct engine_network network;
     struct engine_container *containers;
     size_t len;
-    if (engine_network_find(call->engine, call->values[0], call->arena, &network, err) < 0)
+    if (check_inspect(call, err) < 0 || engine_network_find(call->engine, call->values[0], call->arena, &network, err) < 0)
         return -1;
     engine_list(call->engine, false, call->arena, &containers, &len);
     return reply_json(call, 200, shape_network(&network, containers, len));

@@ -188,7 +188,7 @@ int handle_network_prune(struct call *call, struct err *err)
     return reply_json(call, 200, json_pack("{s:o}", "NetworksDeleted", gone));
 }
 
-// Before 1.42 named volumes went too; since then only with all=true.
+// Before 1.42 named volumes went too; since then only with all=true. One with options of its driver stands for something elsewhere, and stays.
 int handle_volume_prune(struct call *call, struct err *err)
 {
     static const char *const keys[] = { "label", "label!", "all", NULL };
@@ -204,7 +204,7 @@ int handle_volume_prune(struct call *call, struct err *err)
     for (size_t i = 0; i < len; i++) {
         struct err ignored = { 0 }; // one that is in use, or that somebody removed meanwhile
         int64_t size = 0;
-        if ((!volumes[i].anonymous && !named_too) || !fits(&prune, &volumes[i].labels, 0) ||
+        if ((!volumes[i].anonymous && !named_too) || volumes[i].options.len || !fits(&prune, &volumes[i].labels, 0) ||
             engine_volume_in_use(call->engine, volumes[i].name))
             continue;
         bool measured = engine_volume_size(call->engine, &volumes[i], &size, &ignored) == 0;

@@ -98,8 +98,8 @@ static json_t *shape_network_settings(const struct call *call, const struct engi
         if (str_eq(container->endpoints[i].network, "bridge"))
             bridge = &container->endpoints[i];
     json_t *settings =
-        json_pack("{s:s, s:o, s:s, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:o, s:I, s:o, s:I, s:o, s:o}", "Bridge", "",
-                  "SandboxID", shape_text(container->sandbox_id), "SandboxKey", "", "Ports", shape_port_map(container),
+        json_pack("{s:s, s:o, s:o, s:o, s:b, s:s, s:i, s:n, s:n, s:o, s:o, s:o, s:I, s:o, s:I, s:o, s:o}", "Bridge", "",
+                  "SandboxID", shape_text(container->sandbox_id), "SandboxKey", shape_text(container->sandbox_key), "Ports", shape_port_map(container),
                   "HairpinMode", 0, "LinkLocalIPv6Address", "", "LinkLocalIPv6PrefixLen", 0, "SecondaryIPAddresses",
                   "SecondaryIPv6Addresses", "EndpointID", shape_text(bridge->endpoint_id), "Gateway",
                   shape_text(bridge->gateway), "GlobalIPv6Address", shape_text(bridge->address6), "GlobalIPv6PrefixLen", (json_int_t)bridge->prefix6,
@@ -156,6 +156,16 @@ static json_t *shape_mounts(const struct engine_container *container)
     return list;
 }
 
+// Of the network of its mode, as older clients knew it.
+static const char *asked_mac(const struct engine_container *container)
+{
+    const char *mode = str_empty(container->network) || str_eq(container->network, "default") ? "bridge" : container->network;
+    for (size_t i = 0; i < container->endpoint_len; i++)
+        if (str_eq(container->endpoints[i].network, mode) && container->endpoints[i].request)
+            return container->endpoints[i].request->mac_address;
+    return NULL;
+}
+
 static json_t *shape_config(const struct engine_container *container)
 {
     const struct container_config *config = container->config;
@@ -166,6 +176,8 @@ static json_t *shape_config(const struct engine_container *container)
                   config->open_stdin, "StdinOnce", config->stdin_once, "Image", shape_text(container->image_name));
     shape_process(object, &config->process);
     json_object_set_new(object, "Labels", shape_map(&config->process.labels));
+    if (!str_empty(asked_mac(container)))
+        json_object_set_new(object, "MacAddress", shape_text(asked_mac(container)));
     if (config->stop_timeout >= 0)
         json_object_set_new(object, "StopTimeout", json_integer(config->stop_timeout));
     return object;

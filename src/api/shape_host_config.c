@@ -129,6 +129,8 @@ static void adjust(json_t *object, const struct host_config *effective)
         json_object_set_new(object, "MemorySwap", json_integer(2 * effective->memory));
     if (json_integer_value(json_object_get(object, "MemorySwappiness")) == -1)
         json_object_set_new(object, "MemorySwappiness", json_null());
+    if (json_integer_value(json_object_get(object, "PidsLimit")) < 0)
+        json_object_set_new(object, "PidsLimit", json_null());
     if (!effective->privileged) { // else none, and null says so
         fill_paths(object, "MaskedPaths", engine_masked_paths);
         fill_paths(object, "ReadonlyPaths", engine_readonly_paths);

@@ -71,7 +71,7 @@ static json_t *info_limits(const struct engine_info *info)
     return json_pack("{s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s}", "MemoryLimit",
                      info->memory_limit, "SwapLimit", info->swap_limit, "CpuCfsPeriod", info->cpu_quota, "CpuCfsQuota",
                      info->cpu_quota, "CPUShares", info->cpu_shares, "CPUSet", info->cpuset, "PidsLimit",
-                     info->pids_limit, "OomKillDisable", 0, "IPv4Forwarding", info->ipv4_forwarding, "CgroupDriver", info->cgroup_driver, "CgroupVersion",
+                     info->pids_limit, "OomKillDisable", info->oom_kill_disable, "IPv4Forwarding", info->ipv4_forwarding, "CgroupDriver", info->cgroup_driver, "CgroupVersion",
                      info->cgroup_version);
 }
 
@@ -146,7 +146,7 @@ static json_t *info_engine(const struct engine_info *info)
 static json_t *info_constants(void)
 {
     static const char text[] =
-        "{\"Plugins\":{\"Volume\":[\"local\"],\"Network\":[\"bridge\",\"null\"],\"Authorization\":null,"
+        "{\"Plugins\":{\"Volume\":[\"local\"],\"Network\":[\"bridge\",\"host\",\"macvlan\",\"null\"],\"Authorization\":null,"
         "\"Log\":[\"fluentd\",\"gelf\",\"journald\",\"json-file\",\"local\",\"none\",\"syslog\"]},"
         "\"Runtimes\":{\"berth\":{\"path\":\"berth-shim\"},\"berth-vm\":{\"path\":\"berth-shim\"}},\"LiveRestoreEnabled\":true,"
         "\"Swarm\":{\"NodeID\":\"\",\"NodeAddr\":\"\",\"LocalNodeState\":\"inactive\",\"ControlAvailable\":false,"

@@ -106,7 +106,7 @@ struct engine_info {
     char *driver, *data_root, *kernel_version, *operating_system, *os_version, *architecture;
     char *cgroup_driver, *cgroup_version; // "cgroupfs", "1" | "2"
     int64_t cpus, memory;
-    bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, ipv4_forwarding;
+    bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, oom_kill_disable, ipv4_forwarding;
     struct strv driver_status; // pairs of key and value
     struct strv security_options, warnings; // how guests run is among both
     struct strv labels, insecure_registries, registry_mirrors;
@@ -249,6 +249,7 @@ struct engine_container {
     struct strv exec_ids;
     char *network; // of the mode: "bridge" "none", or a name
     char *sandbox_id;
+    char *sandbox_key; // the path of its network namespace while it runs; "": it has none on this host, or another container's
     struct engine_endpoint *endpoints; // the first is the mode's
     size_t endpoint_len;
     struct engine_port *ports;

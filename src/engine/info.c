@@ -59,6 +59,7 @@ static void describe_cgroups(const struct engine *engine, struct engine_info *ou
     out->cpu_shares = features->cpu_shares;
     out->cpuset = features->cpuset;
     out->pids_limit = features->pids;
+    out->oom_kill_disable = features->oom_control;
 }
 
 // What clients print of it: the wall among the security options, and a line of warning where guests are

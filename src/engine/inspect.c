@@ -18,7 +18,7 @@ static bool is_plain_tmpfs(const struct host_config *host, const char *destinati
     return false;
 }
 
-// What --tmpfs asked for stands in HostConfig.Tmpfs alone, as Docker has it.
+// What --tmpfs asked for stands in HostConfig.Tmpfs alone, as Docker has it. The mode of a tmpfs is its options, which nobody is shown.
 static void copy_mounts(const struct container *container, struct arena *arena, struct engine_container *out)
 {
     out->mounts = arena_alloc(arena, (container->mount_len + 1) * sizeof(*out->mounts));
@@ -29,7 +29,7 @@ static void copy_mounts(const struct container *container, struct arena *arena, 
         out->mounts[out->mount_len++] = (struct engine_mount){
             .type = arena_strdup(arena, from->type), .name = arena_strdup(arena, from->name), .source = arena_strdup(arena, from->source),
             .destination = arena_strdup(arena, from->destination), .driver = arena_strdup(arena, from->driver),
-            .mode = arena_strdup(arena, from->mode), .propagation = arena_strdup(arena, from->propagation), .rw = from->rw
+            .mode = arena_strdup(arena, str_eq(from->type, "tmpfs") ? "" : from->mode), .propagation = arena_strdup(arena, from->propagation), .rw = from->rw
         };
     }
 }
@@ -85,12 +85,22 @@ static void copy_endpoint(struct container *container, const char *name, const s
         endpoint_names(container, name, from, arena, &to->dns_names);
 }
 
+static void copy_sandbox(struct container *container, struct arena *arena, struct engine_container *out) REQUIRES(container->lock)
+{
+    const struct host_config *host = &container->config.host_config;
+    bool own = container_is_live(container) && !str_starts(host->network_mode ? host->network_mode : "", "container:");
+    out->sandbox_id = (char *)(own ? container->id : "");
+    out->sandbox_key = own && container->state.pid > 0 && !vm_wanted(host)
+                           ? arena_printf(arena, "/proc/%lld/ns/net", (long long)container->state.pid)
+                           : (char *)"";
+}
+
 static void copy_networks(struct container *container, struct arena *arena, struct engine_container *out)
     REQUIRES(container->lock)
 {
     size_t len = 0;
     out->network = arena_strdup(arena, container->config.host_config.network_mode);
-    out->sandbox_id = (char *)(container_is_live(container) ? container->id : "");
+    copy_sandbox(container, arena, out);
     for (const struct endpoint *endpoint = container->endpoints; endpoint; endpoint = endpoint->next)
         len++;
     out->endpoints = arena_alloc(arena, (len + 1) * sizeof(*out->endpoints));

@@ -144,8 +144,10 @@ static int from_tmpfs(struct mounting *mounting, const struct mount_request *req
 int mounting_from_request(struct mounting *mounting, const struct mount_request *request, struct err *err)
 {
     const char *destination = request->target;
-    if (check_options(request, err) < 0 || mounting_check_destination(mounting, &destination, err) < 0)
+    if (check_options(request, err) < 0)
         return -1;
+    if (mounting_check_destination(mounting, &destination, err) < 0)
+        return str_starts(err->message, "Duplicate") ? -1 : err_wrap(err, "invalid mount config for type \"%s\"", request->type);
     if (str_eq(request->type, "volume"))
         return from_volume(mounting, request, destination, err);
     if (str_eq(request->type, "bind"))

@@ -61,11 +61,10 @@ int mounting_check_destination(struct mounting *mounting, const char **destinati
 {
     const struct container *container = mounting->container;
     if (!*destination || **destination != '/')
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config: mount path must be absolute: '%s'",
-                       *destination ? *destination : "");
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount path: '%s' mount path must be absolute", *destination ? *destination : "");
     *destination = mounting_clean_path(mounting->arena, *destination);
     if (str_eq(*destination, "/"))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid volume specification: destination can't be '/'");
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid specification: destination can't be '/'");
     if (container->mount_len >= MOUNTS_MAX)
         return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d mounts", MOUNTS_MAX);
     return mounting_has(container, *destination) ? err_set(err, ERR_INVALID_ARGUMENT, "Duplicate mount point: %s", *destination) : 0;
@@ -171,21 +170,31 @@ static int extra_field(const char *text, const char *type, const char *field, st
                    text, type, field);
 }
 
+// What is wrong with a place alone is said with what asked for it.
+static int wrap_destination(const char *text, const char *type, struct err *err)
+{
+    return str_starts(err->message, "Duplicate") ? -1 : err_wrap(err, "invalid volume specification: '%s': invalid mount config for type \"%s\"", text, type);
+}
+
 // An absolute source is a host path, made as a folder when it is missing; else a volume's name.
 static int from_bind(struct mounting *mounting, const char *text, struct err *err)
 {
     struct bind_words bind = { 0 };
     struct mount_mode mode;
-    if (split_bind(text, mounting->arena, &bind, err) < 0 || mount_mode_parse(bind.mode, &mode, err) < 0 ||
-        mounting_check_destination(mounting, &bind.destination, err) < 0)
+    if (split_bind(text, mounting->arena, &bind, err) < 0 || mount_mode_parse(bind.mode, &mode, err) < 0)
         return -1;
+    if (mounting_check_destination(mounting, &bind.destination, err) < 0)
+        return wrap_destination(text, bind.source && bind.source[0] == '/' ? "bind" : "volume", err);
     bool read_only = str_eq(mode.words[MODE_ACCESS], "ro");
     if (!bind.source || bind.source[0] != '/') {
         const struct volume_wish wish = { .name = bind.source, .read_only = read_only,
                                           .no_copy = str_eq(mode.words[MODE_COPY], "nocopy") };
         if (mode.words[MODE_PROPAGATION])
             return extra_field(text, "volume", "BindOptions", err);
-        return mounting_add_volume(mounting, &wish, bind.destination, err) ? 0 : -1;
+        struct engine_mount *mount = mounting_add_volume(mounting, &wish, bind.destination, err);
+        if (mount && !str_empty(bind.mode))
+            mount->mode = arena_strdup(&mounting->container->arena, bind.mode);
+        return mount ? 0 : -1;
     }
     if (mode.words[MODE_COPY])
         return extra_field(text, "bind", "VolumeOptions", err);
@@ -216,7 +225,10 @@ static int from_volume_path(struct mounting *mounting, const char *path, struct 
         return 0;
     if (mounting_check_destination(mounting, &destination, err) < 0)
         return -1;
-    return mounting_add_volume(mounting, &(struct volume_wish){ 0 }, destination, err) ? 0 : -1;
+    struct engine_mount *mount = mounting_add_volume(mounting, &(struct volume_wish){ 0 }, destination, err);
+    if (mount)
+        mount->mode = (char *)"";
+    return mount ? 0 : -1;
 }
 
 // ---- the order ------------------------------------------------------------------------------------------------------
@@ -251,7 +263,7 @@ static int add_all(struct mounting *mounting, struct err *err)
             return -1;
     for (size_t i = 0; i < host->mounts.len; i++)
         if (mounting_from_request(mounting, json_list_at(&host->mounts, &mount_request_table, i), err) < 0)
-            return err_wrap(err, "HostConfig.Mounts[%zu]", i);
+            return -1;
     for (size_t i = 0; i < host->tmpfs.len; i++) {
         const char *destination = host->tmpfs.items[i].key;
         if (mounting_check_destination(mounting, &destination, err) < 0)

@@ -32,6 +32,8 @@ static int take(struct mounting *mounting, const struct engine_mount *from, bool
     char *const values[] = { from->type, from->name, from->source, from->driver, from->mode, from->propagation, from->subpath };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         *texts[i] = values[i] ? arena_strdup(&container->arena, values[i]) : NULL;
+    if (!str_eq(from->type, "tmpfs")) // whose options they are
+        mount->mode = (char *)"";
     mount->rw = from->rw && !read_only;
     mount->alone = from->alone;
     mount->writable_below = from->writable_below;

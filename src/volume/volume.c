@@ -117,6 +117,21 @@ struct finding {
     size_t len, capacity;
 };
 
+// Docker's mark of one that nobody named.
+#define ANONYMOUS_LABEL "com.docker.volume.anonymous"
+
+static void label_anonymous(struct volume *volume, struct arena *arena)
+{
+    struct kvs *labels = &volume->labels;
+    if (!volume->anonymous || kvs_get(labels, ANONYMOUS_LABEL))
+        return;
+    struct kv *items = arena_alloc(arena, (labels->len + 1) * sizeof(*items));
+    if (labels->len)
+        memcpy(items, labels->items, labels->len * sizeof(*items));
+    items[labels->len] = (struct kv){ arena_strdup(arena, ANONYMOUS_LABEL), arena_strdup(arena, "") };
+    *labels = (struct kvs){ .items = items, .len = labels->len + 1 };
+}
+
 static int take_volume(void *context, const struct store_row *row, struct err *err)
 {
     struct finding *finding = context;
@@ -137,6 +152,7 @@ static int take_volume(void *context, const struct store_row *row, struct err *e
         return err_wrap(err, "volume %s", volume->name);
     volume->labels = document.labels;
     volume->options = document.options;
+    label_anonymous(volume, arena);
     return 0;
 }
 

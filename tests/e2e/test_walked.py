@@ -1,0 +1,86 @@
+"""What a walk over the client's commands beside dockerd 28 (tools/walk) found different once: words, fields and kept things, in few containers."""
+import os
+
+import pytest
+
+CREATE = '/containers/create'
+
+
+@pytest.fixture
+def running(docker, name):
+    docker.ok('run', '-d', '--name', name, '-v', name + 'v:/ro:ro', '-v', name + 'v:/plain', '-v', '/anon', '--mac-address', '02:42:ac:11:00:77',
+              '--pids-limit', '-1', 'bb', 'sleep', '1000')
+    yield name
+    docker('rm', '-fv', name)
+    docker('volume', 'rm', name + 'v')
+
+
+@pytest.mark.container_only('HostConfig.Binds')
+def test_what_an_inspect_says(docker, running):
+    shown = docker.inspect(running)
+    assert {mount['Destination']: (mount['Mode'], mount['RW']) for mount in shown['Mounts']} == {'/ro': ('ro', False), '/plain': ('z', True), '/anon': ('', True)}
+    assert shown['Config']['MacAddress'] == '02:42:ac:11:00:77' and shown['HostConfig']['PidsLimit'] is None
+
+
+@pytest.mark.berth
+@pytest.mark.container_only('HostConfig.Binds')
+def test_the_key_of_a_sandbox_is_its_network(docker, running):
+    shown = docker.inspect(running)
+    key = shown['NetworkSettings']['SandboxKey']
+    assert os.readlink(key) == os.readlink(f'/proc/{shown["State"]["Pid"]}/ns/net') != os.readlink('/proc/self/ns/net')
+
+
+@pytest.mark.container_only('HostConfig.Binds')
+@pytest.mark.differs('has other words')
+def test_words_of_states(docker, api, running):
+    name = running
+    id = docker.inspect(name)['Id']
+    assert api.post(f'/containers/{name}/unpause').message == f'Container {id} is not paused'
+    assert api.post(f'/containers/{name}/kill?signal=99').message == f'cannot kill container: {name}: the linux daemon does not support signal 99'
+    assert api.post(f'/containers/{name}/restart?signal=NOSUCH').message == f'Cannot restart container {name}: invalid signal: NOSUCH'
+    assert api.delete(f'/containers/{name}').message.startswith(f'cannot remove container "{name}": container is running')
+    assert api.post(f'/containers/{name}/resize?h=x&w=1').message.startswith('invalid resize height "x": ')
+    assert api.post(f'/containers/{name}/exec', {'Cmd': ['true'], 'DetachKeys': 'junk,,'}).message == 'Invalid escape keys (junk,,) provided'
+    docker.ok('pause', name)
+    assert api.post(f'/containers/{name}/pause').message == f'Container {id} is already paused'
+    assert api.post(f'/containers/{name}/exec', {'Cmd': ['true']}).message == f'Container {name} is paused, unpause the container before exec'
+    docker.ok('unpause', name)
+    exec_id = api.post(f'/containers/{name}/exec', {'Cmd': ['sleep', '1000']}).json['Id']
+    assert api.post(f'/exec/{exec_id}/start', {'Detach': True}).status == 200
+    assert api.post(f'/exec/{exec_id}/start', {'Detach': True}).message == f'exec command {exec_id} is already running'
+
+
+@pytest.mark.differs('has other words')
+@pytest.mark.parametrize('host, words', [
+    ({'Mounts': [{'Type': 'nosuch', 'Target': '/a'}]}, 'invalid mount config for type "nosuch": mount type unknown'),
+    ({'Mounts': [{'Type': 'tmpfs', 'Target': 'rel'}]}, 'invalid mount config for type "tmpfs": invalid mount path: \'rel\' mount path must be absolute'),
+    ({'Mounts': [{'Type': 'tmpfs', 'Target': '/'}]}, 'invalid mount config for type "tmpfs": invalid specification: destination can\'t be \'/\''),
+    ({'Binds': ['/tmp:rel']}, 'invalid volume specification: \'/tmp:rel\': invalid mount config for type "bind": '
+                              'invalid mount path: \'rel\' mount path must be absolute'),
+], ids=['type', 'relative', 'root', 'bind'])
+@pytest.mark.container_only('HostConfig.Binds')
+def test_words_of_mounts(api, host, words):
+    answer = api.post(CREATE, {'Image': 'bb', 'HostConfig': host})
+    assert (answer.status, answer.message) == (400, words)
+
+
+def test_a_prune_keeps_volumes_with_options(docker, api, name):
+    docker.needs((1, 42), 'has no --all')
+    docker.ok('volume', 'create', '--label', name, '-o', 'type=tmpfs', '-o', 'device=tmpfs', name)
+    assert name not in docker.ok('volume', 'prune', '-af', '--filter', f'label={name}')
+    docker.ok('volume', 'rm', name)
+
+
+@pytest.mark.differs('has no such label')
+def test_nobody_named_it(docker):
+    volume = docker.ok('volume', 'create')
+    assert volume in docker.ok('volume', 'ls', '-q', '-f', 'label=com.docker.volume.anonymous')
+    docker.ok('volume', 'rm', volume)
+
+
+@pytest.mark.differs('does not look at it')
+def test_what_a_network_is_asked_by(api):
+    assert api.get('/networks/bridge?verbose=junk').status == 400
+    assert api.get('/networks/bridge?scope=swarm').status == 404 and api.get('/networks/bridge?scope=local&verbose=true').status == 200
+    host = api.get('/networks/host').json
+    assert host['EnableIPv4'] is True and host['IPAM']['Config'] is None
