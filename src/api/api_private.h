@@ -197,6 +197,13 @@ struct buildkit_config;
 struct buildkit_session;
 struct engine_login buildkit_login_for(struct buildkit_session *session, const char *domain, struct arena *arena);
 void buildkit_results(struct buildkit_config *config); // buildkit_result.c: what becomes of it
+void buildkit_layouts(struct buildkit_config *config);
+struct relay { // bytes of a pipe to who asked for them
+    int (*bytes)(void *of, const char *data, size_t size, struct err *err);
+    void *of;
+    struct err err; // why they went no further
+};
+int relay_pipe(void *relay, int pipe_fd, size_t size); // an engine_pipe_fn
 void buildkit_functions(struct api *api, struct buildkit_config *config); // buildkit_build.c: what builds
 int buildkit_door(struct api *api, struct err *err); // buildkit.c: api->buildkit
 

@@ -103,6 +103,15 @@ static int command_failed(int64_t code, struct err *err)
     return err_set(err, err->class, "process \"%s\" did not complete successfully: exit code: %lld", said + strlen(head), (long long)code);
 }
 
+static void give_sources(const struct build_result *built, struct arena *arena, struct buildkit_built *out)
+{
+    *out = (struct buildkit_built){ built->id, built->cache_id, arena_alloc(arena, (built->source_len + 1) * sizeof(*out->sources)), built->source_len };
+    for (size_t i = 0; i < built->source_len; i++) {
+        const struct build_source *source = &built->sources[i];
+        out->sources[i] = (struct buildkit_source){ (int)source->kind, source->name, source->digest, source->platform, source->optional };
+    }
+}
+
 static int build_image(void *of, const struct buildkit_build *asked, int context_fd, buildkit_progress_fn *progress, void *progress_of,
                        struct arena *arena, struct buildkit_built *out, const struct cancel *cancel, struct err *err)
 {
@@ -125,7 +134,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
     request.host = host;
     if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0)
         return built.exit_code ? command_failed(built.exit_code, err) : -1;
-    *out = (struct buildkit_built){ built.id, built.cache_id };
+    give_sources(&built, arena, out);
     return 0;
 }
 
@@ -192,6 +201,7 @@ void buildkit_functions(struct api *api, struct buildkit_config *config)
     config->build = build_image;
     config->keeping = (struct buildkit_keeping){ open_kept, build_kept_listing, build_kept_change, build_kept_settle, build_kept_free };
     buildkit_results(config);
+    buildkit_layouts(config);
     config->plain_image = plain_image;
     config->cache = list_cache;
     config->prune = prune_cache;

@@ -6,13 +6,7 @@
 
 // ---- bytes ----------------------------------------------------------------------------------------------------------
 
-struct relay {
-    buildkit_bytes_fn *bytes;
-    void *of;
-    struct err err;
-};
-
-static int relay_pipe(void *context, int pipe_fd, size_t size)
+int relay_pipe(void *context, int pipe_fd, size_t size)
 {
     struct relay *relay = context;
     char data[65536];

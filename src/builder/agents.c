@@ -76,6 +76,7 @@ int agent_add(struct stage *stage, const struct run_mount *mount, struct step_mo
     struct err missing = { 0 };
     const char *target = join_path(arena, stage->config.working_dir,
                                    str_empty(mount->target) ? arena_printf(arena, "/run/buildkit/ssh_agent.%zu", out->agent_len) : mount->target);
+    source_note(stage->build, &(const struct build_source){ BUILD_SOURCE_AGENT, id, NULL, NULL, !mount->required });
     out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
     if (request->agent(request->agent_of, id, -1, -1, &missing) == 0)
         return start(stage, mount, id, target, out, err);

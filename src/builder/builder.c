@@ -146,12 +146,6 @@ static int open_context(struct build *build, int input_fd, struct buf *dockerfil
 
 // ---- the plan -------------------------------------------------------------------------------------------------------
 
-#if defined(__aarch64__)
-#define OWN_PLATFORM "linux/arm64"
-#else
-#define OWN_PLATFORM "linux/amd64"
-#endif
-
 static int take_epoch(struct build *build, struct err *err)
 {
     const char *text = kvs_get(&build->args.given, "SOURCE_DATE_EPOCH");
@@ -279,6 +273,7 @@ int builder_build(struct builder *builder, const struct build_request *request, 
     if (result < 0)
         say_held(&build);
     json_decref(build.held.lines);
+    sources_take(&crew, arena, out);
     crew_done(&build);
     named_close(&build);
     crew_close(&crew, builder);

@@ -66,8 +66,19 @@ struct build_request {
     void *layout_of;
 };
 
+// What a build has looked at that is not its context: for whoever says what an image was made of.
+struct build_source {
+    enum { BUILD_SOURCE_IMAGE, BUILD_SOURCE_LAYOUT, BUILD_SOURCE_URL, BUILD_SOURCE_GIT, BUILD_SOURCE_SECRET, BUILD_SOURCE_AGENT } kind;
+    const char *name; // a reference, a URL, an id
+    const char *digest; // "sha256:..." of a manifest (of an image without one: its ID) or a file, a commit; NULL
+    const char *platform; // of an image; NULL: this machine's
+    bool optional; // of a secret
+};
+
 struct build_result {
     char *id; // of the image; arena memory
+    struct build_source *sources; // each once; arena memory
+    size_t source_len;
     char *cache_id; // of the steps as an image, if asked for; it goes when the daemon starts next
     int64_t exit_code; // of a RUN that failed, else 0
 };

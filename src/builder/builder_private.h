@@ -15,6 +15,12 @@
 #include "builder/builder.h"
 #include "engine/steps.h"
 
+#if defined(__aarch64__)
+#define OWN_PLATFORM "linux/arm64"
+#else
+#define OWN_PLATFORM "linux/amd64"
+#endif
+
 struct builder {
     struct engine *engine;
     struct store *store;
@@ -46,6 +52,9 @@ struct crew {
     bool over GUARDED_BY(lock);
     struct stage *failed GUARDED_BY(lock);
     struct err failure GUARDED_BY(lock);
+
+    struct build_source *sources GUARDED_BY(lock); // texts and list malloc'ed
+    size_t source_len GUARDED_BY(lock);
 
     struct mutex voice; // the stream of the client's
     size_t speaker GUARDED_BY(voice); // the stage whose turn it is
@@ -237,6 +246,12 @@ const char *owner_words(struct arena *arena, const char *owner); // of a file: a
 char *join_words(struct arena *arena, const struct strv *words);
 char *join_path(struct arena *arena, const char *folder, const char *path); // absolute; ".." never leaves the root
 
+// ---- sources.c: what the build has looked at ------------------------------------------------------------------------
+
+void source_note(struct build *build, const struct build_source *source);
+void sources_take(struct crew *crew, struct arena *arena, struct build_result *out);
+void sources_done(struct crew *crew);
+
 // ---- import.c: archives of the client's -----------------------------------------------------------------------------
 
 struct import_source {
@@ -246,6 +261,9 @@ struct import_source {
 // Its image, loaded once as long as the cache has it: `name` says what it is. *id is arena memory.
 int import_archive(struct builder *builder, const char *name, const struct import_source *source, struct arena *arena, char **id,
                    const struct cancel *cancel, struct err *err);
+// An image of another platform than ours, out of its registry: in no list, so that the name stays the one's that has it here. Fetched once as long as
+// the cache has it, or anew with --pull.
+int import_foreign(struct build *build, const char *name, const char *platform, const char **id, struct err *err);
 
 // ---- remote.c, urls.c: sources that are elsewhere ------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ void crew_close(struct crew *crew, struct builder *builder)
         }
     mutex_unlock(&builder->lock);
     cache_used(builder, &crew->found);
+    sources_done(crew);
     strv_done(&crew->found);
     strv_done(&crew->made);
     fd_close(crew->stop_fd);

@@ -43,6 +43,29 @@ int import_archive(struct builder *builder, const char *name, const struct impor
     return 0;
 }
 
+// ---- other platforms ------------------------------------------------------------------------------------------------
+
+int import_foreign(struct build *build, const char *name, const char *platform, const char **id, struct err *err)
+{
+    char key[OCI_DIGEST_SIZE];
+    struct image_ref ref;
+    struct loading loading = { .arena = build->arena };
+    if (image_ref_parse(name, true, build->arena, &ref, err) < 0)
+        return -1;
+    const char *text = arena_printf(build->arena, "image %s for %s", ref.familiar, platform);
+    if (store_query(build->builder->store, err, take_id, &loading, "SELECT image_id FROM build_cache WHERE key = ?", "t", key_of(text, key)) < 0)
+        return -1;
+    if (!loading.id || build->request->pull) {
+        const struct engine_login login = crew_login(build, ref.domain);
+        if (image_pull_unseen(build->engine, name, platform, &login, say_progress, build, build->arena, &loading.id, build->cancel, err) < 0 ||
+            cache_note(build->builder, key, loading.id, text, err) < 0)
+            return -1;
+    }
+    source_note(build, &(const struct build_source){ BUILD_SOURCE_IMAGE, name, loading.id, platform, false });
+    *id = loading.id;
+    return 0;
+}
+
 // ---- --cache-from ---------------------------------------------------------------------------------------------------
 
 static int import_registry(struct builder *builder, const struct build_import *import, engine_progress_fn *progress, void *context, struct arena *arena,
@@ -58,7 +81,7 @@ static int import_registry(struct builder *builder, const struct build_import *i
     }
     if (missing.class != ERR_NOT_FOUND)
         return err_set(err, missing.class, "%s", missing.message);
-    if (image_pull_unseen(builder->engine, import->reference, &import->login, progress, context, arena, id, cancel, err) < 0)
+    if (image_pull_unseen(builder->engine, import->reference, NULL, &import->login, progress, context, arena, id, cancel, err) < 0)
         return -1;
     return cache_note(builder, key_of(text, key), *id, text, err);
 }

@@ -113,6 +113,7 @@ static int take_layout(struct build *build, struct named *named, const char *tex
     if (import_archive(build->builder, name, &source, build->arena, &id, build->cancel, err) < 0)
         return err_wrap(err, "context %s", named->name);
     named->image = id;
+    source_note(build, &(const struct build_source){ BUILD_SOURCE_LAYOUT, named->name, at + 1, of.layout.platform, false });
     return 0;
 }
 

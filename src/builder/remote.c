@@ -156,6 +156,7 @@ static int look_at_git(struct stage *stage, struct remote *remote, struct err *e
     if (git->checksum && !str_starts(commit, git->checksum))
         return err_set(err, ERR_INVALID_ARGUMENT, "expected checksum to match %.100s, got %s", git->checksum, commit);
     git->commit = commit;
+    source_note(stage->build, &(const struct build_source){ BUILD_SOURCE_GIT, git->url, commit, NULL, false });
     remote->path = arena_printf(arena, REMOTE_GIT_TREE "%s", escaped(join_path(arena, "/", git->subdir), arena));
     remote->identity = arena_printf(arena, "git %s %s%s%s", commit, git->subdir, git->keep > 0 ? " keep" : "", git->submodules ? "" : " alone");
     return 0;
@@ -192,7 +193,10 @@ int remote_look(struct stage *stage, const char *source, const struct copy_field
         return -1;
     out->name = file_name(source, arena);
     out->path = arena_printf(arena, "/%s", escaped(out->name, arena));
-    return fields->checksum ? trust_checksum(stage, out, err) : look_at_url(stage, out, err);
+    if ((fields->checksum ? trust_checksum(stage, out, err) : look_at_url(stage, out, err)) < 0)
+        return -1;
+    source_note(stage->build, &(const struct build_source){ BUILD_SOURCE_URL, source, out->digest, NULL, false });
+    return 0;
 }
 
 int remote_fetch(struct stage *stage, struct remote *remote, struct err *err)

@@ -93,6 +93,7 @@ int secret_add(struct stage *stage, const struct run_mount *mount, struct step_m
     if (str_empty(id))
         return err_set(err, ERR_INVALID_ARGUMENT, "a secret needs an id or a target");
     out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
+    source_note(stage->build, &(const struct build_source){ BUILD_SOURCE_SECRET, id, NULL, NULL, !mount->required });
     int result = crew_secret(stage->build, id, &secret, &missing);
     if (result == 0)
         result = put(stage, mount, id, &secret, out, err);

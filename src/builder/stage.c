@@ -23,6 +23,30 @@ static int pull(struct build *build, const char *name, const char *platform, str
     return engine_pull(build->engine, name, str_empty(platform) ? NULL : platform, &login, say_progress, build, build->cancel, err);
 }
 
+// By the digest that its registry has for that name.
+static void note_image(struct build *build, const char *name, const char *platform, const struct image *image)
+{
+    struct image_ref ref, known;
+    struct build_source source = { BUILD_SOURCE_IMAGE, name, image->id, str_empty(platform) ? NULL : platform, false };
+    for (size_t i = 0; i < image->digests.len; i++)
+        if (image_ref_parse(name, true, build->arena, &ref, NULL) == 0 && image_ref_parse(image->digests.items[i], true, build->arena, &known, NULL) == 0 &&
+            str_eq(ref.familiar_name, known.familiar_name) && known.digest)
+            source.digest = known.digest;
+    source_note(build, &source);
+}
+
+static bool is_foreign(const char *platform)
+{
+    struct slice rest = slice_of(platform), own = slice_of(OWN_PLATFORM), part, architecture = { 0 }, own_architecture = { 0 };
+    if (str_empty(platform))
+        return false;
+    slice_cut(&rest, '/', &part);
+    slice_cut(&rest, '/', &architecture);
+    slice_cut(&own, '/', &part);
+    slice_cut(&own, '/', &own_architecture);
+    return architecture.data && !(architecture.size == own_architecture.size && memcmp(architecture.data, own_architecture.data, architecture.size) == 0);
+}
+
 int find_image(struct build *build, const char *name, const char *platform, const char **id, struct err *err)
 {
     struct image image;
@@ -31,8 +55,11 @@ int find_image(struct build *build, const char *name, const char *platform, cons
                 fits_platform(&image, platform);
     if (missing.class != ERR_NONE && missing.class != ERR_NOT_FOUND)
         return err_set(err, missing.class, "%s", missing.message);
+    if (!here && build->request->live && is_foreign(platform))
+        return import_foreign(build, name, platform, id, err);
     if (!here && (pull(build, name, platform, err) < 0 || image_get(engine_images(build->engine), name, build->arena, &image, err) < 0))
         return -1;
+    note_image(build, name, platform, &image);
     *id = image.id;
     return 0;
 }
@@ -45,7 +72,7 @@ int find_from(struct stage *stage, const char *from, const char **id, struct err
     if (graph_from(build->graph, stage->index, from, &origin, &index, err) < 0)
         return -1;
     if (origin == GRAPH_IMAGE)
-        return find_image(build, from, NULL, id, err);
+        return find_image(build, from, build->request->live ? build->request->platform : NULL, id, err);
     *id = build->stages[index].image;
     return 0;
 }

@@ -5,12 +5,13 @@
 struct reading {
     struct arena *arena;
     struct buildkit_build *out;
+    struct asked *asked;
 };
 
 typedef int take_fn(struct reading *reading, const char *name, const char *value, struct err *err);
 
 // Values are lists as a line of CSV; a value with a comma or a quote stands in quotes.
-static void take_list(struct arena *arena, const char *text, struct strv *out)
+void csv_fields(struct arena *arena, const char *text, struct strv *out)
 {
     char *part = arena_alloc(arena, strlen(text) + 1), *end = part;
     bool quoted = false;
@@ -62,16 +63,21 @@ static int take_target(struct reading *reading, const char *name, const char *va
 
 static int take_platform(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    if (strchr(value, ','))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "Multi-platform build is not supported: %.100s", value);
-    reading->out->platform = arena_strdup(reading->arena, value);
+    struct strv *platforms = &reading->asked->platforms;
+    csv_fields(reading->arena, value, platforms);
+    if (platforms->len > PLATFORMS_MAX)
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %d platforms", PLATFORMS_MAX);
+    for (size_t i = 0; i < platforms->len; i++)
+        if (strlen(platforms->items[i]) > 100)
+            return err_set(err, ERR_INVALID_ARGUMENT, "\"%.100s\": unknown operating system or architecture: invalid argument", platforms->items[i]);
+    reading->out->platform = platforms->len ? platforms->items[0] : NULL;
     return 0;
 }
 
 static int take_no_cache(struct reading *reading, const char *name, const char *value, struct err *err)
 {
     if (*value && !str_eq(value, "true")) // --no-cache-filter
-        take_list(reading->arena, value, &reading->out->no_cache_stages);
+        csv_fields(reading->arena, value, &reading->out->no_cache_stages);
     else
         reading->out->no_cache = true;
     return 0;
@@ -85,7 +91,7 @@ static int take_resolve_mode(struct reading *reading, const char *name, const ch
 
 static int take_hosts(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    take_list(reading->arena, value, &reading->out->extra_hosts);
+    csv_fields(reading->arena, value, &reading->out->extra_hosts);
     for (size_t i = 0; i < reading->out->extra_hosts.len; i++) {
         char *equals = strchr(reading->out->extra_hosts.items[i], '=');
         if (equals) // "name=address" here, "name:address" elsewhere
@@ -109,7 +115,7 @@ static int take_shm_size(struct reading *reading, const char *name, const char *
 
 static int take_ulimits(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    take_list(reading->arena, value, &reading->out->ulimits);
+    csv_fields(reading->arena, value, &reading->out->ulimits);
     return 0;
 }
 
@@ -133,12 +139,9 @@ static int take_named_context(struct reading *reading, const char *name, const c
     return 0;
 }
 
-// Provenance and bills of materials need an index beside the image, which this daemon's images have not. The client adds one unasked.
 static int take_attestation(struct reading *reading, const char *name, const char *value, struct err *err)
 {
-    if (str_eq(name, "provenance") && strstr(value, "inline-only=true"))
-        return 0;
-    return strstr(value, "disabled=true") ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "--attest type=%.60s is not supported", name);
+    return attest_take(&reading->asked->attest, name, value, reading->arena, err);
 }
 
 // What a frontend must be able to do to understand the others. Dockerfiles with contexts of every kind are: that they are refused says their own row.
@@ -180,9 +183,9 @@ static const struct {
     { "multi-platform", pass },
 };
 
-int attributes_read(const struct kvs *attributes, struct arena *arena, struct buildkit_build *out, struct err *err)
+int attributes_read(const struct kvs *attributes, struct arena *arena, struct buildkit_build *out, struct asked *asked, struct err *err)
 {
-    struct reading reading = { arena, out };
+    struct reading reading = { arena, out, asked };
     for (size_t i = 0; i < attributes->len; i++) {
         const char *name = attributes->items[i].key, *rest = NULL;
         size_t row = 0;

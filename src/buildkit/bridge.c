@@ -28,6 +28,7 @@ static const char *const llb_caps[] = { "source.image",
                                         "platform",
                                         "meta.description",
                                         "exporter.multiple",
+                                        "exporter.image.attestations",
                                         "exporter.sourcedateepoch" };
 
 static struct proto_list caps_of(const char *const *ids, size_t len, struct arena *arena)
@@ -135,6 +136,9 @@ struct build {
     struct arena *arena;
     const struct cancel *cancel;
     struct buildkit_build asked;
+    struct asked more;
+    struct buildkit_built built[PLATFORMS_MAX];
+    size_t built_len;
     const char *question; // instead of a build; NULL
     struct kvs answer;
     struct strv excludes;
@@ -344,28 +348,45 @@ int buildkit_archive(const struct buildkit_build *asked, const char *store, cons
 
 // ---- the build ------------------------------------------------------------------------------------------------------
 
-struct building {
-    struct build *build;
-    struct buildkit_built *out;
-};
-
 static int build_from(void *of, int read_fd, struct err *err)
 {
-    struct building *building = of;
-    struct build *build = building->build;
+    struct build *build = of;
     const struct buildkit_config *config = &build->solve->buildkit->config;
-    struct stream stream = { .solve = build->solve };
-    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, building->out, build->cancel, err);
+    struct stream stream = { .solve = build->solve, .platform = build->more.platforms.len > 1 ? build->asked.platform : NULL };
+    int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, &build->built[build->built_len], build->cancel, err);
     stream_end(&stream, result < 0 ? err : NULL);
+    return result;
+}
+
+static bool is_own(const struct build *build, const char *platform)
+{
+    return str_empty(platform) || str_eq(platform, arena_printf(build->arena, "linux/%s", build->solve->buildkit->config.architecture));
+}
+
+// One platform after the other. `upload`: a context that comes anew for each; NULL: it is kept, or the builder fetches it. Names of this daemon's are
+// those of an image that runs here.
+static int build_each(struct build *build, const struct upload *upload, struct err *err)
+{
+    const struct strv *platforms = &build->more.platforms, tags = build->asked.tags;
+    const bool unseen = build->asked.unseen, several = platforms->len > 1;
+    int result = 0;
+    for (size_t i = 0; i < MAX_OF(platforms->len, (size_t)1) && result == 0; i++) {
+        build->asked.platform = platforms->len ? platforms->items[i] : NULL;
+        bool hidden = several && !is_own(build, build->asked.platform);
+        build->asked.tags = hidden ? (struct strv){ 0 } : tags;
+        build->asked.unseen = unseen || hidden;
+        struct upload copy = upload ? *upload : (struct upload){ 0 };
+        result = upload ? with_upload(&copy, build_from, build, err) : build_from(build, -1, err);
+        build->built_len += result == 0;
+    }
     return result;
 }
 
 #define UPLOAD "http://buildkit-session/" // what a client has read from its standard input
 
 // The Dockerfile comes from the client, or is in the context.
-static int build_remote(struct build *build, struct buildkit_built *out, struct err *err)
+static int build_remote(struct build *build, struct err *err)
 {
-    struct building building = { build, out };
     const char *remote = build->asked.remote;
     if (kvs_get(build->options, "dockerfilekey") && load_dockerfile(build, err) < 0)
         return -1;
@@ -377,15 +398,14 @@ static int build_remote(struct build *build, struct buildkit_built *out, struct 
     if (find_caches(build, err) < 0)
         return -1;
     if (!str_starts(remote, UPLOAD))
-        return build_from(&building, -1, err);
-    struct upload upload = { .build = build, .step = "[internal] load remote build context", .url = remote };
+        return build_each(build, NULL, err);
+    const struct upload upload = { .build = build, .step = "[internal] load remote build context", .url = remote };
     build->asked.remote = NULL;
-    return with_upload(&upload, build_from, &building, err);
+    return build_each(build, &upload, err);
 }
 
-static int build_local(struct build *build, struct buildkit_built *out, struct err *err)
+static int build_local(struct build *build, struct err *err)
 {
-    struct building building = { build, out };
     int own = load_dockerfile(build, err);
     if (own < 0 || load_ignore(build, own > 0, err) < 0)
         return -1;
@@ -397,17 +417,24 @@ static int build_local(struct build *build, struct buildkit_built *out, struct e
     const char *folder = option(build, "contextkey", "context");
     bool some = !build->asked.pull && follow_paths(build->solve->buildkit, build->asked.dockerfile, build->arena, &follow);
     if (some && follow.len == 0) // it needs nothing
-        return build_from(&building, -1, err);
+        return build_each(build, NULL, err);
     if (bring(build, folder, "[internal] load build context", folder, &build->excludes, some ? &follow : NULL, &build->asked.kept, err) < 0)
         return -1;
-    int result = build_from(&building, -1, err);
+    int result = build_each(build, NULL, err);
     build->solve->buildkit->config.keeping.free(build->asked.kept);
     return result;
 }
 
-static int run_build(struct build *build, struct buildkit_built *out, struct err *err)
+static int check_asked(const struct build *build, struct err *err)
 {
-    if (attributes_read(build->options, build->arena, &build->asked, err) < 0 ||
+    if (build->more.platforms.len > 1 && build->solve->cache_to_len)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to with several platforms is not supported");
+    return 0;
+}
+
+static int run_build(struct build *build, struct err *err)
+{
+    if (attributes_read(build->options, build->arena, &build->asked, &build->more, err) < 0 || check_asked(build, err) < 0 ||
         session_get(build->solve->buildkit, build->solve->session, build->cancel, &build->session, err) < 0)
         return -1;
     build->asked.unseen = !outputs_names(build->solve, build->arena, &build->asked.tags);
@@ -415,7 +442,7 @@ static int run_build(struct build *build, struct buildkit_built *out, struct err
     if (build->solve->cache_to_len)
         build->asked.cache_out = build->solve->cache_max ? BUILDKIT_CACHE_MAX : BUILDKIT_CACHE_MIN;
     build->asked.session = build->session;
-    return build->asked.remote ? build_remote(build, out, err) : build_local(build, out, err);
+    return build->asked.remote ? build_remote(build, err) : build_local(build, err);
 }
 
 static int check_frontend(const struct bridge_solve_request *request, struct err *err)
@@ -437,26 +464,61 @@ static bool read_epoch(const struct kvs *options, int64_t *out)
     return !str_empty(text) && num_parse_i64(slice_of(text), out);
 }
 
+static struct solve_result keep_result(struct solve *solve, const struct buildkit_built *built, const char *platform)
+{
+    struct arena *arena = &solve->arena;
+    struct solve_result out = { .platform = arena_strdup(arena, platform), .image = arena_strdup(arena, built->image),
+                                .sources = arena_alloc(arena, (built->source_len + 1) * sizeof(*out.sources)) };
+    for (size_t i = 0; i < built->source_len; i++) {
+        const struct buildkit_source *source = &built->sources[i];
+        out.sources[out.source_len++] = (struct buildkit_source){ source->kind, arena_strdup(arena, source->name), arena_strdup(arena, source->digest),
+                                                                  arena_strdup(arena, source->platform), source->optional };
+    }
+    return out;
+}
+
+static void keep_attest(struct solve *solve, const struct attest *attest)
+{
+    solve->attest = *attest;
+    solve->attest.builder_id = arena_strdup(&solve->arena, attest->builder_id);
+    solve->attest.generator = arena_strdup(&solve->arena, attest->generator);
+}
+
+// The image is this machine's where there is one.
+static void keep_results(const struct build *build)
+{
+    struct solve *solve = build->solve;
+    const char *own = arena_printf(build->arena, "linux/%s", solve->buildkit->config.architecture);
+    mutex_lock(&solve->buildkit->lock);
+    solve->result_len = 0;
+    for (size_t i = 0; i < build->built_len; i++) {
+        const char *platform = build->more.platforms.len ? build->more.platforms.items[i] : own;
+        struct solve_result *result = &solve->results[solve->result_len++];
+        *result = keep_result(solve, &build->built[i], platform);
+        if (i == 0 || is_own(build, platform))
+            solve->image = (char *)result->image;
+    }
+    keep_attest(solve, &build->more.attest);
+    if (build->more.attest.max && build->asked.dockerfile.data)
+        solve->dockerfile = arena_strndup(&solve->arena, build->asked.dockerfile.data, build->asked.dockerfile.size);
+    solve->cache = arena_strdup(&solve->arena, build->built[0].cache);
+    solve->same_time = read_epoch(build->options, &solve->time);
+    mutex_unlock(&solve->buildkit->lock);
+}
+
 static int build_for(struct solve *solve, const struct bridge_solve_request *request, struct grpc_call *call, struct kvs *answer, struct err *err)
 {
-    struct build build = { .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call),
-                           .question = option_of(&request->options, "requestid", NULL) };
-    struct buildkit_built built = { 0 };
-    int result = run_build(&build, &built, err);
-    session_put(build.session);
-    buf_done(&build.dockerfile);
-    buf_done(&build.ignore);
-    if (result < 0)
-        return -1;
-    *answer = build.answer;
-    if (build.question)
-        return 0;
-    mutex_lock(&solve->buildkit->lock);
-    solve->image = arena_strdup(&solve->arena, built.image);
-    solve->cache = arena_strdup(&solve->arena, built.cache);
-    solve->same_time = read_epoch(&request->options, &solve->time);
-    mutex_unlock(&solve->buildkit->lock);
-    return 0;
+    struct build *build = arena_alloc(grpc_arena(call), sizeof(*build));
+    *build = (struct build){ .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call),
+                             .question = option_of(&request->options, "requestid", NULL) };
+    int result = run_build(build, err);
+    session_put(build->session);
+    if (result == 0 && !build->question)
+        keep_results(build);
+    buf_done(&build->dockerfile);
+    buf_done(&build->ignore);
+    *answer = build->answer;
+    return result;
 }
 
 int handle_bridge_solve(void *context, struct grpc_call *call, struct err *err)

@@ -75,8 +75,17 @@ struct buildkit_export {
 };
 typedef int buildkit_bytes_fn(void *of, const char *data, size_t size, struct err *err);
 
+// What a build has looked at beside its context: builder.h's struct build_source.
+struct buildkit_source {
+    enum { BUILDKIT_SOURCE_IMAGE, BUILDKIT_SOURCE_LAYOUT, BUILDKIT_SOURCE_URL, BUILDKIT_SOURCE_GIT, BUILDKIT_SOURCE_SECRET, BUILDKIT_SOURCE_AGENT } kind;
+    const char *name, *digest, *platform; // the last two may be NULL
+    bool optional;
+};
+
 struct buildkit_built {
     char *image, *cache; // IDs, "sha256:..."; cache NULL: not asked for
+    struct buildkit_source *sources;
+    size_t source_len;
 };
 
 // What keeps clients' folders: builder/builder.h's build_kept_*().
@@ -87,6 +96,28 @@ struct buildkit_keeping {
     int (*settle)(struct build_kept *kept, const struct listing *now, struct err *err);
     void (*free)(struct build_kept *kept);
 };
+// A result as the blobs of an OCI layout: engine/layout.h's form.
+struct buildkit_statement {
+    const char *type; // of the predicate
+    json_t *predicate;
+    const char *name; // of its file, where the result is files
+};
+struct buildkit_form_image {
+    const char *id;
+    struct kvs annotations, descriptor_annotations;
+    const struct buildkit_statement *statements;
+    size_t statement_len;
+};
+struct buildkit_form {
+    const char *compression; // "uncompressed", "gzip", "zstd"
+    int level; // -1: the default
+    bool docker, index; // Docker's media types; an index even above one image
+    struct kvs annotations; // the index's
+    struct strv names;
+    const struct buildkit_form_image *images;
+    size_t len;
+};
+struct buildkit_layout; // whatever the caller makes of it
 
 struct buildkit_config {
     const char *worker_id, *version, *hostname;
@@ -110,6 +141,14 @@ struct buildkit_config {
     // To the registry that `name` says; `image` NULL: the one of that name. *digest (arena) is the manifest's.
     int (*push)(void *of, struct buildkit_session *session, const char *image, const char *name, buildkit_progress_fn *progress, void *progress_of, struct arena *arena,
                 char **digest, const struct cancel *cancel, struct err *err);
+    int (*layout)(void *of, const struct buildkit_form *form, struct buildkit_layout **out, const struct cancel *cancel, struct err *err);
+    void (*layout_free)(struct buildkit_layout *layout); // NULL is fine
+    json_t *(*layout_descriptor)(const struct buildkit_layout *layout); // of the uppermost document; a new reference
+    int (*layout_archive)(void *of, const struct buildkit_layout *layout, const struct strv *names, const struct kvs *annotations, buildkit_bytes_fn *bytes,
+                          void *bytes_of, const struct cancel *cancel, struct err *err);
+    int (*layout_push)(void *of, struct buildkit_session *session, const struct buildkit_layout *layout, const char *name, bool by_digest,
+                       buildkit_progress_fn *progress, void *progress_of, const struct cancel *cancel, struct err *err);
+    char *(*full_name)(const char *name, struct arena *arena); // of an image: "docker.io/library/x:latest"; as it is where it is none
     // Whether an image is here, and has no triggers, which could need files of the client's. NULL: that is not known.
     bool (*plain_image)(void *of, const char *name);
     // NULL: there is no cache.

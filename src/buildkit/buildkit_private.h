@@ -36,13 +36,42 @@
 #define MODE_STICKY (1u << 20)
 
 #define OUTPUTS_MAX 16
+#define PLATFORMS_MAX 16
+#define ANNOTATIONS_MAX 1000
 
 // One --output; its number is its place among those that were asked for.
 enum output_kind { OUTPUT_IMAGE = 1, OUTPUT_LOCAL = 2, OUTPUT_TAR = 4, OUTPUT_OCI = 8, OUTPUT_DOCKER = 16 };
+enum annotation_place { ANNOTATION_MANIFEST, ANNOTATION_MANIFEST_DESCRIPTOR, ANNOTATION_INDEX, ANNOTATION_INDEX_DESCRIPTOR };
+struct annotation {
+    enum annotation_place place;
+    const char *platform, *key, *value; // platform NULL: any
+};
 struct output {
     enum output_kind kind;
     struct strv names;
     bool push, unseen, times, mirror; // unseen: not in the list of images; mirror: what else is in the client's folder goes
+    const char *compression; // NULL: as it is made without a word
+    int level; // -1: none was asked for
+    bool docker_types, oci_types; // asked for by name
+    bool by_digest, folder; // folder: no tar, but a layout in the client's folder
+    const char *prefix; // of the files that attest; NULL
+    struct annotation *annotations;
+    size_t annotation_len;
+};
+
+// What is to attest the results.
+struct attest {
+    bool provenance, sbom;
+    bool max, old, reproducible; // old: version 0.2 of SLSA's predicate
+    const char *builder_id, *generator; // NULL: none given
+};
+
+struct solve_result {
+    const char *platform, *image; // "linux/amd64"; an ID
+    struct buildkit_source *sources;
+    size_t source_len;
+    struct buildkit_statement *statements; // of a generator
+    size_t statement_len;
 };
 
 // Where a cache comes from or goes to: a registry, or a folder of the client's.
@@ -81,7 +110,11 @@ struct solve {
     int32_t cached GUARDED_BY(lock), total GUARDED_BY(lock), completed GUARDED_BY(lock); // steps
     struct kvs attributes GUARDED_BY(lock), response GUARDED_BY(lock); // of the frontend; what the client was answered
     struct err failure GUARDED_BY(lock); // of the build, or what the client said with Return
-    char *image GUARDED_BY(lock), *cache GUARDED_BY(lock); // in the arena; NULL: not built
+    char *image GUARDED_BY(lock), *cache GUARDED_BY(lock); // in the arena; NULL: not built. The image is the first result's, or this machine's
+    struct solve_result results[PLATFORMS_MAX]; // one a platform. Like what follows: written before the client is content, and read after
+    size_t result_len;
+    struct attest attest;
+    const char *dockerfile; // its text; NULL: it was in the context
     bool same_time GUARDED_BY(lock); // SOURCE_DATE_EPOCH was given
     int64_t time GUARDED_BY(lock); // seconds
     struct buf events GUARDED_BY(lock); // encoded StatusResponses, one behind the other: their concatenation is one, too
@@ -126,7 +159,11 @@ struct worker_record *worker_of(const struct buildkit *buildkit, struct arena *a
 // ---- attributes.c: what a frontend is told, as a build --------------------------------------------------------------
 
 // not_implemented for what would be silently left out, by name.
-int attributes_read(const struct kvs *attributes, struct arena *arena, struct buildkit_build *out, struct err *err);
+struct asked {
+    struct strv platforms; // none: this machine's
+    struct attest attest;
+};
+int attributes_read(const struct kvs *attributes, struct arena *arena, struct buildkit_build *out, struct asked *asked, struct err *err);
 
 // ---- calls.c: questions about a Dockerfile --------------------------------------------------------------------------
 
@@ -163,6 +200,7 @@ struct stream {
     struct step *stages;
     size_t len;
     size_t failed; // number of the stage that did, and one; 0: none
+    const char *platform; // stands before each step's name; NULL: there is one alone
 };
 buildkit_progress_fn stream_take; // of a struct stream
 void stream_end(struct stream *stream, const struct err *failure); // NULL: well
@@ -218,13 +256,20 @@ void history_end(struct solve *solve, const struct kvs *response, const struct e
 int output_add(struct solve *solve, const char *type, const struct kvs *attributes, struct err *err);
 // The names of all that are images of this daemon, each once; false: there is none.
 bool outputs_names(const struct solve *solve, struct arena *arena, struct strv *out);
+void outputs_all_names(const struct solve *solve, struct arena *arena, struct strv *out); // archives', too, as a folder's index has them
 bool outputs_times(const struct solve *solve);
-struct outputs_said { // arena memory; NULL: nothing
-    char *digest; // of what was pushed
-    char *cache; // the descriptor of a cache in a folder of the client's
-};
-// Once the image is made and the client is content.
-int outputs_run(struct solve *solve, struct arena *arena, struct outputs_said *said, const struct cancel *cancel, struct err *err);
+
+// ---- form.c, provenance.c: results that are more than an image ------------------------------------------------------
+
+json_t *encoded_text(struct slice text);
+void csv_fields(struct arena *arena, const char *text, struct strv *out); // a line of CSV
+int attest_take(struct attest *attest, const char *type, const char *value, struct arena *arena, struct err *err);
+int annotation_take(struct output *output, struct arena *arena, const char *name, const char *value, struct err *err);
+bool output_needs_form(const struct solve *solve, const struct output *output);
+int output_layout(struct solve *solve, const struct output *output, struct arena *arena, struct buildkit_layout **out, const struct cancel *cancel,
+                  struct err *err);
+struct kvs output_entry_annotations(const struct output *output, struct arena *arena);
+json_t *provenance_make(const struct solve *solve, const struct solve_result *result, struct arena *arena, const char **type);
 
 // ---- send.c: files and bytes to the client --------------------------------------------------------------------------
 
@@ -294,10 +339,38 @@ int layout_send(const struct content_store *store, struct step *step, send_make_
 // The patterns of a .dockerignore, as the client's side wants them.
 void ignore_patterns(struct slice text, struct arena *arena, struct strv *out);
 
+// ---- merge.c: trees of several platforms, and files beside what an image has, as one tar ----------------------------
+
+struct merge {
+    const struct solve *solve;
+    const struct output *output;
+    struct arena *arena;
+    const struct cancel *cancel;
+    struct merge_part *parts; // one a result
+    size_t len;
+};
+// Opens the images' trees. To be done with in any case.
+int merge_open(struct merge *merge, struct err *err);
+void merge_done(struct merge *merge);
+send_make_fn merge_make; // of a struct merge
+int merge_file(void *merge, const char *path, struct err *err); // a regular file of it: a descriptor
+
+// ---- results.c: what becomes of the result --------------------------------------------------------------------------
+
+struct outputs_said { // arena memory; NULL: nothing
+    char *digest; // of what was pushed
+    char *descriptor; // of a layout, as JSON
+    char *cache; // the descriptor of a cache in a folder of the client's
+};
+// Once the image is made and the client is content.
+int outputs_run(struct solve *solve, struct arena *arena, struct outputs_said *said, const struct cancel *cancel, struct err *err);
+
 // ---- tar.c ----------------------------------------------------------------------------------------------------------
 
 struct tar_out {
     int fd;
+    buildkit_bytes_fn *bytes; // instead of the descriptor; NULL
+    void *bytes_of;
     int64_t left; // of the entry's content
     size_t padding;
     size_t held_size;

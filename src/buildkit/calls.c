@@ -1,6 +1,5 @@
 // What a client may ask of a Dockerfile without building it: `--check` (frontend.lint), `--call outline` and `--call targets`. Answers are
 // JSON in BuildKit's form, which the client prints itself.
-#include <gnutls/gnutls.h>
 
 #include "build/graph.h"
 #include "build/lint.h"
@@ -36,12 +35,7 @@ static void put_text(json_t *object, const char *key, const char *value)
 
 static json_t *source_text(const struct asking *asking)
 {
-    const struct slice source = asking->input->source;
-    const gnutls_datum_t in = { (unsigned char *)source.data, (unsigned)source.size };
-    gnutls_datum_t out = { 0 };
-    json_t *text = gnutls_base64_encode2(&in, &out) == 0 ? json_stringn((const char *)out.data, out.size) : json_string("");
-    gnutls_free(out.data);
-    return text;
+    return encoded_text(asking->input->source);
 }
 
 // ---- targets --------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ static bool take_step(struct stream *stream, struct step *step, const char *text
         return false;
     struct slice rest = slice_trim(slice_of(text + at));
     _cleanup_free_ char *place = label ? mem_strdup(label) : mem_printf("%u/%u", number, of),
-                        *name = mem_printf("[%s] %.*s", place, (int)MIN_OF(rest.size, (size_t)2000), rest.data);
+                        *name = mem_printf("[%s%s%s] %.*s", stream->platform ? stream->platform : "", stream->platform ? " " : "", place, (int)MIN_OF(rest.size, (size_t)2000), rest.data);
     step_end(step, NULL);
     step_start(step, stream->solve, name);
     return true;

@@ -135,10 +135,10 @@ static int wait_end(struct solve *solve, const struct cancel *cancel, struct err
 static void answer_of(const struct solve *solve, const struct outputs_said *said, struct arena *arena, struct solve_response *out)
 {
     struct buf text = BUF_INIT(1 << 20);
-    struct kv *items = arena_alloc(arena, 4 * sizeof(*items));
+    struct kv *items = arena_alloc(arena, 5 * sizeof(*items));
     struct strv names = { 0 };
     size_t len = 0;
-    outputs_names(solve, arena, &names);
+    outputs_all_names(solve, arena, &names);
     for (size_t i = 0; i < names.len; i++)
         buf_addf(&text, i ? ",%s" : "%s", names.items[i]);
     if (solve->image) {
@@ -147,6 +147,10 @@ static void answer_of(const struct solve *solve, const struct outputs_said *said
     }
     if (text.size)
         items[len++] = (struct kv){ arena_strdup(arena, "image.name"), arena_strdup(arena, text.data) };
+    if (said->descriptor) {
+        _cleanup_json_ json_t *encoded = encoded_text(slice_of(said->descriptor));
+        items[len++] = (struct kv){ arena_strdup(arena, "containerimage.descriptor"), arena_strdup(arena, json_string_value(encoded)) };
+    }
     if (said->cache)
         items[len++] = (struct kv){ arena_strdup(arena, "cache.manifest"), said->cache };
     out->exporter_response = (struct kvs){ items, len };

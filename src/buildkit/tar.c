@@ -78,7 +78,7 @@ static int flush(struct tar_out *tar, struct err *err)
 {
     size_t size = tar->held_size;
     tar->held_size = 0;
-    return fd_write_full(tar->fd, tar->held, size, err);
+    return tar->bytes ? tar->bytes(tar->bytes_of, tar->held, size, err) : fd_write_full(tar->fd, tar->held, size, err);
 }
 
 static int put(struct tar_out *tar, const char *data, size_t size, struct err *err)

@@ -29,11 +29,11 @@ static int take_image(struct worker *worker, const struct image_staged *staged, 
     return 0;
 }
 
-static int run(struct engine *engine, struct unseen *unseen, const char *name, const struct engine_login *login, const struct cancel *cancel,
+static int run(struct engine *engine, struct unseen *unseen, const char *name, const char *platform, const struct engine_login *login, const struct cancel *cancel,
                struct err *err)
 {
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
-    char *const argv[] = { (char *)"berth-image", (char *)"fetch", (char *)name, engine->inflate_ratio, NULL };
+    char *const argv[] = { (char *)"berth-image", (char *)"fetch", (char *)name, engine->inflate_ratio, (char *)(platform ? "--platform" : NULL), (char *)platform, NULL };
     int ends[2];
     worker.progress = say;
     worker.context = unseen;
@@ -47,7 +47,7 @@ static int run(struct engine *engine, struct unseen *unseen, const char *name, c
     return worker_write_words(&worker, login, err) < 0 ? -1 : worker_run(&worker, argv, read_end, cancel, err);
 }
 
-int image_pull_unseen(struct engine *engine, const char *reference, const struct engine_login *login, engine_progress_fn *progress, void *context,
+int image_pull_unseen(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login, engine_progress_fn *progress, void *context,
                       struct arena *arena, char **id, const struct cancel *cancel, struct err *err)
 {
     struct unseen unseen = { .progress = progress, .context = context, .arena = arena };
@@ -55,7 +55,7 @@ int image_pull_unseen(struct engine *engine, const char *reference, const struct
     if (image_ref_parse(reference, true, arena, &ref, err) < 0)
         return -1;
     const char *name = arena_printf(arena, "%s/%s%s%s", ref.domain, ref.path, ref.digest ? "@" : ":", ref.digest ? ref.digest : ref.tag);
-    if (run(engine, &unseen, name, login, cancel, err) < 0)
+    if (run(engine, &unseen, name, platform, login, cancel, err) < 0)
         return -1;
     *id = unseen.id;
     return *id ? 0 : err_set(err, ERR_INTERNAL, "the image worker gave no image");

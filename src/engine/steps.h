@@ -129,8 +129,8 @@ int step_forget(struct engine *engine, const char *id, int64_t *size, struct err
 // The image archive of one image, under these names: worker_save_image().
 int image_archive(struct engine *engine, const char *id, const struct strv *names, engine_pipe_fn *sink, void *context, const struct cancel *cancel,
                   struct err *err);
-// Pulls an image that goes in no list, and gets no name. *id is arena memory.
-int image_pull_unseen(struct engine *engine, const char *reference, const struct engine_login *login, engine_progress_fn *progress, void *context,
+// Pulls an image that goes in no list, and gets no name. `platform` NULL: this machine's. *id is arena memory.
+int image_pull_unseen(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login, engine_progress_fn *progress, void *context,
                       struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
 // The image of an archive, which goes in no list, and gets no name. *id is arena memory.
 int image_load_unseen(struct engine *engine, int input_fd, struct arena *arena, char **id, const struct cancel *cancel, struct err *err);

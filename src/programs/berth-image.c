@@ -5,6 +5,7 @@
 //     berth-image --worker load [--max-inflate-ratio N]
 //     berth-image --worker import [--max-inflate-ratio N] [--reference R] [--message M] [--platform P] [--change C]... [URL]
 //     berth-image --worker save
+//     berth-image --worker blobs COMPRESSION LEVEL COUNT
 //     berth-image --worker range
 //     berth-image --worker inflate
 //     berth-image --worker fetch [--max-inflate-ratio N] [--platform P] REFERENCE
@@ -14,6 +15,7 @@
 //     berth-image --worker tags REPOSITORY
 //     berth-image --worker search DOMAIN QUERY
 //     berth-image --worker send REFERENCE
+//     berth-image --worker send-blobs REFERENCE
 //     berth-image --worker download URL SIZE ETAG
 //     berth-image --worker git URL REF resolve|fetch|fetch-keep[-submodules]
 //
@@ -97,6 +99,15 @@ static int run_import(struct job *job, struct err *err)
 static int run_save(struct job *job, struct err *err)
 {
     return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_save(STDIN_FILENO, err);
+}
+
+static int run_blobs(struct job *job, struct err *err)
+{
+    int64_t level = -1, len;
+    if ((!str_eq(job->words[1], "default") && !num_parse_i64(slice_of(job->words[1]), &level)) || !num_parse_i64(slice_of(job->words[2]), &len) || len < 0)
+        return err_set(err, ERR_INTERNAL, "not a number");
+    const struct transfer_blobs order = { job->words[0], (int)level, (size_t)len };
+    return transfer_jail(STAGING_FD, err) < 0 ? -1 : transfer_blobs(STDIN_FILENO, &order, stdout, err);
 }
 
 static int run_range(struct job *job, struct err *err)
@@ -237,6 +248,20 @@ static int run_send(struct job *job, struct err *err)
     return result;
 }
 
+static int run_send_blobs(struct job *job, struct err *err)
+{
+    struct push_blobs *push = NULL;
+    int result = begin_question(job, err);
+    if (result == 0)
+        result = transfer_push_blobs_new(job->reference, &job->remote, STDIN_FILENO, &push, err);
+    if (result == 0)
+        result = transfer_jail_network(err);
+    if (result == 0)
+        result = transfer_push_blobs(push, stdout, err);
+    transfer_push_blobs_free(push);
+    return result;
+}
+
 // ---- download: one process, whose standard input is the file that it writes -------------------------------------------
 
 static int run_download(struct job *job, struct err *err)
@@ -343,6 +368,7 @@ static const struct verb worker_verbs[] = {
     { "load", run_load, NULL, 0, 0, "R", NULL, NULL },
     { "import", run_import, NULL, 0, 1, "Rrmpc", NULL, NULL },
     { "save", run_save, NULL, 0, 0, "", NULL, NULL },
+    { "blobs", run_blobs, NULL, 3, 3, "", NULL, NULL },
     { "range", run_range, NULL, 0, 0, "", NULL, NULL },
     { "inflate", run_inflate, NULL, 0, 0, "", NULL, NULL },
     { "fetch", run_fetch, NULL, 1, 1, "Rp", NULL, NULL },
@@ -352,6 +378,7 @@ static const struct verb worker_verbs[] = {
     { "tags", run_tags, NULL, 1, 1, "", NULL, NULL },
     { "search", run_search, NULL, 2, 2, "", NULL, NULL },
     { "send", run_send, NULL, 1, 1, "", NULL, NULL },
+    { "send-blobs", run_send_blobs, NULL, 1, 1, "", NULL, NULL },
     { "download", run_download, NULL, 3, 3, "", NULL, NULL },
     { "git", run_git, NULL, 3, 3, "", NULL, NULL },
     { NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },

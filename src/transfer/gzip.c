@@ -13,15 +13,27 @@ struct gzip {
 
 struct gzip *gzip_new(gzip_sink_fn *sink, void *context)
 {
+    return gzip_new_level(-1, sink, context);
+}
+
+struct gzip *gzip_new_level(int asked, gzip_sink_fn *sink, void *context)
+{
+    static const struct {
+        int below;
+        uint32_t level, size;
+    } levels[] = { { 4, 1, ISAL_DEF_LVL1_DEFAULT }, { 7, 2, ISAL_DEF_LVL2_DEFAULT }, { INT32_MAX, 3, ISAL_DEF_LVL3_DEFAULT } };
     struct gzip *gzip = mem_new(struct gzip);
+    size_t row = 0;
+    while (asked >= levels[row].below)
+        row++;
     gzip->sink = sink;
     gzip->context = context;
-    gzip->level = mem_alloc(ISAL_DEF_LVL1_DEFAULT);
+    gzip->level = mem_alloc(levels[row].size);
     gzip->out = mem_alloc(OUT_SIZE);
     isal_deflate_init(&gzip->stream);
-    gzip->stream.level = 1;
+    gzip->stream.level = levels[row].level;
     gzip->stream.level_buf = gzip->level;
-    gzip->stream.level_buf_size = ISAL_DEF_LVL1_DEFAULT;
+    gzip->stream.level_buf_size = levels[row].size;
     gzip->stream.gzip_flag = IGZIP_GZIP;
     return gzip;
 }

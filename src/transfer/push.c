@@ -26,7 +26,7 @@ static const struct json_field request_fields[] = {
 };
 static const struct json_table request_table = JSON_TABLE(struct request, request_fields);
 
-static int read_file(int fd, struct buf *out, struct err *err)
+int push_read_file(int fd, struct buf *out, struct err *err)
 {
     struct stat info;
     if (fstat(fd, &info) < 0 || lseek(fd, 0, SEEK_SET) < 0)
@@ -38,8 +38,7 @@ static int read_file(int fd, struct buf *out, struct err *err)
     return 0;
 }
 
-// The next message: one byte with exactly `len` descriptors.
-static int receive_fds(int sock, int *fds, size_t len, struct err *err)
+int push_receive_fds(int sock, int *fds, size_t len, struct err *err)
 {
     char byte;
     size_t got = len;
@@ -59,13 +58,13 @@ static int take_layers(struct push *push, const struct request *request, int soc
         struct push_layer *layer = &push->layers[i];
         int fds[2];
         if (json_is_true(json_array_get(request->recipes, i))) {
-            if (receive_fds(sock, fds, 2, err) < 0)
+            if (push_receive_fds(sock, fds, 2, err) < 0)
                 return -1;
             layer->recipe_fd = fds[0];
             layer->image_fd = fds[1];
         }
         if (i < request->originals.len && !str_empty(request->originals.items[i])) {
-            if (receive_fds(sock, &layer->original_fd, 1, err) < 0)
+            if (push_receive_fds(sock, &layer->original_fd, 1, err) < 0)
                 return -1;
             layer->original = request->originals.items[i];
         }
@@ -90,10 +89,10 @@ static int take_request(struct push *push, int sock, struct err *err)
     json_t *document = NULL;
     struct request request;
     int fds[2];
-    if (receive_fds(sock, fds, 2, err) < 0)
+    if (push_receive_fds(sock, fds, 2, err) < 0)
         return -1;
     _cleanup_close_ int request_fd = fds[0], config_fd = fds[1];
-    if (read_file(request_fd, &text, err) < 0 || read_file(config_fd, &push->config, err) < 0 ||
+    if (push_read_file(request_fd, &text, err) < 0 || push_read_file(config_fd, &push->config, err) < 0 ||
         json_parse(buf_text(&text), text.size, &document, err) < 0)
         return -1;
     int result = json_decode(&request_table, document, &request, &push->arena, NULL, err);

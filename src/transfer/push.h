@@ -33,6 +33,10 @@ struct push {
     atomic_bool stopped;
 };
 
+// Of what the daemon hands over: a document's text; the next message, one byte with exactly `len` descriptors.
+int push_read_file(int fd, struct buf *out, struct err *err);
+int push_receive_fds(int sock, int *fds, size_t len, struct err *err);
+
 // Sees that the registry has the layer: offers what it may have, mounts, or sends. A crew's work.
 int push_layer(void *push, size_t index, struct err *err);
 int push_report(const struct push *push, const char *diff_id, const char *status, struct err *err);

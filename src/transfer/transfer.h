@@ -95,6 +95,16 @@ int transfer_commit(int input_fd, int staging_fd, const struct transfer_commit *
 #define TRANSFER_SAVE_MEMBERS_MAX 8000
 int transfer_save(int order_fd, struct err *err);
 
+// Layers' tars, compressed ("uncompressed", "gzip", "zstd"; level -1: its default), each into a file. For each of `len` layers one message on `order_fd`,
+// a byte with three descriptors: that file, the layer's image, its recipe. {"blob":{"index", "digest", "size"}} as they are done.
+#define TRANSFER_BLOBS_MAX 8000
+struct transfer_blobs {
+    const char *compression;
+    int level;
+    size_t len;
+};
+int transfer_blobs(int order_fd, const struct transfer_blobs *order, FILE *report, struct err *err);
+
 // A part of a layer's tar. One message on `order_fd`: "START SIZE DIFF_ID", with descriptors for the output, the layer's image and its
 // recipe. internal: the layer is damaged; a whole tar lacks at least its last byte then.
 int transfer_range(int order_fd, struct err *err);
@@ -150,6 +160,13 @@ struct push;
 int transfer_push_new(const char *reference, const struct transfer_remote *remote, int daemon_fd, struct push **out, struct err *err);
 int transfer_push(struct push *push, FILE *report, struct err *err);
 void transfer_push_free(struct push *push);
+
+// A push of what stands in files: the first message is a descriptor of a document, {"items":[{"digest", "media_type", "name"}]}, blobs (without a media
+// type) before manifests; then one for each of them with its file. A manifest is put under its name, "": under its digest alone.
+struct push_blobs;
+int transfer_push_blobs_new(const char *repository, const struct transfer_remote *remote, int daemon_fd, struct push_blobs **out, struct err *err);
+int transfer_push_blobs(struct push_blobs *push, FILE *report, struct err *err);
+void transfer_push_blobs_free(struct push_blobs *push);
 
 // What only asks, in one process that becomes the fetching one between the two calls: {"login":{"token":...}} with the identity
 // token, if the registry gives any; {"manifest":{"Descriptor":..., "Platforms":[...]}} in the form of Docker's API.

@@ -261,6 +261,27 @@ static int order_one(struct saving *saving, const char *id, const struct strv *n
     return order_end(saving, err);
 }
 
+// ---- files ----------------------------------------------------------------------------------------------------------
+
+static int order_file(struct saving *saving, const struct worker_file *file, struct err *err)
+{
+    size_t size = strlen(file->name);
+    if (size && file->name[size - 1] == '/')
+        return order(saving, "folder", file->name, -1, -1, err);
+    if (file->fd < 0)
+        return order_text(saving, file->name, file->text, err);
+    int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? err_errno(err, errno, "%s", file->name) : order(saving, "file", file->name, fd, -1, err);
+}
+
+static int order_files(struct saving *saving, const struct worker_file *files, size_t len, struct err *err)
+{
+    for (size_t i = 0; i < len; i++)
+        if (order_file(saving, &files[i], err) < 0)
+            return -1;
+    return send_order(saving, err);
+}
+
 // ---- the worker -----------------------------------------------------------------------------------------------------
 
 static int start_worker(struct saving *saving, struct err *err)
@@ -316,11 +337,25 @@ static int end_worker(struct saving *saving, struct err *err)
     return err_set(err, ERR_INTERNAL, "save: %s", error ? json_get_text(error, "message", "") : "the image worker failed");
 }
 
-static int save(struct saving *saving, const char *id, const struct strv *names, worker_pipe_fn *sink, void *context, const struct cancel *cancel,
-                struct err *err)
+// What is saved: one image with names that it may not have here, images by their names, or files.
+struct save_order {
+    const char *id;
+    const struct strv *names;
+    const struct worker_file *files;
+    size_t len;
+};
+
+static int order_what(struct saving *saving, const struct save_order *what, struct err *err)
+{
+    if (what->files)
+        return order_files(saving, what->files, what->len, err);
+    return what->id ? order_one(saving, what->id, what->names, err) : order_all(saving, what->names, err);
+}
+
+static int save(struct saving *saving, const struct save_order *what, worker_pipe_fn *sink, void *context, const struct cancel *cancel, struct err *err)
 {
     // Everything that can be missing is found before the first byte goes out.
-    if (start_worker(saving, err) < 0 || (id ? order_one(saving, id, names, err) : order_all(saving, names, err)) < 0)
+    if (start_worker(saving, err) < 0 || order_what(saving, what, err) < 0)
         return -1;
     fd_close(take_fd(&saving->order_fd));
     if (pipe_relay(saving->output_fd, sink, context, cancel, err) < 0)
@@ -339,7 +374,7 @@ int worker_save(struct image_store *images, const char *program, const struct st
     _cleanup_(saving_done) struct saving saving = SAVING_INIT(images, program, &arena);
     if (names->len == 0 || names->len > NAMES_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "save: 1 to %d images are named in a request", NAMES_MAX);
-    return save(&saving, NULL, names, sink, context, cancel, err);
+    return save(&saving, &(const struct save_order){ .names = names }, sink, context, cancel, err);
 }
 
 int worker_save_image(struct image_store *images, const char *program, const char *id, const struct strv *names, worker_pipe_fn *sink, void *context,
@@ -347,5 +382,13 @@ int worker_save_image(struct image_store *images, const char *program, const cha
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     _cleanup_(saving_done) struct saving saving = SAVING_INIT(images, program, &arena);
-    return save(&saving, id, names, sink, context, cancel, err);
+    return save(&saving, &(const struct save_order){ .id = id, .names = names }, sink, context, cancel, err);
+}
+
+int worker_save_files(struct image_store *images, const char *program, const struct worker_file *files, size_t len, worker_pipe_fn *sink, void *context,
+                      const struct cancel *cancel, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    _cleanup_(saving_done) struct saving saving = SAVING_INIT(images, program, &arena);
+    return save(&saving, &(const struct save_order){ .files = files, .len = len }, sink, context, cancel, err);
 }

@@ -69,6 +69,14 @@ int worker_save(struct image_store *images, const char *program, const struct st
 // The archive of the image with that ID, under these names and no others; of none: without a name.
 int worker_save_image(struct image_store *images, const char *program, const char *id, const struct strv *names, worker_pipe_fn *sink, void *context,
                       const struct cancel *cancel, struct err *err);
+// An archive of these members. A name that ends in "/" is a folder's.
+struct worker_file {
+    const char *name;
+    int fd; // borrowed; -1: its content is the text
+    const char *text;
+};
+int worker_save_files(struct image_store *images, const char *program, const struct worker_file *files, size_t len, worker_pipe_fn *sink, void *context,
+                      const struct cancel *cancel, struct err *err);
 
 // `size` bytes of a layer's exact tar from `start` on, by its files (image/image.h). An error after the first byte means that the end is
 // missing; of a whole tar the digest was checked before its last byte.

@@ -39,7 +39,8 @@ static int read_one(struct arena *arena, const char *name, const char *value, st
     const struct kvs attributes = { &pair, 1 };
     *out = (struct buildkit_build){ 0 };
     *err = (struct err){ 0 };
-    return attributes_read(&attributes, arena, out, err);
+    struct asked asked = { 0 };
+    return attributes_read(&attributes, arena, out, &asked, err);
 }
 
 static void test_attributes(void **state)
@@ -69,11 +70,15 @@ static void test_attributes(void **state)
 
 static const struct {
     const char *name, *value, *says;
+    enum err_class class;
 } refusals[] = {
-    { "platform", "linux/amd64,linux/arm64", "Multi-platform" },
-    { "attest:sbom", "", "sbom" },
-    { "attest:provenance", "mode=max", "provenance" },
-    { "something-new", "1", "something-new" },
+    { "platform", "a/1,a/2,a/3,a/4,a/5,a/6,a/7,a/8,a/9,a/10,a/11,a/12,a/13,a/14,a/15,a/16,a/17", "more than 16 platforms", ERR_INVALID_ARGUMENT },
+    { "context:base", "input:x", "input:x", ERR_NOT_IMPLEMENTED },
+    { "attest:sbom", "", "sbom", ERR_NOT_IMPLEMENTED },
+    { "attest:provenance", "mode=odd", "invalid mode", ERR_INVALID_ARGUMENT },
+    { "attest:provenance", "filename=x", "filename=x is not supported", ERR_NOT_IMPLEMENTED },
+    { "attest:odd", "", "unknown attestation type", ERR_INVALID_ARGUMENT },
+    { "something-new", "1", "something-new", ERR_NOT_IMPLEMENTED },
 };
 
 static void test_refusals(void **state)
@@ -83,7 +88,7 @@ static void test_refusals(void **state)
         struct buildkit_build build;
         struct err err;
         assert_int_equal(read_one(&arena, refusals[i].name, refusals[i].value, &build, &err), -1);
-        assert_int_equal(err.class, ERR_NOT_IMPLEMENTED);
+        assert_int_equal(err.class, refusals[i].class);
         assert_non_null(strstr(err.message, refusals[i].says));
     }
 }
