@@ -91,6 +91,7 @@ def test_provenance_that_says_less(project, tmp_path):
     assert 'capture-usage' in project.fails(text, '--provenance', 'capture-usage=true')
 
 
+@in_the_full_run
 def test_provenance_of_a_push(project, registry, docker):
     name = f'{registry.address}/team/app'
     project.file('Dockerfile', f'FROM {IMAGE}\nRUN echo attested >/what\n')

@@ -24,6 +24,7 @@ def manifest_of(folder):
     return json.loads(blob_of(folder, index['manifests'][0]['digest']))
 
 
+@in_the_full_run
 def test_a_cache_in_a_folder(project, other, tmp_path):
     """Another daemon makes the same of it, to the bit; what is in the folder is not sent again."""
     text = f'FROM {IMAGE} AS one\nRUN echo one-{project.name} >/one\nFROM {IMAGE}\nCOPY --from=one /one /\nRUN date +%s.%N >/time\nENV A=b\n'
