@@ -65,6 +65,7 @@ def repository(tmp_path_factory):
 DAY = 'Wed, 21 Oct 2015 07:28:00 GMT'
 
 
+@pytest.mark.differs('names the file of an ADD otherwise, its builder being the classic one of 20.10')
 def test_a_file_of_a_url(project, files):
     files.files['/dir/hello%20you.txt'] = (b'of a URL', {'Last-Modified': DAY})
     text = f'FROM bb\nADD {files.url}/dir/hello%20you.txt?a=b /srv/\nADD --chmod=644 --chown=7:8 {files.url}/dir/hello%20you.txt /other\n'
@@ -188,6 +189,7 @@ def test_contexts_that_are_elsewhere_by_buildx(modern, files, repository):
     assert buildx_by(modern, '-f', '-', f'{repository.url}#v1', stdin=b'FROM bb\nCOPY sub/g /\nCMD ["cat", "/g"]\n') == 'in a folder'
 
 
+@pytest.mark.differs('has a BuildKit without contexts by name')
 def test_contexts_by_name(modern, files, repository, tmp_path):
     named = tmp_path / 'named'
     named.mkdir()

@@ -11,6 +11,7 @@ from test_buildx import buildx, in_the_full_run  # noqa: F401
 
 
 @pytest.mark.container_only('HostConfig.Binds')
+@pytest.mark.differs('has a BuildKit without them')
 def test_secrets_as_variables(modern, tmp_path):
     (tmp_path / 'token').write_text('open=sesame\nand more')
     out = modern.ok('FROM bb\nRUN --mount=type=secret,id=token,env=TOKEN test ! -e /run/secrets/token && echo "$TOKEN" | rev\n'
@@ -51,6 +52,7 @@ def bring(project, program):  # noqa: F811
 
 @pytest.mark.container_only('HostConfig.Binds')
 @pytest.mark.skipif(not shutil.which('ssh-agent') or not shutil.which('ssh-add'), reason='needs ssh-agent and ssh-add')
+@pytest.mark.differs('tells an ssh agent in other words')
 def test_an_ssh_agent(modern, agent):
     bring(modern, 'ssh-add')
     base = 'FROM bb\nCOPY root /\n'

@@ -27,6 +27,7 @@ def test_save_of_a_thousand_names(docker, thousand):
     assert len(manifest) == 1 and sorted(manifest[0]['RepoTags']) == sorted(thousand)
 
 
+@pytest.mark.differs('answers 500 to a broken body')
 def test_a_megabyte_of_head(api):
     """As Go's servers: a first line of up to 1 MiB is read; the connection ends with its answer. Others go on as they did."""
     for size in (1000, 30_000, 100_000, 1_000_000):

@@ -88,6 +88,7 @@ def test_ports_of_the_hosts_network_are_discarded(docker, api, name):
 
 
 @pytest.mark.container_only('HostConfig.NetworkMode')
+@pytest.mark.differs('says it in other words')
 def test_the_hosts_network_is_not_left_or_joined_later(docker, name):
     keep(docker, name + '-a', '--network', 'host')
     keep(docker, name + '-b')

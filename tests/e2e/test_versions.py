@@ -105,6 +105,7 @@ def test_rows_of_images(api, docker, name):
         docker.ok('rmi', untagged)
 
 
+@pytest.mark.differs('takes the name for nothing')
 def test_a_name_beside_the_filters_before_1_25(api, docker):
     docker.ok('tag', 'bb', 'other:1')
     try:
