@@ -42,7 +42,7 @@ static void restore_ports(struct container *container, const struct task_documen
     for (size_t i = 0; i < document->ports.len; i++) {
         const struct task_port *from = json_list_at(&document->ports, &task_port_table, i);
         struct net_port *port = &container->ports[i];
-        *port = (struct net_port){ .proto = str_eq(from->proto, "udp") ? IPPROTO_UDP : IPPROTO_TCP,
+        *port = (struct net_port){ .proto = str_eq(from->proto, "udp") ? IPPROTO_UDP : str_eq(from->proto, "sctp") ? IPPROTO_SCTP : IPPROTO_TCP,
                                    .host_port = (uint16_t)from->host_port, .target_port = (uint16_t)from->target_port,
                                    .listener_fd = -1 };
         snprintf(port->host_address, sizeof(port->host_address), "%s", from->host_address ? from->host_address : "");

@@ -215,10 +215,10 @@ static void fill_network(struct container *container, struct arena *arena, struc
         const struct endpoint *to = six ? endpoint_published6(container) : endpoint_published(container);
         const char *target = !to ? "" : six && to->net.address6[0] ? to->net.address6 : to->net.address;
         struct task_port *port = json_list_add(&out->ports, &task_port_table, arena);
-        *port = (struct task_port){ .proto = (char *)(from->proto == IPPROTO_UDP ? "udp" : "tcp"),
+        *port = (struct task_port){ .proto = (char *)net_proto_name(from->proto),
                                     .host_address = arena_strdup(arena, from->host_address), .host_port = from->host_port,
                                     .target_address = arena_strdup(arena, target),
-                                    .target_port = from->target_port, .held = container->engine->no_proxy, .listener_fd = -1 };
+                                    .target_port = from->target_port, .held = container->engine->no_proxy || from->proto == IPPROTO_SCTP, .listener_fd = -1 };
     }
 }
 

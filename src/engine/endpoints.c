@@ -390,6 +390,7 @@ static int bind_ports(struct container *container, const struct endpoint *publis
     plan->address = (published ? published : published6)->binding;
     plan->ipv4 = published;
     plan->ipv6 = published6;
+    plan->relayed6 = published6 && !published6->ipv6;
     plan->routed = published && published->routed;
     plan->routed6 = published6 && published6->ipv6 && published6->routed6;
     int result = ports_bind(container, plan, err);

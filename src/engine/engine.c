@@ -79,12 +79,14 @@ static int open_net(struct engine *engine, const struct engine_options *options,
         memcpy(pools[i].base, from->base, strlen(from->base) + 1);
     }
     const struct engine_bridge *bridge = &options->bridge;
-    const struct net_config config = { .daemon_id = engine->id, .bip = options->bip, .pools = pools, .pool_len = options->address_pool_len,
+    struct net_config config = { .daemon_id = engine->id, .bip = options->bip, .pools = pools, .pool_len = options->address_pool_len,
                                        .bridge = bridge->name, .fixed_cidr = bridge->fixed_cidr, .gateway = bridge->gateway, .mtu = bridge->mtu,
                                        .ipv6 = bridge->ipv6, .bip6 = bridge->address6, .fixed_cidr6 = bridge->fixed_cidr6, .gateway6 = bridge->gateway6,
                                        .isolated = bridge->isolated, .no_masquerade = bridge->no_masquerade, .no_forward = options->no_forward,
                                        .no_rules = options->no_rules, .no_rules6 = options->no_rules6, .no_proxy = options->no_proxy,
                                        .direct_routing = options->direct_routing };
+    if (network_read_mark(options->accept_mark, &config, err) < 0)
+        return -1;
     return net_open(engine->store, &config, &engine->net, err);
 }
 

@@ -71,6 +71,7 @@ struct engine_options {
     size_t address_pool_len;
     struct engine_bridge bridge;
     bool experimental; // there are checkpoints
+    const char *accept_mark; // "0x1/0x3": packets with this mark may go to containers; NULL: none
     bool no_forward; // the host's forwarding is left as it is
     bool no_rules, no_rules6, no_proxy, direct_routing; // of the net room's configuration (net/net.h)
     struct strv network_options; // of new networks: "bridge=com.docker.network.driver.mtu=1400"

@@ -416,6 +416,7 @@ struct port_plan {
     const char *endpoint; // "NAME (ENDPOINT ID)", for messages
     const char *address; // of ports that name none; NULL: every one
     bool routed, routed6; // nothing of the host's is bound: they are open at the container's own address
+    bool relayed6; // those of the host's IPv6 lead to an address of IPv4
     bool ipv4, ipv6; // of the host's addresses those of that kind lead to the container; a port of the other is passed over, as with Docker
 };
 int ports_bind(struct container *container, struct port_plan *plan, struct err *err);

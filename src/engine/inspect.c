@@ -42,7 +42,7 @@ static void copy_ports(struct container *container, struct arena *arena, struct 
     for (size_t i = 0; i < container->port_len; i++)
         out->ports[out->port_len++] = (struct engine_port){
             arena_strdup(arena, container->ports[i].host_address),
-            (char *)(container->ports[i].proto == IPPROTO_UDP ? "udp" : "tcp"), container->ports[i].host_port,
+            (char *)net_proto_name(container->ports[i].proto), container->ports[i].host_port,
             container->ports[i].target_port
         };
     for (size_t i = 0; i < exposed->len; i++) {

@@ -1,4 +1,7 @@
 // What the operator says of networks: the options of the default bridge, and those that new networks of a driver begin with.
+#include <errno.h>
+#include <stdlib.h>
+
 #include "networks.h"
 
 void network_defaults_copy(struct engine *engine, const struct engine_options *options)
@@ -21,6 +24,31 @@ void network_defaults_copy(struct engine *engine, const struct engine_options *o
     engine->bridge_options.len = ARRAY_LEN(table);
     for (size_t i = 0; i < options->network_options.len; i++)
         strv_push_arena(&engine->network_options, arena, options->network_options.items[i]);
+}
+
+// As dockerd reads it: hexadecimal, octal or decimal.
+static bool read_number(struct slice text, uint32_t *out)
+{
+    char *end;
+    if (!text.size || strspn(text.data, "0123456789abcdefABCDEFxX") < text.size)
+        return false;
+    _cleanup_free_ char *copy = mem_strndup(text.data, text.size);
+    errno = 0;
+    unsigned long number = strtoul(copy, &end, 0);
+    *out = (uint32_t)number;
+    return !*end && !errno && number <= UINT32_MAX;
+}
+
+int network_read_mark(const char *text, struct net_config *out, struct err *err)
+{
+    struct slice rest = slice_of(text ? text : ""), mark;
+    if (str_empty(text))
+        return 0;
+    slice_cut(&rest, '/', &mark);
+    out->mark_mask = UINT32_MAX;
+    if (read_number(mark, &out->mark) && (!rest.data || read_number(rest, &out->mark_mask)) && out->mark_mask)
+        return 0;
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid firewall mark \"%.100s\": it is MARK or MARK/MASK, as 0x1/0x3", text);
 }
 
 // "DRIVER=KEY=VALUE" into the body of a create; what the client says stays.

@@ -112,14 +112,16 @@ int network_gateway_mode(const struct kvs *options, bool ipv6, enum net_gateway_
 static int parse_bridge(const struct kvs *options, struct net_network *out, struct err *err)
 {
     static const char *const known[] = { BRIDGE_OPTION "name", BRIDGE_OPTION "enable_icc", BRIDGE_OPTION "enable_ip_masquerade",
-                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION, IPV4_OPTION, IPV6_OPTION, MODE_OPTION, MODE6_OPTION };
+                                         BRIDGE_OPTION "host_binding_ipv4", MTU_OPTION, IPV4_OPTION, IPV6_OPTION, MODE_OPTION, MODE6_OPTION,
+                                         BRIDGE_OPTION "inhibit_ipv4", BRIDGE_OPTION "trusted_host_interfaces" };
     const char *binding = kvs_get(options, BRIDGE_OPTION "host_binding_ipv4");
     struct in_addr in;
     bool icc, masquerade;
     if (check_known(options, known, ARRAY_LEN(known), err) < 0)
         return -1;
     if (network_flag(options, BRIDGE_OPTION "enable_icc", true, &icc, err) < 0 ||
-        network_flag(options, BRIDGE_OPTION "enable_ip_masquerade", true, &masquerade, err) < 0)
+        network_flag(options, BRIDGE_OPTION "enable_ip_masquerade", true, &masquerade, err) < 0 ||
+        network_flag(options, BRIDGE_OPTION "inhibit_ipv4", false, &out->bare, err) < 0)
         return -1;
     if (binding && inet_pton(AF_INET, binding, &in) != 1)
         return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse %s value: \"%.100s\"", BRIDGE_OPTION "host_binding_ipv4", binding);
@@ -129,6 +131,7 @@ static int parse_bridge(const struct kvs *options, struct net_network *out, stru
     if (!out->internal && (out->gateway_mode == NET_GATEWAY_ISOLATED || out->gateway_mode6 == NET_GATEWAY_ISOLATED))
         return err_set(err, ERR_INTERNAL, "gateway mode 'isolated' can only be used for an internal network");
     out->link = kvs_get(options, BRIDGE_OPTION "name");
+    out->trusted = kvs_get(options, BRIDGE_OPTION "trusted_host_interfaces");
     out->isolated = !icc;
     out->no_masquerade = !masquerade;
     return 0;

@@ -20,6 +20,7 @@ bool network_is_routed_card(const struct kvs *options); // of ipvlan: containers
 int network_read_options(const struct engine_network *network, const struct kvs *options, struct arena *arena, struct net_network *out,
                          struct err *err);
 // network_defaults.c
+int network_read_mark(const char *text, struct net_config *out, struct err *err); // "0x1/0x3", "1"; NULL or "": none
 void network_defaults_copy(struct engine *engine, const struct engine_options *options);
 // What new networks of that driver begin with goes into the create's body, and the request is read from it again.
 int network_defaults_apply(struct engine *engine, json_t *body, struct arena *arena, struct network_request *request, struct err *err);

@@ -5,8 +5,6 @@
 
 #include "engine_private.h"
 
-enum { SCTP_UNSUPPORTED = -1 };
-
 // "80/tcp", "80".
 static int parse_exposed(const char *text, int *proto, uint16_t *port, struct err *err)
 {
@@ -21,7 +19,7 @@ static int parse_exposed(const char *text, int *proto, uint16_t *port, struct er
     else if (slice_eq(rest, "udp"))
         *proto = IPPROTO_UDP;
     else if (slice_eq(rest, "sctp"))
-        *proto = SCTP_UNSUPPORTED;
+        *proto = IPPROTO_SCTP;
     else
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid proto: %s", rest.data);
     return 0;
@@ -66,9 +64,6 @@ int check_ports(const struct host_config *host, struct err *err)
         const struct json_list *list = (struct json_list *)host->port_bindings.items + i;
         if (parse_exposed(host->port_bindings.keys[i], &proto, &target, err) < 0)
             return -1;
-        if (proto == SCTP_UNSUPPORTED)
-            return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.PortBindings.%s: sctp is not supported yet",
-                           host->port_bindings.keys[i]);
         for (size_t k = 0; k < list->len; k++)
             if (check_binding(json_list_at(list, &port_binding_table, k), err) < 0)
                 return -1;
@@ -120,7 +115,7 @@ static int bind_number(struct engine *engine, struct port_plan *plan, int proto,
     for (size_t i = 0; i < len && result == 0; i++) {
         bool six = strchr(addresses[i], ':');
         uint16_t same = plan->len > before ? plan->ports[before].host_port : 0;
-        if (!(six ? plan->ipv6 : plan->ipv4))
+        if (!(six ? plan->ipv6 : plan->ipv4) || (six && plan->relayed6 && proto == IPPROTO_SCTP)) // nobody relays SCTP
             continue;
         result = (six ? plan->routed6 : plan->routed) ? open_one(plan, proto, target, six, err)
                                                       : bind_one(engine, plan, proto, target, addresses[i], same ? same : host_port, err);
@@ -165,8 +160,6 @@ static int bind_list(struct container *container, struct port_plan *plan, const 
     uint16_t target;
     if (parse_exposed(exposed, &proto, &target, err) < 0)
         return -1;
-    if (proto == SCTP_UNSUPPORTED)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "port %s: sctp is not supported yet", exposed);
     if (!list || list->len == 0)
         return bind_range(engine, plan, proto, target, &any, err);
     for (size_t i = 0; i < list->len; i++)

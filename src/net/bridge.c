@@ -179,7 +179,7 @@ static int complete_link(struct net *net, struct bridge *bridge, const struct li
 {
     bridge->index = link->index;
     const struct subnet6 *six = &bridge->subnet6;
-    bool has = bridge->subnet.gateway && !(bridge->flags & BRIDGE_NO_ADDRESS), has6 = six->prefix && !(bridge->flags & BRIDGE_NO_ADDRESS6);
+    bool has = bridge->subnet.gateway && !(bridge->flags & (BRIDGE_NO_ADDRESS | BRIDGE_BARE)), has6 = six->prefix && !(bridge->flags & BRIDGE_NO_ADDRESS6);
     if (has && link_add_address(&net->link, link->index, bridge->subnet.gateway, bridge->subnet.prefix, err) < 0)
         return -1;
     if (net->table.local && !net->table.none && link_route_loopback(bridge->link, err) < 0)

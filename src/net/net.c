@@ -30,6 +30,8 @@ static int take_bridge(struct net *net, const struct net_config *config, struct 
     net->table.none6 = config->no_rules6;
     net->table.local = config->no_proxy;
     net->table.direct = config->direct_routing;
+    net->table.mark = config->mark;
+    net->table.mark_mask = config->mark_mask;
     if (net->foreign_bridge && config->bip)
         return err_set(err, ERR_INVALID_ARGUMENT, "You specified -b & --bip, mutually exclusive options. Please specify only one.");
     if (net->foreign_bridge && strlen(config->bridge) >= IFNAMSIZ)

@@ -21,6 +21,8 @@
 
 struct net;
 
+enum { NET_TRUSTED_SIZE = 256 };
+
 // Where subnets without a wish come from: `base` cut into pieces of the prefix `size`.
 struct net_pool {
     char base[INET_ADDRSTRLEN + 4]; // "10.10.0.0/16"
@@ -44,6 +46,7 @@ struct net_config {
     bool no_forward; // the host's forwarding is left as it is
     bool no_rules, no_rules6; // no firewall of ours, for either kind: published ports are the supervisors' relays alone
     bool no_proxy; // the kernel alone serves published ports: those of loopback addresses too, but for IPv6's
+    uint32_t mark, mark_mask; // packets with this mark of the firewall may go to containers; mask 0: none
     bool direct_routing; // published ports are reached at the containers' own addresses as well, from outside
     const char *ip_forward_file; // NULL: /proc/sys/net/ipv4/ip_forward
     const char *ip6_forward_file; // NULL: /proc/sys/net/ipv6/conf/all/forwarding; touched when the first network with IPv6 comes
@@ -102,6 +105,9 @@ struct net_network {
     bool isolated; // its containers don't reach each other
     bool no_masquerade; // its addresses are seen outside
     enum net_gateway_mode gateway_mode, gateway_mode6;
+    bool bare; // the bridge gets no address of IPv4
+    // "eth0:eth1": links of the host's by which published ports are reached at the containers' own addresses; NULL or "": none
+    const char *trusted;
     int64_t mtu; // 0: 1500
 };
 // Makes the record, the bridge and its rules. permission_denied: the subnet overlaps that of another network of ours;
@@ -119,10 +125,10 @@ int net_sweep_networks(struct net *net, bool (*known)(void *context, const char 
 
 // One published port. The caller names what is wanted; host_port 0 asks for a free one from the ephemeral range.
 struct net_port {
-    int proto; // IPPROTO_TCP or IPPROTO_UDP
+    int proto; // IPPROTO_TCP, IPPROTO_UDP or IPPROTO_SCTP
     char host_address[INET6_ADDRSTRLEN]; // "0.0.0.0", "127.0.0.1", "::", "::1"
     uint16_t host_port, target_port;
-    int listener_fd; // bound (TCP: listening) socket, -1 until net_port_bind
+    int listener_fd; // bound (TCP: listening) socket, -1 until net_port_bind; of SCTP it keeps the port and serves nothing
 };
 // Binds the socket, so that a conflict is found now and the port stays ours; fills listener_fd (the caller's from here
 // on) and host_port. IPv6 sockets take IPv6 alone. A failure is internal, as dockerd answers 500, with its words:
@@ -130,6 +136,7 @@ struct net_port {
 //   for a port of an attached container of ours, "...: listen tcp4 0.0.0.0:80: bind: address already in use" for a stranger's;
 // errno is kept in the error. `endpoint_name` stands there as it is given: Docker's form is "NAME (ENDPOINT ID)".
 int net_port_bind(struct net *net, const char *endpoint_name, struct net_port *port, struct err *err);
+const char *net_proto_name(int proto); // "tcp", "udp", "sctp"
 
 // ---- endpoints ------------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,7 @@ enum bridge_flag {
     BRIDGE_UNPROTECTED6 = 64,
     BRIDGE_NO_ADDRESS = 128, // its gateway's number is only the network's own
     BRIDGE_NO_ADDRESS6 = 256,
+    BRIDGE_BARE = 512, // the link gets no address of IPv4, although the network has a gateway: somebody else has it
 };
 
 // What a network is on the host.
@@ -158,6 +159,7 @@ struct bridge {
     char link[IFNAMSIZ];
     struct subnet subnet;
     struct subnet6 subnet6;
+    char trusted[NET_TRUSTED_SIZE]; // "eth0:eth1": links of the host's by which its published ports are reached at the containers' own addresses
     char parent[IFNAMSIZ], parent_mode[12]; // macvlan, ipvlan: there is no bridge, `link` is only the record's own name; "": a bridge
     unsigned flags;
     int mtu; // 0: the kernel's
@@ -171,6 +173,7 @@ struct record_port {
     uint32_t target; // the container's address
     number128 target6; // either is 0 where it has none of that kind
     unsigned flags; // of its network
+    bool trusts; // its network has links that it trusts
     struct net_port port; // listener_fd is -1
 };
 struct record_ports {
@@ -233,10 +236,11 @@ struct nft_table {
     bool none, none6; // there is no such table
     bool local; // published ports of IPv4's loopback addresses are forwarded as well
     bool direct; // and are open at the containers' own addresses
+    uint32_t mark, mark_mask; // packets with this mark may go to containers; mask 0: none
 };
 bool nft_has(const struct nft_table *table, int family); // AF_INET, AF_INET6
-// Where a published port may stand in a table. The maps lead from the host's address and port to the container's, the set has the latter.
-enum nft_list { NFT_PUBLISH_ANY, NFT_PUBLISH_AT, NFT_OPEN, NFT_LIST_LEN };
+// Where a published port may stand in a table. The maps lead from the host's address and port to the container's, the sets have the latter.
+enum nft_list { NFT_PUBLISH_ANY, NFT_PUBLISH_AT, NFT_OPEN, NFT_OPEN_TRUSTED, NFT_LIST_LEN };
 extern const char *const nft_list_names[NFT_LIST_LEN];
 // Whether it does in that one; not on a loopback address, unless the table says so, and only where the container has an address of that kind.
 // `host` gets the host's address in network order.

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/fd.h"
+#include "base/slice.h"
 #include "net_private.h"
 
 enum { PREFIX_MAX = 30, MTU_MIN = 68, MTU_MAX = 65535 };
@@ -87,6 +88,23 @@ static int settle_parent(const struct net_network *wanted, struct bridge *out, s
     return 0;
 }
 
+// Names that need not be there yet.
+static int settle_trusted(const char *trusted, struct bridge *out, struct err *err)
+{
+    struct slice rest = slice_of(trusted ? trusted : ""), name;
+    if (rest.size >= sizeof(out->trusted))
+        return err_set(err, ERR_INVALID_ARGUMENT, "more than %zu bytes of trusted host interfaces", sizeof(out->trusted) - 1);
+    if (rest.size && rest.data[rest.size - 1] == ':')
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid trusted host interface name: \"\"");
+    while (rest.size && slice_cut(&rest, ':', &name)) {
+        _cleanup_free_ char *text = mem_strndup(name.data, name.size);
+        if (!name.size || name.size >= IFNAMSIZ || strpbrk(text, "/ \t\n\"*") || text[0] == '.')
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid trusted host interface name: \"%.100s\"", text);
+    }
+    snprintf(out->trusted, sizeof(out->trusted), "%s", trusted ? trusted : "");
+    return 0;
+}
+
 static unsigned mode_flags(const struct net_network *wanted)
 {
     static const unsigned four[] = { [NET_GATEWAY_UNPROTECTED] = BRIDGE_UNPROTECTED, [NET_GATEWAY_ROUTED] = BRIDGE_ROUTED,
@@ -109,13 +127,13 @@ static int settle(struct net *net, const struct net_network *wanted, struct brid
 {
     *out = (struct bridge){ .mtu = (int)wanted->mtu,
                             .flags = (wanted->internal ? BRIDGE_INTERNAL : 0) | (wanted->isolated ? BRIDGE_ISOLATED : 0) |
-                                     (wanted->no_masquerade ? BRIDGE_NO_MASQUERADE : 0) | mode_flags(wanted) };
+                                     (wanted->no_masquerade ? BRIDGE_NO_MASQUERADE : 0) | (wanted->bare ? BRIDGE_BARE : 0) | mode_flags(wanted) };
     snprintf(out->id, sizeof(out->id), "%s", wanted->id);
     if (wanted->mtu && (wanted->mtu < MTU_MIN || wanted->mtu > MTU_MAX))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid MTU number: %lld", (long long)wanted->mtu);
     if (wanted->no_ipv4 && !wanted->ipv6)
         return err_set(err, ERR_INVALID_ARGUMENT, "IPv4 or IPv6 must be enabled");
-    if (settle_parent(wanted, out, err) < 0)
+    if (settle_parent(wanted, out, err) < 0 || settle_trusted(wanted->trusted, out, err) < 0)
         return -1;
     if (str_empty(wanted->link))
         own_link_name(net, wanted->id, out->link);

@@ -4,7 +4,7 @@
 //   outside --> prerouting: a published port of one of the host's own addresses --DNAT--> container
 //   host    --> output:     the same for the host's own programs
 //               forward:    to a container only replies, its neighbours on the same bridge, and what was DNATed, or is open under its
-//                           own address (routed networks, direct routing); nothing from or to an internal network, else nothing from one
+//                           own address (routed networks, direct routing, links that a network trusts), or has the operator's mark; nothing from or to an internal network, else nothing from one
 //                           network to another
 //               postrouting: containers go out under the host's address; so does a container that reaches a published port
 //                           of its own network, because the answer must come back through the host to be rewritten
@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "base/process.h"
+#include "base/slice.h"
 #include "net_private.h"
 
 enum { SCRIPT_CEILING = 32 * 1024 * 1024, OUTPUT_CEILING = 64 * 1024 };
@@ -31,12 +32,13 @@ static const struct family {
 #define PUBLISHED_AT "fib daddr type local dnat $ to $ daddr . meta l4proto . th dport map @publish_at"
 #define PUBLISHED_ANY "fib daddr type local dnat $ to meta l4proto . th dport map @publish_any"
 
-const char *const nft_list_names[NFT_LIST_LEN] = { "publish_any", "publish_at", "open" };
+const char *const nft_list_names[NFT_LIST_LEN] = { "publish_any", "publish_at", "open", "open_trusted" };
 
 static const char *const dnat_rules[] = { NOT_LOOPBACK PUBLISHED_AT, NOT_LOOPBACK PUBLISHED_ANY };
 static const char *const local_dnat_rules[] = { PUBLISHED_AT, PUBLISHED_ANY };
 // Where the host's loopback packets come and go by the bridges, others stay out that way.
 static const char *const loopback_rules[] = { "iifname @bridges $ daddr @@ drop" };
+#define MARKED "oifname @bridges meta mark and %u == %u accept" // the mask and the mark, where the table has them
 static const char *const forward_rules[] = {
     "iifname . oifname @neighbours accept",
     "iifname @internal drop",
@@ -47,6 +49,8 @@ static const char *const forward_rules[] = {
     "oifname @routed meta l4proto & accept",
     "iifname != @bridges $ daddr . meta l4proto . th dport @open accept",
     "iifname != @bridges oifname @unprotected accept",
+    "iifname . oifname @trusted $ daddr . meta l4proto . th dport @open_trusted accept",
+    MARKED,
     "oifname @bridges drop",
 };
 // A packet that is bridged, and comes here because br_netfilter is loaded, has no first interface.
@@ -66,6 +70,8 @@ static const struct set {
     { "routed", "type ifname;" },
     { "unprotected", "type ifname;" },
     { "open", "type $_ . inet_proto . inet_service;" },
+    { "open_trusted", "type $_ . inet_proto . inet_service;" },
+    { "trusted", "type ifname . ifname;" },
     { "same", "type ifname . ifname;" },
     { "neighbours", "type ifname . ifname;" },
     { "subnets", "type $_ . ifname; flags interval;" },
@@ -95,7 +101,7 @@ size_t nft_rule_count(const struct nft_table *table)
     size_t count = 0;
     for (size_t i = 0; i < ARRAY_LEN(chains); i++)
         count += has_chain(table, &chains[i]) ? chains[i].rule_len : 0;
-    return count;
+    return table->mark_mask ? count : count - 1;
 }
 
 bool nft_has(const struct nft_table *table, int family)
@@ -116,6 +122,8 @@ bool nft_lists(const struct nft_table *table, const struct record_port *port, in
         return false;
     if (list == NFT_OPEN)
         return routed || table->direct;
+    if (list == NFT_OPEN_TRUSTED)
+        return port->trusts;
     if (routed || (six ? IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)host) : host[0] == 127 && !table->local))
         return false;
     return is_every(host, six ? sizeof(struct in6_addr) : sizeof(struct in_addr)) == (list == NFT_PUBLISH_ANY);
@@ -139,16 +147,23 @@ static void write_text(struct buf *script, const struct family *family, const ch
     }
 }
 
+static void write_rule(struct buf *script, const struct family *family, const struct nft_table *table, const char *rule)
+{
+    if (!str_eq(rule, MARKED))
+        write_text(script, family, rule);
+    else if (table->mark_mask)
+        buf_addf(script, MARKED, table->mark_mask, table->mark & table->mark_mask);
+    buf_addc(script, '\n');
+}
+
 static void write_chains(struct buf *script, const struct family *family, const struct nft_table *table)
 {
     for (size_t i = 0; i < ARRAY_LEN(chains); i++) {
         if (!has_chain(table, &chains[i]))
             continue;
         buf_addf(script, "chain %s {\n%s; policy accept;\n", chains[i].name, chains[i].hook);
-        for (size_t k = 0; k < chains[i].rule_len; k++) {
-            write_text(script, family, chains[i].rules[k]);
-            buf_addc(script, '\n');
-        }
+        for (size_t k = 0; k < chains[i].rule_len; k++)
+            write_rule(script, family, table, chains[i].rules[k]);
         buf_adds(script, "}\n");
     }
 }
@@ -166,7 +181,7 @@ static void write_element(struct buf *script, const struct family *family, const
     else
         address6_text(record->target6, target);
     buf_addf(script, "add element %s %s %s { ", family->word, table->name, nft_list_names[list]);
-    if (list == NFT_OPEN) {
+    if (list == NFT_OPEN || list == NFT_OPEN_TRUSTED) {
         buf_addf(script, "%s . %d . %u }\n", target, port->proto, port->target_port);
         return;
     }
@@ -214,6 +229,13 @@ static void write_bridge(struct buf *script, const struct family *family, const 
         buf_addf(script, "add element %s %s unprotected { \"%s\" }\n", word, table, link);
 }
 
+static void write_trusted(struct buf *script, const struct family *family, const char *table, const struct bridge *bridge)
+{
+    struct slice rest = slice_of(bridge->trusted), name;
+    while (rest.size && slice_cut(&rest, ':', &name))
+        buf_addf(script, "add element %s %s trusted { \"%.*s\" . \"%s\" }\n", family->word, table, (int)name.size, name.data, bridge->link);
+}
+
 static void write_table(struct buf *script, const struct family *family, const struct nft_table *named, const struct bridge *bridges,
                         size_t bridge_len, const struct record_ports *ports)
 {
@@ -229,8 +251,10 @@ static void write_table(struct buf *script, const struct family *family, const s
     }
     write_chains(script, family, named);
     buf_adds(script, "}\n");
-    for (size_t i = 0; i < bridge_len; i++)
+    for (size_t i = 0; i < bridge_len; i++) {
         write_bridge(script, family, table, &bridges[i]);
+        write_trusted(script, family, table, &bridges[i]);
+    }
     for (size_t i = 0; i < ports->len * NFT_LIST_LEN; i++)
         write_element(script, family, named, &ports->items[i / NFT_LIST_LEN], (enum nft_list)(i % NFT_LIST_LEN));
 }

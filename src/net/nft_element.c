@@ -182,11 +182,12 @@ static struct element element_of(const struct record_port *from, int family, enu
         memcpy(target, &four, sizeof(four));
     else
         address6_bytes(from->target6, target);
+    bool open = list == NFT_OPEN || list == NFT_OPEN_TRUSTED;
     if (list != NFT_PUBLISH_ANY)
-        add_key(&element, list == NFT_OPEN ? target : host, size);
+        add_key(&element, open ? target : host, size);
     add_key(&element, &proto, sizeof(proto));
-    add_key(&element, list == NFT_OPEN ? &target_port : &port, sizeof(port));
-    if (list == NFT_OPEN)
+    add_key(&element, open ? &target_port : &port, sizeof(port));
+    if (open)
         return element;
     add_value(&element, target, size);
     add_value(&element, &target_port, sizeof(target_port));

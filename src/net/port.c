@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/fd.h"
 #include "net_private.h"
 
-enum { FREE_PORT_TRIES = 64 };
+enum { FREE_PORT_TRIES = 64, SCTP_FREE_FIRST = 32768, SCTP_FREE_LAST = 60999 };
 
 union any_address {
     struct sockaddr generic;
@@ -103,21 +104,64 @@ static int refuse(struct net *net, const char *endpoint_name, const struct net_p
     if (number == EADDRINUSE && record_port_taken(net->store, port->proto, port->host_address, port->host_port))
         err_set(err, ERR_INTERNAL, "Bind for %s failed: port is already allocated", at);
     else
-        err_set(err, ERR_INTERNAL, "listen %s%c %s: bind: %s", port->proto == IPPROTO_UDP ? "udp" : "tcp", v6 ? '6' : '4',
-                at, reason(number));
+        err_set(err, ERR_INTERNAL, "listen %s%c %s: bind: %s", net_proto_name(port->proto), v6 ? '6' : '4', at, reason(number));
     if (err)
         err->number = number;
     return err_wrap(err, "driver failed programming external connectivity on endpoint %s", endpoint_name);
+}
+
+const char *net_proto_name(int proto)
+{
+    return proto == IPPROTO_UDP ? "udp" : proto == IPPROTO_SCTP ? "sctp" : "tcp";
+}
+
+// ---- SCTP -----------------------------------------------------------------------------------------------------------
+
+// The firewall alone serves these, and kernels without sockets of SCTP know how. A name of a local socket keeps the port in the sockets' place.
+static int reserve(struct net *net, const struct net_port *port)
+{
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    if (record_port_taken(net->store, port->proto, port->host_address, port->host_port))
+        return -EADDRINUSE;
+    int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "berth-%s-sctp-%s-%u", net->id, port->host_address, port->host_port);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+static int reserve_any(struct net *net, struct net_port *port)
+{
+    int fd = -EADDRINUSE;
+    for (unsigned number = SCTP_FREE_FIRST; number <= SCTP_FREE_LAST && fd == -EADDRINUSE; number++) {
+        port->host_port = (uint16_t)number;
+        bool twin_taken = str_eq(port->host_address, "0.0.0.0") && record_port_taken(net->store, port->proto, "::", port->host_port);
+        fd = twin_taken ? -EADDRINUSE : reserve(net, port);
+    }
+    return fd;
+}
+
+static int bind_sctp(struct net *net, const char *endpoint_name, struct net_port *port, struct err *err)
+{
+    if (strchr(port->host_address, ':') ? net->table.none6 : net->table.none)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "port %u/sctp: it needs the firewall's rules, which --iptables=false leaves out", port->target_port);
+    int fd = port->host_port ? reserve(net, port) : reserve_any(net, port);
+    if (fd < 0)
+        return refuse(net, endpoint_name, port, -fd, err);
+    port->listener_fd = fd;
+    return 0;
 }
 
 int net_port_bind(struct net *net, const char *endpoint_name, struct net_port *port, struct err *err)
 {
     union any_address address;
     socklen_t size;
-    if (port->proto != IPPROTO_TCP && port->proto != IPPROTO_UDP)
-        return err_set(err, ERR_INVALID_ARGUMENT, "port %u: only TCP and UDP ports can be published", port->target_port);
+    if (port->proto != IPPROTO_TCP && port->proto != IPPROTO_UDP && port->proto != IPPROTO_SCTP)
+        return err_set(err, ERR_INVALID_ARGUMENT, "port %u: only TCP, UDP and SCTP ports can be published", port->target_port);
     if (!fill_address(port->host_address, port->host_port, &address, &size))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid IP address: %s", port->host_address);
+    if (port->proto == IPPROTO_SCTP)
+        return bind_sctp(net, endpoint_name, port, err);
     int fd = port->host_port ? listen_at(port->proto, &address, size) : listen_anywhere(port, &address, size);
     if (fd < 0)
         return refuse(net, endpoint_name, port, -fd, err);

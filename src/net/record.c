@@ -42,6 +42,7 @@ static const char *const migrations[] = {
     "ALTER TABLE net_place RENAME TO net_endpoint;"
     "CREATE UNIQUE INDEX net_endpoint_address ON net_endpoint(network_id, address) WHERE address != 0;"
     "CREATE UNIQUE INDEX net_endpoint_address6 ON net_endpoint(network_id, address6) WHERE address6 != ''",
+    "ALTER TABLE net_network ADD COLUMN trusted TEXT NOT NULL DEFAULT ''",
 };
 
 int record_migrate(struct store *store, struct err *err)
@@ -343,7 +344,7 @@ static int on_port(void *context, const struct store_row *row, struct err *err)
     if ((list->len & (list->len - 1)) == 0)
         list->items = mem_grow(list->items, MAX_OF(2 * list->len, (size_t)1) * sizeof(*list->items));
     struct record_port *port = &list->items[list->len++];
-    *port = (struct record_port){ .target = (uint32_t)store_int(row, 1), .flags = (unsigned)store_int(row, 7),
+    *port = (struct record_port){ .target = (uint32_t)store_int(row, 1), .flags = (unsigned)store_int(row, 7), .trusts = store_int(row, 8),
                                   .port = { .proto = (int)store_int(row, 2), .host_port = (uint16_t)store_int(row, 4),
                                             .target_port = (uint16_t)store_int(row, 5), .listener_fd = -1 } };
     address6_parse(store_text(row, 6), &port->target6);
@@ -357,7 +358,7 @@ int record_ports(struct store *store, const char *container_id, struct record_po
     *out = (struct record_ports){ 0 };
     int result = store_query(store, err, on_port, out,
                              "SELECT p.container_id, e.address, p.proto, p.host_address, p.host_port, p.target_port, e.address6,"
-                             " COALESCE(n.flags, 0) FROM net_port p"
+                             " COALESCE(n.flags, 0), COALESCE(n.trusted, '') != '' FROM net_port p"
                              " JOIN net_endpoint e ON e.container_id = p.container_id AND e.network_id = p.network_id"
                              " LEFT JOIN net_network n ON n.id = p.network_id"
                              " WHERE ?1 IS NULL OR p.container_id = ?1", "t", container_id);

@@ -16,6 +16,7 @@ static int on_bridge(void *context, const struct store_row *row, struct err *err
         cidr6_parse(store_text(row, 9), &bridge->subnet6.range_first, &bridge->subnet6.range_prefix);
     snprintf(bridge->parent, sizeof(bridge->parent), "%s", store_text(row, 10));
     snprintf(bridge->parent_mode, sizeof(bridge->parent_mode), "%s", store_text(row, 11));
+    snprintf(bridge->trusted, sizeof(bridge->trusted), "%s", store_text(row, 12));
     snprintf(bridge->id, sizeof(bridge->id), "%s", store_text(row, 0));
     snprintf(bridge->link, sizeof(bridge->link), "%s", store_text(row, 1));
     return 0;
@@ -26,7 +27,7 @@ int record_bridges(struct store *store, struct record_bridges *out, struct err *
     *out = (struct record_bridges){ 0 };
     return store_query(store, err, on_bridge, out,
                        "SELECT id, link, gateway, prefix, range_first, range_prefix, flags, mtu, subnet6, range6, parent,"
-                       " parent_mode FROM net_network", "");
+                       " parent_mode, trusted FROM net_network", "");
 }
 
 static int finish(struct store *store, int result, struct err *err)
@@ -68,9 +69,9 @@ int record_bridge_add(struct store *store, const struct bridge *bridge, const st
         return -1;
     int result = store_exec(store, err,
                             "INSERT INTO net_network(id, link, gateway, prefix, range_first, range_prefix, flags, mtu, subnet6, range6,"
-                            " parent, parent_mode) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "ttiiiiiitttt", bridge->id, bridge->link, (int64_t)subnet->gateway,
+                            " parent, parent_mode, trusted) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "ttiiiiiittttt", bridge->id, bridge->link, (int64_t)subnet->gateway,
                             (int64_t)subnet->prefix, (int64_t)subnet->range_first, (int64_t)subnet->range_prefix,
-                            (int64_t)bridge->flags, (int64_t)bridge->mtu, subnet6, range6, bridge->parent, bridge->parent_mode);
+                            (int64_t)bridge->flags, (int64_t)bridge->mtu, subnet6, range6, bridge->parent, bridge->parent_mode, bridge->trusted);
     if (result >= 0)
         result = insert_reserved(store, bridge->id, reserved, err);
     return finish(store, result, err);

@@ -25,7 +25,7 @@ struct options {
     char *config_file, *data_root, *exec_root, *pidfile, *group, *log_format, *log_level, *metrics_addr;
     char *userns_remap;
     char *bridge, *fixed_cidr, *default_gateway, *host_gateway_ip;
-    char *bip6, *fixed_cidr6, *default_gateway6;
+    char *bip6, *fixed_cidr6, *default_gateway6, *accept_mark;
     struct strv host_gateway_ips;
     bool icc, ip_masq, ip_forward, ipv6, iptables, ip6tables, userland_proxy, direct_routing;
     int64_t mtu;

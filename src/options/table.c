@@ -16,6 +16,8 @@ const struct option_row option_table[] = {
     { BOTH("bridge"), .letter = 'b', .kind = OPTION_TEXT, AT(bridge), .argument = "NAME",
       .help = "The default bridge: a link that is there, with the address that it has; none: containers that name no network have none (default: one "
               "of the daemon's own)" },
+    { BOTH("bridge-accept-fwmark"), .kind = OPTION_TEXT, AT(accept_mark), .argument = "MARK[/MASK]",
+      .help = "Packets with this mark of the host's firewall are let through to containers of bridge networks, as 0x1/0x3" },
     { BOTH("cgroup-parent"), .kind = OPTION_TEXT, AT(cgroup_parent), .argument = "PATH",
       .help = "The group that containers' groups are made in, unless they name one (default berth-ID)" },
     { .flag = "config-file", .kind = OPTION_TEXT, AT(config_file), .argument = "FILE", .help = "The file (default " OPTIONS_CONFIG_FILE ")" },
@@ -148,7 +150,6 @@ const struct option_row option_table[] = {
       .help = "the engine runs no foreign OCI runtime; the walls are berth and berth-vm" },
     { BOTH("api-cors-header"), .kind = OPTION_TEXT, REFUSED, .help = "browsers of other sites are kept out" },
     { .flag = "authorization-plugin", .key = "authorization-plugins", .kind = OPTION_LIST, REFUSED, .help = "there are no plugins" },
-    { BOTH("bridge-accept-fwmark"), .kind = OPTION_TEXT, REFUSED, .help = "not supported yet" },
     { .key = "builder", .kind = OPTION_PAIRS, REFUSED, .help = "there is no build cache yet" },
     { BOTH("cpu-rt-period"), .kind = OPTION_COUNT, REFUSED, .idle = "0", .help = "real-time scheduling is not limited" },
     { BOTH("cpu-rt-runtime"), .kind = OPTION_COUNT, REFUSED, .idle = "0", .help = "the same" },

@@ -188,7 +188,7 @@ static struct engine_options engine_options_of(struct options *options)
                                                 .ipv6 = options->ipv6, .address6 = options->bip6, .fixed_cidr6 = options->fixed_cidr6,
                                                 .gateway6 = options->default_gateway6, .mtu = options->mtu, .isolated = !options->icc, .no_masquerade = !options->ip_masq || !options->iptables },
                                     .no_rules = !options->iptables, .no_rules6 = !options->ip6tables, .no_proxy = !options->userland_proxy,
-                                    .direct_routing = options->direct_routing, .no_forward = !options->ip_forward, .network_options = options->network_options,
+                                    .direct_routing = options->direct_routing, .accept_mark = options->accept_mark, .no_forward = !options->ip_forward, .network_options = options->network_options,
                                     .keep_compressed = options->keep_compressed, .experimental = options->experimental,
                                     .guest_dir = options->guest ? absolute(options->guest) : NULL,
                                     .registry_certs = options->registry_certs ? absolute(options->registry_certs) : NULL,

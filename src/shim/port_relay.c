@@ -399,7 +399,7 @@ int relay_set_add(struct relay_set *set, const struct task_port *port, int fd, s
 {
     struct address target;
     bool udp = str_eq(port->proto, "udp");
-    if (!udp && !str_eq(port->proto, "tcp"))
+    if (!udp && !port->held && !str_eq(port->proto, "tcp"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "port protocol %s", port->proto);
     if (parse_target(port, &target, err) < 0 || fd_set_nonblock(fd, true, err) < 0)
         return -1;

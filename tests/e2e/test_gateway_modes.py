@@ -137,6 +137,32 @@ def test_direct_routing(apart, outside):  # noqa: F811
     docker.ok('network', 'rm', 'other')
 
 
+def test_who_is_let_through(apart, outside):  # noqa: F811
+    """A link that one network trusts, packets with the operator's mark, a port of SCTP; and a bridge whose address is somebody else's."""
+    docker = apart('--bridge-accept-fwmark', '0x1/0x3')
+    engine, far = docker.engine, outside(docker.engine)
+    docker.ok('network', 'create', '--subnet', '10.73.0.0/24', '-o', 'com.docker.network.bridge.trusted_host_interfaces=up0:other0', 'trusting')
+    docker.ok('network', 'create', '--subnet', '10.74.0.0/24', 'plain')
+    docker.ok('network', 'create', '--subnet', '10.75.0.0/24', '-o', 'com.docker.network.bridge.inhibit_ipv4=true', '-o', 'com.docker.network.bridge.name=br-bare', 'bare')
+    docker.ok('run', '-d', '--name', 'one', '--network', 'trusting', '--ip', '10.73.0.9', '-p', '127.0.0.1:8080:80', *WEB)
+    docker.ok('run', '-d', '--name', 'two', '--network', 'plain', '--ip', '10.74.0.9', '-p', '8081:80', '-p', '8082:80/sctp', '-p', '80/sctp', *WEB)
+    wait_until(lambda: far.gets('10.73.0.9', 80), 10, 'the server is up')
+    assert not far.gets('10.73.0.9', 81) and not far.gets('10.74.0.9', 80)
+    ports = docker.inspect('two')['NetworkSettings']['Ports']
+    assert {'HostIp': '0.0.0.0', 'HostPort': '8082'} in ports['80/sctp'] and len({place['HostPort'] for place in ports['80/sctp']}) == 2
+    assert '80/sctp -> 0.0.0.0:8082' in docker.ok('port', 'two') and '8082->80/sctp' in docker.ok('ps', '--format', '{{.Ports}}')
+    answer = docker('run', '--rm', '-p', '8082:80/sctp', 'bb', 'true')
+    assert answer.code == 125 and 'Bind for 0.0.0.0:8082 failed: port is already allocated' in answer.err
+    engine.inside('nft', 'add table ip own; add chain ip own in { type filter hook prerouting priority -200; }; add rule ip own in tcp dport 81 meta mark set 0x5')
+    assert far.gets('10.74.0.9', 81) and not far.gets('10.74.0.9', 80)
+    docker.ok('run', '--rm', '--network', 'bare', 'bb', 'sh', '-c', 'ip route | grep "default via 10.75.0.1"')
+    assert 'inet ' not in engine.inside('ip', 'addr', 'show', 'br-bare')
+    answer = docker('network', 'create', '-o', 'com.docker.network.bridge.trusted_host_interfaces=a/b', 'other')
+    assert answer.code == 1 and 'a/b' in answer.err
+    docker.ok('rm', '-f', 'one', 'two')
+    docker.ok('network', 'rm', 'trusting', 'plain', 'bare')
+
+
 def test_no_rules(apart, outside):  # noqa: F811
     docker = apart('--iptables=false', '--ip6tables=false')
     engine, far = docker.engine, outside(docker.engine)

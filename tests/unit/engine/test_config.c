@@ -212,7 +212,7 @@ static const struct checked checked[] = {
     { "{'Healthcheck':{'Retries':-1}}", ERR_INVALID_ARGUMENT, "Retries in Healthcheck cannot be negative" },
     { "{'HostConfig':{'PortBindings':{'0/tcp':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid port specification: \"0\"" },
     { "{'HostConfig':{'PortBindings':{'80/nosuch':[{}]}}}", ERR_INVALID_ARGUMENT, "invalid proto" },
-    { "{'HostConfig':{'PortBindings':{'80/sctp':[{}]}}}", ERR_NOT_IMPLEMENTED, "HostConfig.PortBindings.80/sctp" },
+    { "{'HostConfig':{'PortBindings':{'80/sctp':[{}]}}}", ERR_NONE, NULL },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostPort':'70000'}]}}}", ERR_INVALID_ARGUMENT, "\"70000\"" },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostPort':'90-80'}]}}}", ERR_INVALID_ARGUMENT, "\"90-80\"" },
     { "{'HostConfig':{'PortBindings':{'80/tcp':[{'HostIp':'nosuch'}]}}}", ERR_INVALID_ARGUMENT, "invalid IP address" },

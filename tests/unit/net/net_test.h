@@ -181,19 +181,20 @@ enum { TRY_MS = 3000, TRIES = 20, SILENCE_MS = 400 };
 
 struct socket_request {
     int family, type, fd;
+    int proto; // 0: the usual one
 };
 
 static inline int make_socket(void *context, int netns_fd, struct err *err)
 {
     struct socket_request *request = context;
-    request->fd = socket(request->family, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    request->fd = socket(request->family, request->type | SOCK_CLOEXEC | SOCK_NONBLOCK, request->proto);
     return request->fd < 0 ? err_errno(err, errno, "socket") : 0;
 }
 
 // netns_fd -1: the host.
 static inline int socket_of(int netns_fd, int family, int type)
 {
-    struct socket_request request = { family, type, -1 };
+    struct socket_request request = { family, type, -1, 0 };
     if (netns_fd < 0)
         make_socket(&request, -1, &test_err);
     else
