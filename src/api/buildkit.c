@@ -1,6 +1,7 @@
 // BuildKit's door: connections that are taken over for gRPC. What is said there is the room buildkit's.
 #include "api_private.h"
 #include "buildkit/buildkit.h"
+#include "engine/steps.h"
 
 static int new_door(struct api *api, struct err *err)
 {
@@ -9,6 +10,7 @@ static int new_door(struct api *api, struct err *err)
         return -1;
     struct buildkit_config config = { .worker_id = info.id, .version = "v" BERTH_VERSION, .hostname = info.name,
                                             .architecture = PLATFORM_ARCHITECTURE };
+    config.history = arena_printf(&api->arena, "%s/builds", engine_data_root(api->engine));
     buildkit_functions(api, &config);
     return buildkit_new(&config, &api->buildkit, err);
 }

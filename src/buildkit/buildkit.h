@@ -122,6 +122,7 @@ struct buildkit_layout; // whatever the caller makes of it
 struct buildkit_config {
     const char *worker_id, *version, *hostname;
     const char *architecture; // "amd64"
+    const char *history; // a folder for the builds that were, made where it is missing; NULL: they are known as long as we are
     const char *host_gateway; // what --add-host host-gateway stands for; NULL: not known
     void *of; // of the functions
     // `context_fd`: what the client has read from its standard input, borrowed; -1: see `kept`, without which the context is empty. Texts of *out are in the arena. NULL: nothing builds here.

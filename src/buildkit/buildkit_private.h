@@ -88,6 +88,7 @@ struct buildkit {
     struct solve *solves GUARDED_BY(lock); // the newest first
     int64_t generation GUARDED_BY(lock); // counts their changes
     struct buildkit_session *sessions GUARDED_BY(lock);
+    int history_fd; // -1: no folder
 };
 
 struct solve {
@@ -117,6 +118,9 @@ struct solve {
     const char *dockerfile; // its text; NULL: it was in the context
     bool same_time GUARDED_BY(lock); // SOURCE_DATE_EPOCH was given
     int64_t time GUARDED_BY(lock); // seconds
+    char file[33] GUARDED_BY(lock); // in the history's folder; "": none
+    int64_t kept_at; // of one that an earlier daemon has kept: where its progress begins in the file, and its size
+    size_t kept_size;
     struct buf events GUARDED_BY(lock); // encoded StatusResponses, one behind the other: their concatenation is one, too
 };
 
@@ -137,6 +141,7 @@ int solve_begin(struct buildkit *buildkit, const struct solve_request *request, 
 // The solve of that ref, which is waited for. not_found.
 int solve_get(struct buildkit *buildkit, const char *ref, const struct cancel *cancel, struct solve **out, struct err *err);
 void solve_put(struct solve *solve); // NULL is fine
+void solve_free(struct solve *solve); // that is in no list
 // With the lock held: without waiting, NULL; and what is too much or deleted goes.
 struct solve *solve_find(struct buildkit *buildkit, const char *ref);
 void solves_forget(struct buildkit *buildkit);
@@ -249,6 +254,17 @@ int sync_folder(const struct sync_request *request, struct build_kept **out, str
 void history_describe(struct solve *solve, const struct kvs *attributes); // the first ones count
 // With the lock held. `response` and `failure` may be NULL.
 void history_end(struct solve *solve, const struct kvs *response, const struct err *failure);
+void history_encode(const struct solve *solve, struct buf *out); // its record, with the lock held
+void history_restore(struct solve *solve, const struct history_record *record); // of one that is in no list yet
+
+// ---- history_disk.c: what outlives the daemon -----------------------------------------------------------------------
+
+int history_open(struct buildkit *buildkit, const char *folder, struct err *err); // folder NULL: there is none
+void history_keep(struct solve *solve); // once it is over
+// With the lock held.
+void history_pin(struct solve *solve, bool pinned);
+void history_unlink(const struct solve *solve);
+void history_load_events(struct solve *solve);
 
 // ---- output.c: what becomes of the result ---------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
-// The builds that there were, as long as the daemon lives: the last HISTORY_MAX of them, and those that are pinned. Their progress can be read
-// again by Control.Status.
+// The builds that there were: the last HISTORY_MAX of them, and those that are pinned. Their progress can be read again by Control.Status. What of
+// them outlives the daemon is in history_disk.c.
 #include "buildkit_private.h"
 
 enum event_type { EVENT_STARTED, EVENT_COMPLETE };
+enum { STATUS_CANCELLED = 1, STATUS_UNKNOWN = 2 };
 
 struct shown {
     struct history_event event;
@@ -36,10 +37,26 @@ void history_end(struct solve *solve, const struct kvs *response, const struct e
         solve->failure = *failure;
 }
 
+void history_restore(struct solve *solve, const struct history_record *record)
+{
+    solve->ref = mem_strdup(record->ref);
+    solve->session = mem_strdup("");
+    solve->over = solve->returned = true;
+    solve->began_ns = record->created_ns;
+    solve->ended_ns = record->completed_ns;
+    solve->cached = record->cached;
+    solve->total = record->total;
+    solve->completed = record->completed;
+    solve->attributes = record->attributes;
+    solve->response = record->response;
+    if (record->error)
+        err_set(&solve->failure, record->error->code == STATUS_CANCELLED ? ERR_CANCELLED : ERR_INTERNAL, "%s",
+                record->error->message ? record->error->message : "it failed");
+}
+
 // Copied: the solve may go as soon as the lock is free.
 static struct shown *show(const struct solve *solve, struct arena *arena)
 {
-    enum { CANCELLED = 1, UNKNOWN = 2 };
     struct shown *shown = arena_alloc(arena, sizeof(*shown));
     shown->record = (struct history_record){ .ref = arena_strdup(arena, solve->ref), .frontend = arena_strdup(arena, "dockerfile.v0"),
                                              .created_ns = solve->began_ns, .completed_ns = solve->ended_ns, .pinned = solve->pinned,
@@ -47,11 +64,17 @@ static struct shown *show(const struct solve *solve, struct arena *arena)
     copy_pairs(&solve->attributes, arena, &shown->record.attributes);
     copy_pairs(&solve->response, arena, &shown->record.response);
     if (solve->over && solve->failure.class != ERR_NONE) {
-        shown->error = (struct status_message){ solve->failure.class == ERR_CANCELLED ? CANCELLED : UNKNOWN, arena_strdup(arena, solve->failure.message) };
+        shown->error = (struct status_message){ solve->failure.class == ERR_CANCELLED ? STATUS_CANCELLED : STATUS_UNKNOWN, arena_strdup(arena, solve->failure.message) };
         shown->record.error = &shown->error;
     }
     shown->event = (struct history_event){ solve->over ? EVENT_COMPLETE : EVENT_STARTED, &shown->record };
     return shown;
+}
+
+void history_encode(const struct solve *solve, struct buf *out)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    proto_encode(&history_event_table, &show(solve, &arena)->event, out);
 }
 
 // The oldest whose change was not told yet; NULL.
@@ -114,7 +137,7 @@ static int change(struct solve *solve, const struct history_update *asked, struc
     if (asked->delete)
         solve->deleted = true;
     else if (!asked->finalize)
-        solve->pinned = asked->pinned;
+        history_pin(solve, asked->pinned);
     return 0;
 }
 

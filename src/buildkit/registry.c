@@ -1,4 +1,5 @@
 // The lists of solves and sessions.
+#include "base/fd.h"
 #include "buildkit_private.h"
 
 static bool good_name(const char *name)
@@ -14,7 +15,7 @@ static bool good_name(const char *name)
 
 // ---- solves ---------------------------------------------------------------------------------------------------------
 
-static void solve_free(struct solve *solve)
+void solve_free(struct solve *solve)
 {
     buf_done(&solve->events);
     arena_done(&solve->arena);
@@ -38,10 +39,11 @@ void solves_forget(struct buildkit *buildkit)
     for (struct solve **at = &buildkit->solves, *solve; (solve = *at);) {
         bool kept = solve->pinned && ++pinned <= HISTORY_MAX;
         over += solve->over && !kept;
-        size += solve->over ? solve->events.size : 0;
+        size += solve->over ? MAX_OF(solve->events.size, solve->kept_size) : 0;
         if (solve->over && solve->users == 0 && (solve->deleted || (!kept && over > HISTORY_MAX) || size > HISTORY_SIZE_MAX)) {
             *at = solve->next;
-            size -= solve->events.size;
+            size -= MAX_OF(solve->events.size, solve->kept_size);
+            history_unlink(solve);
             solve_free(solve);
         } else {
             at = &solve->next;
@@ -239,6 +241,10 @@ int buildkit_new(const struct buildkit_config *config, struct buildkit **out, st
     buildkit->config = *config;
     mutex_init(&buildkit->lock, 0);
     cond_init(&buildkit->changed);
+    if (history_open(buildkit, config->history, err) < 0) {
+        buildkit_free(buildkit);
+        return -1;
+    }
     *out = buildkit;
     return 0;
 }
@@ -251,6 +257,7 @@ void buildkit_free(struct buildkit *buildkit)
         next = solve->next;
         solve_free(solve);
     }
+    fd_close(buildkit->history_fd);
     cond_done(&buildkit->changed);
     mutex_done(&buildkit->lock);
     free(buildkit);

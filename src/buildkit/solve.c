@@ -179,6 +179,7 @@ static int end_solve(struct solve *solve, struct grpc_call *call, struct err *er
     history_end(solve, result == 0 ? &response.exporter_response : NULL, result < 0 ? err : NULL);
     cond_wake_all(&solve->buildkit->changed);
     mutex_unlock(&solve->buildkit->lock);
+    history_keep(solve);
     return result < 0 ? -1 : send_message(call, &solve_response_table, &response, err);
 }
 
@@ -234,6 +235,7 @@ static size_t next_events(struct solve *solve, size_t at, const struct cancel *c
     struct buildkit *buildkit = solve->buildkit;
     buf_clear(out);
     mutex_lock(&buildkit->lock);
+    history_load_events(solve);
     while (solve->events.size == at && !solve->over && !cancel_now(cancel))
         cond_wait_until(&buildkit->changed, &buildkit->lock, clock_mono_ns() + NS_PER_S);
     size_t size = solve->events.size > at ? whole_events(solve->events.data + at, solve->events.size - at, PART) : 0;

@@ -277,3 +277,33 @@ def test_grpc_straight_on_the_socket(project, tmp_path):
     project.buildx.ok('build', '--builder', 'straight', '--output', f'type=local,dest={tmp_path}/out', str(project.folder))
     assert (tmp_path / 'out/hello').read_text() == 'straight\n'
     project.buildx.ok('rm', 'straight')
+
+
+@in_the_full_run
+def test_the_history_outlives_the_daemon(other, project, tmp_path):
+    """Of kill -9, too: records, progress, errors, what is pinned; what was removed stays away, and a damaged file goes."""
+    there = Project(other, other.docker, project.folder, project.name)
+    there.ok(f'FROM {IMAGE}\nRUN echo remembered-{project.name}\n', '--build-arg', 'ODD=arg')
+    there.fails(f'FROM {IMAGE}\nRUN echo then && false\n')
+    there.ok(f'FROM {IMAGE}\nRUN echo removed-{project.name}\n')
+
+    def rows():
+        return [json.loads(line) for line in other.ok('history', 'ls', '--format', 'json', '--no-trunc').strip().split('\n')]
+
+    before = rows()
+    removed, failed, well = (row['ref'].split('/')[-1] for row in before)
+    other.ok('history', 'rm', removed)
+    engine = other.docker.engine
+    engine.kill9()
+    files = os.path.join(engine.data, 'builds')
+    assert len(os.listdir(files)) == 2
+    with open(os.path.join(files, 'f' * 32), 'w') as file:
+        file.write('no build')
+    engine.start()
+    assert rows() == before[1:]
+    assert f'remembered-{project.name}' in other.ok('history', 'logs', well)
+    assert re.search(r'ODD\s+arg', other.ok('history', 'inspect', well))
+    assert 'did not complete successfully: exit code: 1' in other.ok('history', 'inspect', failed)
+    assert len(os.listdir(files)) == 2
+    other.ok('history', 'rm', '--all')
+    assert os.listdir(files) == []
