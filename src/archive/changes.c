@@ -20,7 +20,7 @@
 
 // What the engine puts there before the container's first process runs: empty files and folders to mount on. Docker's lie in a layer
 // of their own.
-static const char *const engines_own[] = { "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue", "/etc", "/etc/hostname",
+static const char *const engines_own[] = { "/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue", "/etc", "/etc/hostname",
                                            "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys" };
 
 struct folders {

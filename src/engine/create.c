@@ -151,6 +151,20 @@ static int make_copy(struct container *container, const struct image *image, str
     return folder < 0 ? -1 : image_root_copy(images, image, folder, ROOT_COPY, err);
 }
 
+// By this file programs know that they are in a container. What the image has of that name stays.
+static int mark_root(struct container *container, struct err *err)
+{
+    const bool copied = image_store_copies(container->engine->images);
+    if (vm_wanted(&container->config.host_config))
+        return 0;
+    _cleanup_free_ char *path = mem_printf("%s/%s", container->id, copied ? ROOT_COPY : "diff");
+    _cleanup_close_ int root = file_open_dir(container->engine->containers_fd, path, err);
+    if (root < 0)
+        return copied && errno == ENOENT ? 0 : -1; // of an image without layers there is no copy
+    _cleanup_close_ int mark = openat(root, ".dockerenv", O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0755);
+    return mark < 0 && errno != EEXIST ? err_errno(err, errno, "container folder %s", container->id) : 0;
+}
+
 static int make_folder(struct container *container, struct err *err)
 {
     char path[80];
@@ -214,6 +228,7 @@ static int make(struct container *container, struct arena *arena, struct err *er
     struct strv fresh = { 0 };
     if (image_get_layers(container->engine->images, container->image_id, arena, image, err) < 0 ||
         mounts_from_config(container, arena, &fresh, err) < 0 || make_folder(container, err) < 0 || make_copy(container, image, err) < 0 ||
+        mark_root(container, err) < 0 ||
         record_and_fill(container, image, &fresh, err) < 0) {
         mounts_release(container);
         mounts_remove_anonymous(container);

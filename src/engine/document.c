@@ -142,6 +142,7 @@ static const struct oci_device_rule device_rules[] = {
     { true, (char *)"c", 1, 8, (char *)"rwm" },    { true, (char *)"c", 1, 9, (char *)"rwm" },
     { true, (char *)"c", 5, 0, (char *)"rwm" },    { true, (char *)"c", 5, 1, (char *)"rwm" },
     { true, (char *)"c", 5, 2, (char *)"rwm" },    { true, (char *)"c", 136, -1, (char *)"rwm" },
+    { true, (char *)"c", 10, 200, (char *)"rwm" }, // tunnels: a node is the container's to make, and an interface wants CAP_NET_ADMIN, as everywhere
 };
 
 static const struct oci_device_rule every_device[] = { { true, (char *)"a", -1, -1, (char *)"rwm" } };
@@ -162,6 +163,7 @@ static int fill_linux(struct container *container, const struct cdi_edits *edits
     out->seccomp_profile = (char *)security_seccomp(host);
     out->shm_size = host->shm_size;
     out->whole_machine = host->privileged;
+    out->writable_cgroups = security_writable_cgroups(host);
     return devices_fill(host, edits->nodes, edits->node_len, arena, out, err);
 }
 

@@ -369,6 +369,7 @@ int security_check(const struct host_config *host, struct arena *arena, struct e
 int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
                              struct err *err);
 bool security_no_new_privileges(const struct host_config *host);
+bool security_writable_cgroups(const struct host_config *host);
 // In the words of oci_linux.seccomp_profile. Borrowed from the configuration.
 const char *security_seccomp(const struct host_config *host);
 

@@ -125,8 +125,8 @@ char *hosts_content(struct container *container, struct arena *arena)
     _cleanup_buf_ struct buf text = BUF_INIT(HOSTS_MAX);
     if (gateways.len == 0)
         find_gateways(container, arena, &gateways);
-    buf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n"
-                    "ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
+    buf_adds(&text, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n"
+                    "ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
     for (size_t i = 0; i < config->host_config.extra_hosts.len; i++) {
         struct slice rest = slice_of(config->host_config.extra_hosts.items[i]), name;
         slice_cut(&rest, ':', &name);

@@ -56,6 +56,16 @@ bool security_no_new_privileges(const struct host_config *host)
     return false;
 }
 
+// The last one counts.
+bool security_writable_cgroups(const struct host_config *host)
+{
+    bool writable = false;
+    for (size_t i = 0; i < host->security_opt.len; i++)
+        if (str_starts(host->security_opt.items[i], "writable-cgroups"))
+            writable = str_eq(host->security_opt.items[i] + strlen("writable-cgroups="), "true");
+    return writable;
+}
+
 // What stands behind "seccomp=" or its older spelling; NULL for another option.
 static const char *seccomp_value(const char *option)
 {
@@ -95,13 +105,19 @@ static int check_words(const struct strv *options, struct err *err)
 {
     static const char *const known[] = { "no-new-privileges",       "no-new-privileges:true",  "no-new-privileges=true",
                                          "no-new-privileges:false", "no-new-privileges=false", "label=disable",
-                                         "label:disable",           "apparmor=unconfined",     "apparmor:unconfined" };
+                                         "label:disable",           "apparmor=unconfined",     "apparmor:unconfined",
+                                         "writable-cgroups=true",   "writable-cgroups=false",  "writable-cgroups:true",
+                                         "writable-cgroups:false" };
+    static const char *const modules[] = { "label", "apparmor" }; // what they are asked for is a wall
     for (size_t i = 0; i < options->len; i++) {
         bool found = seccomp_value(options->items[i]) != NULL;
         for (size_t k = 0; k < ARRAY_LEN(known) && !found; k++)
             found = str_eq(options->items[i], known[k]);
+        for (size_t k = 0; k < ARRAY_LEN(modules) && !found; k++)
+            if (str_starts(options->items[i], modules[k]))
+                return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.SecurityOpt: %s is not supported yet", options->items[i]);
         if (!found)
-            return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.SecurityOpt: %s is not supported yet", options->items[i]);
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid --security-opt %d: \"%.200s\"", strpbrk(options->items[i], "=:") ? 2 : 1, options->items[i]);
     }
     return 0;
 }

@@ -152,7 +152,11 @@ static void clear_volatile_marker(struct container *container)
 // What the host gives to the container, while the shim comes up beside it.
 static int prepare_host(struct container *container, bool network, struct arena *arena, struct task_document *document, struct err *err)
 {
-    if (users_begin(container, err) < 0 || (network && (namespaces_follow(container, err) < 0 || endpoints_attach(container, err) < 0 || names_update(container, err) < 0)) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
+    if (users_begin(container, err) < 0 || (network && namespaces_follow(container, err) < 0))
+        return -1;
+    if (network && endpoints_attach(container, err) < 0)
+        return err_wrap(err, "failed to set up container networking");
+    if ((network && names_update(container, err) < 0) || mounts_begin_use(container, err) < 0 || document_build(container, arena, document, err) < 0)
         return -1;
     struct oci_resources resources = document->linux_section.resources;
     if (document->vm)

@@ -100,7 +100,7 @@ struct net_network {
     const char *subnet, *gateway, *ip_range; // "10.1.0.0/16", "10.1.0.1", "10.1.5.0/24"; NULL or "": chosen; the whole subnet
     bool ipv6; // it has a subnet of IPv6 as well: this one, or one of the daemon's own (fdXX:XXXX:XX00:n::/64)
     const char *subnet6, *gateway6, *ip_range6;
-    const struct strv *reserved; // addresses of both kinds that nobody gets without asking
+    const struct strv *reserved; // addresses of both kinds that nobody gets
     bool internal; // nothing of it goes out, nothing comes in
     bool isolated; // its containers don't reach each other
     bool no_masquerade; // its addresses are seen outside

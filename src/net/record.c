@@ -166,7 +166,7 @@ static int pick_address(struct store *store, const struct bridge *bridge, uint32
     return result;
 }
 
-// One that somebody asked for. A reserved one may be had this way.
+// One that somebody asked for. A reserved one is had by nobody.
 static int check_address(struct store *store, const struct bridge *bridge, uint32_t address, struct err *err)
 {
     int64_t count = 0;
@@ -175,8 +175,8 @@ static int check_address(struct store *store, const struct bridge *bridge, uint3
     address_text(address, text);
     if (!bridge->subnet.gateway || !subnet_contains(&bridge->subnet, address) || host == 0 || host == ~subnet_mask(bridge->subnet.prefix))
         return err_set(err, ERR_INVALID_ARGUMENT, "no configured subnet or ip-range contain the IP address %s", text);
-    if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address = ?", "ti",
-                    bridge->id, (int64_t)address) < 0)
+    if (store_query(store, err, on_number, &count, "SELECT (SELECT COUNT(*) FROM net_endpoint WHERE network_id = ?1 AND address = ?2) +"
+                    " (SELECT COUNT(*) FROM net_reserved WHERE network_id = ?1 AND address = ?2)", "ti", bridge->id, (int64_t)address) < 0)
         return -1;
     return count > 0 || address == bridge->subnet.gateway || address == bridge->subnet.route ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
 }
@@ -216,8 +216,8 @@ static int check_address6(struct store *store, const struct bridge *bridge, numb
     address6_text(address, text);
     if (!bridge->subnet6.prefix || !subnet6_contains(&bridge->subnet6, address) || address == subnet6_network(&bridge->subnet6))
         return err_set(err, ERR_INVALID_ARGUMENT, "no configured subnet or ip-range contain the IP address %s", text);
-    if (store_query(store, err, on_number, &count, "SELECT COUNT(*) FROM net_endpoint WHERE network_id = ? AND address6 = ?", "tt",
-                    bridge->id, text) < 0)
+    if (store_query(store, err, on_number, &count, "SELECT (SELECT COUNT(*) FROM net_endpoint WHERE network_id = ?1 AND address6 = ?2) +"
+                    " (SELECT COUNT(*) FROM net_reserved6 WHERE network_id = ?1 AND address = ?2)", "tt", bridge->id, text) < 0)
         return -1;
     return count > 0 || address == bridge->subnet6.gateway || address == bridge->subnet6.route ? err_set(err, ERR_PERMISSION_DENIED, "Address already in use") : 0;
 }

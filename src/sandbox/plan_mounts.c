@@ -107,11 +107,12 @@ void plan_early_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spe
 
 static void add_shm(struct sandbox_plan *plan, int64_t size)
 {
-    struct mount_option *options = arena_alloc(&plan->arena, 2 * sizeof(*options));
-    options[0] = (struct mount_option){ .key = "mode", .value = "1777" };
-    options[1] = (struct mount_option){ .key = "size",
+    struct mount_option *options = arena_alloc(&plan->arena, 3 * sizeof(*options));
+    options[0] = (struct mount_option){ .key = "source", .value = "shm" }; // the name that tables of mounts show
+    options[1] = (struct mount_option){ .key = "mode", .value = "1777" };
+    options[2] = (struct mount_option){ .key = "size",
                                         .value = arena_printf(&plan->arena, "%lld", (long long)(size > 0 ? size : 64 << 20)) };
-    add_mount(plan, &(struct system_mount){ "/dev/shm", "tmpfs", NOSUID | NOEXEC | NODEV, options, 2, SLOT_NONE });
+    add_mount(plan, &(struct system_mount){ "/dev/shm", "tmpfs", NOSUID | NOEXEC | NODEV, options, 3, SLOT_NONE });
 }
 
 static void add_nodes(struct sandbox_plan *plan)
@@ -467,7 +468,7 @@ int plan_mounts(struct sandbox_plan *plan, const struct sandbox_spec *spec, stru
     if (!replaced(spec, "/sys"))
         add_mount(plan, &sys_mount)->flags = settings_attrs(spec);
     if (!replaced(spec, "/sys") && !replaced(spec, "/sys/fs/cgroup"))
-        plan_cgroups(plan, spec->cgroup, "/sys/fs/cgroup", settings_attrs(spec));
+        plan_cgroups(plan, spec->cgroup, "/sys/fs/cgroup", settings_attrs(spec) & ~(section && section->writable_cgroups ? RDONLY : 0));
     const struct oci_device *own = section && !spec->users ? section->devices.items : NULL;
     for (size_t i = 0; own && i < section->devices.len; i++)
         if (plan_device(plan, &own[i], err) < 0)

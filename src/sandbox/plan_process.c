@@ -130,8 +130,10 @@ static int plan_user(struct sandbox_plan *plan, const struct oci_user *user, str
 
 static int plan_args(struct sandbox_plan *plan, const struct strv *args, struct err *err)
 {
-    if (args->len == 0 || str_empty(args->items[0]))
+    if (args->len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "no command specified");
+    if (str_empty(args->items[0]))
+        return err_set(err, ERR_NOT_FOUND, "exec: \"\": executable file not found in $PATH");
     if (args->len > ARGS_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d arguments", ARGS_MAX);
     size_t len = 0;

@@ -199,6 +199,7 @@ static const struct json_field linux_fields[] = {
     ROW("personality", JSON_STRUCT_PTR, oci_linux, personality, .sub = &personality_table, .flags = JSON_OMIT_EMPTY),
     ROW("intelRdt", JSON_STRUCT_PTR, oci_linux, intel_rdt, .sub = &intel_rdt_table, .flags = JSON_OMIT_EMPTY),
     ROW("wholeMachine", JSON_FLAG, oci_linux, whole_machine),
+    ROW("writableCgroups", JSON_FLAG, oci_linux, writable_cgroups),
     ROW("noShm", JSON_FLAG, oci_linux, no_shm, .flags = JSON_OMIT_EMPTY),
 };
 const struct json_table oci_linux_table = JSON_TABLE(struct oci_linux, linux_fields);
@@ -338,7 +339,7 @@ int oci_config_decode(json_t *document, struct oci_config *out, struct arena *ar
     if (out->linux_section) {
         mark_unnumbered(json_object_get(document, "linux"), &out->linux_section->devices);
         out->linux_section->seccomp_profile = NULL; // the task document's words, too
-        out->linux_section->whole_machine = false;
+        out->linux_section->whole_machine = out->linux_section->writable_cgroups = false;
         mark_any(json_object_get(json_object_get(document, "linux"), "resources"), &out->linux_section->resources.devices);
     }
     return 0;

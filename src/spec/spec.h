@@ -182,6 +182,7 @@ struct oci_linux {
     struct oci_intel_rdt *intel_rdt;
     // Not of the spec: /dev has every device of the machine it runs on, and /sys and /sys/fs/cgroup are writable.
     bool whole_machine;
+    bool writable_cgroups; // so are its own groups, as with whole_machine
     bool no_shm; // nor of the spec: there is no /dev/shm
 };
 

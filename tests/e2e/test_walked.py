@@ -84,3 +84,38 @@ def test_what_a_network_is_asked_by(api):
     assert api.get('/networks/bridge?scope=swarm').status == 404 and api.get('/networks/bridge?scope=local&verbose=true').status == 200
     host = api.get('/networks/host').json
     assert host['EnableIPv4'] is True and host['IPAM']['Config'] is None
+
+
+@pytest.mark.container_only('HostConfig.Devices')
+@pytest.mark.differs('has no such option, and its own list of devices')
+def test_what_a_container_finds(docker, name):
+    """The mark by which programs know where they are, names in tables, tunnels, groups of its own."""
+    see = 'ls -l /.dockerenv | cut -c1-10; grep -c "^shm /dev/shm" /proc/mounts; mknod /tun c 10 200 && head -c0 /tun 2>&1; echo "end"'
+    said = docker.ok('run', '--name', name, 'bb', 'sh', '-c', see).splitlines()
+    assert said[:2] == ['-rwxr-xr-x', '1'] and said[-1] == 'end' and 'not permitted' not in ''.join(said)
+    assert docker.ok('diff', name).split() == ['A', '/tun']
+    groups = 'for d in /sys/fs/cgroup/memory /sys/fs/cgroup; do mkdir $d/inner && rmdir $d/inner && echo made && break; done'
+    assert docker.ok('run', '--rm', '--security-opt', 'writable-cgroups=true', 'bb', 'sh', '-c', groups) == 'made'
+    assert docker.ok('run', '--rm', '--security-opt', 'writable-cgroups=false', 'bb', 'sh', '-c', groups + ' 2>/dev/null; echo none') == 'none'
+
+
+@pytest.mark.differs('has other words')
+def test_words_of_security_options(api):
+    for option, number in ('nosuch=x', 2), ('nosuch', 1), ('no-new-privileges=junk', 2), ('writable-cgroups=junk', 2):
+        answer = api.post(CREATE, {'Image': 'bb', 'HostConfig': {'SecurityOpt': [option]}})
+        assert (answer.status, answer.message) == (400, f'invalid --security-opt {number}: "{option}"')
+
+
+def test_an_auxiliary_address_is_nobodys(docker, name):
+    docker.ok('network', 'create', '--subnet', '10.177.0.0/24', '--aux-address', 'x=10.177.0.9', name)
+    done = docker('run', '--rm', '--network', name, '--ip', '10.177.0.9', 'bb', 'true')
+    docker.ok('network', 'rm', name)
+    assert done.code == 125 and 'Address already in use' in done.err
+
+
+def test_an_empty_command(docker, name):
+    for words in ('run', '--name', name), ('exec', name + 'c'):
+        if words[0] == 'exec':
+            docker.ok('run', '-d', '--name', name + 'c', 'bb', 'sleep', '1000')
+        done = docker(*words, *(['bb'] if words[0] == 'run' else []), '')
+        assert done.code == 127 and 'exec: "": executable file not found in $PATH' in done.out + done.err, done
