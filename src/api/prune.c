@@ -149,7 +149,8 @@ static int cache_filters(const struct prune *prune, struct arena *arena, struct 
 // What a builder keeps: all but what images in the list were made of, or with all=1 that too.
 int handle_build_prune(struct call *call, struct err *err)
 {
-    static const char *const keys[] = { "until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", NULL };
+    static const char *const keys[] = { "until", "unused-for", "id",     "parent", "type", "description", "inuse",
+                                        "shared", "private",   "label", "label!", NULL };
     struct prune prune;
     struct strv deleted = { 0 }, filters = { 0 };
     struct build_prune wish = { .all = httpd_query_flag(call->request, "all", false), .filters = &filters };
@@ -158,6 +159,8 @@ int handle_build_prune(struct call *call, struct err *err)
     const struct strv *unused = filters_get(&prune.filters, "unused-for");
     if (unused && until_parse(unused->items[0], &prune.until_ns, err) < 0)
         return -1;
+    if (filters_get(&prune.filters, "label")) // `docker system prune` sends it to all; a cache has none
+        return answer(call, &prune, "builder", "CachesDeleted", json_array());
     wish.unused_before_ns = prune.until_ns;
     if (builder_prune(call->builder, &wish, call->arena, &deleted, &prune.reclaimed, err) < 0)
         return -1;

@@ -59,8 +59,23 @@ int handle_image_pull(struct call *call, struct err *err)
     return progress_end(&progress, result, err);
 }
 
+// One image is of one platform here: another than its own is not there to be pushed. Of several that are asked for at once, each goes as it is.
+static int check_platform(struct call *call, struct err *err)
+{
+    const char *tag = httpd_query(call->request, "tag");
+    struct image image;
+    if (call->version < 46 || str_empty(httpd_query(call->request, "platform")))
+        return 0;
+    if (str_empty(tag))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "platform: not supported for all tags at once");
+    const char *name = arena_printf(call->arena, "%s:%s", call->values[0], tag);
+    return image_get(engine_images(call->engine), name, call->arena, &image, NULL) < 0 ? 0 : platform_check(call, "platform", name, &image, err);
+}
+
 int handle_image_push(struct call *call, struct err *err)
 {
+    if (check_platform(call, err) < 0)
+        return -1;
     struct progress progress = { call };
     _cleanup_json_ json_t *auth = registry_auth(call, httpd_header(call->request, "X-Registry-Auth"));
     struct engine_login login = registry_login(auth);

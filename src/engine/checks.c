@@ -216,7 +216,7 @@ static int check_host_config(const struct host_config *host, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "can't create 'AutoRemove' container with restart policy");
     for (size_t i = 0; i < host->annotations.len; i++)
         if (str_empty(host->annotations.items[i].key))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid Annotation: the empty string is not permitted as an annotation key");
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid Annotations: the empty string is not permitted as an annotation key");
     if (check_swappiness(host->memory_swappiness_raw, err) < 0 || check_cgroup_parent(host->cgroup_parent, err) < 0 ||
         namespaces_check_words(host, err) < 0 || log_check(&host->log_config, err) < 0 ||
         check_limits(host, false, err) < 0 || check_sysctls(&host->sysctls, err) < 0 || check_names(host, err) < 0 ||
@@ -239,9 +239,20 @@ int check_process(const struct oci_image_process *process, struct err *err)
     return 0;
 }
 
+// Null or absent says nothing; another kind is no answer.
+static int check_kinds(const struct container_config *config, struct err *err)
+{
+    const json_t *init = config->host_config.init_raw, *timeout = config->stop_timeout_raw;
+    if (init && !json_is_null(init) && !json_is_boolean(init))
+        return err_set(err, ERR_INVALID_ARGUMENT, "HostConfig.Init: expected boolean");
+    if (timeout && !json_is_null(timeout) && !json_is_integer(timeout))
+        return err_set(err, ERR_INVALID_ARGUMENT, "StopTimeout: expected integer");
+    return 0;
+}
+
 int check_config(const struct container_config *config, struct err *err)
 {
-    if (check_sizes(config, err) < 0 || check_hostname(config, err) < 0 ||
+    if (check_kinds(config, err) < 0 || check_sizes(config, err) < 0 || check_hostname(config, err) < 0 ||
         health_check_config(config->process.healthcheck, err) < 0)
         return -1;
     return check_host_config(&config->host_config, err);

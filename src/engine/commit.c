@@ -137,7 +137,7 @@ static int check_reference(struct committing *committing, struct err *err)
     committing->reference = "";
     if (str_empty(committing->wish->reference))
         return 0;
-    if (image_ref_parse(committing->wish->reference, true, committing->arena, &ref, err) < 0)
+    if (image_ref_parse_new(committing->wish->reference, committing->arena, &ref, err) < 0)
         return -1;
     if (ref.digest)
         return err_set(err, ERR_INVALID_ARGUMENT, "refusing to create a tag with a digest reference");

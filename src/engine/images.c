@@ -93,7 +93,7 @@ int engine_import(struct engine *engine, int input_fd, const char *url, const ch
     worker.line = pass_on;
     if (url && remote_check(url, err) < 0)
         return -1;
-    if (!str_empty(reference) && image_ref_parse(reference, true, &arena, &ref, err) < 0)
+    if (!str_empty(reference) && image_ref_parse_new(reference, &arena, &ref, err) < 0)
         return -1;
     strv_push_arena(&argv, &arena, "berth-image");
     strv_push_arena(&argv, &arena, "import");
@@ -196,8 +196,8 @@ int engine_image_tag(struct engine *engine, const char *name, const char *refere
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct image image;
     struct image_ref ref;
-    if (image_get(engine->images, name, &arena, &image, err) < 0 ||
-        image_tag(engine->images, name, reference, err) < 0 || image_ref_parse(reference, true, &arena, &ref, err) < 0)
+    if (image_get(engine->images, name, &arena, &image, err) < 0 || image_ref_parse_new(reference, &arena, &ref, err) < 0 ||
+        image_tag(engine->images, name, reference, err) < 0)
         return -1;
     event_image(engine, image.id, "tag", ref.familiar);
     return 0;

@@ -21,8 +21,7 @@ static int check_options(const struct mount_request *request, struct err *err)
                   { "tmpfs", "TmpfsOptions", request->tmpfs } };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].given && !str_eq(request->type, table[i].type))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": field %s must not be specified",
-                           request->type, table[i].field);
+            return err_set(err, ERR_INVALID_ARGUMENT, "%s must not be specified on mount type \"%s\"", table[i].field, request->type);
     return 0;
 }
 

@@ -8,6 +8,16 @@
 
 // ---- capabilities ---------------------------------------------------------------------------------------------------
 
+// In its full form, as the kernel's headers have it.
+static int unknown_capability(const char *which, const char *name, struct err *err)
+{
+    char full[64];
+    snprintf(full, sizeof(full), "%s%s", strncasecmp(name, "CAP_", 4) == 0 ? "" : "CAP_", name);
+    for (char *at = full; *at; at++)
+        *at = (char)(*at >= 'a' && *at <= 'z' ? *at - 32 : *at);
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid %s: unknown capability: \"%s\"", which, full);
+}
+
 static int caps_mask(const struct strv *names, const char *which, uint64_t *mask, bool *all, struct err *err)
 {
     for (size_t i = 0; i < names->len; i++) {
@@ -17,7 +27,7 @@ static int caps_mask(const struct strv *names, const char *which, uint64_t *mask
         }
         int number = caps_number(names->items[i]);
         if (number < 0)
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid %s: unknown capability: \"%s\"", which, names->items[i]);
+            return unknown_capability(which, names->items[i], err);
         *mask |= UINT64_C(1) << number;
     }
     return 0;

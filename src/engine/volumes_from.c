@@ -51,5 +51,8 @@ int mounting_from_container(struct mounting *mounting, const char *text, struct 
     for (size_t i = 0; other && i < other->mount_len; i++)
         if (take(mounting, &other->mounts[i], read_only, err) < 0)
             return -1;
-    return other ? 0 : -1;
+    if (other)
+        return 0;
+    err->class = ERR_INVALID_ARGUMENT; // as dockerd: to a client "not found" is the image, which it would pull
+    return -1;
 }

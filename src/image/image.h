@@ -55,6 +55,8 @@ struct image_ref {
 // the digest counts.
 bool image_tag_valid(const char *text); // a tag alone
 int image_ref_parse(const char *text, bool default_tag, struct arena *arena, struct image_ref *out, struct err *err);
+// A name that an image shall get: with a tag, and not to be mistaken for an ID.
+int image_ref_parse_new(const char *text, struct arena *arena, struct image_ref *out, struct err *err);
 
 // ---- records --------------------------------------------------------------------------------------------------------
 

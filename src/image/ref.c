@@ -245,6 +245,15 @@ int image_ref_parse(const char *text, bool default_tag, struct arena *arena, str
     return 0;
 }
 
+int image_ref_parse_new(const char *text, struct arena *arena, struct image_ref *out, struct err *err)
+{
+    if (image_ref_parse(text, true, arena, out, err) < 0)
+        return -1;
+    return str_eq(out->familiar_name, "sha256")
+               ? err_set(err, ERR_INVALID_ARGUMENT, "refusing to create an ambiguous tag using digest algorithm as name")
+               : 0;
+}
+
 char *image_ref_key(const struct image_ref *ref, struct arena *arena)
 {
     if (ref->digest)

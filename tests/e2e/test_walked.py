@@ -119,3 +119,33 @@ def test_an_empty_command(docker, name):
             docker.ok('run', '-d', '--name', name + 'c', 'bb', 'sleep', '1000')
         done = docker(*words, *(['bb'] if words[0] == 'run' else []), '')
         assert done.code == 127 and 'exec: "": executable file not found in $PATH' in done.out + done.err, done
+
+
+@pytest.mark.differs('has other words')
+@pytest.mark.parametrize('body, status, words', [
+    ({'StopTimeout': 'x'}, 400, 'StopTimeout'), ({'HostConfig': {'Init': 'x'}}, 400, 'Init'),
+    ({'HostConfig': {'CapAdd': ['nosuch']}}, 400, 'invalid CapAdd: unknown capability: "CAP_NOSUCH"'),
+    ({'HostConfig': {'Annotations': {'': 'x'}}}, 400, 'invalid Annotations: '),
+    ({'HostConfig': {'VolumesFrom': ['nosuch']}}, 400, 'No such container: nosuch'),
+    ({'HostConfig': {'Mounts': [{'Type': 'tmpfs', 'Target': '/x', 'BindOptions': {}}]}}, 400, 'BindOptions must not be specified on mount type "tmpfs"'),
+], ids=['timeout', 'init', 'capability', 'annotation', 'volumes-from', 'options'])
+@pytest.mark.container_only('HostConfig.VolumesFrom')
+def test_values_of_another_kind(api, body, status, words):
+    answer = api.post(CREATE, {'Image': 'bb', **body})
+    assert answer.status == status and words in answer.message, answer
+
+
+@pytest.mark.differs('has other words, and looks at no platform')
+def test_images_by_wrong_names(docker, api, name):
+    docker.ok('create', '--name', name, 'bb')
+    for line in (['tag', 'bb', 'sha256:abc'], ['commit', name, 'sha256:abc']):
+        done = docker(*line)
+        assert done.code == 1 and 'refusing to create an ambiguous tag using digest algorithm as name' in done.err
+    answer = api.post('/images/bb/push?tag=latest&platform=%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22arm64%22%7D', headers={'X-Registry-Auth': 'e30='})
+    assert answer.status == 404 and 'bb:latest was found but its platform (linux/amd64) does not match' in answer.message
+
+
+@pytest.mark.differs('knows no filter label')
+def test_a_prune_by_label_spares_the_cache(api):
+    answer = api.post('/build/prune?filters=%7B%22label%22%3A%5B%22x%22%5D%7D')
+    assert answer.status == 200 and answer.json == {'CachesDeleted': None, 'SpaceReclaimed': 0}
