@@ -1,4 +1,5 @@
 // The command line, as pflag reads it: "--name value", "--name=value", "-n value"; a flag alone is true.
+#include <arpa/inet.h>
 #include <getopt.h>
 
 #include "options_private.h"
@@ -114,6 +115,51 @@ static int check_labels(const struct strv *labels, struct err *err)
     return 0;
 }
 
+static bool is_address(const char *text, bool four, bool six)
+{
+    unsigned char ignored[16];
+    return (four && inet_pton(AF_INET, text, ignored) == 1) || (six && inet_pton(AF_INET6, text, ignored) == 1);
+}
+
+static int check_addresses(const struct options *options, struct err *err)
+{
+    const struct {
+        const char *name, *text;
+        bool four, six;
+    } table[] = { { "default-gateway", options->default_gateway, true, false }, { "default-gateway-v6", options->default_gateway6, false, true },
+                  { "ip", options->publish_ip, true, true },                    { "host-gateway-ip", options->host_gateway_ip, true, true } };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (!str_empty(table[i].text) && !is_address(table[i].text, table[i].four, table[i].six))
+            return err_set(err, ERR_INVALID_ARGUMENT, "--%s: invalid IP%s address: %.100s", table[i].name,
+                           table[i].four && table[i].six ? "" : table[i].four ? "v4" : "v6", table[i].text);
+    for (size_t i = 0; i < options->host_gateway_ips.len; i++)
+        if (!is_address(options->host_gateway_ips.items[i], true, true))
+            return err_set(err, ERR_INVALID_ARGUMENT, "--host-gateway-ip: invalid IP address: %.100s", options->host_gateway_ips.items[i]);
+    for (size_t i = 0; i < options->dns.len; i++)
+        if (!is_address(options->dns.items[i], true, true))
+            return err_set(err, ERR_INVALID_ARGUMENT, "--dns: bad nameserver address %.100s", options->dns.items[i]);
+    for (size_t i = 0; i < options->registry_mirrors.len; i++)
+        if (!strstr(options->registry_mirrors.items[i], "://"))
+            return err_set(err, ERR_INVALID_ARGUMENT, "--registry-mirror: invalid mirror: no scheme specified for \"%.100s\": must use either 'https://' or 'http://'",
+                           options->registry_mirrors.items[i]);
+    return 0;
+}
+
+// What the engine would find out at the start, which --validate does not come to.
+static int check_forms(const struct options *options, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    char *text;
+    int64_t soft, hard;
+    for (size_t i = 0; i < options->ulimits.len; i++)
+        if (options_parse_ulimit(options->ulimits.items[i], &arena, &text, &soft, &hard, err) < 0)
+            return -1;
+    for (size_t i = 0; i < options->address_pools.len; i++)
+        if (options_parse_pool(options->address_pools.items[i], &arena, &text, &hard, err) < 0)
+            return -1;
+    return check_addresses(options, err);
+}
+
 int options_check(const struct options *options, struct err *err)
 {
     enum log_level ignored;
@@ -128,5 +174,5 @@ int options_check(const struct options *options, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "You specified --%s=false with --icc=false. ICC=false uses %s to function. Please set --icc or --%s "
                                                   "to true", tables, tables, tables);
     }
-    return check_labels(&options->labels, err);
+    return check_labels(&options->labels, err) < 0 ? -1 : check_forms(options, err);
 }

@@ -157,7 +157,7 @@ const struct option_row option_table[] = {
     { .key = "default-init", .kind = OPTION_TEXT, REFUSED, .help = "the init is berth-init" },
     { .flag = "exec-opt", .key = "exec-opts", .kind = OPTION_LIST, REFUSED, .idle = "native.cgroupdriver=cgroupfs",
       .help = "cgroups are made by the daemon itself" },
-    { .flag = "feature", .key = "features", .kind = OPTION_PAIRS, REFUSED, .idle = "*=false|buildkit=*", .help = "no such feature" },
+    { .flag = "feature", .key = "features", .kind = OPTION_PAIRS, REFUSED, .idle = "*=false|buildkit=*|cdi=true", .help = "no such feature" },
     { BOTH("firewall-backend"), .kind = OPTION_TEXT, REFUSED, .idle = "nftables", .help = "the firewall is nftables" },
     { BOTH("init-path"), .kind = OPTION_TEXT, REFUSED, .help = "the init is berth-init" },
     { BOTH("live-restore"), .kind = OPTION_FLAG, REFUSED, .idle = "true", .help = "containers always outlive the daemon" },

@@ -22,6 +22,8 @@ VALUES = {
     'default-shm-size': ('1m', None), 'default-ulimit': ('core=1', {'core': {'Name': 'core', 'Hard': 1, 'Soft': 1}}), 'feature': ('x=true', {'x': True}),
     'host': ('unix:///x', ['unix:///x']), 'label': ('a=b', ['a=b']), 'log-format': ('json', None), 'log-level': ('warn', None),
     'log-opt': ('a=b', {'a': 'b'}), 'nri-opts': ('enable=true', {'enable': 'true'}), 'accel': ('tcg', None), 'oom-score-adjust': ('-500', '-500'),
+    **dict.fromkeys(['dns', 'host-gateway-ip', 'default-gateway', 'ip'], ('10.0.0.1', None)), 'default-gateway-v6': ('fd00::1', None),
+    'registry-mirror': ('http://x', None),
     'tlscacert': None, 'tlscert': None, 'tlskey': None, 'tls': None, 'tlsverify': None, 'config-file': None, 'help': None, 'version': None, 'validate': None,
 }
 LISTS = {'allow-nondistributable-artifacts', 'authorization-plugins', 'cdi-spec-dirs', 'dns', 'dns-opts', 'dns-search', 'exec-opts', 'host-gateway-ips',
@@ -104,7 +106,8 @@ def try_row(tmp_path, flag, key, answer, values):
     if flag:
         assert answer_of(validate(tmp_path, {}, f'--{flag}={by_flag}'), '--' + flag) == wanted, flag
     if key:
-        assert answer_of(validate(tmp_path, {key: by_flag if by_key is None else by_key}), key) == wanted, key
+        value = by_flag if by_key is None else by_key
+        assert answer_of(validate(tmp_path, {key: [value] if key in LISTS and isinstance(value, str) else value}), key) == wanted, key
 
 
 def test_each_is_answered_as_the_table_says(tmp_path, help_text):
@@ -115,6 +118,20 @@ def test_each_is_answered_as_the_table_says(tmp_path, help_text):
             try_row(tmp_path, flag, key, answer, values)
             tried += 1
     assert tried > len(ROWS) - 11
+
+
+@pytest.mark.parametrize('config, words', [
+    ({'dns': ['x']}, '--dns: bad nameserver address x'), ({'ip': 'x'}, '--ip: invalid IP address: x'),
+    ({'default-gateway': 'x'}, '--default-gateway: invalid IPv4 address: x'), ({'host-gateway-ips': ['x']}, '--host-gateway-ip: invalid IP address: x'),
+    ({'registry-mirrors': ['x']}, 'invalid mirror: no scheme specified for "x"'), ({'default-address-pools': [{'base': 'junk', 'size': 'x'}]}, 'size')], ids=lambda value: str(value)[:24])
+def test_what_can_not_be_is_found_without_a_start(tmp_path, config, words):
+    done = validate(tmp_path, config)
+    assert done.returncode == 1 and done.stderr.count('\n') == 1 and words in done.stderr, done
+
+
+def test_a_feature_that_is_the_case(tmp_path):
+    assert validate(tmp_path, {'features': {'cdi': True}}).returncode == 0
+    assert validate(tmp_path, {'features': {'containerd-snapshotter': True}}).returncode == 1
 
 
 def test_reload_takes_the_defaults_of_new_containers(own):
