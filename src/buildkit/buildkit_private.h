@@ -84,7 +84,8 @@ struct cache_place {
 struct buildkit {
     struct buildkit_config config;
     struct mutex lock;
-    struct cond changed; // a solve, its events, or a session
+    struct cond changed; // a solve, or a session
+    struct cond told; // an event of a solve's
     struct solve *solves GUARDED_BY(lock); // the newest first
     int64_t generation GUARDED_BY(lock); // counts their changes
     struct buildkit_session *sessions GUARDED_BY(lock);

@@ -9,7 +9,7 @@ static void tell(struct solve *solve, const struct status_response *event)
     mutex_lock(&solve->buildkit->lock);
     if (!bytes.overflow)
         buf_add(&solve->events, bytes.data, bytes.size); // past the ceiling: nothing
-    cond_wake_all(&solve->buildkit->changed);
+    cond_wake_all(&solve->buildkit->told);
     mutex_unlock(&solve->buildkit->lock);
 }
 

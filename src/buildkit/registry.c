@@ -241,6 +241,7 @@ int buildkit_new(const struct buildkit_config *config, struct buildkit **out, st
     buildkit->config = *config;
     mutex_init(&buildkit->lock, 0);
     cond_init(&buildkit->changed);
+    cond_init(&buildkit->told);
     if (history_open(buildkit, config->history, err) < 0) {
         buildkit_free(buildkit);
         return -1;
@@ -259,6 +260,7 @@ void buildkit_free(struct buildkit *buildkit)
     }
     fd_close(buildkit->history_fd);
     cond_done(&buildkit->changed);
+    cond_done(&buildkit->told);
     mutex_done(&buildkit->lock);
     free(buildkit);
 }

@@ -1,6 +1,7 @@
 // Control.Solve: the call that stands for a whole build, and Control.Status, which tells what happens in it.
 #include "buildkit_private.h"
 
+#define TOGETHER_NS (20 * NS_PER_MS)
 #define NO_BUILDER "this daemon does not build by BuildKit's door yet: use DOCKER_BUILDKIT=0 docker build"
 
 // ---- what is asked for ----------------------------------------------------------------------------------------------
@@ -178,6 +179,7 @@ static int end_solve(struct solve *solve, struct grpc_call *call, struct err *er
         answer_of(solve, &said, grpc_arena(call), &response);
     history_end(solve, result == 0 ? &response.exporter_response : NULL, result < 0 ? err : NULL);
     cond_wake_all(&solve->buildkit->changed);
+    cond_wake_all(&solve->buildkit->told);
     mutex_unlock(&solve->buildkit->lock);
     history_keep(solve);
     return result < 0 ? -1 : send_message(call, &solve_response_table, &response, err);
@@ -228,7 +230,7 @@ static size_t whole_events(const char *data, size_t size, size_t max)
     return at;
 }
 
-// The next events as one message, copied; 0: the build is over and all is said.
+// The next events as one message, copied; 0: the build is over and all is said. What comes shortly after the first of them goes with it.
 static size_t next_events(struct solve *solve, size_t at, const struct cancel *cancel, struct buf *out)
 {
     enum { PART = 1 << 20 };
@@ -237,7 +239,10 @@ static size_t next_events(struct solve *solve, size_t at, const struct cancel *c
     mutex_lock(&buildkit->lock);
     history_load_events(solve);
     while (solve->events.size == at && !solve->over && !cancel_now(cancel))
-        cond_wait_until(&buildkit->changed, &buildkit->lock, clock_mono_ns() + NS_PER_S);
+        cond_wait_until(&buildkit->told, &buildkit->lock, clock_mono_ns() + NS_PER_S);
+    int64_t deadline_ns = clock_mono_ns() + TOGETHER_NS;
+    while (!solve->over && clock_mono_ns() < deadline_ns && !cancel_now(cancel))
+        cond_wait_until(&buildkit->changed, &buildkit->lock, deadline_ns);
     size_t size = solve->events.size > at ? whole_events(solve->events.data + at, solve->events.size - at, PART) : 0;
     buf_add(out, size ? solve->events.data + at : NULL, size);
     mutex_unlock(&buildkit->lock);
