@@ -122,6 +122,7 @@ def test_two_folders_of_one_name(folder, buildx, docker, tmp_path, name):  # noq
 
 
 @in_the_full_run
+@pytest.mark.differs('has no contexts by name in 20.10')
 def test_a_named_context_is_kept(folder, tmp_path):
     context = tmp_path / 'named'
     context.mkdir()
@@ -193,7 +194,7 @@ def with_attribute(members):
 ])
 def test_a_tar_is_known_by_what_is_in_it(folder, docker, change, cached):
     """Whatever its order: by a list of it, or, where a list can't say what there is, by its files."""
-    folder.file('Dockerfile', 'FROM bb\nCOPY . /srv/\nRUN ls -R /srv\n' if not cached else 'FROM bb\nCOPY sub /srv/\nCOPY [bc]* /top/\n')
+    folder.file('Dockerfile', 'FROM bb\nCOPY . /srv/\nCOPY sub /top/\n' if not cached else 'FROM bb\nCOPY sub /srv/\nCOPY [bc]* /top/\n')
     for path in ('sub/deep/a', 'sub/b', 'c'):
         folder.file(path, path)
     os.symlink('b', folder.folder / 'sub/link')
