@@ -198,6 +198,8 @@ struct buildkit_session;
 struct engine_login buildkit_login_for(struct buildkit_session *session, const char *domain, struct arena *arena);
 void buildkit_results(struct buildkit_config *config); // buildkit_result.c: what becomes of it
 void buildkit_layouts(struct buildkit_config *config);
+void buildkit_scans(struct buildkit_config *config);
+int buildkit_command_failed(int64_t code, struct err *err); // a RUN's error in BuildKit's words; -1
 struct relay { // bytes of a pipe to who asked for them
     int (*bytes)(void *of, const char *data, size_t size, struct err *err);
     void *of;

@@ -92,7 +92,7 @@ static int layout_for(void *of, const char *store, const char *digest, const cha
 }
 
 // The command that failed, in BuildKit's words: clients look for them.
-static int command_failed(int64_t code, struct err *err)
+int buildkit_command_failed(int64_t code, struct err *err)
 {
     static const char head[] = "The command '", tail[] = "' returned a non-zero code: ";
     _cleanup_free_ char *said = mem_strdup(err->message);
@@ -133,7 +133,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
     build_sort_labels(&request.labels);
     request.host = host;
     if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0)
-        return built.exit_code ? command_failed(built.exit_code, err) : -1;
+        return built.exit_code ? buildkit_command_failed(built.exit_code, err) : -1;
     give_sources(&built, arena, out);
     return 0;
 }
@@ -202,6 +202,7 @@ void buildkit_functions(struct api *api, struct buildkit_config *config)
     config->keeping = (struct buildkit_keeping){ open_kept, build_kept_listing, build_kept_change, build_kept_settle, build_kept_free };
     buildkit_results(config);
     buildkit_layouts(config);
+    buildkit_scans(config);
     config->plain_image = plain_image;
     config->cache = list_cache;
     config->prune = prune_cache;

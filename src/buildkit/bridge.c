@@ -490,6 +490,7 @@ static void keep_results(const struct build *build)
     struct solve *solve = build->solve;
     const char *own = arena_printf(build->arena, "linux/%s", solve->buildkit->config.architecture);
     mutex_lock(&solve->buildkit->lock);
+    scan_done(solve);
     solve->result_len = 0;
     for (size_t i = 0; i < build->built_len; i++) {
         const char *platform = build->more.platforms.len ? build->more.platforms.items[i] : own;
@@ -512,9 +513,11 @@ static int build_for(struct solve *solve, const struct bridge_solve_request *req
     *build = (struct build){ .solve = solve, .options = &request->options, .arena = grpc_arena(call), .cancel = grpc_cancel(call),
                              .question = option_of(&request->options, "requestid", NULL) };
     int result = run_build(build, err);
-    session_put(build->session);
     if (result == 0 && !build->question)
         keep_results(build);
+    for (size_t i = 0; i < solve->result_len && build->more.attest.sbom && result == 0; i++)
+        result = scan_result(solve, build->session, &solve->results[i], build->cancel, err);
+    session_put(build->session);
     buf_done(&build->dockerfile);
     buf_done(&build->ignore);
     *answer = build->answer;

@@ -149,6 +149,9 @@ struct buildkit_config {
                           void *bytes_of, const struct cancel *cancel, struct err *err);
     int (*layout_push)(void *of, struct buildkit_session *session, const struct buildkit_layout *layout, const char *name, bool by_digest,
                        buildkit_progress_fn *progress, void *progress_of, const struct cancel *cancel, struct err *err);
+    // Runs a generator's image over another: *out (arena) is an image of what it wrote.
+    int (*scan)(void *of, struct buildkit_session *session, const char *generator, const char *image, buildkit_progress_fn *progress, void *progress_of,
+                struct arena *arena, char **out, const struct cancel *cancel, struct err *err);
     char *(*full_name)(const char *name, struct arena *arena); // of an image: "docker.io/library/x:latest"; as it is where it is none
     // Whether an image is here, and has no triggers, which could need files of the client's. NULL: that is not known.
     bool (*plain_image)(void *of, const char *name);

@@ -286,6 +286,9 @@ bool output_needs_form(const struct solve *solve, const struct output *output);
 int output_layout(struct solve *solve, const struct output *output, struct arena *arena, struct buildkit_layout **out, const struct cancel *cancel,
                   struct err *err);
 struct kvs output_entry_annotations(const struct output *output, struct arena *arena);
+// scan.c: a bill of materials of each result, if it was asked for.
+int scan_result(struct solve *solve, struct buildkit_session *session, struct solve_result *result, const struct cancel *cancel, struct err *err);
+void scan_done(struct solve *solve);
 json_t *provenance_make(const struct solve *solve, const struct solve_result *result, struct arena *arena, const char **type);
 
 // ---- send.c: files and bytes to the client --------------------------------------------------------------------------

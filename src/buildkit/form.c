@@ -164,8 +164,6 @@ int attest_take(struct attest *attest, const char *type, const char *value, stru
     // A client adds provenance unasked, for results that have a place for it: that is left out, so that the same input is the same result.
     if (strstr(value, "disabled=true") || (!sbom && strstr(value, "inline-only=true")))
         return 0;
-    if (sbom)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--attest type=sbom is not supported");
     *(sbom ? &attest->sbom : &attest->provenance) = true;
     attest->max |= !sbom;
     for (size_t i = 0; i < fields.len; i++) {

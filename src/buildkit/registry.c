@@ -18,6 +18,7 @@ static bool good_name(const char *name)
 void solve_free(struct solve *solve)
 {
     buf_done(&solve->events);
+    scan_done(solve);
     arena_done(&solve->arena);
     free(solve->ref);
     free(solve->session);

@@ -121,6 +121,53 @@ def test_provenance_of_files(project, tmp_path):
         assert {member.name.strip('/') for member in archive} == {'a', 'provenance.json', 'z', 'z/b'}
 
 
+# ---- bills of materials ---------------------------------------------------------------------------------------------
+
+GENERATOR = """#!/bin/sh
+set -e
+test -r /run/src/core/sbom/made && test "$PWD" = /work && test "$(id -u)" = 7 && touch /tmp/may
+! touch /run/src/core/sbom/not 2>/dev/null
+{predicate}
+"""
+STATEMENT = ('echo "{\\"_type\\":\\"https://in-toto.io/Statement/v0.1\\",\\"predicateType\\":\\"https://spdx.dev/Document\\",'
+             '\\"predicate\\":{\\"name\\":\\"$(cat $BUILDKIT_SCAN_SOURCE/made)\\"}}" >$BUILDKIT_SCAN_DESTINATION/sbom.spdx.json')
+
+
+def make_generator(project, what):
+    project.file('generator/scan', GENERATOR.replace('{predicate}', what), 0o755)
+    project.file('generator/Dockerfile', f'FROM {IMAGE}\nCOPY scan /\nWORKDIR /work\nUSER 7\nENTRYPOINT ["/scan"]\n')
+    project.buildx.ok('build', '-t', f'{project.name}-generator', str(project.folder / 'generator'))
+
+
+@in_the_full_run
+@pytest.mark.container_only('HostConfig.Mounts')
+def test_a_bill_of_materials(project, registry, tmp_path, docker):
+    make_generator(project, STATEMENT)
+    project.file('Dockerfile', f'FROM {IMAGE}\nRUN echo -n sand >/made\n')
+    name, before = f'{registry.address}/team/app:1', docker.ok('images', '-aq')
+    sbom = ('--attest', f'type=sbom,generator={project.name}-generator')
+    out = project.buildx.ok('build', '--progress', 'plain', '-t', name, *sbom, '--provenance', 'mode=min', '--push', str(project.folder))
+    assert f'generating sbom using {project.name}-generator' in out
+    assert json.loads(project.buildx.ok('imagetools', 'inspect', '--format', '{{json .SBOM}}', name)) == {'SPDX': {'name': 'sand'}}
+    assert 'SLSA' in json.loads(project.buildx.ok('imagetools', 'inspect', '--format', '{{json .Provenance}}', name))
+    docker.ok('rmi', name)
+    assert docker.ok('images', '-aq') == before
+    project.ok(f'FROM {IMAGE}\nRUN echo -n sand >/made\n', *sbom, '--output', f'type=local,dest={tmp_path}/out')
+    assert json.loads((tmp_path / 'out/sbom.spdx.json').read_text())['predicate'] == {'name': 'sand'}
+
+
+@in_the_full_run
+@pytest.mark.container_only('HostConfig.Mounts')
+@pytest.mark.parametrize('what, says', [
+    ('echo broken; exit 3', 'exit code: 3'), ('true', 'wrote no'), ('echo no-json >/run/out/sbom.spdx.json', 'sbom.spdx.json'),
+    ('echo "{}" >/run/out/sbom.spdx.json', 'does not match required predicate type'), ('ln -s /etc/passwd /run/out/sbom.spdx.json', 'wrote no')])
+def test_a_generator_that_fails(project, tmp_path, what, says):
+    make_generator(project, what)
+    out = project.fails(f'FROM {IMAGE}\nRUN echo -n sand >/made\n', '--attest', f'type=sbom,generator={project.name}-generator', '--output',
+                        f'type=oci,dest={tmp_path}/x')
+    assert says in out
+
+
 # ---- the form of what comes ----------------------------------------------------------------------------------------
 
 @in_the_full_run

@@ -215,7 +215,7 @@ def test_files_that_the_client_writes(project, tmp_path):
 
 @in_the_full_run
 @pytest.mark.parametrize('option, says', [
-    (('--sbom', 'true'), 'type=sbom is not supported'), (('--allow', 'security.insecure'), 'security.insecure is not allowed'),
+    (('--allow', 'security.insecure'), 'security.insecure is not allowed'),
     (('--cache-to', 'type=azblob'), 'azblob')])
 def test_what_is_refused_by_name(project, option, says):
     assert says in project.fails(f'FROM {IMAGE}\n', *option)

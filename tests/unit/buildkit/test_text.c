@@ -74,7 +74,7 @@ static const struct {
 } refusals[] = {
     { "platform", "a/1,a/2,a/3,a/4,a/5,a/6,a/7,a/8,a/9,a/10,a/11,a/12,a/13,a/14,a/15,a/16,a/17", "more than 16 platforms", ERR_INVALID_ARGUMENT },
     { "context:base", "input:x", "input:x", ERR_NOT_IMPLEMENTED },
-    { "attest:sbom", "", "sbom", ERR_NOT_IMPLEMENTED },
+    { "attest:sbom", "odd=1", "odd=1 is not supported", ERR_NOT_IMPLEMENTED },
     { "attest:provenance", "mode=odd", "invalid mode", ERR_INVALID_ARGUMENT },
     { "attest:provenance", "filename=x", "filename=x is not supported", ERR_NOT_IMPLEMENTED },
     { "attest:odd", "", "unknown attestation type", ERR_INVALID_ARGUMENT },
