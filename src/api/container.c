@@ -22,6 +22,15 @@ static void warn_of_unknown(const struct json_report *report, struct arena *aren
         strv_push_arena(warnings, arena, arena_printf(arena, "unknown field %s ignored", report->unknown.items[i]));
 }
 
+static bool mounts_an_image(const struct container_config *config)
+{
+    const struct json_list *mounts = &config->host_config.mounts;
+    for (size_t i = 0; i < mounts->len; i++)
+        if (str_eq(((const struct mount_request *)json_list_at(mounts, &mount_request_table, i))->type, "image"))
+            return true;
+    return false;
+}
+
 int handle_container_create(struct call *call, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
@@ -38,6 +47,8 @@ int handle_container_create(struct call *call, struct err *err)
     if (call->version < 44 && config.endpoints.len > 1)
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "Container cannot be created with multiple network endpoints before API version 1.44");
+    if (call->version < 48 && mounts_an_image(&config))
+        return err_set(err, ERR_INVALID_ARGUMENT, "Mount type \"Image\" needs API v1.48 or newer");
     if (engine_create(call->engine, httpd_query(call->request, "name"), &config, body, call->arena, id, &warnings,
                       err) < 0)
         return -1;

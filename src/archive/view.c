@@ -31,6 +31,8 @@ int view_add(struct view *view, int source_fd, char *target, bool read_only, str
     view->mounts = mem_grow(view->mounts, (view->mount_len + 1) * sizeof(*view->mounts));
     struct view_mount *mount = &view->mounts[view->mount_len];
     *mount = (struct view_mount){ mount_clone(source_fd, true, err), target };
+    if (mount->fd < 0 && err->number == EINVAL) // a mount that is attached nowhere can't be cloned before Linux 6.15, and is ours alone
+        mount->fd = fd_dup(source_fd, err);
     view->mount_len++;
     if (mount->fd < 0)
         return err_wrap(err, "%s", target);

@@ -107,7 +107,7 @@ static int load_mounts(const struct container *container, struct task_document *
         struct task_mount *mount = json_list_at(&document->mounts, &task_mount_table, i);
         if (str_eq(mount->kind, "tmpfs"))
             continue;
-        int fd = i < container->mount_len ? mounts_open(&container->mounts[i], err) : open_source(mount, err);
+        int fd = i < container->mount_len ? mounts_open(container, &container->mounts[i], container->users, err) : open_source(mount, err);
         if (fd < 0 || cargo_add(cargo, fd, true, &mount->fd, err) < 0 || mounts_check_propagation(mount, fd, err) < 0)
             return -1;
     }

@@ -60,6 +60,11 @@ static const struct json_field mount_volume_fields[] = {
 };
 static const struct json_table mount_volume_table = JSON_TABLE(struct mount_volume_options, mount_volume_fields);
 
+static const struct json_field mount_image_fields[] = {
+    ROW("Subpath", JSON_TEXT, mount_image_options, subpath),
+};
+static const struct json_table mount_image_table = JSON_TABLE(struct mount_image_options, mount_image_fields);
+
 static const struct json_field mount_request_fields[] = {
     ROW("Type", JSON_TEXT, mount_request, type, .required = true),
     ROW("Source", JSON_TEXT, mount_request, source),
@@ -69,7 +74,7 @@ static const struct json_field mount_request_fields[] = {
     JSON_KNOWN("Consistency"),
     ROW("BindOptions", JSON_STRUCT_PTR, mount_request, bind, .sub = &mount_bind_table),
     ROW("VolumeOptions", JSON_STRUCT_PTR, mount_request, volume, .sub = &mount_volume_table),
-    JSON_REFUSED("ImageOptions"),
+    ROW("ImageOptions", JSON_STRUCT_PTR, mount_request, image, .sub = &mount_image_table),
     JSON_REFUSED("ClusterOptions"),
 };
 const struct json_table mount_request_table = JSON_TABLE(struct mount_request, mount_request_fields);

@@ -101,7 +101,7 @@ struct update_request {
 };
 
 struct mount_request {
-    char *type; // "bind" "volume" "tmpfs"
+    char *type; // "bind" "volume" "tmpfs" "image"
     char *source, *target;
     bool read_only;
     struct mount_bind_options {
@@ -121,6 +121,9 @@ struct mount_request {
         int64_t size_bytes, mode;
         json_t *options; // [["exec"]]
     } *tmpfs;
+    struct mount_image_options {
+        char *subpath;
+    } *image;
 };
 
 struct container_config {

@@ -198,7 +198,7 @@ int engine_logs(struct engine *engine, const char *ref, const struct engine_logs
 // A snapshot of one container, in the caller's arena.
 struct engine_mount {
     char *type, *name, *source, *destination, *driver, *mode, *propagation;
-    char *subpath; // of a volume; NULL: all of it
+    char *subpath; // of a volume or an image; NULL: all of it
     bool rw;
     bool alone; // without what is mounted below the source
     bool writable_below; // read-only is the mount itself, not what is mounted below it

@@ -92,6 +92,7 @@ struct container {
     char *image_id, *image_name;
     struct engine_mount *mounts; // resolved: absolute sources
     size_t mount_len;
+    struct kvs mount_images; // of its creation: the images that it mounts, by the client's words
 
     struct run_users *users; // of a start (users.h), until it is handed over; NULL: the host's. With container_begin() alone
     char *updated_cpus, *updated_mems; // malloc'ed: cpusets that an update brought

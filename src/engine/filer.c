@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "mounting.h"
+#include "users.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -78,13 +79,13 @@ static int add_line(struct order *order, const char *word, const char *target, i
     return 0;
 }
 
-static int add_mounts(const struct container *container, struct order *order, struct err *err)
+static int add_mounts(const struct container *container, const struct run_users *users, struct order *order, struct err *err)
 {
     for (size_t i = 0; i < container->mount_len; i++) {
         const struct engine_mount *mount = &container->mounts[i];
         if (str_eq(mount->type, "tmpfs"))
             continue; // the container's memory
-        int fd = mounts_open(mount, err);
+        int fd = mounts_open(container, mount, users, err);
         if (fd < 0 || add_line(order, mount->rw ? "mount" : "mount-ro", mount->destination, fd, true, err) < 0)
             return -1;
     }
@@ -143,7 +144,7 @@ static int give_order(struct filer *filer, const struct filer_wish *wish, struct
     if (add_line(order, "root", NULL, tree->root_fd, false, err) < 0 ||
         (tree->upper_fd >= 0 && add_line(order, "upper", NULL, tree->upper_fd, false, err) < 0) ||
         (tree->lower_fd >= 0 && add_line(order, "lower", NULL, tree->lower_fd, false, err) < 0) ||
-        (tree->users_fd >= 0 && add_line(order, "users", NULL, tree->users_fd, false, err) < 0) ||
+        (tree->users && add_line(order, "users", NULL, tree->users->fd, false, err) < 0) ||
         (wish->data_fd >= 0 && add_line(order, "data", NULL, wish->data_fd, false, err) < 0))
         return -1;
     for (size_t i = 0; i < wish->source_len; i++)
@@ -151,7 +152,7 @@ static int give_order(struct filer *filer, const struct filer_wish *wish, struct
             return -1;
     if (wish->spec && add_spec(wish->spec, order, err) < 0)
         return -1;
-    if (wish->mounts && (add_mounts(filer->container, order, err) < 0 || add_files(filer->container, order, err) < 0))
+    if (wish->mounts && (add_mounts(filer->container, filer->tree.users, order, err) < 0 || add_files(filer->container, order, err) < 0))
         return -1;
     int output = wish->output ? open_output(filer, err) : -1;
     if (wish->output && (output < 0 || add_line(order, "data", NULL, output, true, err) < 0))

@@ -18,6 +18,7 @@ static int check_options(const struct mount_request *request, struct err *err)
         bool given;
     } table[] = { { "bind", "BindOptions", request->bind },
                   { "volume", "VolumeOptions", request->volume },
+                  { "image", "ImageOptions", request->image },
                   { "tmpfs", "TmpfsOptions", request->tmpfs } };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].given && !str_eq(request->type, table[i].type))
@@ -106,6 +107,29 @@ static int from_volume(struct mounting *mounting, const struct mount_request *re
     return mount ? 0 : -1;
 }
 
+// ---- image ----------------------------------------------------------------------------------------------------------
+
+static int from_image(struct mounting *mounting, const struct mount_request *request, const char *destination, struct err *err)
+{
+    const char *subpath = request->image ? request->image->subpath : NULL;
+    struct arena *arena = &mounting->container->arena;
+    struct image image;
+    if (str_empty(request->source))
+        return request_error(err, request, "field Source must not be empty", "");
+    if (!str_empty(subpath) && !is_local(subpath))
+        return request_error(err, request, "subpath must be a relative path within the volume", ""); // Docker's words, here too
+    if (image_get(mounting->container->engine->images, kvs_get(&mounting->container->mount_images, request->source), mounting->arena, &image, err) < 0)
+        return -1;
+    struct engine_mount *mount = mounting_add(mounting->container, destination);
+    mount->type = (char *)"image";
+    mount->name = arena_strdup(arena, request->source);
+    mount->source = arena_strdup(arena, image.id);
+    mount->propagation = (char *)"rprivate";
+    mount->rw = false;
+    mount->subpath = str_empty(subpath) ? NULL : arena_strdup(arena, subpath);
+    return 0;
+}
+
 // ---- tmpfs ----------------------------------------------------------------------------------------------------------
 
 // [["exec"], ["noexec"]]: what Docker lets through.
@@ -151,6 +175,8 @@ int mounting_from_request(struct mounting *mounting, const struct mount_request 
         return from_volume(mounting, request, destination, err);
     if (str_eq(request->type, "bind"))
         return from_bind(mounting, request, destination, err);
+    if (str_eq(request->type, "image"))
+        return from_image(mounting, request, destination, err);
     if (str_eq(request->type, "tmpfs"))
         return from_tmpfs(mounting, request, destination, err);
     return request_error(err, request, "mount type unknown", "");

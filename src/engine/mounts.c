@@ -320,8 +320,10 @@ void mounts_end_use(struct container *container)
         end_uses(container, container->mount_len);
 }
 
-int mounts_open(const struct engine_mount *mount, struct err *err)
+int mounts_open(const struct container *container, const struct engine_mount *mount, const struct run_users *users, struct err *err)
 {
+    if (str_eq(mount->type, "image"))
+        return mount_image_open(container, mount, users, err);
     int fd = open(mount->source, O_PATH | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid mount config for type \"%s\": bind source path does not exist: %s",

@@ -12,6 +12,7 @@
 
 #include "kernel/mount.h"
 #include "kernel/path.h"
+#include "mounts.h"
 #include "users.h"
 #include "vm.h"
 
@@ -101,10 +102,11 @@ static bool is_missing(int root_fd, const struct engine_mount *mount)
     return fd < 0 && !str_eq(mount->type, "tmpfs");
 }
 
-static int make_point(int root_fd, const struct engine_mount *mount, struct err *err)
+static int make_point(const struct container *container, const struct run_users *users, int root_fd, const struct engine_mount *mount, struct err *err)
 {
     struct stat info;
-    bool folder = stat(mount->source, &info) < 0 || S_ISDIR(info.st_mode);
+    _cleanup_close_ int source = mounts_open(container, mount, users, NULL);
+    bool folder = source < 0 || fstat(source, &info) < 0 || S_ISDIR(info.st_mode);
     _cleanup_close_ int fd = folder ? path_make_dir(root_fd, mount->destination, 0755, err) : path_make_file(root_fd, mount->destination, 0755, err);
     return fd < 0 ? -1 : 0;
 }
@@ -124,7 +126,7 @@ static int make_points(struct container *container, const struct stack *stack, i
     int done = 0;
     for (size_t i = 0; i < container->mount_len && done == 0; i++)
         if (is_missing(root, &container->mounts[i]))
-            done = make_point(root, &container->mounts[i], err);
+            done = make_point(container, stack->users, root, &container->mounts[i], err);
     return (stack->users && users_act_back(&before, done < 0 ? NULL : err) < 0) || done < 0 ? -1 : 1;
 }
 
@@ -329,13 +331,14 @@ static int open_held(struct container *container, struct tree_wish wish, bool *l
         return err_set(err, ERR_CONFLICT, "container %s is being removed", container->id);
     if (users_of(container, *live, &stack.users, err) < 0)
         return -1;
-    if (stack.users && (out->users_fd = fd_dup(stack.users->fd, err)) < 0)
-        return -1;
     if ((!*live || wish.layers) && open_stack(container, &arena, &stack, err) < 0)
         return -1;
     if (wish.layers && open_layers(container, &stack, &arena, out, err) < 0)
         return -1;
-    return *live ? open_live(container, out, err) : open_stopped(container, &stack, wish, &arena, out, err);
+    if ((*live ? open_live(container, out, err) : open_stopped(container, &stack, wish, &arena, out, err)) < 0)
+        return -1;
+    out->users = take_ptr(&stack.users);
+    return 0;
 }
 
 int container_tree_open(struct container *container, struct tree_wish wish, struct container_tree *out, struct err *err)
@@ -357,7 +360,7 @@ void container_tree_done(struct container *container, struct container_tree *tre
     fd_close(tree->root_fd);
     fd_close(tree->upper_fd);
     fd_close(tree->lower_fd);
-    fd_close(tree->users_fd);
+    run_users_free(tree->users);
     if (tree->writes)
         delist(container, tree);
     *tree = (struct container_tree)TREE_INIT;

@@ -17,11 +17,11 @@ struct tree_writer {
 struct container_tree {
     int root_fd; // a detached mount, without what is mounted on it
     int upper_fd, lower_fd; // asked for by `layers`: what the container wrote, -1: its root is a copy; the image as one tree, -1: it has no layer
-    int users_fd; // the user namespace that all of it is seen in; -1: the host's
+    struct run_users *users; // the user namespace that all of it is seen in; NULL: the host's
     bool writes;
     struct tree_writer writer; // the tree must not move
 };
-#define TREE_INIT { .root_fd = -1, .upper_fd = -1, .lower_fd = -1, .users_fd = -1 }
+#define TREE_INIT { .root_fd = -1, .upper_fd = -1, .lower_fd = -1 }
 
 struct tree_wish {
     bool write, layers;

@@ -127,7 +127,7 @@ static bool asks_network(const struct container_config *config)
 
 const struct vm_refusal vm_refusals[] = {
     { "HostConfig.Binds", "-v, --volume", "a guest sees no folder of the host", asks_binds },
-    { "HostConfig.Mounts", "--mount type=bind, type=volume", "a guest sees no folder of the host", asks_mounts },
+    { "HostConfig.Mounts", "--mount type=bind, type=volume, type=image", "a guest sees no folder of the host", asks_mounts },
     { "HostConfig.VolumesFrom", "--volumes-from", "a guest sees no folder of the host", asks_volumes_from },
     { "Volumes", "-v PATH, an image's VOLUME", "a volume is a folder of the host", asks_volumes },
     { "NetworkingConfig.EndpointsConfig", "--network, more than one", "a machine has one network card", asks_networks },

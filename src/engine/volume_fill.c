@@ -5,29 +5,9 @@
 #include <fcntl.h>
 
 #include "engine_private.h"
-#include "kernel/mount.h"
 #include "kernel/path.h"
 #include "mounts.h"
 #include "users.h"
-
-// The image's root as one read-only tree: its only layer, or a detached overlay of all.
-static int open_stacked(struct image_store *images, const struct image *image, const struct run_users *users, struct err *err)
-{
-    _cleanup_arena_ struct arena arena = ARENA_INIT;
-    _cleanup_(image_layers_done) struct image_layers layers = { 0 };
-    if (image_layers_open(images, image, &arena, &layers, err) < 0 || users_map_layers(users, &layers, err) < 0)
-        return -1;
-    if (layers.len == 1)
-        return fd_dup(layers.fds[0], err);
-    const struct mount_overlay overlay = { .lower_fds = layers.fds, .lower_len = layers.len, .upper_fd = -1, .work_fd = -1 };
-    return mount_overlay(&overlay, MOUNT_OVERLAY_ANY, err);
-}
-
-static int open_copied(struct image_store *images, const struct image *image, const struct run_users *users, struct err *err)
-{
-    _cleanup_close_ int tree = image_tree_open(images, image, err);
-    return tree < 0 || !users ? take_fd(&tree) : mount_clone_mapped(tree, users->fd, err);
-}
 
 int volume_fill(struct container *container, const struct image *image, const char *destination, const char *volume_path,
                 struct err *err)
@@ -39,7 +19,8 @@ int volume_fill(struct container *container, const struct image *image, const ch
     _cleanup_run_users_ struct run_users *users = NULL; // whoever copies from a tree with its ids writes them as the host's
     if (users_of(container, false, &users, err) < 0)
         return -1;
-    _cleanup_close_ int root = image_store_copies(images) ? open_copied(images, image, users, err) : open_stacked(images, image, users, err);
+    bool detached;
+    _cleanup_close_ int root = mount_image_root(images, image, users, &detached, err);
     if (root < 0)
         return -1;
     _cleanup_close_ int place = path_open(root, destination, false, &missing);

@@ -94,13 +94,14 @@ static int fill_mount(const struct task_mount *mount, const struct fd_list *fds,
         out->kind = SANDBOX_MOUNT_TMPFS;
         return 0;
     }
-    bool shared = str_eq(mount->kind, "shared");
-    if (!shared && !str_eq(mount->kind, "bind") && !str_eq(mount->kind, "volume"))
+    bool shared = str_eq(mount->kind, "shared"), image = str_eq(mount->kind, "image");
+    if (!shared && !image && !str_eq(mount->kind, "bind") && !str_eq(mount->kind, "volume"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "mount %s: kind %s", mount->target, mount->kind);
     out->source_fd = fd_list_get(fds, mount->fd, mount->target, err);
+    if (shared || image)
+        out->kind = SANDBOX_MOUNT_TREE;
     if (out->source_fd < 0 || !shared)
         return out->source_fd < 0 ? -1 : 0;
-    out->kind = SANDBOX_MOUNT_TREE;
     if (sandbox_tree(out->source_fd, mount->target, &out->source_fd, err) < 0)
         return -1;
     fd_list_add(opened, out->source_fd);

@@ -54,7 +54,7 @@ struct task_rootfs {
     bool read_only;
 };
 struct task_mount {
-    char *kind; // "bind" | "volume" | "tmpfs" | "shared": another container's mount at the same target
+    char *kind; // "bind" | "volume" | "image" | "tmpfs" | "shared": another container's mount at the same target
     char *source; // host path, for people and the next start; shared: the other's id
     char *target;
     int64_t fd; // shared: the other's mount namespace

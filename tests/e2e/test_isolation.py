@@ -18,7 +18,7 @@ VM = ['--isolation', 'vm']
 
 REFUSED = {
     'HostConfig.Binds': [['-v', '/tmp:/x'], ['-v', 'named:/x'], ['-v', '/tmp:/x:ro']],
-    'HostConfig.Mounts': [['--mount', 'type=bind,source=/tmp,target=/x'], ['--mount', 'type=volume,target=/x']],
+    'HostConfig.Mounts': [['--mount', 'type=bind,source=/tmp,target=/x'], ['--mount', 'type=volume,target=/x'], ['--mount', 'type=image,source=bb,target=/x']],
     'HostConfig.VolumesFrom': [['--volumes-from', 'any']],
     'Volumes': [['-v', '/x']],
     'NetworkingConfig.EndpointsConfig': [['--network', 'one', '--network', 'two']],

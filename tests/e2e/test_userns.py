@@ -250,6 +250,14 @@ def test_a_fresh_volume_has_what_the_image_has_there(docker, name):
     assert docker.ok('volume', 'create', 'plain') and owner(docker.ok('volume', 'inspect', '-f', '{{.Mountpoint}}', 'plain')) == (ROOT, ROOT)
 
 
+def test_an_image_is_mounted_with_its_ids(docker, name, tmp_path):
+    docker.ok('create', '--name', name, '--mount', 'type=image,source=bb,target=/x', '--mount', 'type=image,source=bb,target=/y,image-subpath=bin', 'bb',
+              'stat', '-c', '%u', '/x', '/x/bin/busybox', '/y/busybox')
+    docker.ok('cp', f'{name}:/x/bin/busybox', str(tmp_path))
+    assert docker.ok('start', '-a', name).split() == ['0'] * 3
+    docker.ok('rm', name)
+
+
 def test_binds_are_the_hosts(docker, tmp_path):
     tmp_path.chmod(0o755)
     missing = tmp_path / 'missing'
