@@ -107,16 +107,12 @@ static int run_once(struct pull *pull, bool *again, struct err *err)
     const struct cancel cancel = { .fd = -1, .event_fd = pull->stop_fd };
     char *const argv[] = { (char *)"berth-image", (char *)"fetch", (char *)"--platform", pull->platform, pull->reference,
                            pull->engine->inflate_ratio, NULL };
-    int ends[2];
     worker.progress = say;
     worker.context = pull;
     worker.told = tell_pulled;
     worker.line = pull_line;
-    if (fd_pipe(ends, err) < 0)
-        return -1;
-    _cleanup_close_ int read_end = ends[0];
-    worker.words_fd = ends[1];
-    if (fd_write_full(worker.words_fd, pull->words, strlen(pull->words), err) < 0)
+    _cleanup_close_ int read_end = worker_open_words(&worker, err);
+    if (read_end < 0 || fd_write_full(worker.words_fd, pull->words, strlen(pull->words), err) < 0)
         return -1;
     int result = worker_run(&worker, argv, read_end, &cancel, err);
     if (result == 0 && worker.image_len == 0)
@@ -191,6 +187,15 @@ char *worker_words(struct engine *engine, const struct engine_login *login)
                                           engine->registry_certs, &settings.insecure_registries, &settings.registry_mirrors,
                                           settings.downloads, settings.uploads, settings.attempts };
     return worker_remote_words(&remote);
+}
+
+int worker_open_words(struct worker *worker, struct err *err)
+{
+    int ends[2];
+    if (fd_pipe(ends, err) < 0)
+        return -1;
+    worker->words_fd = ends[1];
+    return ends[0];
 }
 
 int worker_write_words(const struct worker *worker, const struct engine_login *login, struct err *err)

@@ -34,17 +34,13 @@ static int run(struct engine *engine, struct unseen *unseen, const char *name, c
 {
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
     char *const argv[] = { (char *)"berth-image", (char *)"fetch", (char *)name, engine->inflate_ratio, (char *)(platform ? "--platform" : NULL), (char *)platform, NULL };
-    int ends[2];
     worker.progress = say;
     worker.context = unseen;
     worker.line = pull_line;
     worker.ready = make_step;
     worker.told = take_image;
-    if (fd_pipe(ends, err) < 0)
-        return -1;
-    _cleanup_close_ int read_end = ends[0];
-    worker.words_fd = ends[1];
-    return worker_write_words(&worker, login, err) < 0 ? -1 : worker_run(&worker, argv, read_end, cancel, err);
+    _cleanup_close_ int read_end = worker_open_words(&worker, err);
+    return read_end < 0 || worker_write_words(&worker, login, err) < 0 ? -1 : worker_run(&worker, argv, read_end, cancel, err);
 }
 
 int image_pull_unseen(struct engine *engine, const char *reference, const char *platform, const struct engine_login *login, engine_progress_fn *progress, void *context,

@@ -20,14 +20,10 @@ static int ask(struct engine *engine, const char *verb, const char *what, const 
 {
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(engine);
     char *const argv[] = { (char *)"berth-image", (char *)verb, (char *)"--", (char *)what, (char *)more, NULL };
-    int ends[2];
     worker.context = question;
     worker.line = take_answer;
-    if (fd_pipe(ends, err) < 0)
-        return -1;
-    _cleanup_close_ int read_end = ends[0];
-    worker.words_fd = ends[1];
-    if (worker_write_words(&worker, login, err) < 0 || worker_run(&worker, argv, read_end, cancel, err) < 0)
+    _cleanup_close_ int read_end = worker_open_words(&worker, err);
+    if (read_end < 0 || worker_write_words(&worker, login, err) < 0 || worker_run(&worker, argv, read_end, cancel, err) < 0)
         return -1;
     return question->answer ? 0 : err_set(err, ERR_INTERNAL, "the image worker gave no answer");
 }
