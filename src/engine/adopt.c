@@ -12,6 +12,7 @@
 #include "mounts.h"
 #include "namespaces.h"
 #include "networks.h"
+#include "quota.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (10 * NS_PER_S)
@@ -217,8 +218,10 @@ static void clear_orphans(struct engine *engine)
             if (!is_container_id(folders.items[i]))
                 continue;
             struct container *known = container_find(engine, folders.items[i], NULL);
-            if (!known)
+            if (!known) {
+                quota_unmount(engine, folders.items[i]);
                 file_remove_tree(engine->containers_fd, folders.items[i], NULL);
+            }
             container_unref(known);
         }
 }

@@ -137,8 +137,7 @@ static const struct json_field host_config_fields[] = {
     ROW("PublishAllPorts", JSON_FLAG, host_config, publish_all_ports),
     ROW("ReadonlyRootfs", JSON_FLAG, host_config, read_only_rootfs),
     ROW("SecurityOpt", JSON_TEXTS, host_config, security_opt),
-    // Docker's words for a disk without quotas: clients look for them, and try once more without the option.
-    JSON_REFUSED("StorageOpt", .why = "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"),
+    ROW("StorageOpt", JSON_TEXT_MAP, host_config, storage_opt),
     ROW("Tmpfs", JSON_TEXT_MAP, host_config, tmpfs),
     ROW("UTSMode", JSON_TEXT, host_config, uts_mode),
     ROW("UsernsMode", JSON_TEXT, host_config, userns_mode),

@@ -60,6 +60,7 @@ struct host_config {
     bool auto_remove;
     struct strv cap_add, cap_drop;
     bool read_only_rootfs;
+    struct kvs storage_opt; // "size" (quota.h)
 
     int64_t memory, memory_swap, memory_reservation; // bytes
     int64_t nano_cpus; // 1e9 per CPU

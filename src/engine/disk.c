@@ -1,11 +1,13 @@
-// A guest's upper: an ext4 image in the container's folder, sparse, copied from a template that is formatted once. The guest
-// makes upper/ and work/ on it. It stays from run to run and goes with the container.
+// A guest's upper, or that of a container with a quota (quota.h): an ext4 image in the container's folder, sparse, copied from a template
+// that is formatted once, unless it has a size of its own. The guest makes upper/ and work/ on it. It stays from run to run and goes with
+// the container.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "quota.h"
 #include "vm.h"
 
 #define NEW_SUFFIX ".new"
@@ -23,7 +25,7 @@ static void template_name(char out[40])
 static int format(const char *path, struct err *err)
 {
     _cleanup_buf_ struct buf output = BUF_INIT(TOOL_OUTPUT_MAX);
-    char *const argv[] = { (char *)"mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m", (char *)"0",
+    char *const argv[] = { (char *)"mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-m", (char *)"0", (char *)"-b", (char *)"4096",
                            (char *)"-O", (char *)"^resize_inode", (char *)"-E", (char *)"assume_storage_prezeroed=1,nodiscard", (char *)path,
                            NULL };
     if (process_run(argv, NULL, &output, err) == 0)
@@ -99,16 +101,27 @@ static int copy_template(int from, int to, int64_t uid, struct err *err)
     return copy_data(from, to, err);
 }
 
-static int make_disk(struct container *container, int folder, int64_t uid, struct err *err)
+static int fill_from_template(struct container *container, int disk, int64_t uid, struct err *err)
 {
     _cleanup_close_ int from = open_template(container->engine, err);
-    _cleanup_close_ int to = from < 0 ? -1 : openat(folder, DISK_NAME NEW_SUFFIX,
-                                                    O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (from < 0)
-        return -1;
+    return from < 0 ? -1 : copy_template(from, disk, uid, err);
+}
+
+static int fill_by_size(const struct container *container, int disk, int64_t size, int64_t uid, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    if (fchown(disk, (uid_t)uid, (gid_t)uid) < 0 || ftruncate(disk, size) < 0)
+        return err_errno(err, errno, "a file of %lld bytes", (long long)size);
+    return format(container_path(container, &arena, DISK_NAME NEW_SUFFIX), err);
+}
+
+static int make_disk(struct container *container, int folder, int64_t uid, struct err *err)
+{
+    int64_t size = quota_size(&container->config.host_config);
+    _cleanup_close_ int to = openat(folder, DISK_NAME NEW_SUFFIX, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (to < 0)
         return err_errno(err, errno, DISK_NAME);
-    if (copy_template(from, to, uid, err) < 0)
+    if ((size && size != DISK_SIZE ? fill_by_size(container, to, size, uid, err) : fill_from_template(container, to, uid, err)) < 0)
         return err_wrap(err, DISK_NAME);
     if (renameat(folder, DISK_NAME NEW_SUFFIX, folder, DISK_NAME) < 0)
         return err_errno(err, errno, DISK_NAME);

@@ -4,6 +4,7 @@
 #include "links.h"
 #include "namespaces.h"
 #include "networks.h"
+#include "quota.h"
 #include "tree.h"
 #include "users.h"
 #include "vm.h"
@@ -229,9 +230,9 @@ static void fill_rootfs(struct container *container, struct arena *arena, struct
     const struct host_config *host = &container->config.host_config;
     out->rootfs.kind = (char *)"layers";
     out->rootfs.read_only = host->read_only_rootfs;
-    const char *upper = container_has_copy(container) ? ROOT_COPY : "diff";
+    const char *upper = container_has_copy(container) ? ROOT_COPY : arena_printf(arena, "%sdiff", quota_below(container));
     out->rootfs.upper = (struct task_upper){ .kind = (char *)"dir", .path = container_path(container, arena, upper),
-                                             .upper_fd = -1, .work_fd = -1, .ephemeral = host->auto_remove };
+                                             .upper_fd = -1, .work_fd = -1, .ephemeral = host->auto_remove && !quota_has_disk(container) };
 }
 
 // What named devices bring beside their nodes.

@@ -7,6 +7,7 @@
 #include "dns/dns.h"
 #include "machine.h"
 #include "networks.h"
+#include "quota.h"
 #include "remap.h"
 
 #define STOP_GRACE_NS (5 * NS_PER_S)
@@ -291,6 +292,7 @@ static int stop_each(struct engine *engine, struct err *err)
         // Whoever handles the exit is done once the container can be had exclusively.
         if (container_begin(container, &ignored) == 0) {
             container_release(container);
+            quota_unmount(engine, container->id);
             container_end(container);
         }
     }

@@ -1,6 +1,7 @@
 // Snapshots of containers for inspect and ps, in the caller's arena.
 #include "links.h"
 #include "networks.h"
+#include "quota.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -217,8 +218,8 @@ static void copy_paths(struct container *container, struct arena *arena, struct 
     out->log_path = str_eq(log_driver_of(container), "json-file") ? log_path(container, arena) : (char *)"";
     out->driver = arena_strdup(arena, image_driver_name(container->engine->images));
     out->root_dir = container_has_copy(container) ? container_path(container, arena, ROOT_COPY) : NULL;
-    out->upper_dir = out->root_dir ? NULL : container_path(container, arena, "diff");
-    out->work_dir = out->root_dir ? NULL : container_path(container, arena, "work");
+    out->upper_dir = out->root_dir ? NULL : container_path(container, arena, arena_printf(arena, "%sdiff", quota_below(container)));
+    out->work_dir = out->root_dir ? NULL : container_path(container, arena, arena_printf(arena, "%swork", quota_below(container)));
 }
 
 // What lies below the container's own folder; nothing where its image is gone.
@@ -254,6 +255,11 @@ int engine_inspect(struct engine *engine, const char *ref, struct arena *arena, 
 static int written_size(const struct container *container, const struct image *image, int64_t *rw, struct err *err)
 {
     _cleanup_close_ int folder = file_open_dir(container->engine->containers_fd, container->id, err);
+    if (folder >= 0 && quota_has_disk(container)) { // not mounted: it was not used since the host came up
+        if (file_tree_size(folder, QUOTA_DISK "/diff", rw, NULL) < 0)
+            *rw = disk_allocated(container);
+        return 0;
+    }
     if (folder >= 0 && !container_has_copy(container))
         return file_tree_size(folder, "diff", rw, err);
     return folder < 0 ? -1 : image_root_changed(container->engine->images, image, folder, ROOT_COPY, rw, err);

@@ -5,6 +5,7 @@
 
 #include "engine_private.h"
 #include "mounts.h"
+#include "quota.h"
 #include "tree.h"
 #include "vm.h"
 
@@ -281,6 +282,7 @@ int container_remove_held(struct container *container, bool volumes, struct err 
         mounts_remove_anonymous(container);
     if (record_delete(container, err) < 0)
         return -1;
+    quota_unmount(container->engine, container->id);
     if (file_remove_tree(container->engine->containers_fd, container->id, &failed) < 0)
         log_warn("container %s: %s", container->id, failed.message);
     event_container(container, "destroy", NULL);

@@ -11,6 +11,7 @@
 
 #include "kernel/mount.h"
 #include "namespaces.h"
+#include "quota.h"
 #include "remap.h"
 #include "vm.h"
 
@@ -188,10 +189,16 @@ int users_map_layers(const struct run_users *users, struct image_layers *layers,
     return 0;
 }
 
-int users_open_folder(const struct container *container, const struct run_users *users, struct err *err)
+static int open_plain(const struct container *container, struct err *err)
 {
-    _cleanup_close_ int fd = openat(container->engine->containers_fd, container->id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(container->engine->containers_fd, container->id, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? err_errno(err, errno, "container %s", container->id) : fd;
+}
+
+int users_open_folder(struct container *container, const struct run_users *users, struct err *err)
+{
+    _cleanup_close_ int fd = quota_has_disk(container) ? quota_open(container, err) : open_plain(container, err);
     if (fd < 0)
-        return err_errno(err, errno, "container %s", container->id);
+        return -1;
     return users ? mount_clone_mapped(fd, users->fd, err) : take_fd(&fd);
 }

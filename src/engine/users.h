@@ -35,6 +35,7 @@ void users_fill(const struct container *container, struct arena *arena, struct t
 int users_of(struct container *container, bool live, struct run_users **out, struct err *err);
 // What is on disk, seen with the ids of such a namespace; `users` NULL: as it is.
 int users_map_layers(const struct run_users *users, struct image_layers *layers, struct err *err);
-int users_open_folder(const struct container *container, const struct run_users *users, struct err *err); // the container's
+// Where its diff and work are: the container's folder, or its disk. Needs container_begin().
+int users_open_folder(struct container *container, const struct run_users *users, struct err *err);
 
 #endif

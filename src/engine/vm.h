@@ -55,7 +55,7 @@ bool vm_boot_abort(struct container *container) EXCLUDES(container->lock);
 // ---- the upper disk (disk.c) ----------------------------------------------------------------------------------------
 
 #define DISK_NAME "disk.ext4" // in the container's folder
-#define DISK_SIZE (INT64_C(10) << 30) // bytes; sparse
+#define DISK_SIZE (INT64_C(10) << 30) // bytes; sparse; where the client names none
 
 // Opens the container's disk for reading and writing, made from the template when it is missing; owned by `uid`.
 int disk_open(struct container *container, int64_t uid, struct err *err);
