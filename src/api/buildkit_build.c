@@ -195,6 +195,14 @@ static bool plain_image(void *of, const char *name)
     return image_get(engine_images(api->engine), name, &arena, &image, &missing) == 0 && image.config.config.on_build.len == 0;
 }
 
+static const struct strv *image_env(void *of, const char *name, struct arena *arena)
+{
+    const struct api *api = of;
+    struct image *image = arena_alloc(arena, sizeof(*image));
+    struct err missing = { 0 };
+    return image_get(engine_images(api->engine), name, arena, image, &missing) == 0 ? &image->config.config.env : NULL;
+}
+
 void buildkit_functions(struct api *api, struct buildkit_config *config)
 {
     config->of = api;
@@ -204,6 +212,7 @@ void buildkit_functions(struct api *api, struct buildkit_config *config)
     buildkit_layouts(config);
     buildkit_scans(config);
     config->plain_image = plain_image;
+    config->image_env = image_env;
     config->cache = list_cache;
     config->prune = prune_cache;
 }

@@ -61,6 +61,7 @@ struct lint_report {
 struct lint_input {
     const struct build_args *args;
     const char *target; // NULL: the last stage
+    bool needed; // what is in stages that the target does not need is passed over, as in a build; else that is so where a target is named
     const char *check; // options instead of the file's own (BUILDKIT_DOCKERFILE_CHECK); NULL: the file's
     const struct ignore *ignore; // NULL: none
     // The environment of the image that is stage `stage`'s base; NULL when it is not known: nothing is said about its

@@ -210,7 +210,7 @@ static void start(struct linting *run, const struct scope *global, const struct 
     const struct strv *env = NULL;
     if (node->origin == GRAPH_STAGE) {
         *passage = passages[node->base_stage];
-        scope_copy(&passages[node->base_stage].scope, &passage->scope);
+        scope_inherit(&passages[node->base_stage].scope, &passage->scope);
         return;
     }
     if (node->origin == GRAPH_IMAGE && run->input->base_env)
@@ -231,7 +231,7 @@ void lint_stages(struct linting *run, const struct scope *global)
         struct visit visit = { .run = run, .passage = &passages[i] };
         const struct dockerfile_stage *stage = graph->nodes[i].stage;
         start(run, global, graph, i, passages);
-        if (!str_empty(run->input->target) && !graph->nodes[i].needed)
+        if ((run->input->needed || !str_empty(run->input->target)) && !graph->nodes[i].needed)
             continue;
         for (size_t j = 0; j < stage->len; j++)
             if (instruction(&visit, &stage->instructions[j]) < 0)

@@ -143,6 +143,8 @@ struct build {
     struct kvs answer;
     struct strv excludes;
     struct buf dockerfile, ignore;
+    char definition[STEP_DIGEST_SIZE]; // the step that has loaded the Dockerfile
+    struct warnings warnings;
 };
 
 static const char *option_of(const struct kvs *options, const char *name, const char *fallback)
@@ -180,6 +182,7 @@ static int load_dockerfile(struct build *build, struct err *err)
     struct wanted files[] = { { name, BUF_INIT(DOCKERFILE_MAX), false, NULL },
                               { arena_printf(build->arena, "%s.dockerignore", name), BUF_INIT(IGNORE_MAX), false, NULL } };
     step_start(&step, build->solve, arena_printf(build->arena, "[internal] load build definition from %s", name));
+    memcpy(build->definition, step.digest, sizeof(build->definition));
     int result = read_files(build->session, folder, files, ARRAY_LEN(files), &step, build->cancel, err);
     if (result == 0)
         result = follow_links(build, folder, &files[0], &step, err);
@@ -300,12 +303,24 @@ static int find_caches(struct build *build, struct err *err)
     return 0;
 }
 
-static int answer_question(struct build *build, struct err *err)
+static struct call_input call_of(const struct build *build)
 {
     const struct buildkit_config *config = &build->solve->buildkit->config;
-    const struct call_input input = { .source = build->asked.dockerfile, .ignore = { buf_text(&build->ignore), build->ignore.size },
-                                      .name = build->asked.dockerfile_name, .target = build->asked.target, .args = &build->asked.args,
-                                      .platform = arena_printf(build->arena, "linux/%s", config->architecture) };
+    return (struct call_input){ .source = build->asked.dockerfile, .ignore = { buf_text(&build->ignore), build->ignore.size },
+                                .name = build->asked.dockerfile_name, .target = build->asked.target, .args = &build->asked.args,
+                                .platform = arena_printf(build->arena, "linux/%s", config->architecture) };
+}
+
+static int warn(struct build *build, bool last, struct err *err)
+{
+    const struct call_input input = call_of(build);
+    build->warnings = (struct warnings){ .solve = build->solve, .vertex = build->definition, .contexts = &build->asked.contexts };
+    return build->asked.dockerfile.data ? warnings_tell(&build->warnings, &input, last, build->arena, err) : 0;
+}
+
+static int answer_question(struct build *build, struct err *err)
+{
+    const struct call_input input = call_of(build);
     return call_answer(&input, build->question, build->arena, &build->answer, err);
 }
 
@@ -353,8 +368,11 @@ static int build_from(void *of, int read_fd, struct err *err)
     struct build *build = of;
     const struct buildkit_config *config = &build->solve->buildkit->config;
     struct stream stream = { .solve = build->solve, .platform = build->more.platforms.len > 1 ? build->asked.platform : NULL };
+    struct err ignored = { 0 };
     int result = config->build(config->of, &build->asked, read_fd, stream_take, &stream, build->arena, &build->built[build->built_len], build->cancel, err);
     stream_end(&stream, result < 0 ? err : NULL);
+    if (build->warnings.waits) // until the images were pulled
+        warn(build, true, &ignored);
     return result;
 }
 
@@ -395,7 +413,7 @@ static int build_remote(struct build *build, struct err *err)
         return err_set(err, ERR_NOT_IMPLEMENTED, "a question about the Dockerfile of a remote context is not supported");
     if (build->question)
         return answer_question(build, err);
-    if (find_caches(build, err) < 0)
+    if (warn(build, false, err) < 0 || find_caches(build, err) < 0)
         return -1;
     if (!str_starts(remote, UPLOAD))
         return build_each(build, NULL, err);
@@ -411,7 +429,7 @@ static int build_local(struct build *build, struct err *err)
         return -1;
     if (build->question)
         return answer_question(build, err);
-    if (find_caches(build, err) < 0)
+    if (warn(build, false, err) < 0 || find_caches(build, err) < 0)
         return -1;
     struct strv follow = { 0 };
     const char *folder = option(build, "contextkey", "context");

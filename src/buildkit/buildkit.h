@@ -155,6 +155,8 @@ struct buildkit_config {
     char *(*full_name)(const char *name, struct arena *arena); // of an image: "docker.io/library/x:latest"; as it is where it is none
     // Whether an image is here, and has no triggers, which could need files of the client's. NULL: that is not known.
     bool (*plain_image)(void *of, const char *name);
+    // The environment of an image that is here (arena memory); NULL: it is not. NULL: that is not known.
+    const struct strv *(*image_env)(void *of, const char *name, struct arena *arena);
     // NULL: there is no cache.
     int (*cache)(void *of, const struct strv *filters, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);
     int (*prune)(void *of, const struct buildkit_prune *prune, struct arena *arena, struct buildkit_record **out, size_t *len, struct err *err);

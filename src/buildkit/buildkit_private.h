@@ -182,12 +182,24 @@ struct call_input {
 // `name`: "frontend.lint". The answer as a result's metadata. not_implemented: nobody knows that question.
 int call_answer(const struct call_input *input, const char *name, struct arena *arena, struct kvs *out, struct err *err);
 
+// ---- warn.c: what the lint says in an ordinary build ----------------------------------------------------------------
+
+struct warnings {
+    struct solve *solve;
+    const char *vertex; // of the step that has loaded the Dockerfile
+    const struct kvs *contexts; // by name: what they stand for is no image of that name
+    bool waits; // said by warnings_tell(): an image is not here yet, whose variables a rule asks for
+};
+// Tells them, unless they have to wait; `last`: they don't. An error where the file asks for one (error=true).
+int warnings_tell(struct warnings *warnings, const struct call_input *input, bool last, struct arena *arena, struct err *err);
+
 // ---- progress.c -----------------------------------------------------------------------------------------------------
 
+#define STEP_DIGEST_SIZE (7 + 64 + 1)
 // One step that is under way; the events of others may come between.
 struct step {
     struct solve *solve;
-    char digest[7 + 64 + 1];
+    char digest[STEP_DIGEST_SIZE];
     char *name;
     int64_t started_ns;
     size_t log_size;
@@ -197,6 +209,7 @@ void step_start(struct step *step, struct solve *solve, const char *name);
 void step_log(struct step *step, struct slice text);
 void step_status(struct step *step, const char *id, int64_t current, int64_t total, bool completed);
 void step_end(struct step *step, const struct err *failure); // NULL: well. Of a step that does not run: nothing
+void progress_tell(struct solve *solve, const struct status_response *event);
 
 // The classic stream of a build as steps. A piece with a number "stage" is that stage's, which runs beside others; "end" is how it was put down:
 // "waits", "finished", "failed", "cancelled".

@@ -165,10 +165,41 @@ static const struct proto_field vertex_log_fields[] = {
 };
 LOCAL_TABLE(vertex_log, struct vertex_log);
 
+static const struct proto_field position_fields[] = {
+    PROTO_FIELD(1, PROTO_INT32, struct position_message, line),
+    PROTO_FIELD(2, PROTO_INT32, struct position_message, character),
+};
+LOCAL_TABLE(position, struct position_message);
+
+static const struct proto_field range_fields[] = {
+    PROTO_SUB(1, PROTO_MESSAGE, struct range_message, start, &position_table),
+    PROTO_SUB(2, PROTO_MESSAGE, struct range_message, end, &position_table),
+};
+LOCAL_TABLE(range, struct range_message);
+
+static const struct proto_field source_fields[] = {
+    PROTO_FIELD(1, PROTO_TEXT, struct source_message, filename),
+    PROTO_FIELD(2, PROTO_BYTES, struct source_message, data),
+    PROTO_FIELD(4, PROTO_TEXT, struct source_message, language),
+};
+LOCAL_TABLE(source, struct source_message);
+
+static const struct proto_field vertex_warning_fields[] = {
+    PROTO_FIELD(1, PROTO_TEXT, struct vertex_warning, vertex),
+    PROTO_FIELD(2, PROTO_INT64, struct vertex_warning, level),
+    PROTO_FIELD(3, PROTO_TEXT, struct vertex_warning, summary),
+    PROTO_FIELD(4, PROTO_TEXTS, struct vertex_warning, detail),
+    PROTO_FIELD(5, PROTO_TEXT, struct vertex_warning, url),
+    PROTO_SUB(6, PROTO_MESSAGE, struct vertex_warning, info, &source_table),
+    PROTO_SUB(7, PROTO_MESSAGES, struct vertex_warning, ranges, &range_table),
+};
+LOCAL_TABLE(vertex_warning, struct vertex_warning);
+
 static const struct proto_field status_response_fields[] = {
     PROTO_SUB(1, PROTO_MESSAGES, struct status_response, vertexes, &vertex_table),
     PROTO_SUB(2, PROTO_MESSAGES, struct status_response, statuses, &vertex_status_table),
     PROTO_SUB(3, PROTO_MESSAGES, struct status_response, logs, &vertex_log_table),
+    PROTO_SUB(4, PROTO_MESSAGES, struct status_response, warnings, &vertex_warning_table),
 };
 TABLE(status_response, struct status_response);
 

@@ -111,8 +111,28 @@ struct vertex_log {
     int64_t timestamp_ns, stream;
     struct slice message;
 };
+struct position_message { // pb.Position, pb.Range, pb.SourceInfo
+    int32_t line, character;
+};
+struct range_message {
+    struct position_message *start, *end;
+};
+struct source_message {
+    char *filename;
+    struct slice data;
+    char *language;
+};
+struct vertex_warning {
+    char *vertex;
+    int64_t level;
+    char *summary; // the field "short"
+    struct strv detail;
+    char *url;
+    struct source_message *info;
+    struct proto_list ranges;
+};
 struct status_response {
-    struct proto_list vertexes, statuses, logs;
+    struct proto_list vertexes, statuses, logs, warnings;
 };
 
 // ---- moby.buildkit.v1.frontend.LLBBridge ----------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 #include "base/num.h"
 #include "buildkit_private.h"
 
-static void tell(struct solve *solve, const struct status_response *event)
+void progress_tell(struct solve *solve, const struct status_response *event)
 {
     _cleanup_buf_ struct buf bytes = BUF_INIT(MESSAGE_MAX);
     proto_encode(&status_response_table, event, &bytes);
@@ -18,7 +18,7 @@ static void tell_vertex(const struct step *step, int64_t completed_ns, const cha
     struct vertex vertex = { .digest = (char *)step->digest, .name = step->name, .error = (char *)error, .cached = step->cached,
                              .started_ns = step->started_ns, .completed_ns = completed_ns };
     const struct status_response event = { .vertexes = { &vertex, 1 } };
-    tell(step->solve, &event);
+    progress_tell(step->solve, &event);
 }
 
 void step_start(struct step *step, struct solve *solve, const char *name)
@@ -37,7 +37,7 @@ static void log_part(struct step *step, struct slice text)
     enum { STDOUT = 1 };
     struct vertex_log log = { step->digest, clock_wall_ns(), STDOUT, text };
     const struct status_response event = { .logs = { &log, 1 } };
-    tell(step->solve, &event);
+    progress_tell(step->solve, &event);
 }
 
 void step_log(struct step *step, struct slice text)
@@ -58,7 +58,7 @@ void step_status(struct step *step, const char *id, int64_t current, int64_t tot
     struct vertex_status status = { (char *)id, step->digest, (char *)id, current, total, now_ns, step->started_ns, completed ? now_ns : 0 };
     const struct status_response event = { .statuses = { &status, 1 } };
     if (step->running)
-        tell(step->solve, &event);
+        progress_tell(step->solve, &event);
 }
 
 void step_end(struct step *step, const struct err *failure)
