@@ -109,6 +109,7 @@ struct archive_layers {
     int lower_fd; // the layers below as one tree; -1: there is none
     bool exact; // without an upper: a file is the same only if its content is, whatever its time says
     archive_content_fn *content; // of archive_layer(); NULL: nobody asks
+    const struct strv *stubs; // "/a/b": places of mounts, which the layer leaves out where they are new and empty, with the new folders above; NULL: none
 };
 
 enum archive_kind { ARCHIVE_CHANGED = 0, ARCHIVE_ADDED = 1, ARCHIVE_DELETED = 2 }; // Docker's numbers

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "base/fd.h"
+#include "base/strv.h"
 #include "kernel/path.h"
 #include "tar.h"
 
@@ -52,6 +53,46 @@ static int write_change(struct tar_writer *writer, struct source *source, const 
     return tar_write_entry(writer, parent, name, &info, change->path + 1, err);
 }
 
+// ---- what only mounts have left -------------------------------------------------------------------------------------
+
+// The path is the mount's place, or a folder on the way to it.
+static bool is_stub(const struct strv *stubs, const char *path)
+{
+    size_t size = strlen(path);
+    for (size_t i = 0; i < stubs->len; i++)
+        if (str_starts(stubs->items[i], path) && (stubs->items[i][size] == '/' || !stubs->items[i][size]))
+            return true;
+    return false;
+}
+
+static bool is_empty(struct source *source, const char *path)
+{
+    struct stat info;
+    int parent = parent_of(source, path, NULL);
+    return parent >= 0 && fstatat(parent, strrchr(path, '/') + 1, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (S_ISDIR(info.st_mode) || (S_ISREG(info.st_mode) && info.st_size == 0));
+}
+
+// Whether something below the change at `at` stays. What is below stands behind it.
+static bool has_more(const struct archive_changes *changes, size_t at, const bool *dropped)
+{
+    size_t size = strlen(changes->items[at].path);
+    for (size_t i = at + 1; i < changes->len && strncmp(changes->items[i].path, changes->items[at].path, size) == 0; i++)
+        if (!dropped[i] && changes->items[i].path[size] == '/')
+            return true;
+    return false;
+}
+
+// Which changes are left out: malloc'ed.
+static bool *find_stubs(const struct archive_layers *layers, const struct archive_changes *changes, struct source *source)
+{
+    bool *dropped = mem_alloc(changes->len + 1);
+    for (size_t i = changes->len; layers->stubs && i-- > 0;)
+        dropped[i] = changes->items[i].kind == ARCHIVE_ADDED && is_stub(layers->stubs, changes->items[i].path) && is_empty(source, changes->items[i].path) &&
+                     !has_more(changes, i, dropped);
+    return dropped;
+}
+
 int archive_layer(const struct archive_layers *layers, const struct archive_times *times, int out_fd, struct err *err)
 {
     struct archive_changes changes;
@@ -63,9 +104,10 @@ int archive_layer(const struct archive_layers *layers, const struct archive_time
     tar_writer_init(&writer, out_fd);
     writer.changes = times ? &said : NULL;
     writer.content = layers->content;
+    _cleanup_free_ bool *dropped = find_stubs(layers, &changes, &source);
     int done = 0;
     for (size_t i = 0; i < changes.len && done == 0; i++)
-        done = write_change(&writer, &source, &changes.items[i], err);
+        done = dropped[i] ? 0 : write_change(&writer, &source, &changes.items[i], err);
     if (done == 0)
         done = tar_write_end(&writer, err);
     tar_writer_done(&writer);

@@ -55,18 +55,22 @@ static int open_met(const struct placing *placing, const char *path)
     return fd < 0 ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-// The target as a new folder. Its mode is 0755 whatever the source has, or what is asked for in numbers: BuildKit's way.
-static int tell_target(struct placing *placing, const char *target, struct err *err)
+// The target of a folder's content, which gets the time of that folder, whether it is new or not: BuildKit's way. A new one's mode is 0755 whatever
+// the source has, or what is asked for in numbers.
+static int tell_target(struct placing *placing, int from_fd, int met_fd, const char *target, struct err *err)
 {
-    const struct stat info = { .st_mode = S_IFDIR | 0755, .st_mtim = { .tv_sec = placing->place->now } };
     const struct tar_changes *changes = placing->writer.changes;
-    struct tar_changes made = placing->changes;
+    struct tar_changes made = placing->changes, kept = { .mode = -1, .time_max = changes->time_max };
+    struct stat from, info = { .st_mode = S_IFDIR | 0755 };
     made.chmod = NULL;
-    _cleanup_close_ int other = placing->root_fd < 0 ? -1 : path_open(placing->root_fd, target, true, NULL);
+    _cleanup_close_ int other = placing->root_fd < 0 || met_fd >= 0 ? -1 : path_open(placing->root_fd, target, true, NULL);
     if (other >= 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "cannot copy to non-directory: %s", target);
+    if (fstat(from_fd, &from) < 0 || (met_fd >= 0 && fstat(met_fd, &info) < 0))
+        return err_errno(err, errno, "%s", target);
+    info.st_mtim = from.st_mtim;
     strv_add(&placing->told, target);
-    placing->writer.changes = &made;
+    placing->writer.changes = met_fd >= 0 ? &kept : &made;
     int done = tar_write_folder(&placing->writer, &info, target + 1, err);
     placing->writer.changes = changes;
     return done;
@@ -75,9 +79,9 @@ static int tell_target(struct placing *placing, const char *target, struct err *
 static int put_folder(struct placing *placing, const struct archive_source *source, int from_fd, const char *target, struct err *err)
 {
     _cleanup_close_ int met = open_met(placing, target);
-    if (tell_way(placing, target, met >= 0, err) < 0)
+    if (tell_way(placing, target, false, err) < 0)
         return -1;
-    if (met < 0 && target[1] && !strv_has(&placing->told, target) && tell_target(placing, target, err) < 0)
+    if (target[1] && !strv_has(&placing->told, target) && tell_target(placing, from_fd, met, target, err) < 0)
         return -1;
     return place_children(placing, source, from_fd, met, target + 1, err);
 }

@@ -110,9 +110,10 @@ static int read_spec(const struct job *job, json_t **spec, struct err *err)
 }
 
 // Of an order without a spec: files' own, and no comparison of contents.
-static int read_times(const struct job *job, struct archive_times *out, bool *exact, struct err *err)
+static int read_times(const struct job *job, struct archive_times *out, bool *exact, struct strv *stubs, struct err *err)
 {
     _cleanup_json_ json_t *spec = NULL;
+    const json_t *list;
     *out = (struct archive_times){ .max = -1 };
     *exact = false;
     if (job->spec_fd < 0)
@@ -122,14 +123,18 @@ static int read_times(const struct job *job, struct archive_times *out, bool *ex
     *out = (struct archive_times){ .same = json_object_get(spec, "time"), .time = json_get_int(spec, "time", 0),
                                     .max = json_get_int(spec, "time_max", -1) };
     *exact = json_get_flag(spec, "exact", false);
+    list = json_object_get(spec, "stubs");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        strv_add(stubs, json_string_value(json_array_get(list, i)));
     return 0;
 }
 
 static int run_export(struct job *job, struct err *err)
 {
+    _cleanup_strv_ struct strv stubs = { 0 };
     struct archive_times times;
     bool exact;
-    return read_times(job, &times, &exact, err) < 0 ? -1 : archive_export(job->root_fd, &times, job->data_fd, err);
+    return read_times(job, &times, &exact, &stubs, err) < 0 ? -1 : archive_export(job->root_fd, &times, job->data_fd, err);
 }
 
 static struct archive_layers layers_of(const struct job *job)
@@ -154,10 +159,12 @@ static int run_changes(struct job *job, struct err *err)
 
 static int run_layer(struct job *job, struct err *err)
 {
+    _cleanup_strv_ struct strv stubs = { 0 };
     struct archive_layers layers = layers_of(job);
     struct archive_times times;
     layers.content = tell_content;
-    return read_times(job, &times, &layers.exact, err) < 0 ? -1 : archive_layer(&layers, &times, job->data_fd, err);
+    layers.stubs = &stubs;
+    return read_times(job, &times, &layers.exact, &stubs, err) < 0 ? -1 : archive_layer(&layers, &times, job->data_fd, err);
 }
 
 // ---- of a build -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 //                        list: a file that gets the tar, and the pipe of archive_list()
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],
 //                        "target","folder","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
-//                        export, layer: {"time","time_max","exact"}, struct archive_times and archive_layers, or none
+//                        export, layer: {"time","time_max","exact","stubs":["/a/b"]}, struct archive_times and archive_layers, or none
 //     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first

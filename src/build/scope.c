@@ -160,6 +160,16 @@ void scope_copy(const struct scope *in, struct scope *out)
     *out = copy;
 }
 
+void scope_inherit(const struct scope *in, struct scope *out)
+{
+    scope_copy(in, out);
+    for (size_t i = 0; i < out->env.len; i++) {
+        const char *name = arena_strndup(out->arena, out->env.items[i], strcspn(out->env.items[i], "="));
+        if (strv_env(&out->set, name))
+            strv_env_set(&out->set, out->arena, name);
+    }
+}
+
 // ---- what a RUN gets ----
 
 void scope_run_env(const struct scope *scope, struct arena *arena, struct strv *out)

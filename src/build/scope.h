@@ -40,6 +40,8 @@ int scope_global(const struct dockerfile *file, const struct build_args *args, s
 void scope_stage(const struct scope *global, const struct strv *env, struct scope *out);
 // A copy that can be changed without the other one noticing it.
 void scope_copy(const struct scope *in, struct scope *out);
+// The first scope of a stage on another one: ENV beats an ARG of its name again, whichever came later there.
+void scope_inherit(const struct scope *in, struct scope *out);
 // ARG: declares and gives values (client's, else the default, else the global ARG's). ENV: sets. Others: nothing. ENV must be expanded.
 int scope_apply(struct scope *scope, const struct instruction *instruction, char escape, struct err *err);
 // For struct words: `of` is the scope.

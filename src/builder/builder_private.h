@@ -319,6 +319,7 @@ struct step_mounts {
     size_t lock_len;
     struct step_copy *copies; // parts of the context, of stages and images that are copied, once the step is known to run
     size_t copy_len;
+    struct step_copy **bases; // of the caches among the mounts, by their number; NULL: it begins with nothing
     const char *secrets; // their folder, and that of agents' sockets; NULL: there are none
     struct strv env; // variables that are secrets
     struct agent *agents;
@@ -333,6 +334,9 @@ void secrets_close(struct step_mounts *mounts);
 int agent_add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err); // agents.c
 void agents_close(struct step_mounts *mounts);
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err);
+// A heredoc that says its interpreter, as a program of the step. Once the mounts are open.
+#define SCRIPTS "/dev/pipes/" // where BuildKit has them
+int step_mounts_script(struct stage *stage, const struct heredoc *script, struct step_mounts *out, struct err *err);
 void step_mounts_close(struct step_mounts *mounts);
 int step_run(struct stage *stage, const struct instruction *instruction, struct err *err);
 

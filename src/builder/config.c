@@ -184,6 +184,9 @@ static int step_shell(struct stage *stage, const struct instruction *instruction
 
 static int step_stopsignal(struct stage *stage, const struct instruction *instruction, struct err *err)
 {
+    int number;
+    if (signal_parse(instruction->value, &number, err) < 0)
+        return -1;
     stage->config.stop_signal = (char *)instruction->value;
     return note(stage, arena_printf(stage->build->arena, "STOPSIGNAL %s", instruction->value), err);
 }

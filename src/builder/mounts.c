@@ -1,7 +1,7 @@
 // RUN --mount: what a step sees besides its image and leaves nothing of in the layer, but for empty folders where it was.
 //
 //     cache    a folder that stays, <data root>/build-cache/<digest of its id>: one of its own for each build that asks for `private` at the
-//              same time, waited for with `locked`
+//              same time, waited for with `locked`; with from= one for each content that it may begin with
 //     bind     a part of the context, read-only; or a copy of a part of the context (rw), of a stage or an image (from)
 //     tmpfs    memory
 //     secret   a file of the client's, or a variable (secrets.c)
@@ -13,6 +13,14 @@
 #include "base/file.h"
 #include "builder_private.h"
 #include "kernel/path.h"
+
+struct step_copy {
+    int tree_fd; // the source's
+    const char *source, *folder; // in it; of the workshop
+    const char *cache; // it is the first content of this cache's folder; NULL: it is for this step alone
+    char digest[OCI_DIGEST_SIZE]; // of the source
+    bool roots;
+};
 
 #define RETRY_NS (50 * NS_PER_MS)
 #define PRIVATE_MAX 64
@@ -30,8 +38,6 @@ static int check(const struct build *build, const struct run_mount *mount, struc
         return refuse(mount, "secrets are given by BuildKit's door alone: docker buildx build", err);
     if (mount->type == RUN_MOUNT_SECRET || mount->type == RUN_MOUNT_SSH)
         return 0;
-    if (!str_empty(mount->from) && mount->type != RUN_MOUNT_BIND)
-        return refuse(mount, "from= is not supported yet", err);
     return str_empty(mount->target) ? err_set(err, ERR_INVALID_ARGUMENT, "invalid mount: target is required") : 0;
 }
 
@@ -49,11 +55,14 @@ static int wait_lock(struct build *build, int folder, const char *name, struct e
     }
 }
 
-static const char *name_of(const struct stage *stage, const struct run_mount *mount)
+// `base`: what its content is at first; NULL: nothing.
+static const char *name_of(const struct stage *stage, const struct run_mount *mount, const struct step_copy *base)
 {
     struct arena *arena = stage->build->arena;
     const char *id = str_empty(mount->id) ? join_path(arena, stage->config.working_dir, mount->target) : mount->id;
     char digest[OCI_DIGEST_SIZE];
+    if (base)
+        id = arena_printf(arena, "%s\n%s", id, base->digest);
     image_digest(id, strlen(id), digest);
     return arena_strdup(arena, oci_digest_hex(digest));
 }
@@ -76,7 +85,7 @@ static int lock_caches(struct stage *stage, const struct run_fields *fields, str
     struct strv names = { 0 };
     for (size_t i = 0; i < fields->mounts_len; i++)
         if (fields->mounts[i].type == RUN_MOUNT_CACHE && fields->mounts[i].sharing == RUN_SHARING_LOCKED)
-            strv_push_arena(&names, build->arena, name_of(stage, &fields->mounts[i]));
+            strv_push_arena(&names, build->arena, name_of(stage, &fields->mounts[i], out->bases[i]));
     if (names.len == 0)
         return 0;
     _cleanup_close_ int folder = open_caches(build, err);
@@ -120,30 +129,28 @@ static int make_folder(int folder, const char *name, const struct run_mount *mou
     return 0;
 }
 
-static int add_cache(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
+static int add_cache(struct stage *stage, const struct run_mount *mount, const char *target, struct step_copy *base, struct step_mounts *out, struct err *err)
 {
     struct build *build = stage->build;
     const char *name;
     int lock = -1;
     _cleanup_close_ int folder = open_caches(build, err);
-    if (folder < 0 || choose(build, folder, mount, name_of(stage, mount), &name, &lock, err) < 0)
+    if (folder < 0 || choose(build, folder, mount, name_of(stage, mount, base), &name, &lock, err) < 0)
         return -1;
     if (lock >= 0)
         out->locks[out->lock_len++] = lock;
-    if (mount_note(stage, name, target, str_empty(mount->id) ? target : mount->id, err) < 0 || make_folder(folder, name, mount, err) < 0)
+    if (mount_note(stage, name, target, str_empty(mount->id) ? target : mount->id, err) < 0 || (!base && make_folder(folder, name, mount, err) < 0))
         return -1;
+    if (base) {
+        base->cache = mounts_path(build->builder, name, build->arena);
+        out->key = arena_printf(build->arena, "%s%s\n", out->key, base->digest);
+    }
     json_array_append_new(out->list, json_pack("{s:s, s:s, s:o, s:b}", "Type", "bind", "Source", mounts_path(build->builder, name, build->arena), "Target",
                                                json_new_text(target), "ReadOnly", mount->read_only));
     return 0;
 }
 
 // ---- copies ---------------------------------------------------------------------------------------------------------
-
-struct step_copy {
-    int tree_fd; // the source's
-    const char *source, *folder; // in it; of the workshop
-    bool roots;
-};
 
 static struct step_place place_of_copy(const struct step_copy *copy, const struct step_source *one)
 {
@@ -158,10 +165,23 @@ static int make_copy(struct build *build, const struct step_copy *copy, struct e
     return folder < 0 ? -1 : folder_place(build->engine, folder, &place, build->cancel, err);
 }
 
+// Of two who make the same folder at the same time one is first; the other's goes with its build.
+static int fill_cache(struct build *build, const struct step_copy *copy, struct err *err)
+{
+    _cleanup_free_ char *folder = workshop_path(build->workshop, copy->folder);
+    if (access(copy->cache, F_OK) == 0)
+        return 0;
+    if (make_copy(build, copy, err) < 0)
+        return -1;
+    if (rename(arena_printf(build->arena, "%s/it", folder), copy->cache) < 0 && access(copy->cache, F_OK) < 0)
+        return err_errno(err, errno, "cache folder");
+    return 0;
+}
+
 int step_mounts_fill(struct stage *stage, struct step_mounts *mounts, struct err *err)
 {
     for (size_t i = 0; i < mounts->copy_len; i++)
-        if (make_copy(stage->build, &mounts->copies[i], err) < 0)
+        if ((mounts->copies[i].cache ? fill_cache(stage->build, &mounts->copies[i], err) : make_copy(stage->build, &mounts->copies[i], err)) < 0)
             return -1;
     return 0;
 }
@@ -171,10 +191,11 @@ static int open_source(struct stage *stage, const char *from, struct err *err)
     return str_empty(from) ? context_tree(stage->build, err) : open_from_tree(stage, from, err);
 }
 
-static int add_copy(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
+// What a mount's source is, looked at.
+static int open_copy(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct step_copy **opened, struct err *err)
 {
     struct build *build = stage->build;
-    struct step_copy *copy = &out->copies[out->copy_len];
+    struct step_copy *copy = *opened = &out->copies[out->copy_len];
     struct step_sources looked;
     *copy = (struct step_copy){ .tree_fd = open_source(stage, mount->from, err), .source = str_empty(mount->source) ? "/" : mount->source,
                                 .folder = arena_printf(build->arena, "files-%u", build->folders++), .roots = str_empty(mount->from) };
@@ -187,7 +208,17 @@ static int add_copy(struct stage *stage, const struct run_mount *mount, const ch
     const struct step_place place = place_of_copy(copy, &one);
     if (look_place(build, &place, &looked, err) < 0)
         return -1;
-    out->key = arena_printf(build->arena, "%s%s\n", out->key, looked.digest);
+    memcpy(copy->digest, looked.digest, sizeof(copy->digest));
+    return 0;
+}
+
+static int add_copy(struct stage *stage, const struct run_mount *mount, const char *target, struct step_mounts *out, struct err *err)
+{
+    struct build *build = stage->build;
+    struct step_copy *copy;
+    if (open_copy(stage, mount, out, &copy, err) < 0)
+        return -1;
+    out->key = arena_printf(build->arena, "%s%s\n", out->key, copy->digest);
     _cleanup_free_ char *path = workshop_path(build->workshop, copy->folder);
     json_array_append_new(out->list, json_pack("{s:s, s:o, s:o, s:b}", "Type", "bind", "Source", json_sprintf("%s/it", path), "Target",
                                                json_new_text(target), "ReadOnly", mount->read_only));
@@ -231,7 +262,7 @@ static void add_tmpfs(const struct run_mount *mount, const char *target, struct 
 
 // ---- all ------------------------------------------------------------------------------------------------------------
 
-static int add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err)
+static int add(struct stage *stage, const struct run_mount *mount, struct step_copy *base, struct step_mounts *out, struct err *err)
 {
     struct arena *arena = stage->build->arena;
     if (check(stage->build, mount, err) < 0)
@@ -244,7 +275,7 @@ static int add(struct stage *stage, const struct run_mount *mount, struct step_m
     out->key = arena_printf(arena, "%s%s\n", out->key, mount->raw);
     switch (mount->type) {
     case RUN_MOUNT_CACHE:
-        return add_cache(stage, mount, target, out, err);
+        return add_cache(stage, mount, target, base, out, err);
     case RUN_MOUNT_BIND:
         return str_empty(mount->from) && mount->read_only ? add_bind(stage, mount, target, out, err) : add_copy(stage, mount, target, out, err);
     default:
@@ -256,13 +287,34 @@ static int add(struct stage *stage, const struct run_mount *mount, struct step_m
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err)
 {
     struct arena *arena = stage->build->arena;
+    const struct run_mount *mounts = fields->mounts;
     *out = (struct step_mounts){ .list = json_array(), .key = "", .locks = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(int)),
-                                  .copies = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(*out->copies)) };
+                                  .copies = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(*out->copies)),
+                                  .bases = arena_alloc(arena, (fields->mounts_len + 1) * sizeof(struct step_copy *)) };
+    for (size_t i = 0; i < fields->mounts_len; i++)
+        if (mounts[i].type == RUN_MOUNT_CACHE && !str_empty(mounts[i].from) && open_copy(stage, &mounts[i], out, &out->bases[i], err) < 0)
+            return -1;
     if (lock_caches(stage, fields, out, err) < 0)
         return -1;
     for (size_t i = 0; i < fields->mounts_len; i++)
-        if (add(stage, &fields->mounts[i], out, err) < 0)
+        if (add(stage, &mounts[i], out->bases[i], out, err) < 0)
             return -1;
+    return 0;
+}
+
+// It is in no layer: /dev is memory.
+int step_mounts_script(struct stage *stage, const struct heredoc *script, struct step_mounts *out, struct err *err)
+{
+    struct build *build = stage->build;
+    struct arena *arena = build->arena;
+    const char *text = heredoc_content(script, arena), *folder = arena_printf(arena, "files-%u", build->folders++);
+    _cleanup_close_ int fd = workshop_folder(build->workshop, folder, err);
+    if (fd < 0 || workshop_write(build->workshop, folder, script->name, text, strlen(text), 0755, err) < 0)
+        return -1;
+    out->key = arena_printf(arena, "%sscript %s\n%s\n", out->key, script->name, text);
+    _cleanup_free_ char *path = workshop_path(build->workshop, folder);
+    json_array_append_new(out->list, json_pack("{s:s, s:o, s:o, s:b}", "Type", "bind", "Source", json_new_text(arena_printf(arena, "%s/%s", path, script->name)), "Target",
+                                               json_new_text(arena_printf(arena, SCRIPTS "%s", script->name)), "ReadOnly", 1));
     return 0;
 }
 

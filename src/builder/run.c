@@ -133,6 +133,7 @@ static int create(struct running *running, struct err *err)
         container_note(build->builder, running->name, err) < 0)
         return -1;
     running->made = true;
+    config.no_image_volumes = true;
     return engine_create(build->engine, running->name, &config, running->body, build->arena, running->id, &warnings, err);
 }
 
@@ -195,7 +196,11 @@ static int take_up(struct running *running, struct err *err)
 {
     struct build *build = running->stage->build;
     struct step step = step_of(running->stage, running->created_by);
+    struct strv stubs = { 0 };
     char *id;
+    for (size_t i = 0; i < json_array_size(running->mounts.list); i++)
+        strv_push_arena(&stubs, build->arena, json_get_text(json_array_get(running->mounts.list, i), "Target", "/"));
+    step.stubs = &stubs;
     step.time_max = build->request->times ? build->time_max : -1;
     if (step_container(build->engine, &step, running->id, build->arena, &id, build->cancel, err) < 0)
         return -1;
@@ -228,6 +233,13 @@ static bool is_script(const struct dockerfile_command *command, const struct her
     return docs->len == 1 && str_starts(text, "<<") && !strpbrk(text + 2, "< \t|&;>");
 }
 
+// Of one alone: it is a program, and no text for the shell.
+static bool names_interpreter(const struct run_fields *fields)
+{
+    return !fields->command.json && fields->command.args.len == 1 && is_script(&fields->command, &fields->heredocs) &&
+           str_starts(fields->heredocs.items[0].content, "#!");
+}
+
 // A heredoc alone is the script; others are part of the shell's text.
 static void fill_argv(struct running *running, const struct run_fields *fields)
 {
@@ -237,7 +249,7 @@ static void fill_argv(struct running *running, const struct run_fields *fields)
     if (docs->len > 0 && !command.json && command.args.len == 1) {
         const char *text = command.args.items[0];
         bool alone = is_script(&command, docs);
-        text = alone ? heredoc_content(&docs->items[0], arena) : text;
+        text = names_interpreter(fields) ? arena_printf(arena, SCRIPTS "%s", docs->items[0].name) : alone ? heredoc_content(&docs->items[0], arena) : text;
         for (size_t i = 0; i < docs->len && !alone; i++)
             text = arena_printf(arena, "%s\n%s%s", text, docs->items[i].content, docs->items[i].name);
         command.args = (struct strv){ 0 };
@@ -258,14 +270,12 @@ static void fill_created_by(struct running *running)
 
 static int check(const struct run_fields *fields, struct err *err)
 {
-    const struct heredocs *docs = &fields->heredocs;
-    if (docs->len == 1 && !fields->command.json && fields->command.args.len == 1 && is_script(&fields->command, docs) &&
-        str_starts(docs->items[0].content, "#!"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "RUN with a heredoc that names its interpreter (#!) is not supported yet");
+    if (names_interpreter(fields) && strchr(fields->heredocs.items[0].name, '/'))
+        return err_set(err, ERR_INVALID_ARGUMENT, "the name of a script can't be a path: %.100s", fields->heredocs.items[0].name);
     if (fields->devices_len > 0)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "RUN --device is not supported yet");
+        return err_set(err, ERR_NOT_IMPLEMENTED, "RUN --device=%.100s is not supported: a build has no devices", fields->devices[0].name ? fields->devices[0].name : "");
     if (fields->security && !str_eq(fields->security, "sandbox"))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "RUN --security=%.64s is not supported", fields->security);
+        return err_set(err, ERR_PERMISSION_DENIED, "security.%.64s is not allowed", fields->security); // BuildKit's words where nobody has granted it
     return 0;
 }
 
@@ -287,10 +297,12 @@ int step_run(struct stage *stage, const struct instruction *instruction, struct 
     fill_created_by(&running);
     const char *parent = stage->image;
     int done = step_mounts_open(stage, fields, &running.mounts, err);
+    if (done == 0 && names_interpreter(fields))
+        done = step_mounts_script(stage, &fields->heredocs.items[0], &running.mounts, err);
     if (done == 0) {
         const char *network = fields->network ? fields->network : "", *times = clamps(stage) ? "\ntimes" : "";
         cache_key(stage, running.created_by, arena_printf(stage->build->arena, "%s\n%s%s", network, running.mounts.key, times), key);
-        bool plain = (!*network || str_eq(network, "default")) && fields->mounts_len == 0 && !clamps(stage); // the history says nothing of times
+        bool plain = (!*network || str_eq(network, "default")) && fields->mounts_len == 0 && !names_interpreter(fields) && !clamps(stage); // the history says nothing of times
         done = cache_find(stage, key, plain ? running.created_by : NULL, err);
     }
     if (done == 0) {

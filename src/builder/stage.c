@@ -200,7 +200,7 @@ static int list_steps(struct stage *stage, struct err *err)
     return 0;
 }
 
-// What begins with nothing has a PATH all the same, as with BuildKit.
+// What begins with nothing has a PATH and a working directory all the same, as with BuildKit.
 static int adopt_base(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
@@ -222,14 +222,16 @@ static int adopt_base(struct stage *stage, struct err *err)
         stage->image = base->image;
         stage->config = base->config;
         stage->author = base->author;
-        scope_copy(&scope, &stage->scope);
+        scope_inherit(&scope, &stage->scope);
         return 0;
     }
     if (node->origin == GRAPH_IMAGE &&
         (find_image(build, node->base, platform, &id, err) < 0 || stage_adopt(stage, id, err) < 0))
         return -1;
-    if (node->origin == GRAPH_SCRATCH)
+    if (node->origin == GRAPH_SCRATCH) {
         strv_push_arena(&stage->config.env, build->arena, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        stage->config.working_dir = arena_strdup(build->arena, "/");
+    }
     scope_stage(&build->global, &stage->config.env, &stage->scope);
     return 0;
 }

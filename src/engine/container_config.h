@@ -135,6 +135,7 @@ struct container_config {
     bool tty, open_stdin, stdin_once;
     bool network_disabled;
     char *mac_address; // of the mode's network, said by clients older than several networks
+    bool no_image_volumes; // of a build's step: the image's volumes are folders of it
     int64_t stop_timeout; // seconds; -1 when absent
     json_t *stop_timeout_raw;
     struct host_config host_config;

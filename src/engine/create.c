@@ -137,6 +137,8 @@ static int fill_from_image(struct container *container, struct image *image, str
         return -1;
     container->image_id = arena_strdup(&container->arena, image->id);
     container->image_name = arena_strdup(&container->arena, config->image);
+    if (container->no_image_volumes)
+        image->config.config.volumes = (struct strv){ 0 };
     merge_image_config(config, container->body, &container->arena, &image->config.config);
     if (config->process.entrypoint.len + config->process.cmd.len == 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "no command specified");
@@ -261,6 +263,7 @@ int engine_create(struct engine *engine, const char *name, const struct containe
     defaults_record(engine, body);
     _cleanup_container_ struct container *container = container_new(engine, fresh_id);
     container->created_ns = clock_wall_ns();
+    container->no_image_volumes = config->no_image_volumes;
     if (namespaces_record(engine, body, err) < 0 || links_record(engine, body, err) < 0 || build(container, body, &image, arena, warnings, err) < 0 || enlist(container, str_empty(name) ? NULL : name, err) < 0)
         return -1;
     if (make(container, arena, err) < 0) {

@@ -150,6 +150,7 @@ int engine_restart(struct engine *engine, const char *ref, const char *signal, i
                    const struct cancel *cancel, struct err *err);
 int engine_kill(struct engine *engine, const char *ref, const char *signal, struct err *err);
 int engine_pause(struct engine *engine, const char *ref, bool pause, struct err *err);
+int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 int engine_remove(struct engine *engine, const char *ref, bool force, bool volumes, struct err *err);
 // Limits and restart policy of a container, whether it runs or not; warnings are arena memory. invalid_argument, conflict and
 // not_implemented (what a machine that runs can't change) leave it as it was.

@@ -99,6 +99,7 @@ struct container {
 
     char *name; // malloc'ed; guarded by engine->list_lock
     bool hidden; // holds its name but is still being made: nobody finds it; guarded by engine->list_lock
+    bool no_image_volumes; // while it is made: as the caller's config says
 
     struct mutex lock;
     struct cond idle;
@@ -383,7 +384,6 @@ int document_exec(struct container *container, const struct exec *exec, struct a
                   struct err *err);
 void limits_from_config(const struct host_config *host, struct oci_resources *out);
 int ulimit_resource(const char *name); // "nofile": RLIMIT_NOFILE; -1 for an unknown one
-int signal_parse(const char *text, int *out, struct err *err); // "SIGKILL", "kill", "9"; invalid_argument
 const char *container_stop_signal(const struct container *container);
 
 // ---- names (names.c) ------------------------------------------------------------------------------------------------

@@ -299,6 +299,20 @@ int step_place(struct engine *engine, const struct step *step, const struct step
     return run(&stepping, &wish, id, err);
 }
 
+// NULL: files' own times, and all that was written.
+static json_t *layer_spec(const struct step *step, bool guest)
+{
+    bool stubs = step->stubs && step->stubs->len && !guest;
+    json_t *spec = step->time_max >= 0 || stubs ? json_object() : NULL, *list = stubs ? json_array() : NULL;
+    if (step->time_max >= 0)
+        json_object_set_new(spec, "time_max", json_integer(step->time_max));
+    for (size_t i = 0; stubs && i < step->stubs->len; i++)
+        json_array_append_new(list, json_new_text(step->stubs->items[i]));
+    if (stubs)
+        json_object_set_new(spec, "stubs", list);
+    return spec;
+}
+
 int step_container(struct engine *engine, const struct step *step, const char *ref, struct arena *arena, char **id, const struct cancel *cancel,
                    struct err *err)
 {
@@ -308,8 +322,8 @@ int step_container(struct engine *engine, const struct step *step, const char *r
     _cleanup_(stepping_done) struct stepping stepping = stepping_of(engine, step, arena);
     stepping.filer = (struct filer)FILER_INIT(container);
     stepping.cancel = cancel;
-    _cleanup_json_ json_t *times = step->time_max < 0 ? NULL : json_pack("{s:I}", "time_max", (json_int_t)step->time_max);
-    const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true }, .spec = times };
+    _cleanup_json_ json_t *spec = layer_spec(step, vm_wanted(&container->config.host_config));
+    const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true }, .spec = spec };
     return run(&stepping, &wish, id, err);
 }
 

@@ -105,6 +105,7 @@ struct step {
     const char *platform; // "linux/amd64", of what has no parent
     int64_t created_ns;
     int64_t time_max; // of step_container(): seconds; what was written later is said to be of then; -1: it is not
+    const struct strv *stubs; // of step_container(): places of its mounts, of which nothing stays where nothing was; NULL: none. A guest's stay
     const char *diff_id; // of step_plain(): a layer that another image has on the same ones; NULL: none
     int64_t layer_size;
 };

@@ -226,7 +226,6 @@ def test_labels_of_the_client(project):
 def test_heredocs(project):
     project.ok('FROM bb\nARG W=world\nRUN <<EOF\necho one >/f\necho two >>/f\nEOF\nCOPY <<EOF /g\nhello $W\nEOF\nRUN cat <<X >/h\nraw\nX\n')
     assert project.run('cat', '/f', '/g', '/h').splitlines() == ['one', 'two', 'hello world', 'raw']
-    assert 'not supported yet' in project.fails('FROM bb\nRUN <<EOF\n#!/bin/env python\nEOF\n')
 
 
 # ---- what the client says -------------------------------------------------------------------------------------------
@@ -469,13 +468,13 @@ def test_mounts(project):
             'RUN --mount=type=bind,source=sub,target=/b --mount=type=tmpfs,target=/t cat /b/f >/g; touch /t/x; touch /b/x || true\n')
     project.ok(text)
     assert project.run('cat', '/runs', '/g').split('\n') == ['1', 'from the context']
-    assert project.run('ls', '-A', '/c', '/b', '/t').split() == ['/b:', '/c:', '/t:']
+    assert project.run('sh', '-c', 'ls -d /c /b /t 2>/dev/null || echo none') == 'none'
     assert project.ok(text).count('Using cache') == 2
     project.ok(text, '--no-cache')
     assert project.run('cat', '/runs') == '2'
     project.ok('FROM bb AS one\nRUN mkdir /o && echo of a stage >/o/f\nFROM bb\nRUN --mount=type=bind,from=one,source=/o,target=/b --mount=type=bind,rw,source=sub,target=/w '
                '--mount=type=bind,from=one,source=/o/f,target=/file cat /b/f /file >/g; echo changed >/w/f; touch /b/x || true\nCOPY sub/f /h\n')
-    assert project.run('sh', '-c', 'cat /g /h; ls -A /b /w').split('\n') == ['of a stage', 'of a stage', 'from the context/b:', '', '/w:']
+    assert project.run('sh', '-c', 'cat /g /h; ! ls -d /b /w /file 2>/dev/null').split('\n') == ['of a stage', 'of a stage', 'from the context']
     assert "BuildKit's door" in project.fails('FROM bb\nRUN --mount=type=secret,id=x true\n')
 
 

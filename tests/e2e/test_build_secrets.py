@@ -81,7 +81,7 @@ def test_networks_of_steps(project):  # noqa: F811
 
 @pytest.mark.berth
 @pytest.mark.parametrize('flags, says', [
-    ('--security=insecure', 'RUN --security=insecure is not supported'), ('--device=vendor.com/a=b', 'RUN --device is not supported yet'),
+    ('--security=insecure', 'security.insecure is not allowed'), ('--device=vendor.com/a=b', 'RUN --device=vendor.com/a=b is not supported'),
     ('--mount=type=ssh', 'docker buildx build'), ('--network=else', 'else'),
 ])
 def test_what_steps_do_not_get(project, flags, says):  # noqa: F811

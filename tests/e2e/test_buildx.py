@@ -351,7 +351,7 @@ def test_secrets(project, tmp_path):
                      'RUN --mount=type=secret,id=token,target=/srv/t wc -c </srv/t && ! touch /srv/t\nRUN --mount=type=secret,id=none test ! -e /run/secrets/none\n',
                      '--secret', f'id=token,src={tmp_path / "token"}')
     assert re.search(r'#\d+ [0-9.]+ 440 7', out) and 'emases-nepo' in out and re.search(r'#\d+ [0-9.]+ 11', out)
-    assert 'sesame' not in project.run('cat', '/run/secrets/token', '/srv/t')
+    assert project.run('sh', '-c', 'ls /run /srv 2>/dev/null || echo none') == 'none'
     assert 'secret missing: not found' in project.fails('FROM bb\nRUN --mount=type=secret,id=missing,required true\n')
     assert subprocess.run(['grep', '-rq', 'open-sesame', project.docker.engine.folder]).returncode == 1
     assert os.listdir(os.path.join(project.docker.engine.state, 'build-secrets')) == []
