@@ -70,7 +70,7 @@ static void test_refused_fields(void **state)
             expect_refused(tables[t].section, field);
             expect_harmless(tables[t].section, field);
         }
-    assert_true(seen > 10);
+    assert_true(seen > 0);
 }
 
 // What `docker run busybox` sends without any flag, from a client of 2025 and one of 2020.
