@@ -111,6 +111,22 @@ def test_times_and_sizes_are_believed(folder):
     assert folder.build()[0]['file'][1] == b'new'
 
 
+def test_attributes_come_along(folder, tmp_path):
+    """Those of users; what changed of them alone is not seen, as with BuildKit."""
+    folder.file('sub/file', 'text')
+    value = b'one\0two=\n\xff'
+    try:
+        os.setxattr(folder.folder / 'sub/file', 'user.some', value)
+    except OSError:
+        pytest.skip('this file system has no attributes')
+    folder.file('Dockerfile', 'FROM scratch\nCOPY sub /\n')
+    for turn in range(2):
+        out = folder.buildx.ok('build', '--progress', 'plain', '--output', f'type=tar,dest={tmp_path}/out.tar', str(folder.folder))
+        with tarfile.open(tmp_path / 'out.tar') as tar:
+            assert tar.getmember('file').pax_headers.get('SCHILY.xattr.user.some') == value.decode('utf-8', 'surrogateescape')
+    assert 'CACHED' in out
+
+
 @in_the_full_run
 def test_two_folders_of_one_name(folder, buildx, docker, tmp_path, name):  # noqa: F811
     path = tmp_path / 'other' / name
