@@ -5,15 +5,27 @@ const char *const container_filter_keys[] = { "id",     "name",    "label",     
                                               "before", "since",   "volume",    "network", "publish", "expose",
                                               "health", "is-task", "isolation", NULL };
 
-static int check_words(const struct filters *filters, const char *key, const char *const *words, struct err *err)
+// `noun` is what dockerd calls a value of that filter.
+static int unknown_word(const char *key, const char *noun, const char *value, const char *const *words, struct err *err)
+{
+    _cleanup_buf_ struct buf all = BUF_INIT(1024);
+    for (const char *const *word = words; *word; word++)
+        buf_addf(&all, "%s%s", word == words ? "" : ", ", *word);
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=%.100s': invalid value for %s (%.100s): must be one of %s", key, value, noun, value,
+                   buf_text(&all));
+}
+
+static int check_words(const struct filters *filters, const char *key, const char *noun, const char *const *words, struct err *err)
 {
     const struct strv *values = filters_get(filters, key);
     for (size_t i = 0; values && i < values->len; i++) {
         bool known = false;
         for (const char *const *word = words; *word; word++)
             known = known || str_eq(*word, values->items[i]);
+        if (!known && !noun)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=[%.100s]'", key, values->items[i]);
         if (!known)
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=%.100s'", key, values->items[i]);
+            return unknown_word(key, noun, values->items[i], words, err);
     }
     return 0;
 }
@@ -44,17 +56,17 @@ static int check_ports(const struct filters *filters, const char *key, struct er
 
 int container_filters_check(const struct filters *filters, struct err *err)
 {
-    static const char *const statuses[] = { "created", "restarting", "running", "removing",
-                                            "paused",  "exited",     "dead",    NULL };
+    static const char *const statuses[] = { "created", "running", "paused", "restarting", "removing", "exited", "dead", NULL };
     static const char *const healths[] = { "none", "starting", "healthy", "unhealthy", NULL };
     static const char *const flags[] = { "true", "false", "1", "0", "True", "False", "t", "f", NULL };
     const struct strv *codes = filters_get(filters, "exited");
     int64_t code;
     for (size_t i = 0; codes && i < codes->len; i++)
         if (!num_parse_i64(slice_of(codes->items[i]), &code))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'exited=%.100s'", codes->items[i]);
-    if (check_words(filters, "status", statuses, err) < 0 || check_words(filters, "health", healths, err) < 0 ||
-        check_words(filters, "is-task", flags, err) < 0 || check_ports(filters, "publish", err) < 0)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'exited=%.100s': strconv.Atoi: parsing \"%.100s\": invalid syntax", codes->items[i],
+                           codes->items[i]);
+    if (check_words(filters, "status", "state", statuses, err) < 0 || check_words(filters, "health", "health", healths, err) < 0 ||
+        check_words(filters, "is-task", NULL, flags, err) < 0 || check_ports(filters, "publish", err) < 0)
         return -1;
     return check_ports(filters, "expose", err);
 }

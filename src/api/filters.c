@@ -72,7 +72,7 @@ int filters_flag(const struct filters *filters, const char *key, int *out, struc
     bool yes = word && (str_eq(word, "true") || str_eq(word, "1"));
     *out = word ? yes : -1;
     if (word && !yes && !str_eq(word, "false") && !str_eq(word, "0"))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=%.100s'", key, word);
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter '%s=[%.100s]'", key, word);
     return 0;
 }
 

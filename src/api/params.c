@@ -124,8 +124,7 @@ int until_parse(const char *text, int64_t *out_ns, struct err *err)
     if (time_parse(text, out_ns) == 0 || clock_parse(slice_of(text), out_ns))
         return 0;
     if (!parse_duration(text, &ago_ns))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'until=%.100s': neither a time (seconds since 1970, RFC 3339) nor a duration",
-                       text);
+        return err_set(err, ERR_INVALID_ARGUMENT, "failed to parse value as time or duration: \"%.100s\"", text);
     *out_ns = MAX_OF(clock_wall_ns() - ago_ns, INT64_C(1));
     return 0;
 }

@@ -20,7 +20,7 @@ static int read_search(struct call *call, struct search *out, struct err *err)
     for (size_t i = 0; stars && i < stars->len; i++) {
         int64_t number;
         if (!num_parse_i64(slice_of(stars->items[i]), &number))
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'stars=%.100s'", stars->items[i]);
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid filter 'stars=%.100s': strconv.Atoi: parsing \"%.100s\": invalid syntax", stars->items[i], stars->items[i]);
         out->stars = MAX_OF(out->stars, number);
     }
     return 0;
@@ -43,7 +43,7 @@ int handle_image_search(struct call *call, struct err *err)
     if (query_int(call, "limit", LIMIT_DEFAULT, &limit, err) < 0 || read_search(call, &search, err) < 0)
         return -1;
     if (limit < 1 || limit > LIMIT_MAX)
-        return err_set(err, ERR_INVALID_ARGUMENT, "Limit %lld is outside the range of [1, %d]", (long long)limit, LIMIT_MAX);
+        return err_set(err, ERR_INVALID_ARGUMENT, "limit %lld is outside the range of [1, %d]", (long long)limit, LIMIT_MAX);
     if (search.automated != 1 && // nothing is, any more
         engine_registry_search(call->engine, term ? term : "", limit, &login, &found, httpd_cancel(call->request), err) < 0)
         return -1;

@@ -81,9 +81,14 @@ static json_t *shape_pids(const struct engine_use *use)
 
 static json_t *shape_use(const struct engine_use *use, const struct engine_use *before)
 {
+    // Of a scheduler that kernels no longer have; Docker's clients look for the keys.
+    static const char *const never[] = { "io_queue_recursive", "io_service_time_recursive", "io_wait_time_recursive", "io_merged_recursive",
+                                         "io_time_recursive",  "sectors_recursive" };
     const struct cgroup_report *report = &use->report;
     json_t *io = json_pack("{s:o, s:o}", "io_service_bytes_recursive", shape_io(&report->io.service_bytes), "io_serviced_recursive",
                            shape_io(&report->io.serviced));
+    for (size_t i = 0; i < ARRAY_LEN(never); i++)
+        json_object_set_new(io, never[i], json_null());
     json_t *object = json_pack("{s:o, s:o, s:o, s:o, s:i, s:{}, s:o, s:o, s:o, s:o, s:s}", "read", shape_time(use->read_ns), "preread",
                                shape_time(before->read_ns), "pids_stats", shape_pids(use), "blkio_stats", io, "num_procs", 0,
                                "storage_stats", "cpu_stats", shape_cpu(use), "precpu_stats", shape_cpu(before), "memory_stats",

@@ -43,7 +43,9 @@ def test_filters_of_containers(docker, name, label):
     assert docker.inspect(name)['Id'] in docker.ok('container', 'prune', '-f', '--filter', 'until=1s', '--filter', f'label={label}')
 
 
-@pytest.mark.parametrize('words, says', [('until=soon', 'until=soon'), ('colour=red', 'invalid filter'), ('until=5', None)])
+@pytest.mark.parametrize('words, says', [
+    pytest.param('until=soon', 'failed to parse value as time or duration: "soon"', marks=pytest.mark.differs('has other words')),
+    ('colour=red', 'invalid filter'), ('until=5', None)])
 @pytest.mark.differs('takes filters that are none')
 def test_filters_that_are_none(docker, words, says):
     done = docker('container', 'prune', '-f', '--filter', words)

@@ -50,7 +50,7 @@ def test_limit_and_filters(docker, api, index):
     assert docker.ok('search', '--filter', 'is-official=true', '--format', '{{.Name}}', f'{index.address}/x') == 'busybox'
     assert docker.ok('search', '--filter', 'is-official=false', '--format', '{{.Name}}', f'{index.address}/x') == 'me/box'
     assert docker.ok('search', '--filter', 'stars=10', '--format', '{{.Name}}', f'{index.address}/x') == 'busybox'
-    for words, message in [('limit=500', 'Limit 500 is outside the range of [1, 100]'), ('filters={"foo":["x"]}', 'foo'),
+    for words, message in [('limit=500', 'limit 500 is outside the range of [1, 100]'), ('filters={"foo":["x"]}', 'foo'),
                            ('filters={"stars":["x"]}', 'stars=x')]:
         answer = api.get(f'/images/search?term={index.address}/x&' + urllib.parse.quote(words, safe='=&'))
         assert answer.status == 400 and message in answer.message

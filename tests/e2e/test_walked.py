@@ -149,3 +149,23 @@ def test_images_by_wrong_names(docker, api, name):
 def test_a_prune_by_label_spares_the_cache(api):
     answer = api.post('/build/prune?filters=%7B%22label%22%3A%5B%22x%22%5D%7D')
     assert answer.status == 200 and answer.json == {'CachesDeleted': None, 'SpaceReclaimed': 0}
+
+
+@pytest.mark.differs('has other words')
+def test_words_of_filters(docker):
+    for line, words in (
+        ('ps -f status=nosuch', "invalid filter 'status=nosuch': invalid value for state (nosuch): must be one of created, running, paused, restarting, removing, "
+                                'exited, dead'),
+        ('ps -f health=nosuch', "invalid filter 'health=nosuch': invalid value for health (nosuch): must be one of none, starting, healthy, unhealthy"),
+        ('ps -f exited=junk', "invalid filter 'exited=junk': strconv.Atoi: parsing \"junk\": invalid syntax"),
+        ('ps -f is-task=junk', "invalid filter 'is-task=[junk]'"), ('images -f dangling=junk', "invalid filter 'dangling=[junk]'"),
+        ('images -f until=junk', 'failed to parse value as time or duration: "junk"'),
+    ):
+        done = docker(*line.split())
+        assert done.code == 1 and done.err == f'Error response from daemon: {words}\n'
+
+
+def test_all_keys_of_blkio_stats(docker, api, name):
+    docker.ok('create', '--name', name, 'bb')
+    kinds = {'io_service_bytes', 'io_serviced', 'io_queue', 'io_service_time', 'io_wait_time', 'io_merged', 'io_time', 'sectors'}
+    assert {kind + '_recursive' for kind in kinds} <= set(api.get(f'/containers/{name}/stats?stream=0&one-shot=1').json['blkio_stats'])
