@@ -323,7 +323,7 @@ def test_the_bridges_gateway(docker, name):
 def test_inspect_of_none(docker, name):
     docker.ok('run', '-d', '--network', 'none', '--name', name, 'bb', 'sleep', '100')
     none = network(docker, 'none')
-    assert none['Driver'] == 'null' and none['IPAM']['Config'] == [] and none['Options'] == {}
+    assert none['Driver'] == 'null' and not none['IPAM']['Config'] and none['Options'] == {}
     assert [it['Name'] for it in none['Containers'].values()] == [name]
 
 
