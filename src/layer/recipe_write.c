@@ -8,6 +8,7 @@
 #define LEVEL 3
 #define OPEN_MAX ((size_t)16 << 20) // of bytes that the parser has taken and not yet placed: one header at most
 #define LITERAL_MAX ((size_t)256 << 10)
+#define HELD_MAX ((size_t)64 << 10)
 
 struct recipe {
     int fd; // borrowed
@@ -18,6 +19,7 @@ struct recipe {
     uint64_t open_at, size;
     struct buf literal; // of the record that is being made
     uint64_t data_size, data_at, data_end; // and its data; the end of the data before
+    struct buf held; // records: what comes as a whole is compressed with tables of its size, which spares small layers half a millisecond
     struct buf packed;
 };
 
@@ -26,7 +28,7 @@ struct recipe *recipe_new(int fd)
     struct recipe *recipe = mem_new(struct recipe);
     *recipe = (struct recipe){
         .fd = fd, .written = RECIPE_HEAD_SIZE, .zstd = ZSTD_createCStream(), .open = BUF_INIT(OPEN_MAX), .literal = BUF_INIT(2 * LITERAL_MAX),
-        .packed = BUF_INIT(ZSTD_CStreamOutSize()),
+        .held = BUF_INIT(HELD_MAX + 3 * LITERAL_MAX), .packed = BUF_INIT(ZSTD_CStreamOutSize()),
     };
     if (!recipe->zstd)
         abort(); // only memory can be missing
@@ -42,13 +44,14 @@ void recipe_free(struct recipe *recipe)
     ZSTD_freeCStream(recipe->zstd);
     buf_done(&recipe->open);
     buf_done(&recipe->literal);
+    buf_done(&recipe->held);
     buf_done(&recipe->packed);
     free(recipe);
 }
 
-static int compress(struct recipe *recipe, const void *data, size_t size, ZSTD_EndDirective mode, struct err *err)
+static int compress(struct recipe *recipe, ZSTD_EndDirective mode, struct err *err)
 {
-    ZSTD_inBuffer in = { data, size, 0 };
+    ZSTD_inBuffer in = { buf_text(&recipe->held), recipe->held.size, 0 };
     for (;;) {
         buf_clear(&recipe->packed);
         ZSTD_outBuffer out = { buf_reserve(&recipe->packed, ZSTD_CStreamOutSize()), ZSTD_CStreamOutSize(), 0 };
@@ -59,25 +62,26 @@ static int compress(struct recipe *recipe, const void *data, size_t size, ZSTD_E
             return err_wrap(err, "recipe");
         recipe->written += (off_t)out.pos;
         if (mode == ZSTD_e_end ? left == 0 : in.pos == in.size)
-            return 0;
+            break;
     }
+    buf_clear(&recipe->held);
+    return 0;
 }
 
 static int write_record(struct recipe *recipe, struct err *err)
 {
     unsigned char text[VARINT_MAX * 2];
-    size_t size = varint_put(text, recipe->literal.size);
-    if (compress(recipe, text, size, ZSTD_e_continue, err) < 0 ||
-        compress(recipe, recipe->literal.data, recipe->literal.size, ZSTD_e_continue, err) < 0)
-        return -1;
-    size = varint_put(text, recipe->data_size);
+    buf_add(&recipe->held, text, varint_put(text, recipe->literal.size));
+    buf_add(&recipe->held, buf_text(&recipe->literal), recipe->literal.size);
+    size_t size = varint_put(text, recipe->data_size);
     if (recipe->data_size > 0) {
         size += varint_put(text + size, varint_fold((int64_t)(recipe->data_at - recipe->data_end)));
         recipe->data_end = recipe->data_at + recipe->data_size;
     }
     buf_clear(&recipe->literal);
     recipe->data_size = 0;
-    return compress(recipe, text, size, ZSTD_e_continue, err);
+    buf_add(&recipe->held, text, size);
+    return recipe->held.size < HELD_MAX ? 0 : compress(recipe, ZSTD_e_continue, err);
 }
 
 static void drop_open(struct recipe *recipe, size_t size)
@@ -139,7 +143,7 @@ static void put_le64(unsigned char *out, uint64_t value)
 int recipe_end(struct recipe *recipe, const char *diff_id, struct err *err)
 {
     unsigned char head[RECIPE_HEAD_SIZE] = RECIPE_MAGIC;
-    if (settle(recipe, UINT64_MAX, err) < 0 || write_record(recipe, err) < 0 || compress(recipe, "", 0, ZSTD_e_end, err) < 0)
+    if (settle(recipe, UINT64_MAX, err) < 0 || write_record(recipe, err) < 0 || compress(recipe, ZSTD_e_end, err) < 0)
         return -1;
     put_le64(head + 8, recipe->size);
     for (size_t i = 0; i < 32; i++) {
