@@ -14,6 +14,7 @@
 #include "tar.h"
 
 #define CHUNK ((size_t)256 << 10)
+#define SPLICE_MIN ((uint64_t)64 << 10) // below it a copy costs less than a call
 #define EXTRA_MAX ((size_t)8 << 20)
 #define DEPTH_MAX 1000 // folders in each other; each is a descriptor
 #define LINKS_MAX ((size_t)1 << 20) // files with several names that are remembered; more are written whole
@@ -285,10 +286,29 @@ static void add_xattrs(struct tar_writer *writer, int fd)
     }
 }
 
+// Into a pipe the kernel moves a file's pages without copying them. What it can't move is left.
+static int splice_content(struct tar_writer *writer, int fd, uint64_t *left, struct err *err)
+{
+    if (flush(writer, err) < 0)
+        return -1;
+    while (*left > 0) {
+        ssize_t moved = splice(fd, NULL, writer->fd, NULL, (size_t)MIN_OF(*left, (uint64_t)CHUNK), SPLICE_F_MORE);
+        if (moved < 0 && errno == EINTR)
+            continue;
+        if (moved <= 0)
+            return 0; // read() says what it is
+        *left -= (uint64_t)moved;
+    }
+    return 0;
+}
+
 // As many bytes as the header says. What grows meanwhile is cut; what becomes shorter can't be told any more.
 static int write_content(struct tar_writer *writer, int fd, const char *as, uint64_t size, struct err *err)
 {
-    for (uint64_t left = size; left > 0;) {
+    uint64_t left = size;
+    if (size >= SPLICE_MIN && splice_content(writer, fd, &left, err) < 0)
+        return -1;
+    while (left > 0) {
         if (writer->held_size == CHUNK && flush(writer, err) < 0)
             return -1;
         ssize_t got = read(fd, writer->held + writer->held_size, MIN_OF(left, CHUNK - writer->held_size));

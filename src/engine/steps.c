@@ -7,6 +7,8 @@
 // Where the tar has no entry, as after most checks and clean-ups, the last two are the first.
 #include "steps.h"
 
+#include <fcntl.h>
+
 #include "place.h"
 #include "vm.h"
 #include "worker.h"
@@ -210,6 +212,7 @@ static int start_tar(struct stepping *stepping, const struct filer_wish *asked, 
     int ends[2];
     if (fd_pipe(ends, err) < 0)
         return -1;
+    fcntl(ends[1], F_SETPIPE_SZ, 1 << 20); // fewer switches between the two; 64 KiB where it is refused
     stepping->tar_fd = ends[0];
     wish.data_fd = ends[1];
     int started = filer_start(&stepping->filer, &wish, err);

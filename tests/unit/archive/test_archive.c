@@ -329,6 +329,44 @@ static void users_are_the_trees(void **state)
     assert_int_equal(archive_user(box->root_fd, "nobody", &uid, &gid, &box->err), -1);
 }
 
+// ---- large files ----------------------------------------------------------------------------------------------------
+
+enum { LARGE = 300 * 1024 + 7, ROOM = 1 << 20 };
+
+static void make_large(int dir_fd, const char *name)
+{
+    _cleanup_free_ char *data = mem_alloc(LARGE);
+    for (size_t i = 0; i < LARGE; i++)
+        data[i] = (char)(i * 2654435761u >> 24);
+    int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, LARGE), LARGE);
+    close(fd);
+}
+
+// Into a pipe the kernel moves pages of large files, elsewhere they are copied: it is the same tar, between small files, too.
+static void a_pipe_gets_what_a_file_gets(void **state)
+{
+    struct box *box = *state;
+    _cleanup_free_ char *piped = mem_alloc(ROOM), *filed = mem_alloc(ROOM);
+    const struct archive_times times = { .max = -1 };
+    int ends[2], file = openat(box->other_fd, "tar", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    ok(box, fd_pipe(ends, &box->err));
+    assert_true(fcntl(ends[1], F_SETPIPE_SZ, ROOM) >= ROOM); // all of it: nobody reads meanwhile
+    make_file(box->root_fd, "a", "before");
+    make_large(box->root_fd, "b");
+    make_file(box->root_fd, "c", "behind");
+    ok(box, archive_export(box->root_fd, &times, ends[1], &box->err));
+    ok(box, archive_export(box->root_fd, &times, file, &box->err));
+    close(ends[1]);
+    ssize_t size = fd_read_full(ends[0], piped, ROOM, &box->err);
+    assert_true(size > LARGE);
+    assert_int_equal(pread(file, filed, ROOM, 0), size);
+    assert_memory_equal(piped, filed, (size_t)size);
+    close(ends[0]);
+    close(file);
+}
+
 // ---- what changed ---------------------------------------------------------------------------------------------------
 
 // The three trees as an overlay would show them: the merged one is given by hand.
@@ -380,6 +418,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damaged_tars_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(kinds_stay_when_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(users_are_the_trees, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pipe_gets_what_a_file_gets, setup, teardown),
         cmocka_unit_test_setup_teardown(tells_what_changed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
