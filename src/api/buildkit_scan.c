@@ -67,7 +67,7 @@ static int scan_image(void *of, struct buildkit_session *session, const char *ge
 {
     struct scan scan = { of, session, arena, progress, progress_of, cancel };
     struct image_ref ref;
-    char *id;
+    char *id = NULL;
     const char *command = "", *folder = "/";
     if (image_ref_parse(generator, true, arena, &ref, err) < 0 ||
         build_text(&scan, arena_printf(arena, "FROM %s\n", ref.familiar), &(const struct kvs){ 0 }, &id, err) < 0 ||

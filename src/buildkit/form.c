@@ -28,7 +28,8 @@ int annotation_take(struct output *output, struct arena *arena, const char *name
     size_t row = 0;
     while (row < ARRAY_LEN(places) && !(strlen(places[row].name) == (size_t)(end - rest) && str_starts(rest, places[row].name)))
         row++;
-    if (row == ARRAY_LEN(places) || !dot || dot[1] != '.' || !dot[2])
+    _cleanup_json_ json_t *text = json_string(name); // NULL: it is no text
+    if (!text || row == ARRAY_LEN(places) || !dot || dot[1] != '.' || !dot[2])
         return err_set(err, ERR_INVALID_ARGUMENT, "unrecognized annotation type %.100s", name);
     if (output->annotation_len == ANNOTATIONS_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d annotations", ANNOTATIONS_MAX);

@@ -200,8 +200,8 @@ static json_t *predicate_v1(const struct request *request)
                                    "externalParameters", "configSource", config_source(request, "path"), "request", parameters(request),
                                    "internalParameters", "builderPlatform", json_sprintf("linux/%s", solve->buildkit->config.architecture));
     put_list(definition, "resolvedDependencies", materials(request));
-    return json_pack("{s:o, s:{s:{s:s}, s:o}}", "buildDefinition", definition, "runDetails", "builder", "id", attest->builder_id ? attest->builder_id : "",
-                     "metadata", metadata);
+    return json_pack("{s:o, s:{s:{s:o}, s:o}}", "buildDefinition", definition, "runDetails", "builder", "id",
+                     json_new_text(attest->builder_id ? attest->builder_id : ""), "metadata", metadata);
 }
 
 static json_t *predicate_v02(const struct request *request)
@@ -214,7 +214,7 @@ static json_t *predicate_v02(const struct request *request)
                                  "https://mobyproject.org/buildkit@v1#metadata", metadata_of_buildkit(request));
     json_t *invocation = json_pack("{s:o, s:o, s:{s:o}}", "configSource", config_source(request, "entryPoint"), "parameters", parameters(request),
                                    "environment", "platform", json_sprintf("linux/%s", solve->buildkit->config.architecture));
-    json_t *out = json_pack("{s:{s:s}, s:s, s:o, s:o}", "builder", "id", attest->builder_id ? attest->builder_id : "", "buildType",
+    json_t *out = json_pack("{s:{s:o}, s:s, s:o, s:o}", "builder", "id", json_new_text(attest->builder_id ? attest->builder_id : ""), "buildType",
                             "https://mobyproject.org/buildkit@v1", "invocation", invocation, "metadata", metadata);
     put_list(out, "materials", materials(request));
     return out;

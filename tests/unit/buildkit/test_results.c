@@ -21,6 +21,7 @@ static const struct {
     { "image", "annotation-odd.a", "b", "unrecognized annotation type" },
     { "oci", "annotation.", "b", "unrecognized annotation type" },
     { "oci", "annotation[linux/amd64.a", "b", "unrecognized annotation type" },
+    { "oci", "annotation.\xff", "b", "unrecognized annotation type" },
     { "oci", "annotation-index[linux/amd64].a", "b", NULL },
     { "oci", "compression", "zstd", NULL },
     { "oci", "compression", "estargz", "compression=estargz" },
