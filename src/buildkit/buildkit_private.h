@@ -79,6 +79,7 @@ struct cache_place {
     const char *name; // the reference, or the folder as the client calls it
     const char *digest; // of the manifest in the folder; NULL: a registry, or it is written
     bool folder;
+    bool ignore_error; // a cache that can't be written is said, and no failure of the build
 };
 
 struct buildkit {

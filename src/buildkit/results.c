@@ -218,6 +218,8 @@ static int give_caches(struct solve *solve, struct buildkit_session *session, st
     for (size_t i = 0; i < solve->cache_to_len && solve->cache && result == 0; i++) {
         const struct cache_place *place = &solve->cache_to[i];
         result = place->folder ? give_cache(&running, place->name, &said->cache, err) : push_cache(&running, place->name, err);
+        if (place->ignore_error && !cancel_now(cancel))
+            result = 0;
     }
     return result;
 }

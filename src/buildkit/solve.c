@@ -61,7 +61,8 @@ static int take_cache_to(struct solve *solve, const char *type, const struct kvs
     if (check_form(type, attrs, err) < 0)
         return -1;
     solve->cache_max |= str_eq(mode ? mode : "", "max");
-    const struct cache_place place = { .name = name, .folder = is_folder(type) };
+    const char *ignore = kvs_get(attrs, "ignore-error");
+    const struct cache_place place = { .name = name, .folder = is_folder(type), .ignore_error = ignore && (str_eq(ignore, "true") || str_eq(ignore, "1")) };
     add_place(&solve->cache_to, &solve->cache_to_len, &solve->arena, &place);
     return 0;
 }

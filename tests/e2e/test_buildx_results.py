@@ -173,6 +173,7 @@ def test_a_cache_in_a_registry(project, registry, other):
     assert 'mode=odd' in project.fails(text, '--cache-to', f'type=registry,ref={name},mode=odd')
     out = project.fails(text, '--cache-to', 'type=registry,ref=127.0.0.1:1/no/registry')
     assert 'exporting cache to registry' in out
+    assert re.search('exporting cache to registry[\\s\\S]*ERROR', project.ok(text, '--cache-to', 'type=registry,ref=127.0.0.1:1/no/registry,ignore-error=true'))
 
 
 def test_a_cache_that_is_not_there_is_said(project, registry):
