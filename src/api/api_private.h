@@ -138,6 +138,7 @@ bool filters_labels(const struct filters *filters, const char *key,
                     const struct kvs *labels); // all must fit: "key" or "key=value"
 // Extended regular expressions, bounded.
 int filters_match(const struct filters *filters, const char *key, const char *subject, bool *fits, struct err *err);
+bool glob_valid(const char *pattern); // false: a class without an end, or a backslash that ends it
 bool glob_match(const char *pattern, const char *text); // path.Match of Go: * and ? stop at a slash
 int container_filters_check(const struct filters *filters, struct err *err); // values of closed sets
 extern const char *const container_filter_keys[];
@@ -176,6 +177,8 @@ json_t *shape_exec(const struct engine_exec *exec);
 json_t *shape_image(const struct image *image, const char *driver, int version);
 json_t *shape_volume(const struct volume *volume);
 void container_add_sizes(struct call *call, const char *id, json_t *object); // SizeRw, SizeRootFs; none when it is gone
+// Says of each row how much of it other images have too; `images` are all there are.
+void image_rows_share(struct call *call, struct image *images, size_t len, json_t *rows);
 json_t *shape_image_row(const struct image *image, int version);
 void duration_words(int64_t ns, char *out, size_t size); // "About a minute"
 char *status_words(const struct engine_container *container, int64_t now_ns, struct arena *arena); // "Up 2 seconds"

@@ -78,6 +78,18 @@ static int64_t shared_size(const struct usage *usage, const struct image *image)
     return sum;
 }
 
+void image_rows_share(struct call *call, struct image *images, size_t len, json_t *rows)
+{
+    struct usage usage = { .images = images, .image_len = len };
+    size_t index;
+    json_t *row;
+    count_layers(&usage, call->arena);
+    json_array_foreach (rows, index, row)
+        for (size_t i = 0; i < len; i++)
+            if (str_eq(images[i].id, json_string_value(json_object_get(row, "Id"))))
+                json_object_set_new(row, "SharedSize", json_integer(shared_size(&usage, &images[i])));
+}
+
 static json_t *shape_images(const struct call *call, const struct usage *usage)
 {
     json_t *rows = json_array();

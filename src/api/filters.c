@@ -148,6 +148,19 @@ static bool match_one(const char **pattern, char c)
     return *(*pattern)++ == c;
 }
 
+bool glob_valid(const char *pattern)
+{
+    for (; *pattern; pattern++) {
+        if (*pattern == '[')
+            pattern = strchr(pattern + 1, ']');
+        else if (*pattern == '\\' && !*++pattern)
+            return false;
+        if (!pattern)
+            return false;
+    }
+    return true;
+}
+
 // Only the last star is ever tried again, a character further each time: what an earlier one matched can't matter any more. So
 // the time is bounded by the product of the lengths, which fnmatch() does not promise.
 bool glob_match(const char *pattern, const char *text)

@@ -53,6 +53,10 @@ static int read_image_query(struct call *call, struct image_query *out, struct e
         filters_flag(filters, "dangling", &out->dangling, err) < 0)
         return -1;
     add_old_filter(call, filters);
+    const struct strv *references = filters_get(filters, "reference");
+    for (size_t i = 0; references && i < references->len; i++)
+        if (!glob_valid(references->items[i]))
+            return err_set(err, ERR_INVALID_ARGUMENT, "syntax error in pattern");
     out->all = httpd_query_flag(call->request, "all", false);
     const struct strv *until = filters_get(filters, "until");
     if (until && until_parse(until->items[0], &until_ns, err) < 0)
@@ -121,6 +125,8 @@ int handle_image_list(struct call *call, struct err *err)
     for (size_t i = 0; i < len; i++)
         if (fits_image(&query, &images[i], call->arena))
             json_array_append_new(rows, shape_image_row(&images[i], call->version));
+    if (call->version >= 42 && httpd_query_flag(call->request, "shared-size", false))
+        image_rows_share(call, images, len, rows);
     if (call->version >= COUNTED_SINCE)
         count_users(call, rows);
     return reply_json(call, 200, json_incref(rows));

@@ -169,3 +169,17 @@ def test_all_keys_of_blkio_stats(docker, api, name):
     docker.ok('create', '--name', name, 'bb')
     kinds = {'io_service_bytes', 'io_serviced', 'io_queue', 'io_service_time', 'io_wait_time', 'io_merged', 'io_time', 'sectors'}
     assert {kind + '_recursive' for kind in kinds} <= set(api.get(f'/containers/{name}/stats?stream=0&one-shot=1').json['blkio_stats'])
+
+
+@pytest.mark.differs('knows no shared-size')
+def test_what_a_list_of_images_is_asked_for(docker, api, name):
+    docker.ok('create', '--name', name, 'bb')
+    docker.ok('commit', name, name)
+    rows = {tag: row for row in api.get('/v1.43/images/json?shared-size=1').json for tag in row['RepoTags']}
+    assert rows[name + ':latest']['SharedSize'] == rows['bb:latest']['SharedSize'] == rows['bb:latest']['Size']
+    assert {row['SharedSize'] for row in api.get('/v1.43/images/json').json} == {-1}
+    for pattern in '[', 'a[b', 'a\\':
+        done = docker('images', '-f', 'reference=' + pattern)
+        assert done.code == 1 and done.err == 'Error response from daemon: syntax error in pattern\n'
+    docker.ok('images', '-f', 'reference=b[ab]')
+    docker.ok('rmi', name)
