@@ -20,10 +20,15 @@ struct cdi_mount {
     struct strv options;
 };
 
+struct cdi_hook {
+    char *when;
+    struct oci_hook hook;
+};
+
 struct cdi_says {
     struct strv env;
-    struct json_list nodes, mounts; // struct cdi_node, struct cdi_mount
-    json_t *hooks_raw, *rdt_raw, *net_devices_raw, *groups_raw;
+    struct json_list nodes, mounts, hooks; // struct cdi_node, struct cdi_mount, struct cdi_hook
+    json_t *rdt_raw, *net_devices_raw, *groups_raw;
 };
 
 struct cdi_device {
@@ -58,11 +63,18 @@ static const struct json_field mount_fields[] = {
 };
 static const struct json_table mount_table = JSON_TABLE(struct cdi_mount, mount_fields);
 
+static const struct json_field hook_fields[] = {
+    ROW("hookName", JSON_TEXT, cdi_hook, when, .required = true), ROW("path", JSON_TEXT, cdi_hook, hook.path, .required = true),
+    ROW("args", JSON_TEXTS, cdi_hook, hook.args),                 ROW("env", JSON_TEXTS, cdi_hook, hook.env),
+    ROW("timeout", JSON_INT, cdi_hook, hook.timeout),
+};
+static const struct json_table hook_table = JSON_TABLE(struct cdi_hook, hook_fields);
+
 static const struct json_field says_fields[] = {
     ROW("env", JSON_TEXTS, cdi_says, env),
     ROW("deviceNodes", JSON_LIST, cdi_says, nodes, .sub = &node_table),
     ROW("mounts", JSON_LIST, cdi_says, mounts, .sub = &mount_table),
-    ROW("hooks", JSON_RAW, cdi_says, hooks_raw),
+    ROW("hooks", JSON_LIST, cdi_says, hooks, .sub = &hook_table),
     ROW("intelRdt", JSON_RAW, cdi_says, rdt_raw),
     ROW("netDevices", JSON_RAW, cdi_says, net_devices_raw),
     ROW("additionalGids", JSON_RAW, cdi_says, groups_raw),
@@ -210,12 +222,32 @@ static int add_mount(const struct cdi_mount *from, const char *path, struct aren
     return 0;
 }
 
+static int add_hook(const struct cdi_hook *from, const char *path, struct arena *arena, struct cdi_edits *out, struct err *err)
+{
+    struct oci_hooks *hooks = &out->hooks;
+    const struct {
+        const char *word;
+        struct json_list *list;
+    } moments[] = { { "prestart", &hooks->prestart }, { "createRuntime", &hooks->create_runtime }, { "createContainer", &hooks->create_container },
+                    { "startContainer", &hooks->start_container }, { "poststart", &hooks->poststart }, { "poststop", &hooks->poststop } };
+    if (from->hook.path[0] != '/' || from->hook.timeout < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "%s: a hook has an absolute path, and no negative time", path);
+    if (out->hook_len++ == CDI_HOOKS_MAX)
+        return err_set(err, ERR_RESOURCE_EXHAUSTED, "%s: more than %d hooks", path, CDI_HOOKS_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(moments); i++)
+        if (str_eq(from->when, moments[i].word)) {
+            *(struct oci_hook *)json_list_add(moments[i].list, &oci_hook_table, arena) = from->hook;
+            return 0;
+        }
+    return err_set(err, ERR_INVALID_ARGUMENT, "%s: unknown hook %.50s", path, from->when);
+}
+
 static int apply(const struct cdi_says *says, const char *path, struct arena *arena, struct cdi_edits *out, struct err *err)
 {
     const struct {
         const char *name;
         const json_t *value;
-    } not_built[] = { { "hooks", says->hooks_raw }, { "intelRdt", says->rdt_raw }, { "netDevices", says->net_devices_raw } };
+    } not_built[] = { { "intelRdt", says->rdt_raw }, { "netDevices", says->net_devices_raw } };
     for (size_t i = 0; i < ARRAY_LEN(not_built); i++)
         if (!is_empty(not_built[i].value))
             return err_set(err, ERR_NOT_IMPLEMENTED, "%s: %s are not supported yet", path, not_built[i].name);
@@ -230,6 +262,9 @@ static int apply(const struct cdi_says *says, const char *path, struct arena *ar
     }
     for (size_t i = 0; i < says->mounts.len; i++)
         if (add_mount(json_list_at(&says->mounts, &mount_table, i), path, arena, out, err) < 0)
+            return -1;
+    for (size_t i = 0; i < says->hooks.len; i++)
+        if (add_hook(json_list_at(&says->hooks, &hook_table, i), path, arena, out, err) < 0)
             return -1;
     for (size_t i = 0; i < json_array_size(says->groups_raw); i++)
         strv_push_arena(&out->groups, arena, arena_printf(arena, "%lld", (long long)number_or(json_array_get(says->groups_raw, i), 0)));

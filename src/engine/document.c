@@ -245,6 +245,10 @@ static void add_edits(const struct cdi_edits *edits, struct arena *arena, struct
     for (size_t i = 0; i < edits->mounts.len; i++)
         *(struct task_mount *)json_list_add(&out->mounts, &task_mount_table, arena) =
             *(const struct task_mount *)json_list_at(&edits->mounts, &task_mount_table, i);
+    if (edits->hook_len) {
+        out->hooks = arena_alloc(arena, sizeof(*out->hooks));
+        *out->hooks = edits->hooks;
+    }
     if (!edits->groups.len)
         return;
     for (size_t i = 0; i < process->user.groups.len; i++) // the configuration's own list stays as it is

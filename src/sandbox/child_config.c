@@ -79,7 +79,7 @@ int op_clone_bind(struct child *child, const struct op *op, struct err *err)
 // is mounted in it is nobody else's, even if others are to hear of mounts beside it.
 int op_attach_root(struct child *child, const struct op *op, struct err *err)
 {
-    const char *path = child->plan->config->rootfs_path;
+    const char *path = child->plan->hooks->rootfs_path;
     if (move_mount(child->rootfs_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
         return err_errno(err, errno, "move_mount %s", path);
     if (op->how & OP_STAY && mount_attr(child->rootfs_fd, 0, 0, MS_PRIVATE, true, err) < 0)
@@ -223,7 +223,7 @@ int op_bind_node(struct child *child, const struct op *op, struct err *err)
 
 int op_hook(struct child *child, const struct op *op, struct err *err)
 {
-    const struct sandbox_config *config = child->plan->config;
+    const struct sandbox_config *config = child->plan->hooks;
     const struct config_hook *hook = op->how ? &config->start_container[op->index] : &config->create_container[op->index];
     char state[STATE_MAX];
     int size = snprintf(state, sizeof(state), "%s%s\",\"pid\":%d%s", config->state_head, op->how ? "created" : "creating",

@@ -150,17 +150,29 @@ static int open_streams(struct talk *talk, int ours[3], struct err *err)
     return fd_set_nonblock(talk->in, true, err);
 }
 
+// The filter of a container may know no clone3: there is its process, under it already, that runs startContainer hooks.
+static pid_t give_birth(int *pidfd)
+{
+    struct clone_args args = { .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD };
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+    if (pid >= 0 || (errno != ENOSYS && errno != EPERM))
+        return pid;
+    pid = fork();
+    if (pid > 0)
+        *pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return pid;
+}
+
 int config_hook_run(const struct config_hook *hook, const char *state, size_t size, struct err *err)
 {
     struct talk talk = { .in = -1, .out.fd = -1, .err.fd = -1, .pidfd = -1, .state = state, .left = size };
     int theirs[] = { -1, -1, -1 }, result = open_streams(&talk, theirs, err);
     pid_t pid = -1;
     if (result == 0) {
-        struct clone_args args = { .flags = CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&talk.pidfd, .exit_signal = SIGCHLD };
-        pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+        pid = give_birth(&talk.pidfd);
         if (pid == 0)
             become(hook, theirs[0], theirs[1], theirs[2]);
-        result = pid < 0 ? err_errno(err, errno, "clone") : 0;
+        result = pid < 0 || talk.pidfd < 0 ? err_errno(err, errno, "clone") : 0;
     }
     for (size_t i = 0; i < ARRAY_LEN(theirs); i++)
         fd_close(theirs[i]);

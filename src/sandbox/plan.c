@@ -224,11 +224,23 @@ static void plan_keep(struct sandbox_plan *plan, const struct sandbox_spec *spec
     plan->keep_len = spec->keep_len;
 }
 
+static void enter_late(struct sandbox_plan *plan, const struct sandbox_config *hooks)
+{
+    if (hooks->runtime_hooks)
+        plan_add(plan, OP_STAGE)->how = SANDBOX_STAGE_MOUNTED;
+    plan_hooks(plan, hooks->create_container, hooks->create_container_len, false);
+    plan_add(plan, OP_PIVOT);
+}
+
 static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec, struct err *err)
 {
     plan->init_fd = spec->init_fd;
     plan->cgroup = spec->cgroup;
     plan->die_with_parent = spec->die_with_parent;
+    if ((plan->hooks = spec->hooks)) {
+        plan->at_stage = spec->hooks->at_stage;
+        plan->stage_context = spec->hooks->stage_context;
+    }
     plan_keep(plan, spec);
     if (plan_rootfs(plan, &spec->rootfs, err) < 0 || plan_process(plan, spec->process, err) < 0 ||
         plan_filter(plan, spec->linux_section->seccomp_profile, err) < 0)
@@ -252,12 +264,16 @@ static int plan_build(struct sandbox_plan *plan, const struct sandbox_spec *spec
     if (plan_names_of(plan, spec->hostname, spec->domainname, err) < 0)
         return -1;
     plan_early_mounts(plan, spec);
-    plan_add(plan, OP_ROOT);
+    plan_add(plan, spec->hooks ? OP_ATTACH_ROOT : OP_ROOT);
     if (spec->cwd_before_mounts)
         plan_add(plan, OP_MAKE_CWD)->path = plan->cwd;
     plan_add(plan, OP_USER);
     uint64_t owned = plan->clone_flags | (spec->netns_fd >= 0 ? CLONE_NEWNET : 0);
-    if (plan_mounts(plan, spec, err) < 0 || plan_sysctls_of(plan, &spec->linux_section->sysctl, owned, err) < 0)
+    if (plan_mounts(plan, spec, err) < 0)
+        return -1;
+    if (spec->hooks)
+        enter_late(plan, spec->hooks);
+    if (plan_sysctls_of(plan, &spec->linux_section->sysctl, owned, err) < 0)
         return -1;
     if (!spec->users)
         plan_add(plan, OP_OOM_SCORE)->text = arena_printf(&plan->arena, "%lld", (long long)spec->process->oom_score_adj);
@@ -288,6 +304,8 @@ static int check_spec(const struct sandbox_spec *spec, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "a sandbox needs a process and a linux section");
     if (spec->process->oom_score_adj < -1000 || spec->process->oom_score_adj > 1000)
         return err_set(err, ERR_INVALID_ARGUMENT, "oom_score_adj is out of range -1000-1000");
+    if (spec->hooks && spec->users)
+        return err_set(err, ERR_NOT_IMPLEMENTED, "hooks in a user namespace are not supported yet: run the container with --userns host");
     return check_kept(spec, err);
 }
 

@@ -214,6 +214,7 @@ struct sandbox_plan {
 
     // Of a config.json only.
     const struct sandbox_config *config; // borrowed; NULL: Docker's
+    const struct sandbox_config *hooks; // borrowed: who says what is to be run; NULL: nobody
     bool strict; // a limit that can't be set is an error
     const int *join_fds; // exec: borrowed
     size_t join_len;
@@ -231,6 +232,7 @@ struct sandbox_plan {
 
 // plan_process.c: what create and exec have in common. Fills the process part and appends the operations from OP_CWD on.
 int plan_process(struct sandbox_plan *plan, const struct oci_process *process, struct err *err);
+void plan_hooks(struct sandbox_plan *plan, const struct config_hook *hooks, size_t len, bool start);
 void plan_process_ops(struct sandbox_plan *plan, const struct oci_process *process);
 struct op *plan_add(struct sandbox_plan *plan, enum op_type type);
 void plan_join_before(struct sandbox_plan *plan, int fd, uint64_t flag); // in the process between, after what was said before

@@ -133,16 +133,6 @@ static bool has_new(const struct sandbox_config *config, const char *type)
 
 // ---- the order ------------------------------------------------------------------------------------------------------
 
-static void add_hooks(struct sandbox_plan *plan, const struct config_hook *hooks, size_t len, bool start)
-{
-    for (size_t i = 0; i < len; i++) {
-        struct op *op = plan_add(plan, OP_HOOK);
-        op->path = hooks[i].path;
-        op->index = i;
-        op->how = start;
-    }
-}
-
 static void add_detaches(struct sandbox_plan *plan)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(MOUNTINFO_MAX);
@@ -198,7 +188,7 @@ static void after_mounts(struct sandbox_plan *plan, const struct sandbox_config 
 {
     if (config->runtime_hooks)
         plan_add(plan, OP_STAGE)->how = SANDBOX_STAGE_MOUNTED;
-    add_hooks(plan, config->create_container, config->create_container_len, false);
+    plan_hooks(plan, config->create_container, config->create_container_len, false);
     if (late)
         add_root(plan, config, OP_PIVOT);
     plan_add(plan, OP_USER);
@@ -267,7 +257,7 @@ int sandbox_plan_config(const struct sandbox_config *config, struct sandbox_plan
     if (config->process->oom_score_adj < -1000 || config->process->oom_score_adj > 1000)
         return err_set(err, ERR_INVALID_ARGUMENT, "process.oomScoreAdj is out of range -1000-1000");
     struct sandbox_plan *plan = plan_alloc();
-    plan->config = config;
+    plan->config = plan->hooks = config;
     plan->strict = true;
     plan->cgroup = config->cgroup;
     plan->rootfs = (struct sandbox_rootfs){ .kind = config->rootfs_mounted ? SANDBOX_ROOTFS_MOUNT : SANDBOX_ROOTFS_TREE,

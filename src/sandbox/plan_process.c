@@ -189,6 +189,16 @@ int plan_process(struct sandbox_plan *plan, const struct oci_process *process, s
     return plan_rlimits(plan, &process->rlimits, err);
 }
 
+void plan_hooks(struct sandbox_plan *plan, const struct config_hook *hooks, size_t len, bool start)
+{
+    for (size_t i = 0; i < len; i++) {
+        struct op *op = plan_add(plan, OP_HOOK);
+        op->path = hooks[i].path;
+        op->index = i;
+        op->how = start;
+    }
+}
+
 void plan_process_ops(struct sandbox_plan *plan, const struct oci_process *process)
 {
     plan_add(plan, OP_CWD)->path = plan->cwd;
@@ -208,11 +218,7 @@ void plan_process_ops(struct sandbox_plan *plan, const struct oci_process *proce
     if (process->no_new_privileges && plan->filter)
         plan_add(plan, OP_SECCOMP);
     plan_add(plan, OP_READY);
-    for (size_t i = 0; plan->config && i < plan->config->start_container_len; i++) {
-        struct op *op = plan_add(plan, OP_HOOK);
-        op->path = plan->config->start_container[i].path;
-        op->index = i;
-        op->how = 1;
-    }
+    if (plan->hooks)
+        plan_hooks(plan, plan->hooks->start_container, plan->hooks->start_container_len, true);
     plan_add(plan, OP_EXEC);
 }

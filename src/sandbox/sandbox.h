@@ -67,6 +67,8 @@ struct sandbox_users {
 
 #define SANDBOX_KEEP_MAX 512
 
+struct sandbox_config;
+
 struct sandbox_spec {
     const struct oci_process *process;
     const struct oci_linux *linux_section;
@@ -82,6 +84,9 @@ struct sandbox_spec {
     // Further descriptors that the process sees as 3, 4, 5, ... in this order; everything else is closed. Not beside init_fd.
     const int *keep_fds;
     size_t keep_len; // SANDBOX_KEEP_MAX at most
+    // What a config.json says of hooks, its stage and rootfs_path (a folder, where the root is seen until it is entered); of the rest nothing is
+    // read. NULL: none. Borrowed as long as the plan. Not beside users.
+    const struct sandbox_config *hooks;
     bool die_with_parent; // SIGKILL when the thread that called sandbox_create() ends
 };
 

@@ -267,6 +267,7 @@ struct shim {
     struct cgroup *cgroup;
     int64_t oom_seen;
     bool oom, paused, own_pid_namespace;
+    bool hooked; // its document has hooks (hooks.h)
     uid_t root_uid; // the host's number of the root of the container's user namespace; 0: it has none
     gid_t root_gid;
     struct log *log;

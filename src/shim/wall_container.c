@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "shim/checkpoint.h"
+#include "shim/hooks.h"
 #include "shim/resolver.h"
 #include "shim/wall.h"
 
@@ -40,6 +41,8 @@ static void process_exited(void *context, int fd, uint32_t events)
     sandbox_free(take_ptr(&unit->sandbox));
     if (unit_is_init(unit) && !shim->own_pid_namespace && shim->cgroup)
         cgroup_kill(shim->cgroup, NS_PER_S, NULL); // nothing else ends what the first process left behind
+    if (unit_is_init(unit))
+        hooks_stopped(shim);
     unit_exited(unit, exit_code);
 }
 
@@ -67,7 +70,7 @@ static int adopt(struct request *request, struct unit *unit, struct sandbox *san
 
 // ---- create and start -----------------------------------------------------------------------------------------------
 
-static int make_plan(struct request *request, const struct task_document *document, struct fd_list *opened,
+static int make_plan(struct request *request, const struct task_document *document, struct hooks *hooks, struct fd_list *opened,
                      struct sandbox_plan **out, struct err *err)
 {
     struct shim *shim = request->shim;
@@ -79,6 +82,12 @@ static int make_plan(struct request *request, const struct task_document *docume
     spec.netns_fd = shim->netns_fd;
     spec.cgroup = shim->cgroup;
     spec.init_fd = document->init ? shim->init_fd : -1;
+    if (document->hooks) {
+        if (hooks_prepare(shim, document, &request->arena, hooks, err) < 0)
+            return -1;
+        shim->hooked = true;
+        spec.hooks = &hooks->config;
+    }
     return sandbox_plan_new(&spec, out, err);
 }
 
@@ -104,11 +113,12 @@ static int container_create(struct request *request, const struct task_document 
     _cleanup_(plan_cleanup) struct sandbox_plan *plan = NULL;
     _cleanup_(stdio_ends_done) struct stdio_ends ends = STDIO_ENDS_NONE;
     struct checkpoint_wish wish;
+    struct hooks hooks;
     shim->own_pid_namespace = makes_pid_namespace(&document->linux_section);
     int from_checkpoint = checkpoint_wish(request, &wish, err);
     if (from_checkpoint)
         return from_checkpoint < 0 ? -1 : restore_create(request, document, &wish, err);
-    if (make_plan(request, document, &opened, &plan, err) < 0 ||
+    if (make_plan(request, document, &hooks, &opened, &plan, err) < 0 ||
         stdio_open(&unit->stdio, &document->stdio, false, &ends, err) < 0)
         return -1;
     struct sandbox_stdio stdio = { document->stdio.terminal, ends.in, ends.out, ends.error };
@@ -123,7 +133,13 @@ static int container_create(struct request *request, const struct task_document 
 
 static int container_start(struct request *request, struct err *err)
 {
-    return request->shim->aide ? restore_start(request, err) : sandbox_start(request->shim->init->sandbox, err);
+    struct shim *shim = request->shim;
+    if (shim->aide)
+        return restore_start(request, err);
+    if (sandbox_start(shim->init->sandbox, err) < 0)
+        return -1;
+    hooks_started(shim);
+    return 0;
 }
 
 // ---- exec -----------------------------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ static const struct json_field hooks_fields[] = {
     ROW("poststart", JSON_LIST, oci_hooks, poststart, .sub = &oci_hook_table),
     ROW("poststop", JSON_LIST, oci_hooks, poststop, .sub = &oci_hook_table),
 };
-static const struct json_table hooks_table = JSON_TABLE(struct oci_hooks, hooks_fields);
+const struct json_table oci_hooks_table = JSON_TABLE(struct oci_hooks, hooks_fields);
 
 static const struct json_field config_fields[] = {
     ROW("ociVersion", JSON_TEXT, oci_config, version),
@@ -247,7 +247,7 @@ static const struct json_field config_fields[] = {
     ROW("hostname", JSON_TEXT, oci_config, hostname),
     ROW("domainname", JSON_TEXT, oci_config, domainname),
     ROW("mounts", JSON_LIST, oci_config, mounts, .sub = &oci_mount_table),
-    ROW("hooks", JSON_STRUCT_PTR, oci_config, hooks, .sub = &hooks_table),
+    ROW("hooks", JSON_STRUCT_PTR, oci_config, hooks, .sub = &oci_hooks_table),
     ROW("annotations", JSON_TEXT_MAP, oci_config, annotations),
     ROW("linux", JSON_STRUCT_PTR, oci_config, linux_section, .sub = &oci_linux_table),
 };

@@ -244,7 +244,7 @@ struct oci_config {
 };
 
 extern const struct json_table oci_config_table;
-extern const struct json_table oci_hook_table;
+extern const struct json_table oci_hook_table, oci_hooks_table;
 extern const struct json_table oci_mount_table;
 
 // config.json (or, the second, a process.json) from its parsed text, with the values that differ from zero when a field is

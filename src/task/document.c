@@ -153,6 +153,7 @@ static const struct json_field document_fields[] = {
     JSON_FIELD("stdio", JSON_STRUCT, struct task_document, stdio, .sub = &stdio_table),
     JSON_FIELD("stop_signal", JSON_TEXT, struct task_document, stop_signal),
     JSON_FIELD("init", JSON_FLAG, struct task_document, init),
+    JSON_FIELD("hooks", JSON_STRUCT_PTR, struct task_document, hooks, .sub = &oci_hooks_table, .flags = JSON_OMIT_EMPTY),
 };
 const struct json_table task_document_table = JSON_TABLE(struct task_document, document_fields);
 

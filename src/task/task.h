@@ -139,6 +139,7 @@ struct task_document {
     struct task_stdio stdio;
     char *stop_signal;
     bool init;
+    struct oci_hooks *hooks; // NULL: none; containers only
 };
 extern const struct json_table task_document_table;
 extern const struct json_table task_log_table, task_layer_table, task_mount_table, task_nic_table, task_port_table, task_file_table;
