@@ -221,7 +221,7 @@ const char *command_suggestion(const char *word, const char *group, char kept[64
     X(network_connect) X(network_create) X(network_disconnect) X(network_inspect) X(network_ls) X(network_prune) X(network_rm)           \
     X(pause) X(port) X(ps) X(pull) X(push) X(rename) X(restart) X(rm) X(rmi) X(run) X(save) X(search) X(start) X(stats) X(stop)        \
     X(df) X(system_prune) X(container_prune) X(image_prune) X(builder_prune) X(tag) X(top) X(unpause) X(update) X(version)             \
-    X(volume_create) X(volume_inspect) X(volume_ls) X(volume_prune) X(volume_rm) X(wait)
+    X(checkpoint_create) X(checkpoint_ls) X(checkpoint_rm) X(volume_create) X(volume_inspect) X(volume_ls) X(volume_prune) X(volume_rm) X(wait)
 #define COMMAND_DECLARE(name) int command_##name(struct call *call, struct err *err);
 COMMAND_LIST(COMMAND_DECLARE)
 

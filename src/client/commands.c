@@ -351,6 +351,17 @@ static const struct flag update_flags[] = {
     FLAG("restart", 0, FLAG_TEXT, NULL, "When it is restarted"),
 };
 
+#define CHECKPOINT_DIR(to) FLAG("checkpoint-dir", 0, FLAG_TEXT, to, "Where checkpoints are")
+
+static const struct flag checkpoint_create_flags[] = {
+    CHECKPOINT_DIR("CheckpointDir"),
+    FLAG("leave-running", 0, FLAG_BOOL, NULL, "The container goes on"),
+};
+
+static const struct flag checkpoint_flags[] = {
+    CHECKPOINT_DIR("?dir"),
+};
+
 static const struct flag volume_create_flags[] = {
     FLAG("availability", 0, FLAG_TEXT, NULL, "Of a cluster volume", .fallback = "active", .refused = "there is no swarm"),
     FLAG("driver", 'd', FLAG_TEXT, "Driver", "The driver", .fallback = "local"),
@@ -454,6 +465,12 @@ const struct command commands[] = {
     { "version", NULL, "[OPTIONS]", "The versions of client and daemon", 0, 0, FLAGS(object_flags), false, COMPLETES_NOTHING, command_version, NULL },
     { "wait", "container wait", "CONTAINER [CONTAINER...]", "Wait for containers to end, and print their exit codes",
       1, -1, NO_FLAGS, false, COMPLETES_RUNNING, command_wait, NULL },
+    { "checkpoint create", NULL, "[OPTIONS] CONTAINER CHECKPOINT", "Write a running container's processes down",
+      2, 2, FLAGS(checkpoint_create_flags), false, COMPLETES_RUNNING, command_checkpoint_create, NULL },
+    { "checkpoint ls", "checkpoint list", "[OPTIONS] CONTAINER", "List a container's checkpoints",
+      1, 1, FLAGS(checkpoint_flags), false, COMPLETES_CONTAINERS, command_checkpoint_ls, NULL },
+    { "checkpoint rm", "checkpoint remove", "[OPTIONS] CONTAINER CHECKPOINT", "Remove a checkpoint",
+      2, 2, FLAGS(checkpoint_flags), false, COMPLETES_CONTAINERS, command_checkpoint_rm, NULL },
     { "container inspect", NULL, "[OPTIONS] CONTAINER [CONTAINER...]", "All that is known of containers",
       1, -1, FLAGS(container_inspect_flags), false, COMPLETES_CONTAINERS, command_container_inspect, NULL },
     { "container prune", NULL, "[OPTIONS]", "Remove containers that do not run",
@@ -498,13 +515,13 @@ const size_t commands_len = ARRAY_LEN(commands);
 #define SWARM "there is no swarm"
 const struct group groups[] = {
     { "builder", "Manage the build cache", NULL },
+    { "checkpoint", "Manage checkpoints", NULL },
     { "container", "Manage containers", NULL },
     { "image", "Manage images", NULL },
     { "network", "Manage networks", NULL },
     { "system", "Manage the daemon's data", NULL },
     { "volume", "Manage volumes", NULL },
     { "buildx", "Build images", "the docker CLI and its plug-ins build on this daemon" },
-    { "checkpoint", "Manage checkpoints", "docker does that on an experimental daemon" },
     { "compose", "Applications of several containers", "docker's plug-in does that on this daemon" },
     { "config", "Manage swarm configs", SWARM },
     { "context", "Manage contexts", "contexts are read, with --context and DOCKER_CONTEXT; docker writes them" },

@@ -180,6 +180,22 @@ def test_words(lab, box, tmp_path):
     assert lab.ok('checkpoint', 'ls', box).split()[2:] == [] and is_up(lab, box)
 
 
+def test_by_our_own_client(lab, box, tmp_path):
+    berth = Docker(lab.engine, os.path.join(engines.BIN, 'berth'), str(tmp_path))
+    counting(lab, box)
+    assert berth.ok('checkpoint', 'create', '--leave-running', box, 'one') == 'one' and is_up(lab, box)
+    assert berth.ok('checkpoint', 'create', '--checkpoint-dir', str(tmp_path), box, 'two') == 'two' and not is_up(lab, box)
+    for words in ([box], ['--checkpoint-dir', str(tmp_path), box]):
+        assert berth.ok('checkpoint', 'ls', *words) == lab.ok('checkpoint', 'ls', *words)
+    before = len(lines(lab, box))
+    berth.ok('start', '--checkpoint-dir', str(tmp_path), '--checkpoint', 'two', box)
+    goes_on(lab, box, before)
+    assert berth.ok('checkpoint', 'rm', box, 'one') == '' and lab.ok('checkpoint', 'ls', box).split()[2:] == []
+    for words in (['rm', box, 'one'], ['create', 'nosuch', 'x'], ['ls', 'nosuch'], ['create', box], ['create', box, '../x']):
+        ours, theirs = berth('checkpoint', *words), lab('checkpoint', *words)
+        assert ours.code == theirs.code == 1 and ours.err.splitlines()[0] == theirs.err.splitlines()[0].replace('docker', 'berth'), words
+
+
 def test_what_criu_can_not_do(lab, box, tmp_path):
     """A broken checkpoint and a container that can't be dumped: one line with CRIU's reason, and nothing is left."""
     counting(lab, box)
