@@ -150,7 +150,7 @@ static bool image_in_use(void *context, const char *image_id, char by[13], bool 
     bool found = false;
     mutex_lock(&engine->list_lock);
     for (struct container *c = engine->containers; c; c = c->next) {
-        if (!str_eq(c->image_id, image_id) && !mount_images_have(c, image_id))
+        if (!str_eq(c->image_id, image_id) && !mount_images_have(engine, c, image_id))
             continue;
         mutex_lock(&c->lock);
         bool live = container_is_up(c);

@@ -29,7 +29,7 @@ int mount_images_hold(struct container *container, struct arena *arena, struct e
     return 0;
 }
 
-bool mount_images_have(const struct container *container, const char *image_id)
+bool mount_images_have(const struct engine *engine, const struct container *container, const char *image_id)
 {
     for (size_t i = 0; i < container->mount_images.len; i++)
         if (str_eq(container->mount_images.items[i].value, image_id))

@@ -21,7 +21,7 @@ int mounts_check_propagation(const struct task_mount *mount, int source_fd, stru
 void mounts_remove_anonymous(struct container *container);
 // mount_image.c: the images that HostConfig.Mounts names, as they are called now; before the container is in the list. not_found.
 int mount_images_hold(struct container *container, struct arena *arena, struct err *err);
-bool mount_images_have(const struct container *container, const char *image_id) REQUIRES(container->engine->list_lock);
+bool mount_images_have(const struct engine *engine, const struct container *container, const char *image_id) REQUIRES(engine->list_lock);
 // An image's root as one tree that nobody may write to: a folder, or a detached mount, with the ids of `users` (NULL: as they are).
 int mount_image_root(struct image_store *images, const struct image *image, const struct run_users *users, bool *detached, struct err *err);
 int mount_image_open(const struct container *container, const struct engine_mount *mount, const struct run_users *users, struct err *err);
