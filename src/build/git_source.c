@@ -53,7 +53,9 @@ static bool ref_fits(const char *ref)
 struct reading {
     const char *text;
     struct git_source *out;
+    const char *tag, *branch; // NULL: not said
     bool named; // its ref
+    bool by_commit; // the checksum is what is fetched
     struct arena *arena;
     struct err *err;
 };
@@ -81,11 +83,11 @@ static int take_query(struct reading *reading, const char *key, const char *valu
     bool on;
     if (str_eq(key, "ref"))
         return take_ref(reading, value);
-    if (str_eq(key, "tag"))
-        return take_ref(reading, arena_printf(reading->arena, "refs/tags/%s", value));
-    if (str_eq(key, "branch"))
-        return take_ref(reading, arena_printf(reading->arena, "refs/heads/%s", value));
-    if (str_eq(key, "subdir")) {
+    if (str_eq(key, "tag")) {
+        reading->tag = value;
+    } else if (str_eq(key, "branch")) {
+        reading->branch = value;
+    } else if (str_eq(key, "subdir")) {
         if (*out->subdir && !str_eq(out->subdir, value))
             return wrong(reading->text, "its subdir is said twice", reading->err);
         out->subdir = value;
@@ -97,9 +99,35 @@ static int take_query(struct reading *reading, const char *key, const char *valu
         out->keep = on;
     } else if (str_eq(key, "submodules")) {
         return take_switch(reading, key, value, &out->submodules);
+    } else if (str_eq(key, "fetch-by-commit")) {
+        return take_switch(reading, key, value, &reading->by_commit);
+    } else if (str_eq(key, "mtime")) {
+        if (!str_eq(value, "checkout"))
+            return wrong(reading->text, str_eq(value, "commit") ? "mtime=commit is not supported" : "invalid mtime value (must be \"checkout\" or \"commit\")", reading->err);
     } else {
         return wrong(reading->text, arena_printf(reading->arena, "unexpected query \"%.100s\"", key), reading->err);
     }
+    return 0;
+}
+
+static int take_full_ref(struct reading *reading, const char *prefix, const char *name)
+{
+    return !name ? 0 : take_ref(reading, str_starts(name, prefix) ? name : arena_printf(reading->arena, "%s%s", prefix, name));
+}
+
+// What several queries say together.
+static int settle(struct reading *reading)
+{
+    const char *commit = reading->out->checksum;
+    if (reading->tag && reading->branch)
+        return wrong(reading->text, "branch conflicts with tag", reading->err);
+    if (take_full_ref(reading, "refs/tags/", reading->tag) < 0 || take_full_ref(reading, "refs/heads/", reading->branch) < 0)
+        return -1;
+    if (!reading->by_commit)
+        return 0;
+    if (!commit || strlen(commit) != strspn(commit, "0123456789abcdef") || strlen(commit) != 40)
+        return wrong(reading->text, "fetch-by-commit requires a full commit SHA checksum", reading->err);
+    reading->out->ref = commit;
     return 0;
 }
 
@@ -137,5 +165,7 @@ int git_source_parse(const char *text, struct arena *arena, struct git_source *o
     *out = (struct git_source){ .url = arena_strndup(arena, text, base), .ref = "HEAD", .subdir = "", .keep = -1, .submodules = true };
     if (hash && take_fragment(&reading, hash + 1) < 0)
         return -1;
-    return base < size && take_queries(&reading, (struct slice){ text + base + 1, size - base - 1 }) < 0 ? -1 : 1;
+    if (base < size && take_queries(&reading, (struct slice){ text + base + 1, size - base - 1 }) < 0)
+        return -1;
+    return settle(&reading) < 0 ? -1 : 1;
 }

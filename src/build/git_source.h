@@ -1,7 +1,7 @@
 // A git repository as ADD and a remote context name it:
 //
 //     https://host/repo.git  http://... git://... ssh://...  git@host:path      with #REF:SUBDIR
-//     https://host/repo.git?ref=...&tag=&branch=&subdir=&checksum=&commit=&keep-git-dir=&submodules=
+//     https://host/repo.git?ref=...&tag=&branch=&subdir=&checksum=&commit=&keep-git-dir=&submodules=&mtime=checkout&fetch-by-commit=
 #ifndef BUILD_GIT_SOURCE_H
 #define BUILD_GIT_SOURCE_H
 

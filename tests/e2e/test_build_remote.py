@@ -119,12 +119,12 @@ def test_an_archive_of_a_url_stays_one(project, files):
 @pytest.mark.differs('its classic builder adds no repositories')
 def test_a_repository(project, repository):
     text = (f'FROM bb\nADD {repository.url} /head\nADD {repository.url}#v1 /tag\nADD {repository.url}#side /side\nADD {repository.url}#{repository.first}:sub /sub\n'
-            f'ADD --keep-git-dir=true {repository.url}?branch=main&subdir=/ /kept\n')
+            f'ADD --keep-git-dir=true {repository.url}?branch=main&subdir=/ /kept\nADD {repository.url}?branch=side&fetch-by-commit&commit={repository.side} /by\n')
     project.ok(text)
-    assert project.run('sh', '-c', 'cat /head/f /tag/f /side/f /sub/g; ls -A /sub /head; stat -c %u:%g /head/f; test -d /kept/.git && cat /kept/f') == \
-        'lastfirstof the sidein a folder/head:\nDockerfile\nf\nsub\n\n/sub:\nDockerfile\ng\n0:0\nlast'
+    assert project.run('sh', '-c', 'cat /head/f /tag/f /side/f /sub/g /by/f; ls -A /sub /head; stat -c %u:%g /head/f; test -d /kept/.git && cat /kept/f') == \
+        'lastfirstof the sidein a folderof the side/head:\nDockerfile\nf\nsub\n\n/sub:\nDockerfile\ng\n0:0\nlast'
     del repository.asked[:]
-    assert project.ok(text).count('Using cache') == 5
+    assert project.ok(text).count('Using cache') == 6
     assert not [path for path in repository.asked if 'upload-pack' in path and 'info/refs' not in path and 'service' in path]
     repository.last = repository.commit(f='newer')
     project.ok(text)

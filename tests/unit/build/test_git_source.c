@@ -23,6 +23,8 @@ static void test_repositories(void **state)
         { "https://host/a.git?tag=t&keep-git-dir=1&submodules=false", "https://host/a.git", "refs/tags/t", "", NULL, 1, true },
         { "https://host/a.git?ref=x&keep-git-dir=false", "https://host/a.git", "x", "", NULL, 0, false },
         { "https://host/a.git?ref=x#x", "https://host/a.git", "x", "", NULL, -1, false },
+        { "https://host/a.git?tag=refs/tags/t&mtime=checkout", "https://host/a.git", "refs/tags/t", "", NULL, -1, false },
+        { "https://host/a.git?branch=b&fetch-by-commit&commit=0123456789abcdef0123456789abcdef01234567", "https://host/a.git", "0123456789abcdef0123456789abcdef01234567", "", "0123456789abcdef0123456789abcdef01234567", -1, false },
         { "git@host:me/a", "git@host:me/a", "HEAD", "", NULL, -1, false },
         { "git@host:me/a.git#v2:d", "git@host:me/a.git", "v2", "d", NULL, -1, false },
         { "ssh://git@host/a", "ssh://git@host/a", "HEAD", "", NULL, -1, false },
@@ -47,7 +49,9 @@ static void test_others(void **state)
 {
     static const char *const none[] = { "a.git", "./a.git", "https://host/a.tar.gz", "https://host/.git/x", "http://host/git", "user@host", "@host:x", "a@b:/x", "" };
     static const char *const wrong[] = { "https://host/a.git#--upload-pack=x", "https://host/a.git#a..b", "https://host/a.git?what=1", "https://host/a.git?ref=a#b",
-                                         "https://host/a.git?keep-git-dir=perhaps", "git@host:a b", "https://host/a.git#a\nb", "https://host/a.git?subdir=a#:b" };
+                                         "https://host/a.git?keep-git-dir=perhaps", "git@host:a b", "https://host/a.git#a\nb", "https://host/a.git?subdir=a#:b",
+                                         "https://host/a.git?tag=a&branch=b", "https://host/a.git?fetch-by-commit=1", "https://host/a.git?fetch-by-commit&commit=abc",
+                                         "https://host/a.git?mtime=commit", "https://host/a.git?mtime=x", "https://host/a.git?tag=a#b" };
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     struct git_source git;
     for (size_t i = 0; i < ARRAY_LEN(none); i++)
