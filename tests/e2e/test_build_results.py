@@ -8,8 +8,9 @@ import urllib.parse
 import pytest
 
 import engines
-from conftest import IMAGE
-from test_build import project  # noqa: F401  a fixture
+from conftest import IMAGE, Docker
+from test_build import Project, project  # noqa: F401  a fixture
+from test_buildx import in_the_full_run
 
 BERTH = os.environ.get('BERTH_CLI', os.path.join(engines.BIN, 'berth'))
 
@@ -91,3 +92,28 @@ def test_berth_build_output(project, tmp_path):
     for value, says in (('type=local', b'dest is required'), ('type=odd', b'type=odd'), ('type=oci,dest=x,compression=zstd', b'compression')):
         done = subprocess.run([BERTH, '-H', 'unix://' + project.docker.engine.socket, 'build', '-o', value, project.folder], capture_output=True, timeout=60)
         assert done.returncode != 0 and says in done.stderr
+
+
+class Experimental(engines.Berth):
+    def command(self):
+        return [*super().command(), '--experimental']
+
+
+@in_the_full_run
+@pytest.mark.berth
+def test_squash_by_the_client(busybox, tmp_path, name):
+    """The docker CLI sends it to a daemon in experimental mode alone."""
+    (tmp_path / 'context').mkdir()
+    engine = Experimental().start()
+    try:
+        docker = Docker(engine, engines.default_cli(), str(tmp_path))
+        docker.ok('load', input=busybox)
+        Project(docker, tmp_path / 'context', name).ok(f'FROM {IMAGE}\nRUN echo one >/one\nRUN echo two >/two\n', '--squash')
+        assert len(docker.inspect(name)['RootFS']['Layers']) == len(docker.inspect(IMAGE)['RootFS']['Layers']) + 1
+        assert docker.ok('run', '--rm', name, 'cat', '/one', '/two').split() == ['one', 'two']
+        assert engine.stop_all().returncode == 0
+    finally:
+        if engine.process.poll() is None:
+            engine.process.kill()
+        engine.process.wait()
+        engine.remove_folder()
