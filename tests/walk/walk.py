@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,9 +75,21 @@ class Side:
     def run(self, line, seconds=30):
         environment = {'HOME': self.folder + '/home', 'PATH': os.environ['PATH'], 'LANG': 'C.UTF-8', 'TERM': 'xterm', 'WALK': HERE,
                        'DOCKER_HOST': 'unix://' + self.engine.socket, 'SOCKET': self.engine.socket, 'DOCKER_BUILDKIT': '0'}
-        done = subprocess.run(['timeout', '-s', 'KILL', str(seconds), 'sh', '-c', PRELUDE + line], stdin=subprocess.DEVNULL, capture_output=True,
-                              env=environment, cwd=self.folder)
-        return done.returncode, done.stdout.decode(errors='replace'), done.stderr.decode(errors='replace')
+        # Into files: what a line leaves behind may hold a pipe for ever.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+            process = subprocess.Popen(['sh', '-c', PRELUDE + line], stdin=subprocess.DEVNULL, stdout=out, stderr=error, env=environment,
+                                       cwd=self.folder, start_new_session=True)
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                code = 'too long'
+            texts = []
+            for file in (out, error):
+                file.seek(0)
+                texts.append(file.read().decode(errors='replace'))
+        return code, *texts
 
     def scene(self, lines):
         for leftover in os.listdir(self.folder):
