@@ -15,6 +15,7 @@ def running(docker, name):
     docker('volume', 'rm', name + 'v')
 
 
+@pytest.mark.differs('mounts a volume at one place')
 @pytest.mark.container_only('HostConfig.Binds')
 def test_what_an_inspect_says(docker, running):
     shown = docker.inspect(running)
@@ -61,7 +62,7 @@ def test_words_of_states(docker, api, running):
 @pytest.mark.container_only('HostConfig.Binds')
 def test_words_of_mounts(api, host, words):
     answer = api.post(CREATE, {'Image': 'bb', 'HostConfig': host})
-    assert (answer.status, answer.message) == (400, words)
+    assert answer.status in (400, 500) and answer.message == words  # dockerd takes some for its own fault
 
 
 def test_a_prune_keeps_volumes_with_options(docker, api, name):
@@ -94,7 +95,7 @@ def test_what_a_container_finds(docker, name):
     said = docker.ok('run', '--name', name, 'bb', 'sh', '-c', see).splitlines()
     assert said[:2] == ['-rwxr-xr-x', '1'] and said[-1] == 'end' and 'not permitted' not in ''.join(said)
     assert docker.ok('diff', name).split() == ['A', '/tun']
-    groups = 'for d in /sys/fs/cgroup/memory /sys/fs/cgroup; do mkdir $d/inner && rmdir $d/inner && echo made && break; done'
+    groups = 'd=/sys/fs/cgroup/memory; [ -d $d ] || d=/sys/fs/cgroup; mkdir $d/inner && rmdir $d/inner && echo made'
     assert docker.ok('run', '--rm', '--security-opt', 'writable-cgroups=true', 'bb', 'sh', '-c', groups) == 'made'
     assert docker.ok('run', '--rm', '--security-opt', 'writable-cgroups=false', 'bb', 'sh', '-c', groups + ' 2>/dev/null; echo none') == 'none'
 
@@ -103,7 +104,7 @@ def test_what_a_container_finds(docker, name):
 def test_words_of_security_options(api):
     for option, number in ('nosuch=x', 2), ('nosuch', 1), ('no-new-privileges=junk', 2), ('writable-cgroups=junk', 2):
         answer = api.post(CREATE, {'Image': 'bb', 'HostConfig': {'SecurityOpt': [option]}})
-        assert (answer.status, answer.message) == (400, f'invalid --security-opt {number}: "{option}"')
+        assert answer.status in (400, 500) and answer.message == f'invalid --security-opt {number}: "{option}"'
 
 
 def test_an_auxiliary_address_is_nobodys(docker, name):
@@ -113,6 +114,7 @@ def test_an_auxiliary_address_is_nobodys(docker, name):
     assert done.code == 125 and 'Address already in use' in done.err
 
 
+@pytest.mark.differs('answers an exec of it with 126')
 def test_an_empty_command(docker, name):
     for words in ('run', '--name', name), ('exec', name + 'c'):
         if words[0] == 'exec':
