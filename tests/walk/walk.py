@@ -207,6 +207,7 @@ def walk(sides, words, verbose):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended all the same
     verbose = '-v' in sys.argv
     words = [word for word in sys.argv[1:] if word != '-v']
     archive = images.docker_archive('bb:latest', [images.busybox_root()])[0]
