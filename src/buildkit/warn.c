@@ -57,12 +57,10 @@ int warnings_tell(struct warnings *warnings, const struct call_input *input, boo
     struct lint_report report;
     if (look(&looking, input, &report, err) < 0)
         return -1;
-    if (report.error) {
-        lint_violation(&report, err);
-        return -1;
-    }
-    warnings->waits = looking.unknown && !last;
+    warnings->waits = looking.unknown && !last && !report.error;
     for (size_t i = 0; i < report.len && !warnings->waits; i++)
         tell(warnings, input, &report.items[i], arena);
-    return 0;
+    if (report.error)
+        lint_violation(&report, err);
+    return report.error ? -1 : 0;
 }
