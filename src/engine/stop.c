@@ -272,15 +272,23 @@ static int announce_removal(struct container *container, bool volumes, struct er
     return -1;
 }
 
-int container_remove_held(struct container *container, bool volumes, struct err *err)
+static int forget(struct container *container, bool volumes, struct err *err)
 {
-    struct err failed = { 0 };
     if (container_await_writers(container, true, err) < 0 || announce_removal(container, volumes, err) < 0)
         return -1;
     container_release(container); // after a failed or lost run something may still stand
     if (volumes)
         mounts_remove_anonymous(container);
-    if (record_delete(container, err) < 0)
+    return record_delete(container, err);
+}
+
+int container_remove_held(struct container *container, bool volumes, struct err *err)
+{
+    struct err failed = { 0 };
+    int result = forget(container, volumes, err);
+    if (result < 0 && err && err->class == ERR_RESOURCE_EXHAUSTED && store_make_room(container->engine->store))
+        result = forget(container, volumes, err);
+    if (result < 0)
         return -1;
     quota_unmount(container->engine, container->id);
     if (file_remove_tree(container->engine->containers_fd, container->id, &failed) < 0)

@@ -4,12 +4,14 @@
 // Statements stay compiled, those that were used last: to read their text takes longer than what most of them do. Whoever runs one has taken it
 // away meanwhile, so a query inside of a row's function never meets its own.
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/fd.h"
 #include "base/mutex.h"
 #include "store/store.h"
 
@@ -17,6 +19,7 @@
 #define WAL_RETRY_MS 10
 #define STORE_LOCK_RANK 9
 #define COMPILED_MAX 64 // statements of some 3 kB
+#define RESERVE_SIZE (1 << 20)
 
 struct compiled {
     sqlite3_stmt *statement; // NULL: free
@@ -30,6 +33,8 @@ struct store {
     // Thread of the open transaction, 0 when none is. Written under the lock; read without it, because a thread can only
     // ever find its own id there when it wrote it itself.
     atomic_int owner;
+    char *reserve; // path of the file that keeps some of the disk free
+    bool reserved;
     struct compiled compiled[COMPILED_MAX];
     uint64_t uses;
 };
@@ -116,6 +121,27 @@ static int use_wal(struct store *store, struct err *err)
     return run(store, "PRAGMA journal_mode=WAL", err);
 }
 
+// ---- room on the disk -----------------------------------------------------------------------------------------------
+
+static void reserve(struct store *store)
+{
+    _cleanup_close_ int fd = store->reserved ? -1 : open(store->reserve, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return;
+    store->reserved = posix_fallocate(fd, 0, RESERVE_SIZE) == 0;
+    if (!store->reserved)
+        unlink(store->reserve);
+}
+
+bool store_make_room(struct store *store)
+{
+    mutex_lock(&store->lock);
+    bool had = store->reserved && unlink(store->reserve) == 0;
+    store->reserved = false;
+    mutex_unlock(&store->lock);
+    return had;
+}
+
 int store_open(const char *path, struct store **out, struct err *err)
 {
     struct store *store = mem_new(struct store);
@@ -134,6 +160,8 @@ int store_open(const char *path, struct store **out, struct err *err)
         store_close(store);
         return -1;
     }
+    store->reserve = mem_printf("%s-reserve", path);
+    reserve(store);
     *out = store;
     return 0;
 }
@@ -146,6 +174,7 @@ void store_close(struct store *store)
         sqlite3_finalize(store->compiled[i].statement);
     sqlite3_close_v2(store->db);
     mutex_done(&store->lock);
+    free(store->reserve);
     free(store);
 }
 
@@ -189,6 +218,7 @@ int store_commit(struct store *store, struct err *err)
         store_rollback(store);
         return -1;
     }
+    reserve(store); // after what may have freed something
     end(store);
     return 0;
 }

@@ -15,6 +15,10 @@ struct store;
 int store_open(const char *path, struct store **out, struct err *err);
 void store_close(struct store *store);
 
+// On a full disk even what frees some of it needs a little first. That little is kept beside the database ("PATH-reserve", 1 MiB), and given up here;
+// false: it was given up before. A later commit takes it again, once there is room. What failed with resource_exhausted may then be tried once more.
+bool store_make_room(struct store *store);
+
 // Brings the room's tables to the newest form: migrations[i] is run once, in order, ever, and recorded under `room`.
 int store_migrate(struct store *store, const char *room, const char *const *migrations, size_t len, struct err *err);
 

@@ -1,5 +1,8 @@
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -304,6 +307,58 @@ static void a_dead_process_leaves_no_half_verb(void **state)
     assert_int_equal(count(box), 3);
 }
 
+static void fill(const char *path)
+{
+    static const char zeros[4096];
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, zeros, sizeof(zeros)) > 0)
+        ;
+    assert_int_equal(errno, ENOSPC);
+    close(fd);
+}
+
+static int forget_all(struct box *box)
+{
+    if (store_begin(box->store, &box->err) < 0)
+        return -1;
+    if (store_exec(box->store, &box->err, "UPDATE people SET photo = zeroblob(200000)", "") < 0 ||
+        store_exec(box->store, &box->err, "DELETE FROM people", "") < 0) {
+        store_rollback(box->store);
+        return -1;
+    }
+    return store_commit(box->store, &box->err);
+}
+
+// What frees something needs a little of a full disk first.
+static void a_full_disk_has_a_reserve(void **state)
+{
+    struct box *box = *state;
+    char path[sizeof(box->root) + 16], filler[sizeof(box->root) + 16];
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("small", box->root, "tmpfs", 0, "size=4m") < 0) {
+        print_message("skipped: mounts need root\n");
+        skip();
+    }
+    store_close(box->store);
+    snprintf(path, sizeof(path), "%s/small.db", box->root);
+    snprintf(filler, sizeof(filler), "%s/filler", box->root);
+    OK(box, store_open(path, &box->store, &box->err));
+    OK(box, store_migrate(box->store, "people", people, ARRAY_LEN(people), &box->err));
+    fill(filler);
+    assert_int_equal(forget_all(box), -1);
+    assert_int_equal(box->err.class, ERR_RESOURCE_EXHAUSTED);
+    assert_true(store_make_room(box->store));
+    OK(box, forget_all(box));
+    assert_int_equal(count(box), 0);
+    assert_false(store_make_room(box->store)); // the disk is full still
+    assert_int_equal(unlink(filler), 0);
+    OK(box, forget_all(box));
+    assert_true(store_make_room(box->store));
+    store_close(box->store);
+    box->store = NULL;
+    assert_int_equal(umount(box->root), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_the_owner_can_read_it, setup, teardown),
         cmocka_unit_test_setup_teardown(threads_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_process_leaves_no_half_verb, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_has_a_reserve, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
