@@ -2,6 +2,7 @@
 
 Each has its own data root, state folder and socket below one temporary folder, so several run side by side.
 """
+import contextlib
 import glob
 import http.client
 import json
@@ -241,6 +242,25 @@ class Berth(Engine):
                     yield 'socket ' + path
         if os.path.exists(self.socket) and not (self.process and self.process.poll() is None):
             yield 'socket ' + self.socket
+
+
+@contextlib.contextmanager
+def on_a_small_disk(size, below=''):
+    """A berthd whose data root, or a folder in it, is a disk of that size."""
+    engine = Berth()
+    disk = os.path.join(engine.data, below)
+    os.makedirs(disk)
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={size}', 'berth-test', disk], check=True)
+    try:
+        engine.start()
+        yield engine
+        engine.stop_all()
+    finally:
+        if engine.process and engine.process.poll() is None:
+            engine.process.kill()
+            engine.process.wait()
+        subprocess.run(['umount', '-l', disk], check=True)
+        engine.remove_folder()
 
 
 class Dockerd(Engine):

@@ -62,22 +62,10 @@ def test_what_a_step_forks_ends_with_it(project, docker):  # noqa: F811
 @pytest.fixture
 def small(busybox, tmp_path):
     """A daemon whose containers have 16 MiB for what they write."""
-    engine = engines.Berth()
-    containers = os.path.join(engine.data, 'containers')
-    os.makedirs(containers)
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=16m', 'berth-test', containers], check=True)
-    try:
-        engine.start()
+    with engines.on_a_small_disk('16m', 'containers') as engine:
         docker = Docker(engine, engines.default_cli(), str(tmp_path))
         docker.ok('load', input=busybox)
         yield docker
-        engine.stop_all()
-    finally:
-        if engine.process and engine.process.poll() is None:
-            engine.process.kill()
-            engine.process.wait()
-        subprocess.run(['umount', '-l', containers], check=True)
-        engine.remove_folder()
 
 
 @in_the_full_run

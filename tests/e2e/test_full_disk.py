@@ -1,7 +1,4 @@
 """A disk of the daemon's own that a container has filled: what frees it still works."""
-import os
-import subprocess
-
 import pytest
 
 import engines
@@ -12,21 +9,10 @@ pytestmark = [pytest.mark.berth, pytest.mark.container_only('HostConfig.Mounts')
 
 @pytest.fixture
 def small(busybox, tmp_path):
-    engine = engines.Berth()
-    os.makedirs(engine.data)
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=32m', 'berth-test', engine.data], check=True)
-    try:
-        engine.start()
+    with engines.on_a_small_disk('32m') as engine:
         docker = Docker(engine, engines.default_cli(), str(tmp_path))
         docker.ok('load', input=busybox)
         yield docker
-        engine.stop_all()
-    finally:
-        if engine.process and engine.process.poll() is None:
-            engine.process.kill()
-            engine.process.wait()
-        subprocess.run(['umount', '-l', engine.data], check=True)
-        engine.remove_folder()
 
 
 def test_what_filled_it_is_removed(small, name):
