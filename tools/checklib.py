@@ -185,7 +185,7 @@ def meson_tests(folder, suite, word=''):
 
 def count_tap(tally, name, test):
     """Adds up one TAP program; a plan that was not fulfilled (a crash, a deadline) is a failure, and so is a bad end after cases
-    that all passed (a leak). Returns whether nothing failed: Meson takes cmocka's "not ok 1 # SKIP" for a failure."""
+    that all passed (a leak). Returns whether nothing failed."""
     result, text, failed = test['result'], test.get('stdout') or '', len(tally.failed)
     planned, seen, said = None, 0, ''
     for line in text.splitlines():
@@ -216,13 +216,13 @@ def run_meson_tests(folder, suite, seconds, log, tally, word='', environment=Non
     names = meson_tests(folder, suite, word)
     if not names:
         return
-    code, mine, bad = meson_run(folder, suite, seconds, log, names, 3, environment)
+    code, mine, bad, explained = meson_run(folder, suite, seconds, log, names, 3, environment)
     if code is None:
         tally.failed.append(f'{log}: stopped at its deadline')
         return
     for name, said in bad.items():
         print(f'--- {name}\n' + '\n'.join(said.splitlines()[-40:]))
-    if code and not bad:
+    if code and not explained:
         mine.failed.append(f'{log}: meson test ended with {code}')
     # What a sanitizer or a fuzzer found is never an accident.
     if suite != 'fuzz' and 0 < len(bad) <= SECOND_LOOKS and not any(re.search(SANITIZER, said) for said in bad.values()):
@@ -235,10 +235,11 @@ SANITIZER = r'ERROR: \w+Sanitizer|runtime error:'
 
 
 def meson_run(folder, suite, seconds, log, names, beside, environment):
-    """The exit code (None at the deadline), what was counted, and what the programs said that did not end well."""
+    """The exit code (None at the deadline), what was counted, what the programs said that did not end well, and whether any explains the code:
+    Meson takes cmocka's "not ok 1 # SKIP" for a failure."""
     code = run(['meson', 'test', '-C', folder, '--no-rebuild', '--num-processes', str(beside), '--suite', suite, *names], seconds, log,
                environment)
-    prefix, mine, bad = log.removesuffix('-again'), Tally(), {}
+    prefix, mine, bad, explained = log.removesuffix('-again'), Tally(), {}, False
     with open(os.path.join(ROOT, folder, 'meson-logs/testlog.json')) as file:
         for line in file:
             test = json.loads(line)
@@ -248,9 +249,10 @@ def meson_run(folder, suite, seconds, log, names, beside, environment):
                 mine.add(f'{prefix}: {name}', good)
             else:
                 good = count_tap(mine, f'{prefix}: {name}', test)
+            explained = explained or test['result'] not in ('OK', 'SKIP')
             if not good:
                 bad[name] = f'{test["result"]}\n{test.get("stdout") or ""}{test.get("stderr") or ""}'
-    return code, mine, bad
+    return code, mine, bad, explained
 
 
 # ---- pytest ---------------------------------------------------------------------------------------------------------
