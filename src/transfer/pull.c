@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -23,11 +24,13 @@ struct pull_layer {
     bool started, joined, known;
     pthread_t thread;
     int result;
+    int failed; // how many had failed before: the first is why the others were cut off
     struct err err;
 };
 
 struct pull {
     int link_fd, staging_fd;
+    atomic_int failures; // of layers
     FILE *report;
     struct image_ref ref;
     const char *platform; // NULL: any
@@ -209,8 +212,10 @@ static void *unpack_thread(void *context)
 {
     struct pull_layer *layer = context;
     layer->result = unpack_layer(layer, &layer->err);
-    if (layer->result < 0)
+    if (layer->result < 0) {
+        layer->failed = atomic_fetch_add(&layer->pull->failures, 1);
         err_wrap(&layer->err, "layer %zu", layer->position);
+    }
     fd_close(take_fd(&layer->fd)); // tells the fetching half, when this was too early
     return NULL;
 }
@@ -296,11 +301,11 @@ static int receive(struct pull *pull, struct err *err)
 
 // ---- the whole ------------------------------------------------------------------------------------------------------
 
-// Waits for all threads. The reason that counts is the first layer's own; where the fetching half gave one that is none of a
+// Waits for all threads. The reason that counts is that of the layer which failed first: the others' pipes were cut off then; where the fetching half gave one that is none of a
 // layer's doing, that one.
 static int join_layers(struct pull *pull, struct err *err)
 {
-    int result = 0;
+    bool failed = false;
     for (size_t i = 0; i < pull->layer_len; i++) {
         struct pull_layer *layer = &pull->layers[i];
         if (!layer->started)
@@ -308,13 +313,11 @@ static int join_layers(struct pull *pull, struct err *err)
         if (!layer->joined)
             pthread_join(layer->thread, NULL);
         layer->joined = true;
-        if (layer->result < 0 && result == 0) {
-            if (err)
-                *err = layer->err;
-            result = -1;
-        }
+        if (layer->result < 0 && layer->failed == 0 && err)
+            *err = layer->err;
+        failed = failed || layer->result < 0;
     }
-    return result;
+    return failed ? -1 : 0;
 }
 
 static int gather(struct pull *pull, struct err *err)

@@ -13,6 +13,7 @@ WARNINGS = ["FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 1
             'JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 5)']
 
 
+@pytest.mark.differs('has a BuildKit without warnings')
 def test_an_ordinary_build_says_its_warnings(modern):  # noqa: F811
     modern.file('hidden', 'x')
     out = modern.ok(LINTED)
@@ -54,6 +55,7 @@ def test_a_cache_begins_with_what_a_stage_has(project, name):  # noqa: F811
     assert 'no/such' in project.fails(f'FROM bb\nRUN --mount=type=cache,id={name},from=bb,source=/no/such,target=/c true\n')
 
 
+@pytest.mark.differs('takes any word')
 def test_a_signal_that_is_none(project):  # noqa: F811
     assert 'invalid signal: ODD' in project.fails('FROM bb\nSTOPSIGNAL ODD\n')
     project.ok('FROM bb\nSTOPSIGNAL sigrtmin+3\n')

@@ -357,6 +357,7 @@ def test_secrets(project, tmp_path):
     assert os.listdir(os.path.join(project.docker.engine.state, 'build-secrets')) == []
 
 
+@pytest.mark.new_client('it leaves its plug-in running')
 def test_the_client_leaves_in_a_step(project):
     """The step ends, and nothing is left of it."""
     project.file('Dockerfile', 'FROM bb\nRUN echo it-runs && sleep 300\n')

@@ -180,6 +180,7 @@ def test_words(lab, box, tmp_path):
     assert lab.ok('checkpoint', 'ls', box).split()[2:] == [] and is_up(lab, box)
 
 
+@pytest.mark.new_client('its own words')
 def test_by_our_own_client(lab, box, tmp_path):
     berth = Docker(lab.engine, os.path.join(engines.BIN, 'berth'), str(tmp_path))
     counting(lab, box)

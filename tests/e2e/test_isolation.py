@@ -47,7 +47,7 @@ NEW = {'NetworkingConfig.EndpointsConfig', 'HostConfig.DeviceRequests'}
 
 
 @pytest.mark.parametrize('path, arguments', [
-    pytest.param(path, one, marks=[pytest.mark.new_client('not among its options')] if path in NEW else [])
+    pytest.param(path, one, marks=[pytest.mark.new_client('not among its options')] if path in NEW or 'type=image' in one[1] else [])
     for path, cases in REFUSED.items() for one in cases])
 def test_refused_in_one_line_and_nothing_made(docker, name, path, arguments):
     before = docker.ok('volume', 'ls', '-q') if docker('volume', 'ls').code == 0 else None

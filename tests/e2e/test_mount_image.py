@@ -29,6 +29,7 @@ def data(docker):
     docker('rmi', '-f', 'data:one', 'data:two')
 
 
+@pytest.mark.new_client('image mounts came with 28')
 def test_an_images_files_are_seen_and_kept(docker, data, name):
     said = docker.ok('run', '--name', name, '--mount', 'type=image,source=data:two,target=/x', '--mount', 'type=image,source=data:one,target=/y', 'bb', 'sh', '-c',
                      'cat /x/models/a /x/models/c /x/top /y/models/a; touch /x/new 2>&1; echo z 2>&1 >/y/top; grep -c " /[xy] .* ro[, ]" /proc/mounts')
@@ -44,6 +45,7 @@ def test_an_images_files_are_seen_and_kept(docker, data, name):
     docker.ok('rm', name)
 
 
+@pytest.mark.new_client('image mounts came with 28')
 def test_a_part_of_it(docker, data, name, tmp_path):
     def part(path, image='data:two'):
         return ['--mount', f'type=image,source={image},target=/x,image-subpath={path}']
@@ -61,6 +63,7 @@ def test_a_part_of_it(docker, data, name, tmp_path):
     docker.ok('rm', name)
 
 
+@pytest.mark.new_client('image mounts came with 28')
 def test_an_image_that_is_mounted_stays(docker, data, name):
     docker.ok('tag', 'data:two', f'{name}:1')
     docker.ok('rmi', 'data:two')
@@ -76,6 +79,7 @@ def test_an_image_that_is_mounted_stays(docker, data, name):
     docker.ok('rm', name + 'b')
 
 
+@pytest.mark.new_client('image mounts came with 28')
 def test_what_is_no_image_mount(docker, api, data):
     def create(version='1.48', **mount):
         body = {'Image': 'bb', 'HostConfig': {'Mounts': [{'Type': 'image', 'Target': '/x', **mount}]}}

@@ -250,6 +250,7 @@ def test_a_fresh_volume_has_what_the_image_has_there(docker, name):
     assert docker.ok('volume', 'create', 'plain') and owner(docker.ok('volume', 'inspect', '-f', '{{.Mountpoint}}', 'plain')) == (ROOT, ROOT)
 
 
+@pytest.mark.new_client('image mounts came with 28')
 def test_an_image_is_mounted_with_its_ids(docker, name, tmp_path):
     docker.ok('create', '--name', name, '--mount', 'type=image,source=bb,target=/x', '--mount', 'type=image,source=bb,target=/y,image-subpath=bin', 'bb',
               'stat', '-c', '%u', '/x', '/x/bin/busybox', '/y/busybox')
