@@ -39,7 +39,7 @@ def test_filters_of_containers(docker, name, label):
                    ['until=2020-01-01T00:00:00Z', f'label={label}'], ['until=1577836800', f'label={label}']):
         docker.ok('container', 'prune', '-f', *(word for one in spares for word in ('--filter', one)))
         docker.inspect(name)
-    time.sleep(1.1)
+    time.sleep(2.1)
     assert docker.inspect(name)['Id'] in docker.ok('container', 'prune', '-f', '--filter', 'until=1s', '--filter', f'label={label}')
 
 
