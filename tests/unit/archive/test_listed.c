@@ -31,7 +31,8 @@ static void list_folder(struct box *box, int folder, const char *above)
 {
     _cleanup_strv_ struct strv names = { 0 };
     assert_int_equal(file_list_names(folder, ".", &names, NULL), 0);
-    qsort(names.items, names.len, sizeof(*names.items), compare_names);
+    if (names.len)
+        qsort(names.items, names.len, sizeof(*names.items), compare_names);
     for (size_t i = 0; i < names.len; i++) {
         struct stat info;
         char link[64] = "";

@@ -175,8 +175,11 @@ static void test_a_vlan_of_the_operators(void **state)
     char *argv[] = { (char *)"ip", (char *)"link", (char *)"add", (char *)"link", (char *)"up0", (char *)"name", (char *)"up0.10", (char *)"type",
                      (char *)"vlan", (char *)"id", (char *)"10", NULL };
     _cleanup_buf_ struct buf output = BUF_INIT(4096);
-    if (process_run(argv, NULL, &output, &test_err) < 0)
+    if (process_run(argv, NULL, &output, &test_err) < 0) {
+        buf_done(&output); // skip() jumps over the cleanup
+        print_message("the kernel has no VLANs (8021q)\n");
         skip();
+    }
     create(world, &(struct net_network){ .id = id_of('1'), .subnet = "10.5.0.0/24", .parent = "up0.10" });
     OK(net_network_remove(world->net, id_of('1'), err));
     assert_int_not_equal(if_nametoindex("up0.10"), 0);
