@@ -202,14 +202,24 @@ int file_remove_tree(int dirfd, const char *path, struct err *err)
     return errno == EISDIR ? remove_folder(dirfd, path, -1, 0, err) : err_errno(err, errno, "remove %s", path);
 }
 
-int file_lock_at(int dirfd, const char *name, struct err *err)
+static int lock_at(int dirfd, const char *name, int command, struct err *err)
 {
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     _cleanup_close_ int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(err, errno, "%s", name);
-    if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+    if (fcntl(fd, command, &lock) < 0)
         return errno == EAGAIN || errno == EACCES ? err_set(err, ERR_CONFLICT, "%s is locked by another process", name)
                                                   : err_errno(err, errno, "lock %s", name);
     return take_fd(&fd);
+}
+
+int file_lock_at(int dirfd, const char *name, struct err *err)
+{
+    return lock_at(dirfd, name, F_OFD_SETLK, err);
+}
+
+int file_own_at(int dirfd, const char *name, struct err *err)
+{
+    return lock_at(dirfd, name, F_SETLK, err);
 }

@@ -29,6 +29,9 @@ int file_list_names(int dirfd, const char *path, struct strv *out, struct err *e
 int file_tree_size(int dirfd, const char *path, int64_t *out, struct err *err);
 // An advisory lock that dies with the descriptor (open-file-description lock); conflict when another holds it.
 int file_lock_at(int dirfd, const char *name, struct err *err);
+// The same for what one process owns while it lives: a child has no part in it, so none that was forked and not yet replaced
+// outlives a killed owner with the lock. It is lost when this process closes any descriptor of the file.
+int file_own_at(int dirfd, const char *name, struct err *err);
 
 #define _cleanup_dir_ _cleanup_(file_dir_cleanup)
 static inline void file_dir_cleanup(DIR **dir)

@@ -35,7 +35,7 @@ static int open_root(const char *path, mode_t mode, int *root_fd, int *lock_fd, 
         return -1;
     if (fchmod(*root_fd, mode) < 0)
         return err_errno(err, errno, "%s", path);
-    if ((*lock_fd = file_lock_at(*root_fd, "lock", err)) < 0)
+    if ((*lock_fd = file_own_at(*root_fd, "lock", err)) < 0)
         return err->class == ERR_CONFLICT ? err_set(err, ERR_CONFLICT, "%s is in use by another berthd", path) : -1;
     int len = snprintf(pid, sizeof(pid), "%d\n", getpid());
     if (ftruncate(*lock_fd, 0) < 0 || pwrite(*lock_fd, pid, (size_t)len, 0) != len)

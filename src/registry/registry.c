@@ -16,7 +16,7 @@ static int open_folders(struct registry *registry, const char *root, struct err 
     for (size_t i = 0; i < ARRAY_LEN(folders); i++)
         if (file_mkdirs(registry->root_fd, folders[i], 0700, err) < 0)
             return -1;
-    registry->lock_fd = file_lock_at(registry->root_fd, "lock", err);
+    registry->lock_fd = file_own_at(registry->root_fd, "lock", err);
     if (registry->lock_fd >= 0)
         return 0;
     return err->class == ERR_CONFLICT ? err_set(err, ERR_CONFLICT, "another registry serves this folder") : -1;

@@ -171,7 +171,7 @@ def test_kills_at_any_moment(docker, engine, crash, name):
     for kill in range(int(os.environ.get('BERTH_E2E_KILLS', '3'))):
         clients = [docker.popen('run', '--rm' if i % 2 else '--init', '--name', f'{name}k{kill}n{i}', 'bb', 'sh', '-c',
                                 f'echo {i}; sleep 0.{i}; exit {i}', seconds=20) for i in range(4)]
-        time.sleep(draw.uniform(0, 0.6))
+        time.sleep(draw.uniform(0, 0.6 * SLOWER))  # also when a guest has booted
         crash()
         for client in clients:
             try:

@@ -336,6 +336,39 @@ static void lock_dies_with_its_descriptor(void **state)
     assert_int_equal(file_lock_at(fixture->dir, "link", &err), -1);
 }
 
+// What a killed owner had forked a moment before does not hold what it owned.
+static void what_a_process_owns_is_not_its_childs(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct err err;
+    int ready[2], status;
+    assert_int_equal(pipe(ready), 0);
+    pid_t owner = fork();
+    assert_true(owner >= 0);
+    if (owner == 0) {
+        bool owns = file_own_at(fixture->dir, "owned", &err) >= 0;
+        pid_t child = fork(); // keeps the descriptor until it is killed
+        while (child == 0)
+            pause();
+        if (!owns || write(ready[1], &child, sizeof(child)) != sizeof(child))
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    fd_close(ready[1]);
+    pid_t child = 0;
+    assert_int_equal(read(ready[0], &child, sizeof(child)), sizeof(child));
+    assert_int_equal(file_own_at(fixture->dir, "owned", &err), -1);
+    assert_int_equal(err.class, ERR_CONFLICT);
+    assert_int_equal(kill(owner, SIGKILL), 0);
+    assert_int_equal(waitpid(owner, &status, 0), owner);
+    int fd = file_own_at(fixture->dir, "owned", &err);
+    kill(child, SIGKILL);
+    assert_true(fd >= 0);
+    fd_close(fd);
+    fd_close(ready[0]);
+}
+
 // ---- listing and measuring ------------------------------------------------------------------------------------------
 
 static void names_are_listed(void **state)
@@ -476,6 +509,7 @@ int main(void)
         FILE_TEST(many_entries),
         FILE_TEST(never_enters_a_mount),
         FILE_TEST(lock_dies_with_its_descriptor),
+        FILE_TEST(what_a_process_owns_is_not_its_childs),
         FILE_TEST(names_are_listed),
         FILE_TEST(a_tree_is_measured),
         FILE_TEST(many_hard_links_count_once),
