@@ -1,8 +1,11 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -264,4 +267,25 @@ int process_run(char *const argv[], const char *input, struct buf *output, struc
     if (run_found(path, argv, input ? input : "", output ? output : &unwanted, err) < 0)
         return -1;
     return output ? buf_check(output, argv[0], err) : 0;
+}
+
+// ---- this process ---------------------------------------------------------------------------------------------------
+
+// Segments that can't be written hold nothing of their own: their pages are the file's.
+static int unmap_constants(struct dl_phdr_info *object, size_t size, void *context)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        const uintptr_t start = (object->dlpi_addr + part->p_vaddr) & ~(page - 1), end = object->dlpi_addr + part->p_vaddr + part->p_memsz;
+        if (part->p_type == PT_LOAD && !(part->p_flags & PF_W))
+            madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void process_settle(void)
+{
+    malloc_trim(0);
+    dl_iterate_phdr(unmap_constants, NULL);
 }

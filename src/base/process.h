@@ -41,4 +41,10 @@ void process_done(struct process *process); // kills and reaps what still runs
 char *process_find(const char *name); // where PATH has it, malloc'ed; NULL when nowhere
 int process_run(char *const argv[], const char *input, struct buf *output, struct err *err);
 
+// ---- this process ---------------------------------------------------------------------------------------------------
+
+// After a start that ran through much more than what comes: gives back free heap, and unmaps the pages of code and constants,
+// which stay in the page cache and are mapped again at the first touch. So what is resident is what is used.
+void process_settle(void);
+
 #endif

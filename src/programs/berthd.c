@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/process.h"
 #include "engine/engine.h"
 #include "httpd/httpd.h"
 #include "kernel/mount.h"
@@ -435,6 +436,7 @@ static void serve(const struct options *options, struct engine *engine, int sign
     log_info("serving %s, daemon %s", options->hosts.items[0], engine_id(engine));
 
     tell_manager("READY=1");
+    process_settle(); // the start took three times of what stays
     log_info("signal %u: ending; instances go on", await_end(signal_fd, argc, argv, engine));
     tell_manager("STOPPING=1");
     unlink_docker_socket(options);
@@ -516,7 +518,6 @@ int main(int argc, char *argv[])
     const struct engine_options wanted = engine_options_of(&options);
     if (engine_open(&wanted, &engine, &err) < 0)
         fail("%s", err.message);
-    malloc_trim(0); // the start took three times of what stays
     serve(&options, engine, signal_fd, passed, argc, argv);
     engine_close(engine);
     options_done(&options);

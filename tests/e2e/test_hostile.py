@@ -286,7 +286,7 @@ def test_an_idle_daemon_sleeps(docker, name):
 
 
 def test_an_idle_daemon_is_small(tmp_path):
-    """Some 8 MiB, most of them pages of libraries that every program on the host shares; how many of those are mapped around a fault, the page
+    """Some 5 MiB, most of them pages of libraries that every program on the host shares; how many of those are mapped around a fault, the page
     cache decides."""
     engine = engines.Berth(tmpfs=False)
     try:
@@ -294,7 +294,7 @@ def test_an_idle_daemon_is_small(tmp_path):
         status = engines.read(f'/proc/{engine.process.pid}/status')
         resident = {line.split()[0]: int(line.split()[1]) for line in status.splitlines() if line.startswith('Rss') or line.startswith('VmRSS')}
         print(json.dumps(resident))
-        assert resident['VmRSS:'] <= 10 << 10 and resident['RssAnon:'] <= 2 << 10, resident
+        assert resident['VmRSS:'] <= 8 << 10 and resident['RssAnon:'] <= 2 << 10, resident
     finally:
         engine.stop_all()
         engine.remove_folder()
