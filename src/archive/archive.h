@@ -45,6 +45,7 @@ struct archive_put {
     bool give; // everything belongs to uid and gid, whatever the tar says
     uid_t uid;
     gid_t gid;
+    bool plain; // without extended attributes
 };
 // Unpacks a plain tar (ustar, GNU's long names, pax) into the folder that `path` names. What has an entry's name is replaced, a folder
 // merges. Links are made as they are said; names are resolved inside the tree at each entry, so neither a link nor an exchange leads out.

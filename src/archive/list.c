@@ -4,11 +4,10 @@
 #include "build/listing.h"
 #include "tar.h"
 
-// What a listing can't say: attributes, and names that archive_put() refuses or that mean nothing.
+// What a listing can't say: names that archive_put() refuses or that mean nothing.
 static bool is_odd(const struct tar_entry *entry)
 {
-    return strstr(entry->name, "..") || entry->xattr_len > 0 || (entry->type == TAR_HARDLINK && strstr(entry->link, "..")) ||
-           (entry->type == TAR_SYMLINK && str_empty(entry->link));
+    return strstr(entry->name, "..") || (entry->type == TAR_HARDLINK && strstr(entry->link, "..")) || (entry->type == TAR_SYMLINK && str_empty(entry->link));
 }
 
 static int put_frame(struct tar_writer *out, const struct tar_entry *entry, const char *path, const char *link, struct err *err)

@@ -65,9 +65,9 @@ static bool xattr_wanted(const char *name, bool file)
 }
 
 // A file system without them just does not keep them, as with Docker.
-static int set_xattrs(int fd, const struct tar_entry *entry, struct err *err)
+static int set_xattrs(const struct put *put, int fd, const struct tar_entry *entry, struct err *err)
 {
-    for (size_t i = 0; i < entry->xattr_len; i++) {
+    for (size_t i = 0; i < entry->xattr_len && !put->options->plain; i++) {
         const struct tar_xattr *xattr = &entry->xattrs[i];
         if (xattr_wanted(xattr->name, entry->type == TAR_FILE) && fsetxattr(fd, xattr->name, xattr->value, xattr->size, 0) < 0 &&
             errno != EOPNOTSUPP && errno != EPERM)
@@ -82,7 +82,7 @@ static int set_attributes(const struct put *put, int fd, const struct tar_entry 
     bool give = put->options->give;
     if (fchown(fd, give ? put->options->uid : entry->uid, give ? put->options->gid : entry->gid) < 0)
         return err_errno(err, errno, "lchown %s", entry->name);
-    if (set_xattrs(fd, entry, err) < 0)
+    if (set_xattrs(put, fd, entry, err) < 0)
         return -1;
     return fchmod(fd, entry->mode) < 0 ? err_errno(err, errno, "chmod %s", entry->name) : 0;
 }

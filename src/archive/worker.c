@@ -189,10 +189,11 @@ static int remove_path(const struct job *job, const char *path, struct err *err)
     return file_remove_tree(parent, name, err);
 }
 
-// The names come one behind the other, each with its NUL.
+// The names come one behind the other, each with its NUL. Extended attributes stay with the client, as with Docker, whose builders lose or leave out
+// those of a context's files.
 static int run_update(struct job *job, struct err *err)
 {
-    const struct archive_put options = { 0 };
+    const struct archive_put options = { .plain = true };
     _cleanup_buf_ struct buf names = BUF_INIT(NAMES_SIZE_MAX);
     if (job->source_len != 1 || file_read_fd(job->source_fds[0], "the order", &names, err) < 0)
         return job->source_len != 1 ? err_set(err, ERR_INTERNAL, "the order lacks a descriptor") : -1;

@@ -6,7 +6,7 @@
 
 #include <limits.h>
 
-#define MAGIC "berth-listing-2"
+#define MAGIC "berth-listing-1"
 #define MARK_SIZE 64
 
 struct head {
@@ -19,7 +19,6 @@ struct row { // behind it: the path and its NUL, the link and its NUL, zeros up 
     uint32_t type, mode, uid, gid;
     unsigned char digest[LISTING_DIGEST_SIZE];
     uint32_t path_size, link_size; // with their NULs
-    uint32_t attributes, unused;
 };
 
 void listing_done(struct listing *listing)
@@ -209,7 +208,7 @@ void listing_put(const struct listing_entry *entry, struct buf *out)
 {
     static const char zeros[8];
     struct row row = { entry->size, entry->mtime_ns, entry->major, entry->minor, entry->type, entry->mode, entry->uid, entry->gid, { 0 },
-                       (uint32_t)strlen(entry->path) + 1, (uint32_t)strlen(entry->link) + 1, entry->attributes, 0 };
+                       (uint32_t)strlen(entry->path) + 1, (uint32_t)strlen(entry->link) + 1 };
     memcpy(row.digest, entry->digest, sizeof(row.digest));
     buf_add(out, &row, sizeof(row));
     buf_add(out, entry->path, row.path_size);
@@ -255,7 +254,7 @@ bool listing_take(struct slice *rest, struct listing_entry *out)
     memcpy(&row, rest->data, sizeof(row));
     *rest = (struct slice){ rest->data + sizeof(row), rest->size - sizeof(row) };
     *out = (struct listing_entry){ .type = row.type, .mode = row.mode, .uid = row.uid, .gid = row.gid, .size = row.size, .mtime_ns = row.mtime_ns,
-                                   .major = row.major, .minor = row.minor, .attributes = row.attributes };
+                                   .major = row.major, .minor = row.minor };
     memcpy(out->digest, row.digest, sizeof(row.digest));
     out->path = take_text(rest, row.path_size);
     out->link = out->path ? take_text(rest, row.link_size) : NULL;

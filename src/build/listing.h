@@ -33,7 +33,6 @@ struct listing_entry {
     uint32_t type, mode, uid, gid; // mode: 07777
     int64_t size, mtime_ns, major, minor; // size: of a FILE, else 0
     unsigned char digest[LISTING_DIGEST_SIZE]; // SHA-256 of a FILE's content
-    bool attributes; // it has extended ones, which a list doesn't know
     uint32_t above; // the folder that it is in: its place and one; 0: the top
     bool fresh; // listing_compare(): it is not what it was
 };

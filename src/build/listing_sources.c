@@ -45,7 +45,7 @@ static void tell(struct looking *looking, const struct listing_entry *entry, con
 static bool can_tell(const struct listing_entry *entry)
 {
     const char *slash = strrchr(entry->path, '/');
-    return entry->type != LISTING_NAME && !entry->attributes && !str_starts(slash ? slash + 1 : entry->path, WHITEOUT);
+    return entry->type != LISTING_NAME && !str_starts(slash ? slash + 1 : entry->path, WHITEOUT);
 }
 
 // ---- what a path names ----------------------------------------------------------------------------------------------

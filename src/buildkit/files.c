@@ -124,24 +124,6 @@ static int check_stat(const struct files *transfer, const struct stat_message *s
     return 0;
 }
 
-// Those that a layer has (archive/tar_write.c).
-static bool is_wanted(const struct stat_message *stat, const char *name)
-{
-    return !(stat->mode & MODE_SYMLINK) && (str_eq(name, "security.capability") || (str_starts(name, "user.") && !str_starts(name, "user.overlay."))) &&
-           !strchr(name, '=');
-}
-
-// The packet's bytes are gone with the next one.
-static void keep_xattrs(struct stat_message *stat, struct arena *arena)
-{
-    struct xattr_message *xattrs = stat->xattrs.items;
-    size_t kept = 0;
-    for (size_t i = 0; i < stat->xattrs.len; i++)
-        if (is_wanted(stat, xattrs[i].name ? xattrs[i].name : ""))
-            xattrs[kept++] = (struct xattr_message){ xattrs[i].name, { arena_strndup(arena, xattrs[i].value.data, xattrs[i].value.size), xattrs[i].value.size } };
-    stat->xattrs.len = kept;
-}
-
 static int receive_list(struct files *transfer, struct err *err)
 {
     for (;;) {
@@ -154,7 +136,6 @@ static int receive_list(struct files *transfer, struct err *err)
             return 0;
         if (check_stat(transfer, packet.stat, err) < 0)
             return -1;
-        keep_xattrs(packet.stat, &transfer->arena);
         if (transfer->len == transfer->capacity) {
             transfer->capacity = MAX_OF(2 * transfer->capacity, (size_t)64);
             transfer->files = mem_grow(transfer->files, transfer->capacity * sizeof(*transfer->files));

@@ -242,15 +242,12 @@ TABLE(bridge_solve_response, struct bridge_solve_response);
 static const struct proto_field return_request_fields[] = { PROTO_SUB(2, PROTO_MESSAGE, struct return_request, error, &status_table) };
 TABLE(return_request, struct return_request);
 
-static const struct proto_field xattr_fields[] = { PROTO_FIELD(1, PROTO_TEXT, struct xattr_message, name), PROTO_FIELD(2, PROTO_BYTES, struct xattr_message, value) };
-LOCAL_TABLE(xattr, struct xattr_message);
-
 static const struct proto_field stat_fields[] = {
     PROTO_FIELD(1, PROTO_TEXT, struct stat_message, path),       PROTO_FIELD(2, PROTO_UINT32, struct stat_message, mode),
     PROTO_FIELD(3, PROTO_UINT32, struct stat_message, uid),      PROTO_FIELD(4, PROTO_UINT32, struct stat_message, gid),
     PROTO_FIELD(5, PROTO_INT64, struct stat_message, size),      PROTO_FIELD(6, PROTO_INT64, struct stat_message, mtime_ns),
     PROTO_FIELD(7, PROTO_TEXT, struct stat_message, linkname),   PROTO_FIELD(8, PROTO_INT64, struct stat_message, major),
-    PROTO_FIELD(9, PROTO_INT64, struct stat_message, minor),     PROTO_SUB(10, PROTO_MESSAGES, struct stat_message, xattrs, &xattr_table),
+    PROTO_FIELD(9, PROTO_INT64, struct stat_message, minor),
 };
 LOCAL_TABLE(stat, struct stat_message);
 

@@ -169,15 +169,10 @@ struct return_request {
 
 // ---- the session's services, and others -----------------------------------------------------------------------------
 
-struct xattr_message { // an entry of Stat.xattrs
-    char *name;
-    struct slice value;
-};
 struct stat_message { // fsutil.types.Stat
     char *path, *linkname;
     uint32_t mode, uid, gid;
     int64_t size, mtime_ns, major, minor;
-    struct proto_list xattrs; // struct xattr_message
 };
 enum packet_type { PACKET_STAT, PACKET_REQ, PACKET_DATA, PACKET_FIN, PACKET_ERR };
 struct packet_message { // fsutil.types.Packet

@@ -63,7 +63,7 @@ static int list_entry(struct sync *sync, size_t index, struct err *err)
     const struct stat_message *stat = files_stat(sync->files, index);
     const struct listing_entry entry = { .path = stat->path, .link = stat->linkname ? stat->linkname : "", .type = type_of(stat), .mode = mode_of(stat->mode),
                                          .uid = stat->uid, .gid = stat->gid, .size = type_of(stat) == LISTING_FILE ? stat->size : 0, .mtime_ns = stat->mtime_ns,
-                                         .major = stat->major, .minor = stat->minor, .attributes = stat->xattrs.len > 0 };
+                                         .major = stat->major, .minor = stat->minor };
     if (stat->mode & MODE_SOCKET) {
         files_skip(sync->files, index);
         return 0;

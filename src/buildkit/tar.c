@@ -59,28 +59,12 @@ static void make_head(char head[BLOCK], const char *name, const char *link, char
 }
 
 // "30 path=some/name\n": the length counts itself.
-static void add_bytes(struct buf *out, const char *key, struct slice value)
-{
-    size_t rest = strlen(key) + value.size + 3, size = rest + 1, digits = 1;
-    while (digits != (size_t)snprintf(NULL, 0, "%zu", size))
-        size = rest + ++digits;
-    buf_addf(out, "%zu %s=", size, key);
-    buf_add(out, value.data, value.size);
-    buf_addc(out, '\n');
-}
-
 static void add_record(struct buf *out, const char *key, const char *value)
 {
-    add_bytes(out, key, slice_of(value));
-}
-
-static void add_xattrs(struct buf *out, const struct stat_message *stat)
-{
-    const struct xattr_message *xattrs = stat->xattrs.items;
-    for (size_t i = 0; i < stat->xattrs.len; i++) {
-        _cleanup_free_ char *key = mem_printf("SCHILY.xattr.%s", xattrs[i].name);
-        add_bytes(out, key, xattrs[i].value);
-    }
+    size_t rest = strlen(key) + strlen(value) + 3, size = rest + 1, digits = 1;
+    while (digits != (size_t)snprintf(NULL, 0, "%zu", size))
+        size = rest + ++digits;
+    buf_addf(out, "%zu %s=%s\n", size, key, value);
 }
 
 static void add_number(struct buf *out, const char *key, int64_t value)
@@ -122,7 +106,7 @@ static int write_padded(struct tar_out *tar, const char *data, size_t size, stru
 static int write_extra(struct tar_out *tar, const char *name, const struct stat_message *stat, int64_t size, struct err *err)
 {
     char head[BLOCK], time[48];
-    _cleanup_buf_ struct buf extra = BUF_INIT(4 << 20);
+    _cleanup_buf_ struct buf extra = BUF_INIT(64 << 10);
     const struct stat_message plain = { .mode = 0644 };
     if (strlen(name) > NAME_FIELD)
         add_record(&extra, "path", name);
@@ -138,7 +122,6 @@ static int write_extra(struct tar_out *tar, const char *name, const struct stat_
         snprintf(time, sizeof(time), "%lld.%09lld", (long long)(stat->mtime_ns / NS_PER_S), (long long)(stat->mtime_ns % NS_PER_S));
         add_record(&extra, "mtime", time);
     }
-    add_xattrs(&extra, stat);
     if (extra.size == 0)
         return 0;
     if (buf_check(&extra, "a name in the build context", err) < 0)

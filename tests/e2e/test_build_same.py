@@ -257,10 +257,8 @@ DIFFERS = [
     ('dockerd', 'excluded', 'f/sub: folder time'),  # a folder that is the way to what stays keeps its time
     ('dockerd', 'folders of work', 'config WorkingDir'),  # "/tmp/" is /tmp
     ('dockerd|buildah', 'bare', '(dev|proc|sys): '),  # of what the engine mounts nothing stays where nothing was
-    ('dockerd', 'rich archive', '.*: xattrs'),  # attributes that an archive has are the files'
+    ('dockerd', 'rich archive', '.*: xattrs'),  # an archive's attributes of users are the files' in what is saved, too
     ('dockerd', 'devices', 'kept/disk: kind'),  # a copied disk is a disk
-    # The clients'.
-    ('classic', '.*', '.*/two: xattrs'),  # docker's tar has capabilities, what buildx sends has no attribute at all
     # buildah's.
     ('buildah', '.*', '.*: (xattrs|folder time)'),  # keeps attributes user.*, and gives folders times of its own
     ('buildah', 'folders|odd names', '.*odd/setuid: mode'),  # loses set-user-ID
