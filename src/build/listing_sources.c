@@ -13,17 +13,38 @@ struct looking {
     bool roots, unknown;
     listing_each_fn *each;
     void *of;
-    struct buf record;
+    struct buf name, record;
 };
 
 // ---- records --------------------------------------------------------------------------------------------------------
 
+#define NUMBER_SIZE 24 // digits of one, and what stands behind it
+
+static char *put_number(char *out, uint64_t value, unsigned base, char behind)
+{
+    char digits[NUMBER_SIZE], *first = digits + sizeof(digits);
+    do
+        *--first = (char)('0' + value % base);
+    while ((value /= base) > 0);
+    size_t size = (size_t)(digits + sizeof(digits) - first);
+    memcpy(out, first, size);
+    out[size] = behind;
+    return out + size + 1;
+}
+
+// "0 644 0 0 12 0:0 name": there are as many as files, and printf() would be half of the cost of a list.
 void listing_record(const struct listing_entry *entry, const char *as, struct buf *out)
 {
+    char head[2 + 6 * NUMBER_SIZE] = { (char)entry->type, ' ' }, *end = head + 2;
     size_t size = strlen(as);
     bool device = entry->type == LISTING_CHAR || entry->type == LISTING_BLOCK;
-    buf_addf(out, "%c %o %u %u %lld %lld:%lld ", (int)entry->type, entry->type == LISTING_LINK ? 0 : entry->mode, entry->uid, entry->gid,
-             (long long)(entry->type == LISTING_FILE ? entry->size : 0), (long long)(device ? entry->major : 0), (long long)(device ? entry->minor : 0));
+    end = put_number(end, entry->type == LISTING_LINK ? 0 : entry->mode, 8, ' ');
+    end = put_number(end, entry->uid, 10, ' ');
+    end = put_number(end, entry->gid, 10, ' ');
+    end = put_number(end, entry->type == LISTING_FILE ? (uint64_t)entry->size : 0, 10, ' ');
+    end = put_number(end, device ? (uint64_t)entry->major : 0, 10, ':');
+    end = put_number(end, device ? (uint64_t)entry->minor : 0, 10, ' ');
+    buf_add(out, head, (size_t)(end - head));
     buf_add(out, as, size - (size > 1 && as[size - 1] == '/'));
     buf_addc(out, '\0');
     buf_add(out, entry->link, strlen(entry->link) + 1);
@@ -35,10 +56,12 @@ static void tell(struct looking *looking, const struct listing_entry *entry, con
     struct listing_entry told = *entry;
     if (looking->roots)
         told.uid = told.gid = 0;
-    snprintf(as, sizeof(as), "%zu/%zu", looking->source, looking->match);
-    _cleanup_free_ char *name = mem_printf("%s%s%s", as, *below ? "/" : "", below);
+    int size = snprintf(as, sizeof(as), "%zu/%zu%s", looking->source, looking->match, *below ? "/" : "");
+    buf_clear(&looking->name);
+    buf_add(&looking->name, as, (size_t)size);
+    buf_add(&looking->name, below, strlen(below));
     buf_clear(&looking->record);
-    listing_record(&told, name, &looking->record);
+    listing_record(&told, buf_text(&looking->name), &looking->record);
     looking->each(looking->of, &looking->record, entry->type == LISTING_FILE ? entry->digest : NULL);
 }
 
@@ -123,7 +146,7 @@ static void expand(struct looking *looking, const struct listing_entry *folder, 
 bool listing_sources(const struct listing *listing, const struct listing_wish *wish, listing_each_fn *each, void *of)
 {
     _cleanup_arena_ struct arena arena = ARENA_INIT;
-    struct looking looking = { .listing = listing, .roots = wish->roots, .each = each, .of = of, .record = BUF_INIT(64 << 10) };
+    struct looking looking = { .listing = listing, .roots = wish->roots, .each = each, .of = of, .name = BUF_INIT(64 << 10), .record = BUF_INIT(64 << 10) };
     for (size_t i = 0; i < wish->len && !looking.unknown; i++) {
         const char *clean = path_clean(slice_of(arena_printf(&arena, "/%s", wish->paths[i])), &arena) + 1;
         looking.source = i;
@@ -134,7 +157,8 @@ bool listing_sources(const struct listing *listing, const struct listing_wish *w
             take_match(&looking, NULL);
         looking.unknown = looking.unknown || looking.match == 0;
     }
-    looking.unknown = looking.unknown || looking.record.overflow;
+    looking.unknown = looking.unknown || looking.name.overflow || looking.record.overflow;
+    buf_done(&looking.name);
     buf_done(&looking.record);
     return !looking.unknown;
 }

@@ -13,6 +13,7 @@
 #define AHEAD_SIZE (4 << 20)
 #define AHEAD_LEN 64 // the client's own queue has 128
 #define PACKET_MAX ((size_t)4 << 20)
+#define CANCEL_EVERY 64u // packets: looking costs a call
 
 struct file {
     struct stat_message stat;
@@ -35,6 +36,7 @@ struct files {
     int64_t ahead_size;
     int64_t received, told;
     struct buf packet;
+    unsigned packet_len; // that came
 };
 
 // ---- the request ----------------------------------------------------------------------------------------------------
@@ -101,7 +103,7 @@ static int send_packet(struct files *transfer, int32_t type, uint32_t id, struct
 // Its texts are in `arena`, its data in the transfer's packet.
 static int next_packet(struct files *transfer, struct arena *arena, struct packet_message *out, struct err *err)
 {
-    if (cancel_now(transfer->cancel))
+    if (transfer->packet_len++ % CANCEL_EVERY == 0 && cancel_now(transfer->cancel))
         return err_set(err, ERR_CANCELLED, "the build was cancelled");
     int got = grpc_recv(transfer->call, &transfer->packet, err);
     if (got <= 0)
@@ -262,7 +264,13 @@ int files_list(struct buildkit_session *session, const struct files_request *req
     struct files *transfer = mem_new(struct files);
     *transfer = (struct files){ .cancel = cancel, .step = step, .packet = BUF_INIT(PACKET_MAX) };
     transfer->label = arena_printf(&transfer->arena, "transferring %s:", request->folder);
-    if (open_call(transfer, session, request, err) < 0 || receive_list(transfer, err) < 0) {
+    int result = open_call(transfer, session, request, err);
+    if (result == 0) {
+        grpc_gather(transfer->call, true);
+        result = receive_list(transfer, err);
+        grpc_gather(transfer->call, false);
+    }
+    if (result < 0) {
         files_close(transfer);
         return -1;
     }

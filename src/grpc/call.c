@@ -116,8 +116,22 @@ static void consume(struct grpc_call *call, size_t size)
         grpc_wake(call->grpc);
 }
 
+static void set_gather(struct grpc_call *call, bool gather)
+{
+    call->grpc->gather_len += (unsigned)gather - (unsigned)call->gathers;
+    call->gathers = gather;
+}
+
+void grpc_gather(struct grpc_call *call, bool gather)
+{
+    mutex_lock(&call->grpc->lock);
+    set_gather(call, gather);
+    mutex_unlock(&call->grpc->lock);
+}
+
 void call_release(struct grpc_call *call)
 {
+    set_gather(call, false);
     consume(call, call->unconsumed);
     call->unconsumed = 0;
     call->held = false;

@@ -11,6 +11,7 @@
 
 #define CHUNK ((size_t)64 << 10)
 #define OUT_MAX ((size_t)256 << 10) // nghttp2 is asked for more only below it
+#define GATHER_MS 1
 
 void grpc_wake(struct grpc *grpc)
 {
@@ -376,6 +377,25 @@ static bool wants_more(struct grpc *grpc)
     return more;
 }
 
+static bool gathers(struct grpc *grpc)
+{
+    mutex_lock(&grpc->lock);
+    bool gather = grpc->gather_len > 0;
+    mutex_unlock(&grpc->lock);
+    return gather;
+}
+
+// Whoever gathers sleeps a while in which the socket wakes nobody.
+static int wait_for(struct grpc *grpc, struct pollfd *fds, size_t len)
+{
+    if (gathers(grpc) && fds[0].events == POLLIN) {
+        int woken = poll(fds + 1, len - 1, GATHER_MS);
+        if (woken != 0)
+            return woken;
+    }
+    return poll(fds, len, expire(grpc));
+}
+
 static bool turn(struct grpc *grpc, const struct cancel *cancel, uint8_t *chunk)
 {
     int written = write_out(grpc);
@@ -388,7 +408,7 @@ static bool turn(struct grpc *grpc, const struct cancel *cancel, uint8_t *chunk)
         { cancel ? cancel->fd : -1, POLLRDHUP, 0 },
     };
     eventfd_t woken;
-    if (poll(fds, ARRAY_LEN(fds), expire(grpc)) < 0 && errno != EINTR)
+    if (wait_for(grpc, fds, ARRAY_LEN(fds)) < 0 && errno != EINTR)
         return false;
     if (fds[1].revents)
         eventfd_read(grpc->wake_fd, &woken);

@@ -74,6 +74,9 @@ int grpc_send(struct grpc_call *call, struct slice message, struct err *err);
 // The peer's metadata: a value by its name in lower case, the first one; NULL when absent. All of them: `out` is the call's.
 const char *grpc_metadata(const struct grpc_call *call, const char *name);
 const struct kvs *grpc_metadata_all(const struct grpc_call *call);
+// For a call that brings many small messages, one right after the other: they are read together, up to a millisecond late, for less than what a read and
+// a wake-up for each cost. Not for what is large: the peer waits meanwhile once the socket is full.
+void grpc_gather(struct grpc_call *call, bool gather);
 struct arena *grpc_arena(struct grpc_call *call); // one thread's; lives as long as the call
 
 // ---- of a handler ---------------------------------------------------------------------------------------------------

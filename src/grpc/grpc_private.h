@@ -52,6 +52,7 @@ struct grpc {
     struct grpc_call *calls GUARDED_BY(lock);
     unsigned call_len GUARDED_BY(lock); // that are held or have a stream
     unsigned handler_len GUARDED_BY(lock);
+    unsigned gather_len GUARDED_BY(lock); // calls that gather
     bool closing GUARDED_BY(lock);
     bool closed GUARDED_BY(lock);
 };
@@ -68,7 +69,7 @@ struct grpc_call {
     struct grpc_call *next, **at;
     struct cond changed;
     int32_t id; // of the stream
-    bool held, streams;
+    bool held, streams, gathers;
     struct arena arena;
 
     char *path;

@@ -196,6 +196,44 @@ static void test_streams(void **state)
     close_pair(&pair);
 }
 
+static void *ask_often(void *of)
+{
+    _cleanup_buf_ struct buf out = BUF_INIT(1000);
+    for (int i = 0; i < 20; i++)
+        if (ask(of, "/t.T/Unary", "hello", &out, NULL) < 0)
+            abort();
+    return NULL;
+}
+
+// What is read together is the same as what is not, other calls go on, and a call that is dropped gathers no more.
+static void test_gather(void **state)
+{
+    struct pair pair;
+    struct grpc_call *call;
+    struct err err = { 0 };
+    pthread_t other;
+    _cleanup_buf_ struct buf out = BUF_INIT(MESSAGE_MAX);
+    open_pair(&pair);
+    const struct grpc_request request = { .path = "/t.T/Echo" };
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(grpc_call_new(pair.client, &request, &call, &err), 0);
+        grpc_gather(call, true);
+        pthread_create(&other, NULL, ask_often, &pair);
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(grpc_send(call, (struct slice){ (const char *)&i, sizeof(i) }, &err), 0);
+        for (int i = 0; i < 1000; i++) {
+            assert_int_equal(grpc_recv(call, &out, &err), 1);
+            assert_memory_equal(buf_text(&out), &i, sizeof(i));
+        }
+        pthread_join(other, NULL);
+        if (round == 0)
+            grpc_gather(call, false);
+        grpc_call_free(call);
+    }
+    assert_int_equal(ask(&pair, "/t.T/Unary", "hello", &out, &err), 0);
+    close_pair(&pair);
+}
+
 static void test_too_large(void **state)
 {
     struct pair pair;
@@ -322,7 +360,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unary),    cmocka_unit_test(test_statuses), cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_too_large), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_gather), cmocka_unit_test(test_too_large), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel),   cmocka_unit_test(test_connection_ends), cmocka_unit_test(test_call_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
