@@ -246,6 +246,7 @@ struct engine {
     struct mutex later_lock;
     struct job *later GUARDED_BY(later_lock); // soonest first
     struct loop_source *later_timer; // the watcher's
+    atomic_uint freed; // containers whose memory was freed
     atomic_bool serving; // restart policies are obeyed: not while the past is cleared, nor by --stop-all
 };
 
