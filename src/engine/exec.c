@@ -1,7 +1,10 @@
 // exec: further processes in a running container. An exec lives until its container's next start or removal.
 #include <errno.h>
+#include <fcntl.h>
 
+#include "base/fd.h"
 #include "engine_private.h"
+#include "sandbox/user.h"
 #include "vm.h"
 
 #define CALL_TIMEOUT_NS (60 * NS_PER_S)
@@ -67,6 +70,26 @@ static char *action_text(const char *verb, const struct exec *exec, struct arena
     return arena_strdup(arena, buf_text(&text));
 }
 
+// Docker looks the user up when an exec is made and again when it starts: whoever asks for one that is not there gets no exec. A guest's
+// files are out of sight: there the start says it.
+static int check_user(struct container *container, const char *user, struct err *err)
+{
+    if (str_empty(user) || vm_wanted(&container->config.host_config))
+        return 0;
+    mutex_lock(&container->lock);
+    int64_t pid = container->state.pid;
+    mutex_unlock(&container->lock);
+    char path[40];
+    snprintf(path, sizeof(path), "/proc/%lld/root", (long long)pid);
+    _cleanup_close_ int root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct user_request request = { .name = user };
+    struct user_found found;
+    if (root_fd < 0 || user_find(root_fd, &request, &found, err) == 0)
+        return 0; // it is just ending: the start says so
+    err->class = ERR_INVALID_ARGUMENT;
+    return -1;
+}
+
 int engine_exec_create(struct engine *engine, const char *ref, const struct exec_config *config, char id[65],
                        struct err *err)
 {
@@ -77,7 +100,7 @@ int engine_exec_create(struct engine *engine, const char *ref, const struct exec
         return err_set(err, ERR_INVALID_ARGUMENT, "No exec command specified");
     if (config->cmd.len > CMD_MAX || config->env.len > ENV_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "more than %d words or %d variables", CMD_MAX, ENV_MAX);
-    if (check_live(container, err) < 0)
+    if (check_live(container, err) < 0 || check_user(container, config->user, err) < 0)
         return -1;
     random_hex(id, 64);
     return exec_add(container, config, false, id, err);
@@ -200,9 +223,16 @@ static void write_failure(int fd, bool terminal, const char *message)
     fd_write_full(fd, out.data, out.size, NULL);
 }
 
+// By its words, as Docker has it; what a shell would call neither "not found" nor "not executable" is 128.
 static int64_t failed_code(const char *message)
 {
-    return strstr(message, "executable file not found") || strstr(message, "no such file or directory") ? 127 : 126;
+    if (strstr(message, "permission denied"))
+        return 126;
+    static const char *const not_found[] = { "executable file not found", "no such file or directory", "not a directory" };
+    for (size_t i = 0; i < ARRAY_LEN(not_found); i++)
+        if (strstr(message, not_found[i]))
+            return 127;
+    return 128;
 }
 
 static int call_exec(struct container *container, const struct exec *exec, struct task_client *client, int client_fd,
@@ -215,6 +245,8 @@ static int call_exec(struct container *container, const struct exec *exec, struc
         return -1;
     _cleanup_json_ json_t *arguments = exec_arguments(exec, &form, size, client_fd >= 0);
     event_container(container, action_text("exec_start", exec, &arena), "execID", exec->id, NULL);
+    if (!str_empty(exec->config.working_dir) && exec->config.working_dir[0] != '/')
+        return err_set(err, ERR_INVALID_ARGUMENT, "OCI runtime exec failed: exec failed: Cwd must be an absolute path");
     if (task_call(client, "exec", arguments, &client_fd, client_fd >= 0 ? 1 : 0, CALL_TIMEOUT_NS, &result, NULL, NULL,
                   err) < 0)
         return err_wrap(err, "OCI runtime exec failed: exec failed: unable to start container process");

@@ -14,6 +14,7 @@
 #include "kernel/mount.h"
 #include "sandbox/config.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/user.h"
 
 enum op_type {
     OP_JOIN_CGROUP, // by the v1 `tasks` files
@@ -160,16 +161,6 @@ struct plan_before {
     const char *time_offsets; // for /proc/self/timens_offsets
 };
 
-struct user_request {
-    const char *name; // "user[:group]", NULL: the numbers
-    uid_t uid;
-    gid_t gid;
-    const gid_t *extra;
-    size_t extra_len;
-    char *const *groups; // --group-add
-    size_t group_len;
-};
-
 struct sandbox_plan {
     struct arena arena;
     struct op *ops;
@@ -263,19 +254,6 @@ int plan_exec(const struct sandbox_exec *exec, int init_pidfd, struct cgroup *cg
               struct err *err);
 
 // ---- the child ------------------------------------------------------------------------------------------------------
-
-#define USER_GROUPS_MAX 256
-
-struct user_found {
-    uid_t uid;
-    gid_t gid;
-    gid_t groups[USER_GROUPS_MAX];
-    size_t group_len;
-    char home[256];
-};
-
-// Looks names up in etc/passwd and etc/group below root_fd. Without memory of its own: it runs in the child.
-int user_find(int root_fd, const struct user_request *request, struct user_found *out, struct err *err);
 
 enum message_type { MESSAGE_READY = 1, MESSAGE_MASTER, MESSAGE_ERROR, MESSAGE_STAGE, MESSAGE_CHILD };
 struct message {

@@ -179,7 +179,7 @@ int plan_process(struct sandbox_plan *plan, const struct oci_process *process, s
 {
     plan->cwd = arena_strdup(&plan->arena, str_empty(process->cwd) ? "/" : process->cwd);
     if (plan->cwd[0] != '/')
-        return err_set(err, ERR_INVALID_ARGUMENT, "working directory \"%s\" is not absolute", plan->cwd);
+        return err_set(err, ERR_INVALID_ARGUMENT, "Cwd must be an absolute path");
     plan->terminal = process->terminal;
     plan->rows = (unsigned short)process->console_size.height;
     plan->columns = (unsigned short)process->console_size.width;

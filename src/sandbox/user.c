@@ -215,7 +215,8 @@ static int find_group(int root_fd, struct slice wanted, gid_t *out, struct err *
 
 static bool all_digits(struct slice text)
 {
-    for (size_t i = 0; i < text.size; i++)
+    bool negative = text.size > 1 && text.data[0] == '-';
+    for (size_t i = negative; i < text.size; i++)
         if (text.data[i] < '0' || text.data[i] > '9')
             return false;
     return text.size > 0;
