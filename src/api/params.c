@@ -27,7 +27,7 @@ int body_json(struct call *call, json_t **out, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid JSON: got EOF while reading request body");
     if (body_check_type(httpd_header(call->request, "Content-Type"), err) < 0)
         return -1;
-    if (json_parse(text, size, out, &detail) < 0)
+    if (json_parse_unclamped(text, size, out, &detail) < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "%s", detail.message);
     return 0;
 }

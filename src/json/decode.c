@@ -1,6 +1,5 @@
 // Decoding walks the document, not the table: each member is looked up in the table, exactly first and then without
 // regard to case, as Go's decoder does. Where we stand is kept as a chain on the stack and becomes text only in an error.
-#include <math.h>
 #include <strings.h>
 
 #include "base/slice.h"
@@ -126,17 +125,9 @@ static int decode_text(struct decoder *decoder, json_t *value, char **out, const
 
 static int decode_int(struct decoder *decoder, const json_t *value, int64_t *out, const struct place *place)
 {
-    double real = json_number_value(value);
-    if (json_is_integer(value))
-        *out = json_integer_value(value);
-    else if (!json_is_real(value) || fabs(real) > 0x1p64)
+    if (!json_is_integer(value))
         return wrong_kind(decoder, place, "integer", value);
-    else if (fabs(real) >= 0x1p63)
-        *out = real < 0 ? INT64_MIN : INT64_MAX;
-    else if (real == (double)(int64_t)real)
-        *out = (int64_t)real;
-    else
-        return wrong_kind(decoder, place, "integer", value);
+    *out = json_integer_value(value);
     return 0;
 }
 

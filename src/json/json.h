@@ -26,7 +26,7 @@
 
 enum json_kind {
     JSON_TEXT, // char *
-    JSON_INT, // int64_t; an integral real (1e9) is one too; what is larger than int64_t clamps (unsigned documents)
+    JSON_INT, // int64_t; as in Go, neither 1e9 nor 1.0 is one
     JSON_FLAG, // bool
     JSON_NUMBER, // double
     JSON_TEXTS, // struct strv; a null among the items is "". A single string is accepted where `flags` has JSON_ONE_IS_LIST
@@ -104,8 +104,11 @@ struct json_report {
 #define JSON_DEPTH_MAX 64
 
 // Text -> jansson. Trailing junk and bad UTF-8 are invalid_argument with line and column, so is depth beyond
-// JSON_DEPTH_MAX; of duplicate keys the last one counts, as in Go; integers beyond int64_t clamp. The caller owns the reference.
+// JSON_DEPTH_MAX; of duplicate keys the last one counts, as in Go; integers beyond int64_t clamp (OCI documents have unsigned ones). The
+// caller owns the reference.
 int json_parse(const char *text, size_t size, json_t **out, struct err *err);
+// The same, but integers beyond int64_t become reals, which no JSON_INT takes: for who must hear that a number is too large.
+int json_parse_unclamped(const char *text, size_t size, json_t **out, struct err *err);
 
 #define _cleanup_json_ _cleanup_(json_cleanup)
 static inline void json_cleanup(json_t **value)

@@ -1,5 +1,5 @@
 // Text to jansson and back. Before jansson sees a text its depth is bounded here, and integers that int64_t cannot hold,
-// which jansson refuses, are clamped.
+// which jansson refuses, replaced.
 #include "base/num.h"
 #include "base/slice.h"
 #include "json/json.h"
@@ -35,9 +35,15 @@ static bool in_number(char c)
     return (c >= '0' && c <= '9') || (c && strchr("+-.eE", c));
 }
 
-// A copy in which integers beyond int64_t are its nearest one. Those have 19 digits or more, so the nearest fits into
-// their place, and blanks after it keep line and column of everything else.
-static char *clamp_integers(const char *text, size_t size)
+// What stands for integers beyond int64_t, at most 19 digits long.
+struct beyond {
+    const char *above, *below;
+};
+static const struct beyond nearest = { "9223372036854775807", "-9223372036854775808" }, as_real = { "1e19", "-1e19" };
+
+// A copy in which integers beyond int64_t are something else. Those have 19 digits or more, so that fits into their place, and blanks
+// after it keep line and column of everything else.
+static char *replace_integers(const char *text, size_t size, const struct beyond *beyond)
 {
     char *copy = mem_alloc(size + 1);
     memcpy(copy, text, size);
@@ -56,28 +62,38 @@ static char *clamp_integers(const char *text, size_t size)
             integer = integer && digits.data[i] >= '0' && digits.data[i] <= '9';
         if (!integer || num_parse_i64((struct slice){ text + at, end - at }, &fits))
             continue;
-        const char *nearest = text[at] == '-' ? "-9223372036854775808" : "9223372036854775807";
+        const char *word = text[at] == '-' ? beyond->below : beyond->above;
         memset(copy + at, ' ', end - at);
-        memcpy(copy + at, nearest, strlen(nearest));
+        memcpy(copy + at, word, strlen(word));
     }
     return copy;
 }
 
-int json_parse(const char *text, size_t size, json_t **out, struct err *err)
+static int parse(const char *text, size_t size, const struct beyond *beyond, json_t **out, struct err *err)
 {
     json_error_t error;
     if (too_deep(text, size))
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid JSON: nested deeper than %d", JSON_DEPTH_MAX);
     json_t *value = json_loadb(text, size, JSON_DECODE_ANY, &error);
     if (!value && json_error_code(&error) == json_error_numeric_overflow) {
-        _cleanup_free_ char *clamped = clamp_integers(text, size);
-        value = json_loadb(clamped, size, JSON_DECODE_ANY, &error);
+        _cleanup_free_ char *copy = replace_integers(text, size, beyond);
+        value = json_loadb(copy, size, JSON_DECODE_ANY, &error);
     }
     if (!value)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid JSON: line %d column %d: %s", error.line, error.column,
                        error.text);
     *out = value;
     return 0;
+}
+
+int json_parse(const char *text, size_t size, json_t **out, struct err *err)
+{
+    return parse(text, size, &nearest, out, err);
+}
+
+int json_parse_unclamped(const char *text, size_t size, json_t **out, struct err *err)
+{
+    return parse(text, size, &as_real, out, err);
 }
 
 static int add_chunk(const char *data, size_t size, void *context)

@@ -164,12 +164,9 @@ static void integers(void **state)
         const char *text;
         int64_t value;
     } cases[] = {
-        { "{\"Integer\":1e9}", 1000000000 },
-        { "{\"Integer\":-2.0}", -2 },
         { "{\"Integer\":9223372036854775807}", INT64_MAX },
         { "{\"Integer\":18446744073709551615}", INT64_MAX },
-        { "{\"Integer\":1.8446744073709552e19}", INT64_MAX },
-        { "{\"Integer\":-1e19}", INT64_MIN },
+        { "{\"Integer\":-18446744073709551615}", INT64_MIN },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct decoded got;
@@ -192,6 +189,8 @@ static void errors_say_where(void **state)
         { "{\"Integer\":\"5\"}", "Integer: expected integer, got string", ERR_INVALID_ARGUMENT },
         { "{\"Integer\":1.5}", "Integer: expected integer, got number", ERR_INVALID_ARGUMENT },
         { "{\"Integer\":1e300}", "Integer: expected integer, got number", ERR_INVALID_ARGUMENT },
+        { "{\"Integer\":1e9}", "Integer: expected integer, got number", ERR_INVALID_ARGUMENT },
+        { "{\"Integer\":-2.0}", "Integer: expected integer, got number", ERR_INVALID_ARGUMENT },
         { "{\"Flag\":0}", "Flag: expected boolean, got integer", ERR_INVALID_ARGUMENT },
         { "{\"Number\":\"1\"}", "Number: expected number, got string", ERR_INVALID_ARGUMENT },
         { "{\"Texts\":\"a\"}", "Texts: expected list of strings, got string", ERR_INVALID_ARGUMENT },

@@ -84,6 +84,15 @@ static void clamping_keeps_positions(void **state)
     assert_non_null(strstr(err.message, "line 1 column 28"));
 }
 
+static void unclamped_integers_are_reals(void **state)
+{
+    static const char text[] = "[9223372036854775808,-9223372036854775809,9223372036854775807,1]";
+    _cleanup_json_ json_t *value = NULL;
+    assert_int_equal(json_parse_unclamped(text, strlen(text), &value, NULL), 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(json_is_real(json_array_get(value, i)), i < 2);
+}
+
 struct deep {
     size_t depth;
     const char *open, *close;
@@ -168,6 +177,7 @@ int main(void)
         cmocka_unit_test(rejects_what_is_no_document),
         cmocka_unit_test(round_trips),
         cmocka_unit_test(clamping_keeps_positions),
+        cmocka_unit_test(unclamped_integers_are_reals),
         cmocka_unit_test(depth_fits_a_connections_stack),
         cmocka_unit_test(siblings_are_not_depth),
         cmocka_unit_test(shorthand),
