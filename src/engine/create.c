@@ -190,8 +190,10 @@ static int build(struct container *container, json_t *body, struct image *image,
         security_check(host, &container->arena, err) < 0 ||
         features_check(&container->engine->features, host, arena, warnings, err) < 0 ||
         endpoints_from_config(container, err) < 0 || fill_from_image(container, image, arena, warnings, err) < 0 ||
-        vm_check(container->engine, &container->config, err) < 0 || quota_check(container->engine, host, err) < 0 || users_check(container, err) < 0 || mount_images_hold(container, arena, err) < 0)
+        vm_check(container->engine, &container->config, err) < 0 ||
+        quota_check(container->engine, host, err) < 0 || users_check(container, err) < 0 || mount_images_hold(container, arena, err) < 0)
         return -1;
+    security_note_labels(container);
     return 0;
 }
 

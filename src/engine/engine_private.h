@@ -368,6 +368,7 @@ void merge_image_config(struct container_config *config, const json_t *body, str
 // ---- what a container may do (security.c) ---------------------------------------------------------------------------
 
 // Capabilities and HostConfig.SecurityOpt; a profile of seccomp's is compiled, for nothing but its errors.
+void security_note_labels(struct container *container); // in its body, too: it is shown
 int security_check(const struct host_config *host, struct arena *arena, struct err *err);
 int capabilities_from_config(const struct host_config *host, struct arena *arena, struct oci_capabilities **out,
                              struct err *err);

@@ -132,6 +132,23 @@ static int check_words(const struct strv *options, struct err *err)
     return 0;
 }
 
+// Docker says so of who shares the host's processes or has no wall, with or without SELinux: what it asks for is the state of things here.
+void security_note_labels(struct container *container)
+{
+    struct host_config *host = &container->config.host_config;
+    if (!host->privileged && !str_eq(host->pid_mode, "host") && !str_eq(host->ipc_mode, "host"))
+        return;
+    for (size_t i = 0; i < host->security_opt.len; i++)
+        if (str_starts(host->security_opt.items[i], "label="))
+            return;
+    strv_push_arena(&host->security_opt, &container->arena, "label=disable");
+    json_t *shown = json_object_get(container->body, "HostConfig"), *options = json_object_get(shown, "SecurityOpt");
+    if (json_is_array(options))
+        json_array_append_new(options, json_string("label=disable"));
+    else
+        json_object_set_new(shown, "SecurityOpt", json_pack("[s]", "label=disable"));
+}
+
 int security_check(const struct host_config *host, struct arena *arena, struct err *err)
 {
     struct oci_capabilities *caps;
