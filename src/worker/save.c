@@ -1,5 +1,6 @@
 // docker save: what an image's archive has is named here, member by member; the worker writes it (transfer/transfer.h says how they
-// talk). Its form is Docker's since 25: an OCI layout with a manifest.json beside it, layers as plain tars.
+// talk). Its form is Docker's since 25: an OCI layout with a manifest.json and the oldest
+// form's `repositories` beside it, layers as plain tars.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -19,7 +20,7 @@ struct saving {
     const char *program;
     struct arena *arena;
     struct strv seen; // blobs that are ordered already
-    json_t *manifests, *entries; // of index.json and manifest.json
+    json_t *manifests, *entries, *repositories; // of index.json, manifest.json and repositories
     char *staging;
     struct process process;
     int order_fd, output_fd, report_fd;
@@ -47,6 +48,7 @@ static void saving_done(struct saving *saving)
     free(saving->staging);
     json_decref(saving->manifests);
     json_decref(saving->entries);
+    json_decref(saving->repositories);
     buf_done(&saving->lines);
 }
 
@@ -139,6 +141,18 @@ static void describe(struct saving *saving, const char *manifest_digest, size_t 
     json_array_append_new(saving->manifests, entry);
 }
 
+// {"name": {"tag": the uppermost layer}}
+static void note_repository(struct saving *saving, const char *tag, const struct image_tars *tars)
+{
+    struct image_ref ref;
+    if (tars->len == 0 || image_ref_parse(tag, true, saving->arena, &ref, NULL) < 0)
+        return;
+    json_t *tags = json_object_get(saving->repositories, ref.familiar_name);
+    if (!tags)
+        json_object_set_new(saving->repositories, ref.familiar_name, tags = json_object());
+    json_object_set_new(tags, ref.tag, json_string(oci_digest_hex(tars->items[tars->len - 1].diff_id)));
+}
+
 static int save_image(struct saving *saving, const struct image *image, const struct strv *tags, struct err *err)
 {
     _cleanup_(image_tars_done) struct image_tars tars = { 0 };
@@ -148,8 +162,10 @@ static int save_image(struct saving *saving, const struct image *image, const st
         return -1;
     char *text = image_tars_manifest(image, &tars, saving->arena, digest), *name = blob_name(saving, digest, &fresh);
     json_t *layers = json_array(), *names = tags->len ? json_array() : json_null();
-    for (size_t i = 0; i < tags->len; i++)
+    for (size_t i = 0; i < tags->len; i++) {
         json_array_append_new(names, json_string(tags->items[i]));
+        note_repository(saving, tags->items[i], &tars);
+    }
     json_array_append_new(saving->entries, json_pack("{s:o, s:o, s:o}", "Config",
                                                      json_sprintf("blobs/sha256/%s", oci_digest_hex(image->id)), "RepoTags", names,
                                                      "Layers", layers));
@@ -171,7 +187,8 @@ static int order_end(struct saving *saving, struct err *err)
     _cleanup_json_ json_t *index = json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", MEDIA_OCI_INDEX, "manifests",
                                              saving->manifests);
     if (order_json(saving, "index.json", index, err) < 0 || order_json(saving, "manifest.json", saving->entries, err) < 0 ||
-        order_text(saving, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0)
+        order_text(saving, "oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}", err) < 0 ||
+        (json_object_size(saving->repositories) && order_json(saving, "repositories", saving->repositories, err) < 0))
         return -1;
     return send_order(saving, err);
 }
@@ -365,7 +382,7 @@ static int save(struct saving *saving, const struct save_order *what, worker_pip
 
 #define SAVING_INIT(of_images, of_program, of_arena) \
     { .images = (of_images), .program = (of_program), .arena = (of_arena), .process = PROCESS_NONE, .order_fd = -1, .output_fd = -1, .report_fd = -1, \
-      .lines = BUF_INIT(32 << 10), .manifests = json_array(), .entries = json_array() }
+      .lines = BUF_INIT(32 << 10), .manifests = json_array(), .entries = json_array(), .repositories = json_object() }
 
 int worker_save(struct image_store *images, const char *program, const struct strv *names, worker_pipe_fn *sink, void *context,
                 const struct cancel *cancel, struct err *err)
