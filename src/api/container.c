@@ -31,6 +31,16 @@ static bool mounts_an_image(const struct container_config *config)
     return false;
 }
 
+static int check_endpoints(json_t *body, struct err *err)
+{
+    const char *network;
+    json_t *endpoint;
+    json_object_foreach (json_object_get(json_object_get(body, "NetworkingConfig"), "EndpointsConfig"), network, endpoint)
+        if (json_is_null(endpoint))
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid config for network %.200s: EndpointsConfig is nil", network);
+    return 0;
+}
+
 int handle_container_create(struct call *call, struct err *err)
 {
     _cleanup_json_ json_t *body = NULL;
@@ -41,7 +51,7 @@ int handle_container_create(struct call *call, struct err *err)
     if (body_json(call, &body, err) < 0)
         return -1;
     create_body_age(call->version, body);
-    if (json_decode(&container_config_table, body, &config, call->arena, &report, err) < 0 ||
+    if (json_decode(&container_config_table, body, &config, call->arena, &report, err) < 0 || check_endpoints(body, err) < 0 ||
         check_platform(call, config.image, err) < 0)
         return -1;
     if (call->version < 44 && config.endpoints.len > 1)
