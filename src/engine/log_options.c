@@ -67,7 +67,8 @@ static int check_option(const struct driver *driver, const char *key, struct err
         return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: %s is not supported yet", key);
     if (str_eq(driver->name, "local"))
         return err_set(err, ERR_INVALID_ARGUMENT, "unknown log opt '%.100s' for log driver local", key);
-    return err_set(err, ERR_INVALID_ARGUMENT, "unknown log opt '%.100s' for %s log driver", key, driver->name);
+    const char *form = str_eq(driver->name, "gelf") ? "unknown log opt \"%.100s\" for %s log driver" : "unknown log opt '%.100s' for %s log driver";
+    return err_set(err, ERR_INVALID_ARGUMENT, form, key, driver->name);
 }
 
 // ---- values ---------------------------------------------------------------------------------------------------------
@@ -192,8 +193,8 @@ static int read_options(const struct driver *driver, const struct kvs *options, 
         out->max_files = 5;
         out->compress = true;
     }
-    if (disabled && log_read_flag(disabled, &no_cache, err) < 0)
-        return -1;
+    if (!str_empty(disabled) && log_read_flag(disabled, &no_cache, NULL) < 0)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for option cache-disabled: %.100s", disabled);
     *kept = driver->readable || (driver->remote && !no_cache);
     if (read_mode(options, out, err) < 0 || read_rotation(options, driver->remote ? "cache-" : "", out, err) < 0)
         return -1;

@@ -86,20 +86,22 @@ static int read_gelf(const struct kvs *options, struct task_log *out, struct err
     if (tcp && (type || level))
         return err_set(err, ERR_INVALID_ARGUMENT, "compression is only supported on UDP");
     if (!tcp && delay)
-        return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-reconnect-delay is only valid for TCP");
+        return err_set(err, ERR_INVALID_ARGUMENT, "\"gelf-tcp-reconnect-delay\" is only valid for TCP");
     if (!tcp && tries)
-        return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-max-reconnect is only valid for TCP");
+        return err_set(err, ERR_INVALID_ARGUMENT, "\"gelf-tcp-max-reconnect\" is only valid for TCP");
     if (tries && (!num_parse_i64(slice_of(tries), &out->max_tries) || out->max_tries < 0 || out->max_tries >= INT32_MAX))
-        return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-max-reconnect must be a positive integer");
+        return err_set(err, ERR_INVALID_ARGUMENT, "\"gelf-tcp-max-reconnect\" must be a positive integer");
     out->max_tries += tries != NULL; // the first one is no new one
     if (type && !log_is_one_of(type, types, ARRAY_LEN(types)))
-        return err_set(err, ERR_INVALID_ARGUMENT, "unknown value \"%.100s\" for log opt 'gelf-compression-type' for gelf log driver", type);
+        return err_set(err, ERR_INVALID_ARGUMENT, "unknown value \"%.100s\" for log opt \"gelf-compression-type\" for gelf log driver", type);
     out->compression = (char *)(type ? type : "gzip");
     out->compression_level = 1;
     if (level && (!num_parse_i64(slice_of(level), &out->compression_level) || out->compression_level < -1 || out->compression_level > 9))
-        return err_set(err, ERR_INVALID_ARGUMENT, "unknown value \"%.100s\" for log opt 'gelf-compression-level' for gelf log driver", level);
+        return err_set(err, ERR_INVALID_ARGUMENT, "unknown value \"%.100s\" for log opt \"gelf-compression-level\" for gelf log driver", level);
     int64_t seconds = 1;
-    if (delay && (!num_parse_i64(slice_of(delay), &seconds) || seconds < 1 || seconds > RETRY_MAX_NS / NS_PER_S))
+    if (delay && (!num_parse_i64(slice_of(delay), &seconds) || seconds < 0))
+        return err_set(err, ERR_INVALID_ARGUMENT, "\"gelf-tcp-reconnect-delay\" must be a positive integer");
+    if (delay && (seconds < 1 || seconds > RETRY_MAX_NS / NS_PER_S))
         return err_set(err, ERR_INVALID_ARGUMENT, "gelf-tcp-reconnect-delay: seconds from 1 to 3600, got %.100s", delay);
     out->retry_ns = seconds * NS_PER_S;
     return 0;
@@ -164,6 +166,10 @@ static int read_wait(const char *text, int64_t *out_ns, struct err *err)
             *out_ns = number * units[i].ns;
             return 0;
         }
+    if (digits == 0 || strspn(text + digits, ".0123456789mushn") < strlen(text + digits))
+        return err_set(err, ERR_INVALID_ARGUMENT, "time: invalid duration \"%.100s\"", text);
+    if (!text[digits])
+        return err_set(err, ERR_INVALID_ARGUMENT, "time: missing unit in duration \"%.100s\"", text);
     return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-retry-wait: a duration from 1ms to 60m, got %.100s", text);
 }
 
@@ -177,12 +183,14 @@ static int read_fluentd(const struct kvs *options, struct task_log *out, struct 
         return -1;
     if ((async && log_read_flag(async, &out->late, err) < 0) || (precise && log_read_flag(precise, &out->precise_time, err) < 0) ||
         (ack && log_read_flag(ack, &out->ack, err) < 0))
-        return err_wrap(err, "invalid value for a log opt of fluentd");
+        return -1;
     if (tries && (!num_parse_i64(slice_of(tries), &out->max_tries) || out->max_tries < 0 || out->max_tries > INT32_MAX))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-max-retries: a number, got %.100s", tries);
+        return err_set(err, ERR_INVALID_ARGUMENT, "strconv.ParseUint: parsing \"%.100s\": invalid syntax", tries);
     if (tries && out->max_tries == 0)
         out->max_tries = FLUENTD_TRIES;
-    if (limit && (log_read_size(limit, 1024, &out->buffer_size, err) < 0 || out->buffer_size > LOG_BUFFER_MAX))
+    if (limit && log_read_size(limit, 1024, &out->buffer_size, err) < 0)
+        return -1;
+    if (out->buffer_size > LOG_BUFFER_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-buffer-limit: at most 64m, got %.100s", limit);
     return 0;
 }
