@@ -1,5 +1,9 @@
 """What a walk over the client's commands beside dockerd 28 (tools/walk) found different once: words, fields and kept things, in few containers."""
+import io
+import json
 import os
+import subprocess
+import tarfile
 
 import pytest
 
@@ -185,3 +189,55 @@ def test_what_a_list_of_images_is_asked_for(docker, api, name):
         assert done.code == 1 and done.err == 'Error response from daemon: syntax error in pattern\n'
     docker.ok('images', '-f', 'reference=b[ab]')
     docker.ok('rmi', name)
+
+
+@pytest.mark.container_only('HostConfig.Binds')  # a guest's files are out of sight: it says so at the start
+@pytest.mark.differs('looks the user up at the start')
+def test_an_exec_as_nobody_known_is_none(docker, api, keeper, name):
+    box = keeper.box(name)
+    for user, words in (('nosuch', 'unable to find user nosuch: no matching entries in passwd file'), ('0:nosuch', 'unable to find group nosuch: no matching entries in group file'),
+                        ('-5', 'uids and gids must be in range 0-2147483647')):
+        answer = api.post(f'/containers/{box}/exec', {'Cmd': ['true'], 'User': user})
+        assert (answer.status, answer.message) == (400, words)
+    done = docker('exec', '-u', 'nosuch', box, 'true')
+    assert (done.code, done.err) == (1, 'Error response from daemon: unable to find user nosuch: no matching entries in passwd file\n')
+
+
+@pytest.mark.differs('answers 126')
+def test_exit_codes_of_folders_that_are_none(docker, keeper, name):
+    box = keeper.box(name)
+    done = docker('exec', '-w', 'rel', box, 'true')
+    assert (done.code, (done.out + done.err).strip()) == (128, 'OCI runtime exec failed: exec failed: Cwd must be an absolute path')
+    assert docker('exec', '-w', '/nosuch', box, 'true').code == 127
+    assert docker('exec', '-w', '/etc/passwd', box, 'true').code == 127
+    assert docker('exec', box, '/etc').code == 126
+
+
+@pytest.mark.parametrize('options, shown', [
+    (['--privileged'], ['label=disable']), (['--privileged', '--security-opt', 'label=disable'], ['label=disable']),
+    (['--ipc', 'host'], ['label=disable']), (['--pid', 'host', '--security-opt', 'seccomp=unconfined'], ['seccomp=unconfined', 'label=disable']), ([], None),
+], ids=['privileged', 'said', 'ipc', 'pid', 'none'])
+@pytest.mark.container_only('HostConfig.PidMode')
+def test_labels_are_off_without_a_wall(docker, name, options, shown):
+    docker.ok('create', '--name', name, *options, 'bb')
+    assert docker.inspect(name)['HostConfig']['SecurityOpt'] == shown
+    docker.ok('rm', name)
+
+
+def test_the_oldest_list_of_an_archive(docker, name):
+    docker.ok('tag', 'bb', f'other/{name}:v2')
+    archive = tarfile.open(fileobj=io.BytesIO(subprocess.run(docker.command('save', 'bb:latest', f'other/{name}:v2'), capture_output=True, env=docker.environment()).stdout))
+    layer = json.load(archive.extractfile('manifest.json'))[0]['Layers'][-1].removeprefix('blobs/sha256/').removesuffix('/layer.tar')
+    assert json.load(archive.extractfile('repositories')) == {'bb': {'latest': layer}, 'other/' + name: {'v2': layer}}
+    docker.ok('rmi', f'other/{name}:v2')
+
+
+@pytest.mark.parametrize('text', ['9223372036854775808', '18446744073709551616', '-9223372036854775809', '1e9', '6291456.0', '1.5', '"1"'])
+def test_numbers_that_are_no_integers(api, text):
+    assert api.post(CREATE, f'{{"Image": "bb", "HostConfig": {{"Memory": {text}}}}}', headers={'Content-Type': 'application/json'}).status == 400
+
+
+@pytest.mark.differs('takes it')
+def test_an_endpoint_is_an_object(api):
+    answer = api.post(CREATE, {'Image': 'bb', 'NetworkingConfig': {'EndpointsConfig': {'bridge': None}}})
+    assert (answer.status, answer.message) == (400, 'invalid config for network bridge: EndpointsConfig is nil')
