@@ -17,6 +17,7 @@ class Terminal:
     def __init__(self, command, rows=24, columns=80):
         self.master, slave = pty.openpty()
         self.resize(rows, columns)
+        self.fresh = termios.tcgetattr(self.master)  # as no program has set it yet
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)

@@ -27,6 +27,7 @@ def same(text):
     text = re.sub(r'\b[0-9a-f]{12}\b', 'ID', text)
     text = re.sub(AGES + ' ago', 'AGE ago', text)
     text = re.sub('Up ' + AGES, 'Up AGE', text)
+    text = re.sub(r'(\[::1\]|127\.0\.0\.1):\d+->', r'\1:PORT->', text)
     text = re.sub(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z', 'TIME', text)
     return text
 

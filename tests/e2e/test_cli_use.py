@@ -72,7 +72,7 @@ def test_a_shell_on_a_terminal(client, screen, name):
 
 def test_the_terminal_is_given_back_as_it_was(client, screen, name):
     shell = screen('run', '-it', '--rm', '--name', name, 'bb', 'sh')
-    before = termios.tcgetattr(shell.master)
+    before = shell.fresh
     shell.expect('# ')
     assert termios.tcgetattr(shell.master)[3] != before[3], 'raw meanwhile'
     shell.send('exit\n')
