@@ -53,7 +53,8 @@ struct archive_put {
 int archive_put(int root_fd, const char *path, const struct archive_put *options, archive_read_fn *read, void *context, struct err *err);
 
 // The same tar without a tree: of each entry a struct listing_frame, a row (listing_put(); of type 0: a listing can't say what it is), and its content.
-int archive_list(archive_read_fn *read, void *context, int out_fd, struct err *err);
+// *marked: it said its end itself, so it is the same tar whatever comes behind what was read.
+int archive_list(archive_read_fn *read, void *context, int out_fd, bool *marked, struct err *err);
 
 // "user", "uid", "user:group": by the tree's /etc/passwd and /etc/group. not_found: no such user.
 int archive_user(int root_fd, const char *user, uid_t *uid, gid_t *gid, struct err *err);

@@ -41,7 +41,7 @@ static int put_entry(struct tar_writer *out, struct tar_reader *reader, const st
     return (int)got;
 }
 
-int archive_list(archive_read_fn *read, void *context, int out_fd, struct err *err)
+int archive_list(archive_read_fn *read, void *context, int out_fd, bool *marked, struct err *err)
 {
     struct tar_reader reader;
     struct tar_writer out;
@@ -57,6 +57,7 @@ int archive_list(archive_read_fn *read, void *context, int out_fd, struct err *e
         }
     if (more == 0)
         more = tar_write_end(&out, err);
+    *marked = reader.marked;
     tar_writer_done(&out);
     tar_reader_done(&reader);
     return more;

@@ -94,7 +94,7 @@ struct tar_reader {
     void *context;
     char *chunk;
     size_t chunk_at, chunk_end;
-    bool ended;
+    bool ended, marked; // marked: by a block of zeros, behind which nothing counts
     uint64_t left, padding; // of the entry's content; behind it
     struct tar_entry entry;
 };

@@ -330,6 +330,7 @@ int tar_reader_next(struct tar_reader *reader, struct tar_entry **entry, struct 
             return -1;
         if (got == 0 || (got == TAR_BLOCK && all_zero(block))) {
             reader->ended = true;
+            reader->marked = got > 0;
             return headers == 0 ? 0 : cut_off(err);
         }
         if (got < TAR_BLOCK)

@@ -203,19 +203,38 @@ static int run_update(struct job *job, struct err *err)
     return archive_put(job->root_fd, "/", &options, read_data, job, err);
 }
 
-// What is read is written down as well.
+struct keeping {
+    struct job *job;
+    off_t at, begun; // what the file had already
+};
+
+// What the file has already, then what comes, which is written down as well.
 static ssize_t read_and_keep(void *context, void *data, size_t size, struct err *err)
 {
-    const struct job *job = context;
-    ssize_t got = read_data(context, data, size, err);
-    return got > 0 && fd_write_file(job->source_fds[0], data, (size_t)got, err) < 0 ? -1 : got;
+    struct keeping *keeping = context;
+    int file = keeping->job->source_fds[0];
+    if (keeping->at < keeping->begun) {
+        size_t part = (size_t)MIN_OF((off_t)size, keeping->begun - keeping->at);
+        off_t at = keeping->at;
+        keeping->at += (off_t)part;
+        return fd_read_at(file, data, part, at, err) < 0 ? -1 : (ssize_t)part;
+    }
+    ssize_t got = read_data(keeping->job, data, size, err);
+    return got > 0 && fd_write_file(file, data, (size_t)got, err) < 0 ? -1 : got;
 }
 
 static int run_list(struct job *job, struct err *err)
 {
+    bool marked;
     if (job->source_len != 2)
         return err_set(err, ERR_INTERNAL, "the order lacks a descriptor");
-    return archive_list(read_and_keep, job, job->source_fds[1], err);
+    struct keeping keeping = { job, 0, lseek(job->source_fds[0], 0, SEEK_END) };
+    if (keeping.begun < 0)
+        return err_errno(err, errno, "the order's file");
+    if (archive_list(read_and_keep, &keeping, job->source_fds[1], &marked, err) < 0)
+        return -1;
+    tell("marked", json_boolean(marked));
+    return 0;
 }
 
 // A list of patterns; NULL without one.

@@ -9,7 +9,7 @@
 //     users              a user namespace: all of this is seen in it, by its root
 //     data               where the tar goes, or comes from
 //     source             sources, place: a tree, or a plain tar, by its number; update: the paths that go before the tar comes, each with its NUL;
-//                        list: a file that gets the tar, and the pipe of archive_list()
+//                        list: a file that has the tar's beginning and gets the rest, and the pipe of archive_list()
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],
 //                        "target","folder","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
 //                        export, layer: {"time","time_max","exact","stubs":["/a/b"]}, struct archive_times and archive_layers, or none
@@ -17,7 +17,7 @@
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
 // byte), {"content":BOOL} (layer, place: before the first byte, whether the tar has an entry), {"change":{"kind","path"}},
-// {"found":{"source","path","packed"}} (sources with "tell": at most ARCHIVE_FOUND_MAX), and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
+// {"marked":BOOL} (list: archive_list()), {"found":{"source","path","packed"}} (sources with "tell": at most ARCHIVE_FOUND_MAX), and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
 //
 // Its jail: before the first name is resolved or the first byte read, the tree is the root of a mount namespace of its own in which
 // nothing else is, the network is an empty one, and of all capabilities those for reading any file are left, for `put` those to make

@@ -1,8 +1,6 @@
 // One build from its first byte to its last, and the builder's own life.
 #include "builder_private.h"
 
-#define IGNORE_SIZE_MAX ((size_t)16 << 20)
-
 // ---- life -----------------------------------------------------------------------------------------------------------
 
 static int take_name(void *context, const struct store_row *row, struct err *err)

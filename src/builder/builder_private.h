@@ -21,6 +21,8 @@
 #define OWN_PLATFORM "linux/amd64"
 #endif
 
+#define IGNORE_SIZE_MAX ((size_t)16 << 20) // of a .dockerignore
+
 struct builder {
     struct engine *engine;
     struct store *store;
@@ -61,11 +63,32 @@ struct crew {
     struct mutex asking; // the client, who is asked one thing at a time
 };
 
+// A client's folder that is kept between builds (kept.c).
+struct build_kept {
+    struct build_kept *next; // in the builder's list
+    struct builder *builder;
+    char name[2 * 32 + 1], *key, *description; // key NULL: it goes with the build
+    char *mark; // of its list
+    int top_fd, tree_fd; // tree_fd -1: a tar is kept
+    struct listing listing;
+    int64_t size; // of what is kept
+    bool unknown; // what is in the tree
+};
+
+// The tar of a classic client's last build with these names. `kept` NULL: none can be kept.
+struct kept_tar {
+    struct build_kept *kept;
+    int fd; // the tar; -1: none that is believed
+    struct buf texts[2]; // of its Dockerfile and its .dockerignore
+    bool found[2];
+};
+
 struct context {
     int folder_fd; // -1: nothing is unpacked yet
     const struct listing *listing; // what is in it; NULL: that is not known
     int spool_fd; // a tar that is listed, and not yet unpacked; -1
     struct listing listed; // its list
+    struct kept_tar kept; // of a tar
     struct strv hidden; // what of it is none of the context's
     struct mutex lock; // unranked: held while it is unpacked
 };
@@ -202,7 +225,18 @@ int look_recall(struct builder *builder, const char *image, const struct step_pl
 int look_place(struct build *build, const struct step_place *place, struct step_sources *out, struct err *err);
 void look_remember(struct builder *builder, const char *image, const struct step_place *place, const char *digest);
 
-// ---- kept.c ---------------------------------------------------------------------------------------------------------
+// ---- kept.c, kept_tar.c ---------------------------------------------------------------------------------------------
+
+// A folder of its own for what is kept under that key, whatever is in it; it goes when it is freed as long as `unknown` is set.
+int kept_open_top(struct builder *builder, const char *key, const char *description, struct build_kept **out, struct err *err);
+int kept_mark(struct build_kept *kept, int fd, struct err *err); // what its list has to say: it is of that file, in this run of the kernel
+int kept_read_list(struct build_kept *kept); // -1: there is none that is believed
+int kept_write_list(struct build_kept *kept, const struct listing *now, struct buf *text, struct err *err);
+
+void kept_tar_open(struct build *build, const char *dockerfile, struct kept_tar *out);
+// The spool is kept from now on, with the context's list and what is wanted of it: Dockerfile and .dockerignore. False: that can't be.
+bool kept_tar_put(struct build *build, const struct step_wanted wanted[2]);
+void kept_tar_close(struct kept_tar *tar);
 
 bool kept_in_use(const struct builder *builder, const char *name) REQUIRES(&builder->lock);
 // *gone, malloc'ed, is where the folder stands now, to be removed. Nobody has it in use.

@@ -1,5 +1,5 @@
 // Clients' folders that are kept between builds: <data root>/build-contexts/<name>/, with `tree`, and `list` beside it, which says what is in it
-// (build/listing.h).
+// (build/listing.h). Those that come as tars are kept as such (kept_tar.c), in folders of the same kind.
 //
 // Theory of operation: the list is there only while the tree is known to be what it says. Who changes the tree takes the list away first, and writes a
 // new one once the worker has done all; so a daemon or a worker that is killed in between leaves a tree without a list, which nobody believes.
@@ -16,16 +16,6 @@
 
 #define KEPT_LEN_MAX 64
 #define DISK_PART 8 // at most that part of the disk
-
-struct build_kept {
-    struct build_kept *next; // in the builder's list
-    struct builder *builder;
-    char name[2 * 32 + 1], *key, *description; // key NULL: it goes with the build
-    char *mark; // of its list
-    int top_fd, tree_fd;
-    struct listing listing;
-    bool unknown; // what is in the tree
-};
 
 // ---- names and places -----------------------------------------------------------------------------------------------
 
@@ -141,13 +131,18 @@ static void keep_bounds(struct builder *builder)
 
 // ---- a tree and its list --------------------------------------------------------------------------------------------
 
-static int open_folders(struct build_kept *kept, struct err *err)
+static int open_top(struct build_kept *kept, struct err *err)
 {
     _cleanup_free_ char *path = path_of(kept->builder, kept->name);
     if (file_mkdirs(AT_FDCWD, path, 0700, err) < 0)
         return -1;
     kept->top_fd = file_open_dir(AT_FDCWD, path, err);
-    if (kept->top_fd < 0)
+    return kept->top_fd < 0 ? -1 : 0;
+}
+
+static int open_folders(struct build_kept *kept, struct err *err)
+{
+    if (open_top(kept, err) < 0)
         return -1;
     if (mkdirat(kept->top_fd, "tree", 0755) < 0 && errno != EEXIST)
         return err_errno(err, errno, "kept context");
@@ -161,11 +156,11 @@ static void close_folders(struct build_kept *kept)
     fd_close(take_fd(&kept->tree_fd));
 }
 
-static int make_mark(struct build_kept *kept, struct err *err)
+int kept_mark(struct build_kept *kept, int fd, struct err *err)
 {
     _cleanup_buf_ struct buf boot = BUF_INIT(256);
     struct stat info;
-    if (fstat(kept->tree_fd, &info) < 0)
+    if (fstat(fd, &info) < 0)
         return err_errno(err, errno, "kept context");
     if (file_read_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &boot, err) < 0)
         return -1;
@@ -174,7 +169,7 @@ static int make_mark(struct build_kept *kept, struct err *err)
     return 0;
 }
 
-static int read_list(struct build_kept *kept)
+int kept_read_list(struct build_kept *kept)
 {
     struct buf text = BUF_INIT(LISTING_SIZE_MAX);
     struct err ignored = { 0 };
@@ -195,26 +190,39 @@ static bool is_empty(const struct build_kept *kept)
 // A tree that nobody knows gets out of the way, for a new one: whoever was writing to it may still do so.
 static int load(struct build_kept *kept, struct err *err)
 {
-    if (open_folders(kept, err) < 0 || make_mark(kept, err) < 0)
+    if (open_folders(kept, err) < 0 || kept_mark(kept, kept->tree_fd, err) < 0)
         return -1;
-    if (read_list(kept) == 0 || is_empty(kept))
+    if (kept_read_list(kept) == 0 || is_empty(kept))
         return 0;
     close_folders(kept);
     drop(kept->builder, kept->name);
-    return open_folders(kept, err) < 0 ? -1 : make_mark(kept, err);
+    return open_folders(kept, err) < 0 ? -1 : kept_mark(kept, kept->tree_fd, err);
 }
 
-int build_kept_open(struct builder *builder, const char *key, const char *description, struct build_kept **out, struct err *err)
+static int open_as(struct builder *builder, const char *key, const char *description, bool tar, struct build_kept **out, struct err *err)
 {
     struct build_kept *kept = mem_new(struct build_kept);
-    *kept = (struct build_kept){ .builder = builder, .key = mem_strdup(key), .description = mem_strdup(description), .top_fd = -1, .tree_fd = -1 };
-    if (take_name(kept, err) < 0 || load(kept, err) < 0) {
+    *kept = (struct build_kept){ .builder = builder, .key = mem_strdup(key), .description = mem_strdup(description), .top_fd = -1, .tree_fd = -1, .unknown = tar };
+    if (take_name(kept, err) < 0 || (tar ? open_top : load)(kept, err) < 0) {
         kept->unknown = true;
         build_kept_free(kept);
         return -1;
     }
     *out = kept;
     return 0;
+}
+
+int build_kept_open(struct builder *builder, const char *key, const char *description, struct build_kept **out, struct err *err)
+{
+    if (open_as(builder, key, description, false, out, err) < 0)
+        return -1;
+    (*out)->size = listing_size(&(*out)->listing);
+    return 0;
+}
+
+int kept_open_top(struct builder *builder, const char *key, const char *description, struct build_kept **out, struct err *err)
+{
+    return open_as(builder, key, description, true, out, err);
 }
 
 const struct listing *build_kept_listing(const struct build_kept *kept)
@@ -235,14 +243,22 @@ int build_kept_change(struct build_kept *kept, const struct strv *removed, int t
     return folder_update(kept->builder->engine, kept->tree_fd, removed, tar_fd, cancel, err);
 }
 
+int kept_write_list(struct build_kept *kept, const struct listing *now, struct buf *text, struct err *err)
+{
+    listing_write(now, kept->mark, text);
+    if (buf_check(text, "the list of the context's files", err) < 0)
+        return -1;
+    return file_write_at(kept->top_fd, "list", text->data, text->size, 0600, false, err);
+}
+
 int build_kept_settle(struct build_kept *kept, const struct listing *now, struct err *err)
 {
     struct buf text = BUF_INIT(LISTING_SIZE_MAX);
-    listing_write(now, kept->mark, &text);
-    if (buf_check(&text, "the list of the context's files", err) < 0 || file_write_at(kept->top_fd, "list", text.data, text.size, 0600, false, err) < 0) {
+    if (kept_write_list(kept, now, &text, err) < 0) {
         buf_done(&text);
         return -1;
     }
+    kept->size = listing_size(now);
     size_t size = text.size;
     listing_done(&kept->listing);
     if (listing_read(buf_take(&text), size, kept->mark, &kept->listing, err) < 0)
@@ -261,7 +277,7 @@ static int record(const struct build_kept *kept, struct err *err)
         return -1;
     if (store_exec(store, err, "INSERT INTO build_contexts(name, key, description, size, created_ns, used_ns, uses) VALUES(?, ?, ?, ?, ?, ?, 1)"
                    " ON CONFLICT(name) DO UPDATE SET size = excluded.size, used_ns = excluded.used_ns, uses = uses + 1",
-                   "tttiii", kept->name, kept->key, kept->description, listing_size(&kept->listing), now_ns, now_ns) < 0) {
+                   "tttiii", kept->name, kept->key, kept->description, kept->size, now_ns, now_ns) < 0) {
         store_rollback(store);
         return -1;
     }

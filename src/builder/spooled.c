@@ -3,11 +3,9 @@
 #include "base/path.h"
 #include "builder_private.h"
 
-#define IGNORE_SIZE_MAX ((size_t)16 << 20)
-
 void context_open(struct context *context)
 {
-    *context = (struct context){ .folder_fd = -1, .spool_fd = -1 };
+    *context = (struct context){ .folder_fd = -1, .spool_fd = -1, .kept.fd = -1 };
     mutex_init(&context->lock, 0);
 }
 
@@ -16,6 +14,7 @@ void context_close(struct context *context)
     fd_close(context->folder_fd);
     fd_close(context->spool_fd);
     listing_done(&context->listed);
+    kept_tar_close(&context->kept);
     mutex_done(&context->lock);
 }
 
@@ -61,15 +60,13 @@ static int unpack(struct build *build, struct err *err)
     return 0;
 }
 
-static int take_tar(struct build *build, int input_fd, const char *dockerfile, struct step_wanted wanted[2], struct err *err)
+static int list_tar(struct build *build, int input_fd, const char *dockerfile, struct step_wanted wanted[2], struct err *err)
 {
     struct context *context = build->context;
     struct listing_entry *entries = NULL;
     size_t len = 0;
-    context->spool_fd = workshop_spool(build->workshop, err);
-    if (context->spool_fd < 0)
-        return -1;
-    int listed = tar_list(build->engine, input_fd, context->spool_fd, wanted, 2, build->arena, &entries, &len, build->cancel, err);
+    bool marked = false;
+    int listed = tar_list(build->engine, input_fd, context->spool_fd, wanted, 2, build->arena, &entries, &len, &marked, build->cancel, err);
     if (listed > 0 && wanted[1].found && find_hidden(build, dockerfile, &wanted[1].text, err) < 0)
         listed = -1;
     bool known = listed > 0 && wanted[0].found && take_entries(context, entries, len);
@@ -79,6 +76,8 @@ static int take_tar(struct build *build, int input_fd, const char *dockerfile, s
     free(entries);
     if (listed < 0)
         return -1;
+    if (!known || ignored || !marked || !kept_tar_put(build, wanted))
+        workshop_drop_spool(build->workshop);
     if (known && !ignored)
         return 1;
     context->listing = NULL;
@@ -86,10 +85,34 @@ static int take_tar(struct build *build, int input_fd, const char *dockerfile, s
     return unpack(build, err);
 }
 
+// It is what came the last time, of which all is known.
+static int take_known(struct build *build, const char *dockerfile, struct buf *text, struct err *err)
+{
+    struct context *context = build->context;
+    const struct kept_tar *kept = &context->kept;
+    if (kept->found[1] && find_hidden(build, dockerfile, &kept->texts[1], err) < 0)
+        return -1;
+    fd_close(context->spool_fd);
+    context->spool_fd = fd_dup(kept->fd, err);
+    if (context->spool_fd < 0)
+        return -1;
+    context->listing = &kept->kept->listing;
+    buf_add(text, buf_text(&kept->texts[0]), kept->texts[0].size);
+    return 1;
+}
+
 int context_take(struct build *build, int input_fd, const char *dockerfile, struct buf *text, struct err *err)
 {
+    struct context *context = build->context;
     struct step_wanted wanted[] = { { path_clean(slice_of(dockerfile), build->arena), { .ceiling = text->ceiling }, false }, { ".dockerignore", BUF_INIT(IGNORE_SIZE_MAX), false } };
-    int listed = take_tar(build, input_fd, dockerfile, wanted, err);
+    kept_tar_open(build, wanted[0].path, &context->kept);
+    context->spool_fd = workshop_spool(build->workshop, err);
+    if (context->spool_fd < 0)
+        return -1;
+    int same = context->kept.fd < 0 ? 0 : tar_same(input_fd, context->kept.fd, context->kept.kept->size, context->spool_fd, build->cancel, err);
+    if (same != 0)
+        return same < 0 ? -1 : take_known(build, dockerfile, text, err);
+    int listed = list_tar(build, input_fd, dockerfile, wanted, err);
     if (listed > 0)
         buf_add(text, wanted[0].text.data, wanted[0].text.size);
     buf_done(&wanted[0].text);

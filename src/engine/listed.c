@@ -14,6 +14,7 @@ struct reading {
     size_t wanted_len;
     gnutls_hash_hd_t hash;
     bool unknown; // a list can't say what there is
+    bool marked;
 };
 
 static struct step_wanted *find_wanted(const struct reading *reading, const struct listing_entry *entry)
@@ -76,20 +77,34 @@ static int start(struct filer *filer, int input_fd, int spool_fd, struct err *er
     return filer_start(filer, &wish, err);
 }
 
+static int end_list(struct reading *reading, struct filer *filer, const struct cancel *cancel, struct err *err)
+{
+    int more;
+    json_t *line;
+    while ((more = filer_next(filer, cancel, &line, err)) > 0) {
+        reading->marked = reading->marked || json_get_flag(line, "marked", false);
+        json_decref(line);
+    }
+    return more;
+}
+
 static int read_all(struct reading *reading, struct engine *engine, int input_fd, int spool_fd, const struct cancel *cancel, struct err *err)
 {
     struct frames frames = { .record = BUF_INIT(FRAMES_RECORD_MAX), .begin = begin_entry, .content = add_content, .end = end_entry, .of = reading };
     _cleanup_(filer_done) struct filer filer = FILER_ALONE(engine);
     _cleanup_(inflate_done) struct inflate inflate = INFLATE_INIT(engine);
-    if (inflate_start(&inflate, input_fd, cancel, err) < 0 || start(&filer, inflate.fd >= 0 ? inflate.fd : input_fd, spool_fd, err) < 0)
+    bool begun = lseek(spool_fd, 0, SEEK_END) > 0;
+    if ((!begun && inflate_start(&inflate, input_fd, cancel, err) < 0) || start(&filer, inflate.fd >= 0 ? inflate.fd : input_fd, spool_fd, err) < 0)
         return -1;
     int done = pipe_relay(filer.data_fd, frames_take, &frames, cancel, err);
     buf_done(&frames.record);
-    return done < 0 ? -1 : filer_end(&filer, cancel, err);
+    done = done < 0 ? -1 : end_list(reading, &filer, cancel, err);
+    reading->marked = reading->marked && inflate.fd < 0;
+    return done;
 }
 
 int tar_list(struct engine *engine, int input_fd, int spool_fd, struct step_wanted *wanted, size_t wanted_len, struct arena *arena, struct listing_entry **entries,
-             size_t *len, const struct cancel *cancel, struct err *err)
+             size_t *len, bool *marked, const struct cancel *cancel, struct err *err)
 {
     struct reading reading = { .arena = arena, .wanted = wanted, .wanted_len = wanted_len };
     if (gnutls_hash_init(&reading.hash, GNUTLS_DIG_SHA256) < 0)
@@ -104,5 +119,6 @@ int tar_list(struct engine *engine, int input_fd, int spool_fd, struct step_want
     listing_sort(reading.items, reading.len);
     *entries = reading.items;
     *len = reading.len;
+    *marked = reading.marked;
     return 1;
 }

@@ -19,7 +19,9 @@ void workshop_free(struct workshop *workshop); // NULL is fine
 // A new, empty folder in it (O_PATH), and such a folder as a tree.
 int workshop_folder(struct workshop *workshop, const char *name, struct err *err);
 int tree_of_folder(int folder_fd, struct err *err);
-int workshop_spool(struct workshop *workshop, struct err *err); // a file without a name, to be written and read
+int workshop_spool(struct workshop *workshop, struct err *err); // a file to be written and read, which goes with the workshop
+int workshop_give_spool(struct workshop *workshop, int folder_fd, const char *name, struct err *err); // it is that one from now on
+void workshop_drop_spool(struct workshop *workshop); // its bytes go with the last descriptor
 // The host's path of that folder, for binds. malloc'ed.
 char *workshop_path(const struct workshop *workshop, const char *name);
 // A new file in such a folder, open for writing. `name` is one component.
@@ -33,8 +35,12 @@ int workshop_write(struct workshop *workshop, const char *folder, const char *na
 int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err);
 // The same from a file: 1; 0 where that is no archive.
 int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err);
-// What is in a client's tar, compressed or not, and the plain tar itself in `spool_fd`, from its beginning. 1: *entries, sorted as a listing wants them
-// (build/listing.h) and malloc'ed, with texts in the arena; 0: a list can't say what is in it. Files that are wanted have their content, where it fits.
+// Whether what comes through the pipe `input_fd` is the plain tar in the file `known_fd`, which said its end itself: 1, and nothing was written. 0: it
+// differs; what was read of it is in the empty file `spool_fd` then.
+int tar_same(int input_fd, int known_fd, int64_t size, int spool_fd, const struct cancel *cancel, struct err *err);
+// What is in a client's tar, compressed or not, and the plain tar itself in `spool_fd`, from its beginning; what that has already stands before what
+// `input_fd` brings. 1: *entries, sorted as a listing wants them (build/listing.h) and malloc'ed, with texts in the arena; 0: a list can't say what is in
+// it. Files that are wanted have their content, where it fits. *marked: the tar came as it is, and said its end itself.
 struct listing_entry;
 struct step_wanted {
     const char *path;
@@ -42,7 +48,7 @@ struct step_wanted {
     bool found;
 };
 int tar_list(struct engine *engine, int input_fd, int spool_fd, struct step_wanted *wanted, size_t wanted_len, struct arena *arena, struct listing_entry **entries,
-             size_t *len, const struct cancel *cancel, struct err *err);
+             size_t *len, bool *marked, const struct cancel *cancel, struct err *err);
 // Removes these paths, without following a link, and whatever is below them, and unpacks a plain tar.
 int folder_update(struct engine *engine, int folder_fd, const struct strv *removed, int tar_fd, const struct cancel *cancel, struct err *err);
 // A regular file of at most `max` bytes; appended. not_found.

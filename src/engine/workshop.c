@@ -51,10 +51,17 @@ int workshop_folder(struct workshop *workshop, const char *name, struct err *err
 int workshop_spool(struct workshop *workshop, struct err *err)
 {
     int fd = openat(workshop->fd, "spool", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_errno(err, errno, "a build's archive");
+    return fd < 0 ? err_errno(err, errno, "a build's archive") : fd;
+}
+
+int workshop_give_spool(struct workshop *workshop, int folder_fd, const char *name, struct err *err)
+{
+    return renameat(workshop->fd, "spool", folder_fd, name) < 0 ? err_errno(err, errno, "a build's archive") : 0;
+}
+
+void workshop_drop_spool(struct workshop *workshop)
+{
     unlinkat(workshop->fd, "spool", 0);
-    return fd;
 }
 
 char *workshop_path(const struct workshop *workshop, const char *name)

@@ -174,8 +174,10 @@ static size_t list_tar(int tar_fd, struct arena *arena, struct listing_entry *ou
     struct listing_frame frame;
     struct err err = { 0 };
     size_t len = 0;
-    if (archive_list(read_tar, &tar_fd, fd, &err) < 0)
+    bool marked;
+    if (archive_list(read_tar, &tar_fd, fd, &marked, &err) < 0)
         fail_msg("%s", err.message);
+    assert_true(marked);
     lseek(fd, 0, SEEK_SET);
     assert_int_equal(file_read_fd(fd, "frames", &frames, NULL), 0);
     for (size_t at = 0; at < frames.size; at += frame.size + (size_t)frame.content) {
