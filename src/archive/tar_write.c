@@ -14,7 +14,7 @@
 #include "tar.h"
 
 #define CHUNK ((size_t)256 << 10)
-#define SPLICE_MIN ((uint64_t)64 << 10) // below it a copy costs less than a call
+#define SPLICE_MIN ((uint64_t)16 << 10) // below it a copy costs less than a call
 #define EXTRA_MAX ((size_t)8 << 20)
 #define DEPTH_MAX 1000 // folders in each other; each is a descriptor
 #define LINKS_MAX ((size_t)1 << 20) // files with several names that are remembered; more are written whole
@@ -87,11 +87,12 @@ void tar_writer_done(struct tar_writer *writer)
     free(writer->held);
 }
 
+// The worker has SIGPIPE ignored: a pipe that breaks is an error as it is.
 static int flush(struct tar_writer *writer, struct err *err)
 {
     size_t size = writer->held_size;
     writer->held_size = 0;
-    return fd_write_full(writer->fd, writer->held, size, err);
+    return fd_write_file(writer->fd, writer->held, size, err);
 }
 
 static int put(struct tar_writer *writer, const void *data, size_t size, struct err *err)
@@ -99,7 +100,7 @@ static int put(struct tar_writer *writer, const void *data, size_t size, struct 
     if (size > CHUNK - writer->held_size && flush(writer, err) < 0)
         return -1;
     if (size > CHUNK)
-        return fd_write_full(writer->fd, data, size, err);
+        return fd_write_file(writer->fd, data, size, err);
     memcpy(writer->held + writer->held_size, data, size);
     writer->held_size += size;
     return 0;
