@@ -146,7 +146,7 @@ static void test_users(void **state)
         { "mina:nogroup2", "unable to find group nogroup2: no matching entries in group file" },
         { "4294967296", "uids and gids must be in range 0-2147483647" },
         { "4294967295", "uids and gids must be in range 0-2147483647" },
-        { "-1", "unable to find user -1: no matching entries in passwd file" },
+        { "-1", "uids and gids must be in range 0-2147483647" },
         { "0x0", "unable to find user 0x0: no matching entries in passwd file" },
     };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
