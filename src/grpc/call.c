@@ -260,12 +260,20 @@ int grpc_recv_one(struct grpc_call *call, struct buf *out, struct err *err)
 
 #define NV(header, text) { (uint8_t *)(header), (uint8_t *)(text), strlen(header), strlen(text), NGHTTP2_NV_FLAG_NONE }
 
+#define DETAILS "grpc-status-details-bin"
+
+// The status, its message, its details: each only with those before it.
+static size_t status_fields(const struct grpc_call *call)
+{
+    return !call->message ? 1 : !call->details_text ? 2 : 3;
+}
+
 static int submit_trailer(struct grpc_call *call)
 {
     char code[12];
     snprintf(code, sizeof(code), "%u", call->code);
-    const nghttp2_nv trailer[] = { NV("grpc-status", code), NV("grpc-message", call->message ? call->message : "") };
-    return nghttp2_submit_trailer(call->grpc->session, call->id, trailer, call->message ? 2 : 1);
+    const nghttp2_nv trailer[] = { NV("grpc-status", code), NV("grpc-message", call->message ? call->message : ""), NV(DETAILS, call->details_text ? call->details_text : "") };
+    return nghttp2_submit_trailer(call->grpc->session, call->id, trailer, status_fields(call));
 }
 
 // nghttp2 asks for the next bytes of a DATA frame.
@@ -312,21 +320,32 @@ static void answer_status_alone(struct grpc_call *call)
     char code[12];
     snprintf(code, sizeof(code), "%u", call->code);
     const nghttp2_nv head[] = { NV(":status", "200"), NV("content-type", "application/grpc"), NV("grpc-status", code),
-                                NV("grpc-message", call->message ? call->message : "") };
+                                NV("grpc-message", call->message ? call->message : ""), NV(DETAILS, call->details_text ? call->details_text : "") };
     call->answered = true;
-    nghttp2_submit_response(call->grpc->session, call->id, head, call->message ? 4 : 3, NULL);
+    nghttp2_submit_response(call->grpc->session, call->id, head, 2 + status_fields(call), NULL);
 }
 
 void call_finish(struct grpc_call *call, const struct err *err)
 {
     call->code = err ? status_code(err) : GRPC_OK;
     call->message = err ? status_encode(err->message, &call->header_arena) : NULL;
+    if (err && call->detail_len)
+        call->details_text = status_details(call->code, err->message, call->details, call->detail_len, &call->header_arena);
     call->has_status = call->out_end = true;
     if (!call->streams)
         return;
     if (!call->answered)
         answer_status_alone(call);
     resume(call);
+}
+
+void grpc_detail(struct grpc_call *call, const char *type_url, struct slice value)
+{
+    struct status_detail *grown = arena_alloc(&call->arena, (call->detail_len + 1) * sizeof(*grown));
+    if (call->detail_len)
+        memcpy(grown, call->details, call->detail_len * sizeof(*grown));
+    grown[call->detail_len++] = (struct status_detail){ arena_strdup(&call->arena, type_url), { arena_strndup(&call->arena, value.data, value.size), value.size } };
+    call->details = grown;
 }
 
 // What may be wrong with a call that wants to send.

@@ -84,6 +84,8 @@ struct arena *grpc_arena(struct grpc_call *call); // one thread's; lives as long
 const char *grpc_path(const struct grpc_call *call);
 // The client has cancelled, its deadline is over, or the connection is: for whatever the handler waits besides.
 const struct cancel *grpc_cancel(struct grpc_call *call);
+// What a failure of this handler says besides its text: a google.protobuf.Any in the trailer grpc-status-details-bin. Copied. The handler's thread.
+void grpc_detail(struct grpc_call *call, const char *type_url, struct slice value);
 // The one message of a unary call. invalid_argument when there is none.
 int grpc_recv_one(struct grpc_call *call, struct buf *out, struct err *err);
 

@@ -13,6 +13,7 @@
 #define GRPC_MESSAGE_MAX ((size_t)4 << 20)
 #define GRPC_CALL_MAX 100u
 #define GRPC_SEND_HEADERS_MAX ((size_t)4 << 20) // of our own calls: a long list of patterns
+#define GRPC_DETAILS_MAX ((size_t)3 << 20) // bytes before they are text
 #define GRPC_FRAME_HEAD 5 // compressed or not, u32 size
 #ifdef __SANITIZE_ADDRESS__
 #define GRPC_STACK_SIZE ((size_t)1 << 20)
@@ -63,6 +64,11 @@ struct queue {
     size_t at; // of the first byte that is still there
 };
 
+struct status_detail { // google.protobuf.Any
+    char *type_url;
+    struct slice value;
+};
+
 // Held by its thread (`held`) and by nghttp2's stream (`streams`); freed when neither is left.
 struct grpc_call {
     struct grpc *grpc;
@@ -95,6 +101,9 @@ struct grpc_call {
     bool has_status; // the peer's (of a client's call), ours (of a server's)
     unsigned code;
     char *message;
+    struct status_detail *details; // of a failure of ours; in `arena`, as is the list as a trailer
+    size_t detail_len;
+    char *details_text;
 };
 
 // status.c
@@ -102,6 +111,8 @@ unsigned status_code(const struct err *err);
 void status_error(unsigned code, const char *message, struct err *err);
 char *status_encode(const char *message, struct arena *arena); // for the trailer grpc-message
 char *status_decode(const char *text, struct arena *arena);
+// For the trailer grpc-status-details-bin: a google.rpc.Status; NULL: it is too large.
+char *status_details(unsigned code, const char *message, const struct status_detail *details, size_t len, struct arena *arena);
 bool timeout_parse(const char *text, int64_t *out_ns); // "10S"
 void timeout_format(int64_t ns, char out[24]);
 unsigned status_of_http(int status);

@@ -1,7 +1,9 @@
 // Codes and texts of statuses, as trailers carry them.
 #include <errno.h>
+#include <gnutls/gnutls.h>
 
 #include "base/num.h"
+#include "grpc/proto.h"
 #include "grpc_private.h"
 
 static const struct {
@@ -72,6 +74,30 @@ char *status_decode(const char *text, struct arena *arena)
         *end++ = encoded ? (char)(high << 4 | low) : *c;
         c += encoded ? 2 : 0;
     }
+    return out;
+}
+
+struct status_message {
+    int32_t code;
+    char *message;
+    struct proto_list details;
+};
+static const struct proto_field detail_fields[] = { PROTO_FIELD(1, PROTO_TEXT, struct status_detail, type_url), PROTO_FIELD(2, PROTO_BYTES, struct status_detail, value) };
+static const struct proto_message detail_table = PROTO_MESSAGE_OF(struct status_detail, detail_fields);
+static const struct proto_field message_fields[] = { PROTO_FIELD(1, PROTO_INT32, struct status_message, code), PROTO_FIELD(2, PROTO_TEXT, struct status_message, message),
+                                                     PROTO_SUB(3, PROTO_MESSAGES, struct status_message, details, &detail_table) };
+static const struct proto_message message_table = PROTO_MESSAGE_OF(struct status_message, message_fields);
+
+char *status_details(unsigned code, const char *message, const struct status_detail *details, size_t len, struct arena *arena)
+{
+    _cleanup_buf_ struct buf bytes = BUF_INIT(GRPC_DETAILS_MAX);
+    const struct status_message status = { (int32_t)code, (char *)message, { (void *)details, len } };
+    gnutls_datum_t text = { 0 };
+    proto_encode(&message_table, &status, &bytes);
+    const gnutls_datum_t in = { (unsigned char *)bytes.data, (unsigned)bytes.size };
+    bool fits = !bytes.overflow && gnutls_base64_encode2(&in, &text) == 0;
+    char *out = fits ? arena_strndup(arena, (const char *)text.data, text.size) : NULL;
+    gnutls_free(text.data);
     return out;
 }
 

@@ -51,6 +51,8 @@ static int refuse(void *context, struct grpc_call *call, struct err *err)
 
 static int refuse_at_once(void *context, struct grpc_call *call, struct err *err)
 {
+    grpc_detail(call, "t/One", slice_of("1"));
+    grpc_detail(call, "t/Two", (struct slice){ "\0\xff", 2 });
     return err_set(err, ERR_PERMISSION_DENIED, "never");
 }
 
@@ -162,6 +164,22 @@ static void test_statuses(void **state)
     assert_int_equal(err.class, ERR_NOT_IMPLEMENTED);
     assert_int_equal(ask(&pair, "/t.T/RefuseAtOnce", "", &out, &err), -1);
     assert_string_equal(err.message, "/t.T/RefuseAtOnce: never");
+    close_pair(&pair);
+}
+
+// {code 7, "never", details {"t/One", "1"}, {"t/Two", "\0\xff"}} as a google.rpc.Status.
+static void test_details(void **state)
+{
+    struct pair pair;
+    struct grpc_call *call;
+    struct err err = { 0 };
+    _cleanup_buf_ struct buf out = BUF_INIT(1000);
+    open_pair(&pair);
+    const struct grpc_request request = { .path = "/t.T/RefuseAtOnce" };
+    assert_int_equal(grpc_call_new(pair.client, &request, &call, &err), 0);
+    assert_int_equal(grpc_recv(call, &out, &err), -1);
+    assert_string_equal(grpc_metadata(call, "grpc-status-details-bin"), "CAcSBW5ldmVyGgoKBXQvT25lEgExGgsKBXQvVHdvEgIA/w==");
+    grpc_call_free(call);
     close_pair(&pair);
 }
 
@@ -359,7 +377,7 @@ static void test_call_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary),    cmocka_unit_test(test_statuses), cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_unary),    cmocka_unit_test(test_statuses), cmocka_unit_test(test_details), cmocka_unit_test(test_streams),
         cmocka_unit_test(test_gather), cmocka_unit_test(test_too_large), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel),   cmocka_unit_test(test_connection_ends), cmocka_unit_test(test_call_limit),
     };
