@@ -202,7 +202,7 @@ struct engine_login buildkit_login_for(struct buildkit_session *session, const c
 void buildkit_results(struct buildkit_config *config); // buildkit_result.c: what becomes of it
 void buildkit_layouts(struct buildkit_config *config);
 void buildkit_scans(struct buildkit_config *config);
-int buildkit_command_failed(int64_t code, struct err *err); // a RUN's error in BuildKit's words; -1
+int buildkit_words(int64_t exit_code, struct err *err); // a build's error as BuildKit says it; -1. The code is a RUN's, else 0
 struct relay { // bytes of a pipe to who asked for them
     int (*bytes)(void *of, const char *data, size_t size, struct err *err);
     void *of;

@@ -91,21 +91,10 @@ static int layout_for(void *of, const char *store, const char *digest, const cha
     return buildkit_archive(asking->build, store, digest, platform, take, with, err);
 }
 
-// The command that failed, in BuildKit's words: clients look for them.
-int buildkit_command_failed(int64_t code, struct err *err)
-{
-    static const char head[] = "The command '", tail[] = "' returned a non-zero code: ";
-    _cleanup_free_ char *said = mem_strdup(err->message);
-    char *end = strstr(said, tail);
-    if (!str_starts(said, head) || !end)
-        return -1;
-    *end = '\0';
-    return err_set(err, err->class, "process \"%s\" did not complete successfully: exit code: %lld", said + strlen(head), (long long)code);
-}
-
 static void give_sources(const struct build_result *built, struct arena *arena, struct buildkit_built *out)
 {
-    *out = (struct buildkit_built){ built->id, built->cache_id, arena_alloc(arena, (built->source_len + 1) * sizeof(*out->sources)), built->source_len };
+    *out = (struct buildkit_built){ .image = built->id, .cache = built->cache_id, .sources = arena_alloc(arena, (built->source_len + 1) * sizeof(*out->sources)),
+                                    .source_len = built->source_len };
     for (size_t i = 0; i < built->source_len; i++) {
         const struct build_source *source = &built->sources[i];
         out->sources[i] = (struct buildkit_source){ (int)source->kind, source->name, source->digest, source->platform, source->optional };
@@ -132,8 +121,10 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
         request.cache_out = asked->cache_out == BUILDKIT_CACHE_MAX ? BUILD_CACHE_MAX : BUILD_CACHE_MIN;
     build_sort_labels(&request.labels);
     request.host = host;
-    if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0)
-        return built.exit_code ? buildkit_command_failed(built.exit_code, err) : -1;
+    if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0) {
+        *out = (struct buildkit_built){ .line = built.line, .last_line = built.last_line, .dockerfile = built.dockerfile };
+        return buildkit_words(built.exit_code, err);
+    }
     give_sources(&built, arena, out);
     return 0;
 }

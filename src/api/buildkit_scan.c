@@ -38,7 +38,7 @@ static int build_text(struct scan *scan, const char *text, const struct kvs *con
     int written = fd_write_full(ends[1], empty, sizeof(empty), err);
     fd_close(ends[1]);
     if (written < 0 || builder_build(scan->api->builder, &request, nothing, scan->progress, scan->progress_of, scan->arena, &built, scan->cancel, err) < 0)
-        return built.exit_code ? buildkit_command_failed(built.exit_code, err) : -1;
+        return buildkit_words(built.exit_code, err);
     *image = built.id;
     return 0;
 }

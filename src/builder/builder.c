@@ -170,9 +170,9 @@ static int make_plan(struct build *build, const struct buf *text, struct err *er
     build->args = (struct build_args){ .given = request->args, .build_platform = OWN_PLATFORM,
                                        .target_platform = str_empty(request->platform) ? OWN_PLATFORM : request->platform,
                                        .target_stage = str_empty(request->target) ? NULL : request->target };
-    if (dockerfile_parse(source, build->arena, &build->file, NULL, err) < 0 || take_epoch(build, err) < 0 ||
+    if (dockerfile_parse(source, build->arena, &build->file, &build->place, err) < 0 || take_epoch(build, err) < 0 ||
         scope_global(build->file, &build->args, build->arena, &build->global, err) < 0 ||
-        graph_make(build->file, &build->global, request->target, build->arena, &build->graph, NULL, err) < 0)
+        graph_make(build->file, &build->global, request->target, build->arena, &build->graph, &build->place, err) < 0)
         return -1;
     build->stages = arena_alloc(build->arena, build->graph->len * sizeof(*build->stages));
     for (size_t i = 0; i < build->graph->len; i++)
@@ -245,16 +245,28 @@ static int finish(struct build *build, struct build_result *out, struct err *err
     return 0;
 }
 
+static int tell_place(const struct build *build, const struct buf *text, struct build_result *out)
+{
+    if (build->place.line) {
+        out->line = build->place.line;
+        out->last_line = build->place.last_line;
+        out->dockerfile = (struct slice){ arena_strndup(build->arena, buf_text(text), text->size), text->size };
+    }
+    return -1;
+}
+
 static int run(struct build *build, int input_fd, struct build_result *out, struct err *err)
 {
     _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX + 1);
     named_open(build);
-    if (open_context(build, input_fd, &text, err) < 0 || make_plan(build, &text, err) < 0)
+    if (open_context(build, input_fd, &text, err) < 0)
         return -1;
+    if (make_plan(build, &text, err) < 0)
+        return tell_place(build, &text, out);
     warn_of_caches(build);
-    if (cache_read(build, err) < 0 || run_stages(build, err) < 0)
+    if (cache_read(build, err) < 0)
         return -1;
-    return finish(build, out, err);
+    return run_stages(build, err) < 0 ? tell_place(build, &text, out) : finish(build, out, err);
 }
 
 int builder_build(struct builder *builder, const struct build_request *request, int input_fd, engine_progress_fn *progress, void *context,

@@ -38,7 +38,7 @@ struct build_request {
     const char *target, *platform; // NULL or ""
     const char *id; // to cancel it by; NULL or ""
     // Stages run at the same time. Without `live` they speak one after the other, in the file's order; with it at once, and each object has a number
-    // "stage", that of a step also "label": where in its stage it is, "2/4" or "name 2/4"; {"end": "waits"} and the like say that a stage was put down.
+    // "stage", that of a step also "label": where in its stage it is, "2/4" or "name 2/4"; {"end": "waits"} and the like say that a stage was put down. Also BuildKit's where the two builders differ: a pattern of COPY that fits nothing is none.
     bool live;
     bool quiet, no_cache, pull, keep, force_remove; // keep: containers of steps stay
     struct strv no_cache_stages; // nothing of these stages is taken from the cache
@@ -81,6 +81,9 @@ struct build_result {
     size_t source_len;
     char *cache_id; // of the steps as an image, if asked for; it goes when the daemon starts next
     int64_t exit_code; // of a RUN that failed, else 0
+    // Where in the Dockerfile it failed, lines counted from 1; 0: in none. Arena memory.
+    unsigned line, last_line;
+    struct slice dockerfile;
 };
 // `input_fd`: the context, a tar that may be compressed; -1: there is none, or `kept`. What Docker's classic builder says goes to `progress`. invalid_argument, and Docker's
 // words, for a Dockerfile that is none.

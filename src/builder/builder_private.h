@@ -114,6 +114,7 @@ struct build {
     struct named *named; // contexts by name
     size_t named_len;
     int64_t exit_code;
+    struct dockerfile_place place; // where it failed; line 0: in no line
     engine_progress_fn *progress;
     void *progress_of;
     json_t *imported; // steps of --cache-from by their keys; not changed any more once they are read

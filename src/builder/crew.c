@@ -221,6 +221,7 @@ int crew_work(struct build *build, struct err *err)
     if (!crew->failed)
         return build->stages[build->graph->target].finished ? 0 : err_set(err, ERR_INTERNAL, "a stage waits for one that never comes");
     build->exit_code = crew->failed->build->exit_code;
+    build->place = crew->failed->build->place;
     *err = crew->failure;
     return -1;
 }

@@ -266,6 +266,7 @@ static int run_next(struct stage *stage, struct err *err)
 int stage_advance(struct stage *stage, struct err *err)
 {
     struct build *build = stage->build;
+    build->place = stage->begun ? stage->todo[stage->done]->place : build->graph->nodes[stage->index].stage->from.place;
     int more = stage->begun ? run_next(stage, err) : begin(stage, err) < 0 ? -1 : stage->trigger_len > 0;
     if (more < 0)
         return -1;

@@ -525,6 +525,19 @@ static void keep_results(const struct build *build)
     mutex_unlock(&solve->buildkit->lock);
 }
 
+// The client says a failure again, as its build's: that has then the same place.
+static void tell_place(struct build *build, struct grpc_call *call)
+{
+    struct solve *solve = build->solve;
+    const struct buildkit_built none = { 0 }, *failed = build->built_len < ARRAY_LEN(build->built) ? &build->built[build->built_len] : &none;
+    _cleanup_free_ char *source = failure_source(failed, option(build, "filename", "Dockerfile"));
+    mutex_lock(&solve->buildkit->lock);
+    solve->failed_at = source ? arena_strdup(&solve->arena, source) : NULL;
+    mutex_unlock(&solve->buildkit->lock);
+    if (source)
+        grpc_detail(call, FAILURE_SOURCE, slice_of(source));
+}
+
 static int build_for(struct solve *solve, const struct bridge_solve_request *request, struct grpc_call *call, struct kvs *answer, struct err *err)
 {
     struct build *build = arena_alloc(grpc_arena(call), sizeof(*build));
@@ -533,6 +546,8 @@ static int build_for(struct solve *solve, const struct bridge_solve_request *req
     int result = run_build(build, err);
     if (result == 0 && !build->question)
         keep_results(build);
+    if (result < 0)
+        tell_place(build, call);
     for (size_t i = 0; i < solve->result_len && build->more.attest.sbom && result == 0; i++)
         result = scan_result(solve, build->session, &solve->results[i], build->cancel, err);
     session_put(build->session);

@@ -86,6 +86,9 @@ struct buildkit_built {
     char *image, *cache; // IDs, "sha256:..."; cache NULL: not asked for
     struct buildkit_source *sources;
     size_t source_len;
+    // Of a build that failed: where in the Dockerfile, lines counted from 1; 0: in none.
+    unsigned line, last_line;
+    struct slice dockerfile;
 };
 
 // What keeps clients' folders: builder/builder.h's build_kept_*().

@@ -113,6 +113,7 @@ struct solve {
     int32_t cached GUARDED_BY(lock), total GUARDED_BY(lock), completed GUARDED_BY(lock); // steps
     struct kvs attributes GUARDED_BY(lock), response GUARDED_BY(lock); // of the frontend; what the client was answered
     struct err failure GUARDED_BY(lock); // of the build, or what the client said with Return
+    char *failed_at GUARDED_BY(lock); // failure_source()'s, in the arena; NULL: no build of it has failed in a line
     char *image GUARDED_BY(lock), *cache GUARDED_BY(lock); // in the arena; NULL: not built. The image is the first result's, or this machine's
     struct solve_result results[PLATFORMS_MAX]; // one a platform. Like what follows: written before the client is content, and read after
     size_t result_len;
@@ -193,6 +194,12 @@ struct warnings {
 };
 // Tells them, unless they have to wait; `last`: they don't. An error where the file asks for one (error=true).
 int warnings_tell(struct warnings *warnings, const struct call_input *input, bool last, struct arena *arena, struct err *err);
+
+// ---- failure.c: where in the Dockerfile a build failed, as clients show it ------------------------------------------
+
+// A detail of a call's failure (FAILURE_SOURCE), malloc'ed; NULL where there is no line to show.
+#define FAILURE_SOURCE "github.com/moby/buildkit/errdefs.Source+json"
+char *failure_source(const struct buildkit_built *built, const char *filename);
 
 // ---- progress.c -----------------------------------------------------------------------------------------------------
 

@@ -178,6 +178,8 @@ static int end_solve(struct solve *solve, struct grpc_call *call, struct err *er
     mutex_lock(&solve->buildkit->lock);
     if (result == 0)
         answer_of(solve, &said, grpc_arena(call), &response);
+    if (result < 0 && solve->failed_at && solve->failure.class != ERR_NONE)
+        grpc_detail(call, FAILURE_SOURCE, slice_of(solve->failed_at));
     history_end(solve, result == 0 ? &response.exporter_response : NULL, result < 0 ? err : NULL);
     cond_wake_all(&solve->buildkit->changed);
     cond_wake_all(&solve->buildkit->told);
