@@ -71,12 +71,14 @@ struct archive_source {
     const char *path; // below the tree; with * ? [ ] as Go's filepath.Match has them. "/": all of it
     bool exact; // no character of the path is a wildcard
     bool tar; // its members are placed, not itself
+    bool optional; // a pattern that fits nothing names nothing
     const struct ignore *includes; // of the folders that `path` names these parts alone, with the folders above them; NULL: all
     const char *required; // "/a/b", which must be there; NULL: nothing
 };
 struct archive_place {
     const struct archive_source *sources;
     size_t source_len; // 0: the target is made as a folder
+    bool optional; // 0 sources are nothing at all
     const char *target; // absolute
     bool folder; // the target is one, whatever stands there
     const char *owner; // archive_user()'s; NULL: as the sources say, and root's what is made besides

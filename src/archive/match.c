@@ -80,5 +80,7 @@ int source_matches(const struct archive_source *source, struct strv *out, struct
         return -1;
     if (out->len > before)
         return 0;
-    return !source->exact && is_pattern(clean) ? err_set(err, ERR_INVALID_ARGUMENT, "no source files were specified") : err_errno(err, ENOENT, "%s", clean + 1);
+    if (source->exact || !is_pattern(clean))
+        return err_errno(err, ENOENT, "%s", clean + 1);
+    return source->optional ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "no source files were specified");
 }

@@ -260,7 +260,7 @@ static int put_all(struct placing *placing, struct err *err)
     if (find_target(placing, err) < 0)
         return -1;
     _cleanup_close_ int there = open_met(placing, placing->target);
-    if (place->source_len == 0 && there < 0 && tell_way(placing, placing->target, true, err) < 0)
+    if (place->source_len == 0 && !place->optional && there < 0 && tell_way(placing, placing->target, true, err) < 0)
         return -1;
     for (size_t i = 0; i < place->source_len; i++) {
         const struct archive_source *source = &place->sources[i];

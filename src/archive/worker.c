@@ -293,8 +293,11 @@ static int run_spec(struct job *job, bool hash, struct err *err)
                                          .roots = json_get_flag(spec, "roots", false), .mode = json_get_int(spec, "mode", -1), .chmod = json_get_text(spec, "chmod", NULL),
                                          .time_max = json_get_int(spec, "time_max", -1), .now = json_get_int(spec, "now", 0), .content = tell_content };
     size_t told = 0;
+    place.optional = json_get_flag(spec, "optional", false);
     if (take_patterns(json_object_get(spec, "excludes"), &arena, &place.excludes, err) < 0 || take_sources(job, list, &arena, sources, err) < 0)
         return -1;
+    for (size_t i = 0; i < place.source_len; i++)
+        sources[i].optional = place.optional;
     return hash ? archive_sources(&place, json_get_flag(spec, "tell", false) ? tell_found : NULL, &told, job->data_fd, err) : archive_place(job->root_fd, &place, job->data_fd, err);
 }
 

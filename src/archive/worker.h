@@ -11,7 +11,7 @@
 //     source             sources, place: a tree, or a plain tar, by its number; update: the paths that go before the tar comes, each with its NUL;
 //                        list: a file that has the tar's beginning and gets the rest, and the pipe of archive_list()
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],
-//                        "target","folder","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
+//                        "target","folder","optional","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
 //                        export, layer: {"time","time_max","exact","stubs":["/a/b"]}, struct archive_times and archive_layers, or none
 //     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //

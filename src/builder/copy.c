@@ -192,7 +192,7 @@ static int plan(struct copying *copying, struct err *err)
     const char *target = join_path(build->arena, stage->config.working_dir, fields->target);
     copying->place = (struct step_place){ .sources = copying->sources, .source_len = copying->len, .target = target, .folder = slash || copying->len > 1 || fields->parents,
                                           .excludes = &fields->excludes, .owner = owner_words(build->arena, fields->chown), .roots = !fields->from, .time_max = build->time_max,
-                                          .now = build->created_ns / NS_PER_S };
+                                          .now = build->created_ns / NS_PER_S, .optional = build->request->live };
     if (copying->len > 1 && !slash)
         return err_set(err, ERR_INVALID_ARGUMENT, "When using %s with more than one source file, the destination must be a directory and end with a /",
                        copying->name);

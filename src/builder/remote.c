@@ -111,14 +111,33 @@ static int look_at_url(struct stage *stage, struct remote *remote, struct err *e
     return 0;
 }
 
+// In the words of BuildKit's library.
+static int check_digest(const char *digest, struct err *err)
+{
+    static const struct {
+        const char *name;
+        size_t size; // of its digits
+    } algorithms[] = { { "sha256:", 64 }, { "sha384:", 96 }, { "sha512:", 128 } };
+    const char *colon = strchr(digest, ':');
+    if (!colon || colon == digest || !colon[1])
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid checksum digest format");
+    size_t row = 0;
+    while (row < ARRAY_LEN(algorithms) && !str_starts(digest, algorithms[row].name))
+        row++;
+    if (row == ARRAY_LEN(algorithms))
+        return err_set(err, ERR_INVALID_ARGUMENT, "unsupported digest algorithm");
+    if (strlen(colon + 1) != algorithms[row].size)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid checksum digest length");
+    if (!hex_valid(slice_of(colon + 1)))
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid checksum digest format");
+    return row == 0 ? 0 : err_set(err, ERR_NOT_IMPLEMENTED, "ADD --checksum=%.200s: a digest as sha256:... is needed", digest);
+}
+
 // As if it had been fetched.
 static int trust_checksum(struct stage *stage, struct remote *remote, struct err *err)
 {
-    if (!str_starts(remote->checksum, "sha256:"))
-        return err_set(err, oci_digest_valid(remote->checksum) ? ERR_NOT_IMPLEMENTED : ERR_INVALID_ARGUMENT, "ADD --checksum=%.200s: a digest as sha256:... is needed",
-                       remote->checksum);
-    if (!oci_digest_valid(remote->checksum))
-        return err_set(err, ERR_INVALID_ARGUMENT, "invalid checksum digest format: %.200s", remote->checksum);
+    if (check_digest(remote->checksum, err) < 0)
+        return -1;
     snprintf(remote->digest, sizeof(remote->digest), "%s", remote->checksum);
     remote->identity = identity_of(remote, -1, stage->build->arena);
     return 0;

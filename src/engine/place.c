@@ -30,8 +30,9 @@ static void add_tree(struct place_order *order, const struct step_source *source
 void place_order_init(struct place_order *order, struct engine *engine, const struct step_place *place, bool tell)
 {
     *order = (struct place_order){ .engine = engine };
-    order->spec = json_pack("{s:[], s:[], s:b, s:b, s:I, s:I, s:I, s:b}", "sources", "excludes", "folder", place->folder, "roots", place->roots, "mode",
-                            (json_int_t)place->mode, "time_max", (json_int_t)place->time_max, "now", (json_int_t)place->now, "tell", tell);
+    order->spec = json_pack("{s:[], s:[], s:b, s:b, s:I, s:I, s:I, s:b, s:b}", "sources", "excludes", "folder", place->folder, "roots", place->roots, "mode",
+                            (json_int_t)place->mode, "time_max", (json_int_t)place->time_max, "now", (json_int_t)place->now, "tell", tell, "optional",
+                            place->optional);
     json_object_set_new(order->spec, "target", json_new_text(place->target));
     if (place->owner)
         json_object_set_new(order->spec, "owner", json_new_text(place->owner));

@@ -77,7 +77,7 @@ struct step_place {
     size_t source_len; // 0: the target is made as a folder
     const char *target, *owner, *chmod; // owner NULL: none is asked for; chmod NULL: none
     const struct strv *excludes; // patterns; NULL: none
-    bool folder, roots;
+    bool folder, roots, optional;
     int64_t mode, time_max, now;
 };
 // What the sources that may be archives name, by the paths in their trees.

@@ -104,7 +104,9 @@ def test_checksums(project, files):
     del files.asked[:]
     assert 'Using cache' in project.ok(text) and files.asked == []
     assert f'digest mismatch {good}' in project.fails(f'FROM bb\nADD --checksum=sha256:{"0" * 64} {files.url}/checked /c\n')
-    assert 'invalid checksum digest format' in project.fails(f'FROM bb\nADD --checksum=sha256:00 {files.url}/checked /c\n')
+    assert 'invalid checksum digest length' in project.fails(f'FROM bb\nADD --checksum=sha256:00 {files.url}/checked /c\n')
+    assert 'invalid checksum digest format' in project.fails(f'FROM bb\nADD --checksum=sha256:{"x" * 64} {files.url}/checked /c\n')
+    assert 'unsupported digest algorithm' in project.fails(f'FROM bb\nADD --checksum=md5:00 {files.url}/checked /c\n')
     assert 'multiple sources' in project.fails(f'FROM bb\nADD --checksum={good} {files.url}/checked Dockerfile /c/\n')
 
 

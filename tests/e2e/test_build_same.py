@@ -310,7 +310,10 @@ WRONG = ['FROM bb\nFRUN true\n', 'FROM bb\nCOPY --from=5 / /x\n', 'FROM bb\nRUN 
          'FROM bb\nRUN --mount=type=odd true\n', 'FROM bb\nRUN --mount=target=/x,odd=1 true\n', 'FROM bb\nCOPY <<EOF /x\nno end\n', 'FROM ${NONE}\n', 'FROM bb\nRUN --network=odd true\n',
          'FROM bb\nENV A\n', 'FROM bb\nUSER\n', 'RUN true\n', 'FROM bb\nONBUILD FROM x\n', 'FROM bb\nHEALTHCHECK --interval=x CMD y\n', 'FROM bb\nEXPOSE 99999\n', 'FROM bb\nSHELL x\n',
          'FROM bb\nCOPY a\n', 'FROM bb\nARG V=${X:?is needed}\nRUN true\n', 'FROM bb AS 1x\n', 'FROM bb\nSTOPSIGNAL ODD\n', 'FROM bb\nVOLUME []\n', 'FROM bb\nCOPY --chmod=9 a /x\n',
-         'FROM bb\nRUN --mount=from=later,target=/x true\nFROM bb AS later\n', 'FROM bb\nADD --unpack=x a /x\n', 'FROM bb\nWORKDIR\n']
+         'FROM bb\nRUN --mount=from=later,target=/x true\nFROM bb AS later\n', 'FROM bb\nADD --unpack=x a /x\n', 'FROM bb\nWORKDIR\n',
+         '# one\nFROM bb AS a\nRUN echo 1 && \\\n  # in between\n  false\nFROM a\nRUN true\n\n\nUSER x', 'FROM bb\nRUN <<E\necho\nexit 3\nE\nUSER x\n',
+         'FROM bb\nRUN exit "3"\n', 'FROM bb\nADD --checksum=md5:00 http://127.0.0.1:1/x /\n', 'FROM bb\nADD --checksum=sha256:00 http://127.0.0.1:1/x /\n']
+SHOWN_HERE = 'FROM bb\nCOPY --from=5 / /x\n'  # BuildKit shows no line of it
 
 
 def said(builder, context, text, *options):
@@ -336,11 +339,12 @@ def test_the_same_warnings(builders, context):
 
 
 def last_words(text):
-    return re.findall(r'(?m)^ERROR: .*$', text)
+    """The error, and the lines of the Dockerfile that are shown above it."""
+    return re.findall(r'(?ms)^Dockerfile:\d+\n-+\n.*?^-+$', text) + re.findall(r'(?m)^ERROR: .*$', text)
 
 
 def test_the_same_errors(builders, context):
     here, there = builders[0], builders[2]
     different = [(text, ours, theirs) for text in WRONG
-                 if (ours := last_words(said(here, context, text))) != (theirs := last_words(said(there, context, text)))]
+                 if (ours := last_words(said(here, context, text))[-1 if text == SHOWN_HERE else 0:]) != (theirs := last_words(said(there, context, text)))]
     assert not different, '\n'.join(f'{text!r}\n   ours: {ours}\n theirs: {theirs}' for text, ours, theirs in different)

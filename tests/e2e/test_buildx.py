@@ -312,11 +312,21 @@ def test_a_step_that_fails(project):
     out = project.fails('FROM bb\nRUN echo before && exit 7\n')
     assert 'before' in out
     assert 'failed to solve: process "/bin/sh -c echo before && exit 7" did not complete successfully: exit code: 7' in out
+    assert """\nDockerfile:2\n--------------------\n   1 |     FROM bb\n   2 | >>> RUN echo before && exit 7\n   3 |     \n--------------------\nERROR: """ in out
     out = project.fails('FROM bb\nFRM bb\n')
-    assert 'unknown instruction: FRM' in out
+    assert 'unknown instruction: FRM' in out and '\n   2 | >>> FRM bb\n' in out
     out = project.fails('FROM bb\nCOPY nothing /\n')
-    assert 'nothing' in out
+    assert '"/nothing": not found' in out and '\n   2 | >>> COPY nothing /\n' in out
+    assert r'process "/bin/sh -c exit \"3\"" did not' in project.fails('FROM bb\nRUN exit "3"\n')
     assert project.docker.ok('images', '-q', project.name) == ''
+
+
+@pytest.mark.differs('BuildKit of 20.10 wants a file')
+def test_patterns_may_fit_nothing(project):
+    """package-lock.jso[n]: a file that need not be there."""
+    project.file('package.json', '{}')
+    project.ok('FROM bb\nCOPY package.json package-lock.jso[n] /app/\nCOPY non[e] /none/\nADD *.non[e] /none/\nCOPY --link non[e] /none/\n')
+    assert project.run('sh', '-c', 'ls -d /app/* /none 2>&1 | sort').split('\n') == ['/app/package.json', 'ls: /none: No such file or directory']
 
 
 @in_the_full_run
