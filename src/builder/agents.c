@@ -29,14 +29,38 @@ static void *serve(void *of)
 }
 
 // By its folder's descriptor: a path may be longer than a socket's address.
-static int listen_at(const char *folder, const char *name, struct err *err)
+static int listen_at(int folder_fd, const char *name, struct err *err)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    _cleanup_close_ int folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", folder_fd, name);
-    if (folder_fd < 0 || fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0)
         return err_errno(err, errno, "agent's socket");
     return take_fd(&fd);
+}
+
+struct agent *agent_start(const struct build_request *request, const char *id, int folder_fd, const char *name, struct arena *arena, struct err *err)
+{
+    struct agent *agent = arena_alloc(arena, sizeof(*agent));
+    *agent = (struct agent){ .request = request, .id = id, .listen_fd = listen_at(folder_fd, name, err), .stop_fd = -1 };
+    if (agent->listen_fd < 0)
+        return NULL;
+    if ((agent->stop_fd = eventfd(0, EFD_CLOEXEC)) >= 0 && (errno = pthread_create(&agent->thread, NULL, serve, agent)) == 0)
+        return agent;
+    err_errno(err, errno, "agent");
+    fd_close(agent->listen_fd);
+    fd_close(agent->stop_fd);
+    return NULL;
+}
+
+void agent_stop(struct agent *agent)
+{
+    if (!agent)
+        return;
+    eventfd_write(agent->stop_fd, 1);
+    pthread_join(agent->thread, NULL);
+    fd_close(agent->listen_fd);
+    fd_close(agent->stop_fd);
 }
 
 static int give(const struct run_mount *mount, const char *path, struct err *err)
@@ -50,18 +74,17 @@ static int give(const struct run_mount *mount, const char *path, struct err *err
 static int start(struct stage *stage, const struct run_mount *mount, const char *id, const char *target, struct step_mounts *out, struct err *err)
 {
     struct arena *arena = stage->build->arena;
-    struct agent *agent = arena_alloc(arena, sizeof(*agent));
     if (secrets_folder_make(stage, out, err) < 0)
         return -1;
     const char *name = arena_printf(arena, "agent-%zu", out->agent_len), *path = arena_printf(arena, "%s/%s", out->secrets, name);
-    *agent = (struct agent){ .next = out->agents, .request = stage->build->request, .id = id, .listen_fd = listen_at(out->secrets, name, err), .stop_fd = -1 };
-    if (agent->listen_fd < 0 || give(mount, path, err) < 0 || (agent->stop_fd = eventfd(0, EFD_CLOEXEC)) < 0 ||
-        (errno = pthread_create(&agent->thread, NULL, serve, agent)) != 0) {
-        fd_close(agent->listen_fd);
-        fd_close(agent->stop_fd);
+    _cleanup_close_ int folder_fd = open(out->secrets, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct agent *agent = folder_fd < 0 ? NULL : agent_start(stage->build->request, id, folder_fd, name, arena, err);
+    if (!agent)
         return err->class != ERR_NONE ? -1 : err_errno(err, errno, "agent");
-    }
+    agent->next = out->agents;
     out->agents = agent;
+    if (give(mount, path, err) < 0)
+        return -1;
     out->agent_len++;
     out->agent_path = out->agent_path ? out->agent_path : target;
     json_array_append_new(out->list, json_pack("{s:s, s:s, s:o}", "Type", "bind", "Source", path, "Target", json_new_text(target)));
@@ -87,10 +110,6 @@ int agent_add(struct stage *stage, const struct run_mount *mount, struct step_mo
 
 void agents_close(struct step_mounts *mounts)
 {
-    for (struct agent *agent = mounts->agents; agent; agent = agent->next) {
-        eventfd_write(agent->stop_fd, 1);
-        pthread_join(agent->thread, NULL);
-        fd_close(agent->listen_fd);
-        fd_close(agent->stop_fd);
-    }
+    for (struct agent *agent = mounts->agents; agent; agent = agent->next)
+        agent_stop(agent);
 }

@@ -321,6 +321,20 @@ int remote_fetch(struct stage *stage, struct remote *remote, struct err *err);
 // the workshop that it takes.
 int remote_context(struct build *build, const char *prefix, const char *source, struct buf *text, struct err *err);
 
+// ---- login.c: who we are where sources are elsewhere ----------------------------------------------------------------
+
+// By the client's secrets HTTP_AUTH_HEADER_host and HTTP_AUTH_TOKEN_host: the value of Authorization, arena memory; NULL: nobody.
+int login_of_url(struct build *build, const char *url, const char **out, struct err *err);
+// By GIT_AUTH_HEADER.host, GIT_AUTH_TOKEN.host and both without a host; by ssh with the client's agent "default". `folder`: as remote_git() has it.
+struct git_login {
+    const char *authorization;
+    struct agent *agent; // NULL: none
+};
+int git_login_begin(struct build *build, const char *url, int folder_fd, struct git_login *out, struct err *err);
+void git_login_end(struct git_login *login);
+struct remote_git;
+int git_fetch(struct build *build, struct remote_git *wish, int folder_fd, const char **commit, struct err *err); // remote.c: remote_git() with a login
+
 // ---- named.c: contexts by name --------------------------------------------------------------------------------------
 
 struct named;
@@ -368,6 +382,9 @@ int secrets_folder_make(struct stage *stage, struct step_mounts *out, struct err
 void secrets_close(struct step_mounts *mounts);
 int agent_add(struct stage *stage, const struct run_mount *mount, struct step_mounts *out, struct err *err); // agents.c
 void agents_close(struct step_mounts *mounts);
+// A socket of that name in the folder, behind which the client's agent of that id answers until agent_stop() (NULL is fine). In the arena.
+struct agent *agent_start(const struct build_request *request, const char *id, int folder_fd, const char *name, struct arena *arena, struct err *err);
+void agent_stop(struct agent *agent);
 int step_mounts_open(struct stage *stage, const struct run_fields *fields, struct step_mounts *out, struct err *err);
 // A heredoc that says its interpreter, as a program of the step. Once the mounts are open.
 #define SCRIPTS "/dev/pipes/" // where BuildKit has them

@@ -13,10 +13,10 @@
 static int git_context(struct build *build, const char *prefix, const struct git_source *git, struct err *err)
 {
     const char *keep = kvs_get(&build->request->args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR"), *commit;
-    const struct remote_git wish = { .url = git->url, .ref = git->ref, .keep = git->keep > 0 || (git->keep < 0 && str_eq(keep ? keep : "", "1")),
+    struct remote_git wish = { .url = git->url, .ref = git->ref, .fetch = true, .keep = git->keep > 0 || (git->keep < 0 && str_eq(keep ? keep : "", "1")),
                                      .submodules = git->submodules };
     _cleanup_close_ int folder = workshop_folder(build->workshop, arena_printf(build->arena, "%srepository", prefix), err);
-    if (folder < 0 || remote_git(build->engine, &wish, folder, build->arena, &commit, build->cancel, err) < 0)
+    if (folder < 0 || git_fetch(build, &wish, folder, &commit, err) < 0)
         return -1;
     if (git->checksum && !str_starts(commit, git->checksum))
         return err_set(err, ERR_INVALID_ARGUMENT, "expected checksum to match %.100s, got %s", git->checksum, commit);
@@ -27,12 +27,12 @@ static int git_context(struct build *build, const char *prefix, const struct git
 
 static int url_context(struct build *build, const char *prefix, const char *source, struct buf *text, struct err *err)
 {
-    const struct remote_url url = { .url = source, .size_max = CONTEXT_SIZE_MAX };
+    struct remote_url url = { .url = source, .size_max = CONTEXT_SIZE_MAX };
     struct remote_file ignored;
     const char *name = arena_printf(build->arena, "%sdownload", prefix);
     _cleanup_close_ int folder = workshop_folder(build->workshop, name, err);
     _cleanup_close_ int file = folder < 0 ? -1 : workshop_create(build->workshop, name, "context", 0600, err);
-    if (file < 0 || remote_download(build->engine, &url, file, say_progress, build, build->arena, &ignored, build->cancel, err) < 0)
+    if (file < 0 || login_of_url(build, source, &url.authorization, err) < 0 || remote_download(build->engine, &url, file, say_progress, build, build->arena, &ignored, build->cancel, err) < 0)
         return -1;
     _cleanup_close_ int context = workshop_folder(build->workshop, arena_printf(build->arena, "%scontext", prefix), err);
     int unpacked = context < 0 ? -1 : folder_unpack_file(build->engine, context, file, build->cancel, err);

@@ -79,11 +79,11 @@ static const char *identity_of(const struct remote *remote, int64_t modified, st
 static int download(struct stage *stage, struct remote *remote, const char *etag, struct remote_file *out, struct err *err)
 {
     struct build *build = stage->build;
-    const struct remote_url url = { .url = remote->source, .etag = etag, .size_max = FILE_SIZE_MAX };
+    struct remote_url url = { .url = remote->source, .etag = etag, .size_max = FILE_SIZE_MAX };
     const char *folder = arena_printf(build->arena, "url-%u", build->folders++);
     _cleanup_close_ int folder_fd = workshop_folder(build->workshop, folder, err);
     _cleanup_close_ int file_fd = folder_fd < 0 ? -1 : workshop_create(build->workshop, folder, remote->name, 0600, err);
-    if (file_fd < 0 || remote_download(build->engine, &url, file_fd, say_progress, build, build->arena, out, build->cancel, err) < 0)
+    if (file_fd < 0 || login_of_url(build, remote->source, &url.authorization, err) < 0 || remote_download(build->engine, &url, file_fd, say_progress, build, build->arena, out, build->cancel, err) < 0)
         return -1;
     if (out->unchanged)
         return 0;
@@ -157,11 +157,24 @@ static int git_checks(const struct copy_fields *fields, struct git_source *git, 
     return 0;
 }
 
-static int run_git(struct stage *stage, const struct git_source *git, int folder_fd, const char **commit, struct err *err)
+int git_fetch(struct build *build, struct remote_git *wish, int folder_fd, const char **commit, struct err *err)
+{
+    struct git_login login;
+    int done = git_login_begin(build, wish->url, folder_fd, &login, err);
+    wish->authorization = login.authorization;
+    if (done == 0)
+        done = remote_git(build->engine, wish, folder_fd, build->arena, commit, build->cancel, err);
+    git_login_end(&login);
+    return done;
+}
+
+// In a folder of its own.
+static int run_git(struct stage *stage, const struct git_source *git, bool fetch, int *folder_fd, const char **commit, struct err *err)
 {
     struct build *build = stage->build;
-    const struct remote_git wish = { .url = git->url, .ref = git->ref, .keep = git->keep > 0, .submodules = git->submodules };
-    return remote_git(build->engine, &wish, folder_fd, build->arena, commit, build->cancel, err);
+    struct remote_git wish = { .url = git->url, .ref = git->ref, .fetch = fetch, .keep = git->keep > 0, .submodules = git->submodules };
+    *folder_fd = workshop_folder(build->workshop, arena_printf(build->arena, "git-%u", build->folders++), err);
+    return *folder_fd < 0 ? -1 : git_fetch(build, &wish, *folder_fd, commit, err);
 }
 
 // Which commit it is, is asked; its files come when they are needed.
@@ -170,7 +183,8 @@ static int look_at_git(struct stage *stage, struct remote *remote, struct err *e
     struct arena *arena = stage->build->arena;
     struct git_source *git = remote->git;
     const char *commit;
-    if (run_git(stage, git, -1, &commit, err) < 0)
+    _cleanup_close_ int folder_fd = -1;
+    if (run_git(stage, git, false, &folder_fd, &commit, err) < 0)
         return -1;
     if (git->checksum && !str_starts(commit, git->checksum))
         return err_set(err, ERR_INVALID_ARGUMENT, "expected checksum to match %.100s, got %s", git->checksum, commit);
@@ -183,10 +197,9 @@ static int look_at_git(struct stage *stage, struct remote *remote, struct err *e
 
 static int fetch_git(struct stage *stage, struct remote *remote, struct err *err)
 {
-    struct build *build = stage->build;
-    const char *folder = arena_printf(build->arena, "git-%u", build->folders++), *commit;
-    _cleanup_close_ int folder_fd = workshop_folder(build->workshop, folder, err);
-    if (folder_fd < 0 || run_git(stage, remote->git, folder_fd, &commit, err) < 0)
+    const char *commit;
+    _cleanup_close_ int folder_fd = -1;
+    if (run_git(stage, remote->git, true, &folder_fd, &commit, err) < 0)
         return -1;
     if (!str_eq(commit, remote->git->commit))
         return err_set(err, ERR_CONFLICT, "%.300s changed while it was fetched", remote->source);

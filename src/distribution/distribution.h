@@ -115,6 +115,7 @@ typedef int distribution_begun_fn(void *context, int64_t length, struct err *err
 // What the server says of it besides. `document` may be NULL.
 struct distribution_document {
     const char *known; // the ETag of what the caller has; NULL or "": nothing
+    const char *authorization; // who the caller is, as the header says it, to this server alone; NULL or "": nobody
     bool unchanged; // it is still that, and has not come
     char *etag, *type; // malloc'ed; NULL where not said
     int64_t modified; // seconds; -1: not said

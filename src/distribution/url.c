@@ -1,4 +1,4 @@
-// What any URL names, as docker import fetches it: no registry, no login but the URL's own.
+// What any URL names, as docker import fetches it: no registry, no login but the URL's own and what the caller says.
 #include "distribution_private.h"
 
 #define NO_SUCH_HOST 6 // CURLE_COULDNT_RESOLVE_HOST
@@ -103,7 +103,8 @@ int distribution_url(const char *text, struct distribution_document *document, d
     struct distribution distribution = { .shown = name };
     struct url url = { .begun = begun, .sink = sink, .context = context, .document = document };
     url.exchange = (struct exchange){ .method = "GET", .url = text, .endpoint = &endpoint, .sink = take, .context = &url,
-                                    .known = document && !str_empty(document->known) ? document->known : NULL };
+                                    .known = document && !str_empty(document->known) ? document->known : NULL,
+                                    .authorization = document && !str_empty(document->authorization) ? document->authorization : NULL };
     mutex_init(&distribution.lock, 0);
     cond_init(&distribution.changed);
     int run = exchange_run(&distribution, &url.exchange), result = judge(&url, run, err);

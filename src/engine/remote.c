@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "worker.h"
@@ -34,6 +35,17 @@ static int take_line(struct worker *worker, json_t *object, struct err *err)
     return 0;
 }
 
+// What stands on no command line, and a descriptor, which may be -1; for the worker's standard input.
+static int make_order(const char *authorization, int fd, struct err *err)
+{
+    int ends[2];
+    const char *text = authorization ? authorization : "";
+    if (fd_socketpair(SOCK_SEQPACKET, ends, err) < 0)
+        return -1;
+    _cleanup_close_ int ours = ends[0], theirs = ends[1];
+    return fd_send(ours, text, strlen(text) + 1, &fd, fd >= 0, err) < 0 ? -1 : take_fd(&theirs);
+}
+
 // As an answer of another time would have it.
 static int set_time(int file_fd, int64_t modified, struct err *err)
 {
@@ -52,7 +64,8 @@ int remote_download(struct engine *engine, const struct remote_url *url, int fil
     taking.worker.progress = progress;
     taking.worker.context = context;
     taking.worker.line = take_line;
-    int done = remote_check(url->url, err) < 0 ? -1 : worker_run(&taking.worker, argv, file_fd, cancel, err);
+    _cleanup_close_ int order = remote_check(url->url, err) < 0 ? -1 : make_order(url->authorization, file_fd, err);
+    int done = order < 0 ? -1 : worker_run(&taking.worker, argv, order, cancel, err);
     worker_done(&taking.worker);
     if (done < 0)
         return -1;
@@ -73,12 +86,13 @@ static int take_commit(struct worker *worker, json_t *object, struct err *err)
 int remote_git(struct engine *engine, const struct remote_git *git, int folder_fd, struct arena *arena, const char **commit, const struct cancel *cancel,
                struct err *err)
 {
-    const char *how = folder_fd < 0 ? "resolve" : arena_printf(arena, "fetch%s%s", git->keep ? "-keep" : "", git->submodules ? "-submodules" : "");
+    const char *how = !git->fetch ? "resolve" : arena_printf(arena, "fetch%s%s", git->keep ? "-keep" : "", git->submodules ? "-submodules" : "");
     char *const argv[] = { (char *)"berth-image", (char *)"git", (char *)"--", (char *)git->url, (char *)git->ref, (char *)how, NULL };
     struct taking taking = { .worker = WORKER_INIT(engine), .arena = arena };
     taking.worker.owner = &taking;
     taking.worker.line = take_commit;
-    int done = worker_run(&taking.worker, argv, folder_fd, cancel, err);
+    _cleanup_close_ int order = make_order(git->authorization, folder_fd, err);
+    int done = order < 0 ? -1 : worker_run(&taking.worker, argv, order, cancel, err);
     worker_done(&taking.worker);
     *commit = taking.commit;
     return done < 0 ? -1 : taking.commit ? 0 : err_set(err, ERR_INTERNAL, "git said no commit");

@@ -9,6 +9,7 @@ int remote_check(const char *url, struct err *err); // whether it may be one: ht
 struct remote_url {
     const char *url;
     const char *etag; // of what is known of it; NULL: nothing
+    const char *authorization; // who we are there, as the header says it; NULL: nobody
     uint64_t size_max;
 };
 struct remote_file {
@@ -23,10 +24,14 @@ int remote_download(struct engine *engine, const struct remote_url *url, int fil
 
 struct remote_git {
     const char *url, *ref; // ref: "HEAD", a branch, a tag, a commit
+    const char *authorization; // as above
+    bool fetch; // else it is only asked which commit it is
     bool keep, submodules; // keep: its .git
 };
 #define REMOTE_GIT_TREE "/tree"
-// The commit that it is (arena memory); with folder_fd >= 0 its files go into that empty folder of a workshop, below REMOTE_GIT_TREE.
+#define REMOTE_GIT_AGENT "agent"
+// The commit that it is (arena memory). The folder is a workshop's, and empty, but for a socket REMOTE_GIT_AGENT, behind which an ssh agent answers; the
+// files go into it, below REMOTE_GIT_TREE. -1: there is no agent, and nothing to fetch.
 int remote_git(struct engine *engine, const struct remote_git *git, int folder_fd, struct arena *arena, const char **commit, const struct cancel *cancel,
                struct err *err);
 

@@ -262,25 +262,50 @@ static int run_send_blobs(struct job *job, struct err *err)
     return result;
 }
 
-// ---- download: one process, whose standard input is the file that it writes -------------------------------------------
+// ---- download, git: one process, to whom one message says who we are there, and gives the file or folder that it fills -------------------
+
+#define AUTHORIZATION_SIZE 16384
+
+struct order {
+    char authorization[AUTHORIZATION_SIZE]; // "": nobody
+    int fd; // -1: the staging folder will do
+};
+
+static int take_order(struct order *out, struct err *err)
+{
+    size_t fds = 1;
+    out->fd = -1;
+    ssize_t size = fd_recv(STDIN_FILENO, out->authorization, sizeof(out->authorization), &out->fd, &fds, err);
+    if (size <= 0 || out->authorization[size - 1])
+        return size < 0 ? -1 : err_set(err, ERR_INTERNAL, "no order");
+    if (fds == 0)
+        out->fd = -1;
+    return 0;
+}
 
 static int run_download(struct job *job, struct err *err)
 {
+    struct order order;
     uint64_t max;
+    if (take_order(&order, err) < 0)
+        return -1;
     close(STAGING_FD);
     if (!num_parse_u64(slice_of(job->words[1]), INT64_MAX, &max))
         return err_set(err, ERR_INTERNAL, "not a size: %.40s", job->words[1]);
     if (distribution_setup(err) < 0 || transfer_jail_network(err) < 0)
         return -1;
-    return transfer_download(job->words[0], max, job->words[2], STDIN_FILENO, stdout, err);
+    return transfer_download(job->words[0], max, job->words[2], order.authorization, order.fd, stdout, err);
 }
 
 static int run_git(struct job *job, struct err *err)
 {
     const char *how = job->words[2];
-    const struct transfer_git git = { .url = job->words[0], .ref = job->words[1], .fetch = str_starts(how, "fetch"), .keep = strstr(how, "-keep"),
-                                      .submodules = strstr(how, "-submodules") };
-    if (git.fetch && dup2(STDIN_FILENO, STAGING_FD) < 0)
+    struct order order;
+    const struct transfer_git git = { .url = job->words[0], .ref = job->words[1], .authorization = order.authorization, .fetch = str_starts(how, "fetch"),
+                                      .keep = strstr(how, "-keep"), .submodules = strstr(how, "-submodules") };
+    if (take_order(&order, err) < 0)
+        return -1;
+    if (order.fd >= 0 && dup2(order.fd, STAGING_FD) < 0)
         return err_errno(err, errno, "folder");
     if (transfer_jail_programs(STAGING_FD, err) < 0)
         return -1;

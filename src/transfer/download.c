@@ -50,10 +50,10 @@ static int tell(struct download *download, const struct distribution_document *d
     return report_line(download->report, "document", said, err);
 }
 
-int transfer_download(const char *url, uint64_t max, const char *etag, int out_fd, FILE *report, struct err *err)
+int transfer_download(const char *url, uint64_t max, const char *etag, const char *authorization, int out_fd, FILE *report, struct err *err)
 {
     struct download download = { .url = url, .out_fd = out_fd, .max = max, .report = report };
-    struct distribution_document document = { .known = etag };
+    struct distribution_document document = { .known = etag, .authorization = authorization };
     struct fetch_watch watch = { .fds = { fileno(report), -1 } };
     if (fetch_watch_start(&watch, err) < 0)
         return -1;

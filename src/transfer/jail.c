@@ -203,6 +203,22 @@ static int enter_read_only(int folder_fd, struct err *err)
     return chdir("/tmp") < 0 ? err_errno(err, errno, "jail: /tmp") : 0;
 }
 
+// ssh runs for no user whom nobody knows.
+static int add_user(uid_t own, struct err *err)
+{
+    char line[64];
+    int size = snprintf(line, sizeof(line), "berth:x:%u:%u::/tmp:/bin/sh\n", own, own);
+    _cleanup_close_ int target = open("/etc/passwd", O_PATH | O_CLOEXEC), fd = open("passwd", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (target < 0 || fd < 0)
+        return err_errno(err, errno, "jail: user");
+    if (fd_write_full(fd, line, (size_t)size, err) < 0)
+        return -1;
+    _cleanup_close_ int mounted = mount_clone(fd, false, err);
+    if (mounted < 0 || mount_attach(mounted, target, err) < 0)
+        return -1;
+    return unlink("passwd") < 0 ? err_errno(err, errno, "jail: user") : 0;
+}
+
 int transfer_jail_programs(int folder_fd, struct err *err)
 {
     const struct rlimit none = { 0, 0 };
@@ -216,7 +232,7 @@ int transfer_jail_programs(int folder_fd, struct err *err)
     if (gives && fchownat(folder_fd, "", own, own, AT_EMPTY_PATH) < 0)
         return err_errno(err, errno, "jail: folder");
     umask(022);
-    if (enter_read_only(folder_fd, err) < 0 || leave_root(own, err) < 0)
+    if (enter_read_only(folder_fd, err) < 0 || (gives && add_user(own, err) < 0) || leave_root(own, err) < 0)
         return err_wrap(err, "jail");
     return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? err_errno(err, errno, "jail") : 0;
 }

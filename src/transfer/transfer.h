@@ -61,12 +61,14 @@ int transfer_import(int input_fd, int staging_fd, const struct transfer_import *
 // A URL's content to a descriptor, behind transfer_jail_network(); nothing of it is looked at. {"document":{"unchanged", "digest", "size",
 // "modified" (seconds; -1), "etag", "type"}} at the end; with `etag` (NULL or "": none) nothing comes where it is still that. resource_exhausted:
 // more than `max` bytes.
-int transfer_download(const char *url, uint64_t max, const char *etag, int out_fd, FILE *report, struct err *err);
+// `authorization`: that header's value; "": none.
+int transfer_download(const char *url, uint64_t max, const char *etag, const char *authorization, int out_fd, FILE *report, struct err *err);
 
 // A git repository, by the program git, behind transfer_jail_programs(), which puts the folder at /tmp. {"commit":"..."} tells what the reference
-// names; with `fetch` the files of that commit are in /tmp/tree. Nobody is asked for a password.
+// names; with `fetch` the files of that commit are in /tmp/tree. Nobody is asked for a password. A socket "agent" in the folder is an ssh agent's.
 struct transfer_git {
     const char *url, *ref; // ref: a branch, a tag, a commit, "HEAD"
+    const char *authorization; // that header's value, for this repository alone; "": none
     bool fetch, keep, submodules; // keep: with its .git
 };
 int transfer_git(const struct transfer_git *git, FILE *report, struct err *err);

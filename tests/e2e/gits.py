@@ -13,11 +13,18 @@ class Repository:
         self.folder, self.path, self.asked = str(folder), os.path.join(str(folder), name), []
         os.makedirs(self.path)
         self.git('init', '-q', '-b', 'main')
+        self.login = None  # what Authorization must say
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self):
                 outer.asked.append(self.path)
+                if outer.login and self.headers.get('Authorization') != outer.login:
+                    self.send_response(401)
+                    self.send_header('WWW-Authenticate', 'Basic realm="x"')
+                    self.send_header('Content-Length', '0')
+                    self.end_headers()
+                    return
                 path, _, query = self.path.partition('?')
                 environment = {**ENVIRONMENT, 'GIT_PROJECT_ROOT': outer.folder, 'GIT_HTTP_EXPORT_ALL': '1', 'PATH_INFO': path.replace('.git/', '.git/.git/', 1),
                                'QUERY_STRING': query, 'REQUEST_METHOD': self.command, 'CONTENT_TYPE': self.headers.get('Content-Type', ''),

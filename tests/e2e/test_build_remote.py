@@ -18,12 +18,13 @@ class Files:
     def __init__(self):
         outer = self
         self.files, self.asked = {}, []  # path: (content, headers)
+        self.login = None  # what Authorization must say
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 content, headers = outer.files.get(self.path.partition('?')[0], (None, {}))
                 known = content is not None and headers.get('ETag') and self.headers.get('If-None-Match') == headers['ETag']
-                status = 404 if content is None else 304 if known else 200
+                status = 404 if content is None else 401 if outer.login and self.headers.get('Authorization') != outer.login else 304 if known else 200
                 outer.asked.append((self.path, status))
                 self.send_response(status)
                 for key, value in headers.items():
