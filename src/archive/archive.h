@@ -132,5 +132,11 @@ int archive_changes(const struct archive_layers *layers, struct archive_changes 
 void archive_changes_done(struct archive_changes *changes);
 // The same as an image layer's tar: whiteouts for what was deleted. `times` NULL: their own.
 int archive_layer(const struct archive_layers *layers, const struct archive_times *times, int out_fd, struct err *err);
+// Makes of an overlay's upper, which nobody else has in use, what that layer would be unpacked: the engine's own mount points and the stubs go.
+struct archive_kept {
+    bool any; // something was changed
+    int64_t size; // bytes of its files
+};
+int archive_keep(const struct archive_layers *layers, struct archive_kept *out, struct err *err);
 
 #endif

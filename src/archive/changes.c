@@ -13,15 +13,16 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/strv.h"
-#include "tar.h"
+#include "layer.h"
 
 #define DEPTH_MAX 1000
 #define CHANGES_MAX 4000000
 
 // What the engine puts there before the container's first process runs: empty files and folders to mount on. Docker's lie in a layer
 // of their own.
-static const char *const engines_own[] = { "/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue", "/etc", "/etc/hostname",
+const char *const layer_engines_own[] = { "/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/dev/mqueue", "/etc", "/etc/hostname",
                                            "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys" };
+const size_t layer_engines_own_len = ARRAY_LEN(layer_engines_own);
 
 struct folders {
     int upper_fd, merged_fd, lower_fd; // -1: not there
@@ -38,8 +39,8 @@ static void folders_done(struct folders *folders)
 
 static bool is_engines(const char *path)
 {
-    for (size_t i = 0; i < ARRAY_LEN(engines_own); i++)
-        if (str_eq(engines_own[i], path))
+    for (size_t i = 0; i < ARRAY_LEN(layer_engines_own); i++)
+        if (str_eq(layer_engines_own[i], path))
             return true;
     return false;
 }

@@ -6,27 +6,26 @@
 #include "base/fd.h"
 #include "base/strv.h"
 #include "kernel/path.h"
+#include "layer.h"
 #include "tar.h"
 
-struct source {
-    int upper_fd;
-    char *parent; // of the last entry, malloc'ed: most are followed by a sibling
-    int parent_fd;
-};
-
-static void source_done(struct source *source)
+void layer_source_done(struct layer_source *source)
 {
     free(source->parent);
     fd_close(source->parent_fd);
 }
 
-// The folder of "/a/b" in the upper, where no component is a link.
-static int parent_of(struct source *source, const char *path, struct err *err)
+struct layer_source layer_source_of(const struct archive_layers *layers)
+{
+    return (struct layer_source){ .upper_fd = layers->upper_fd < 0 ? layers->merged_fd : layers->upper_fd, .parent_fd = -1 };
+}
+
+int layer_parent_of(struct layer_source *source, const char *path, struct err *err)
 {
     _cleanup_free_ char *parent = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
     if (str_eq(parent, source->parent))
         return source->parent_fd;
-    source_done(source);
+    layer_source_done(source);
     source->parent_fd = path_open_plain(source->upper_fd, *parent ? parent : "/", err);
     source->parent = take_ptr(&parent);
     return source->parent_fd;
@@ -39,13 +38,13 @@ static int write_deleted(struct tar_writer *writer, const char *path, struct err
     return tar_write_empty(writer, as, err);
 }
 
-static int write_change(struct tar_writer *writer, struct source *source, const struct archive_change *change, struct err *err)
+static int write_change(struct tar_writer *writer, struct layer_source *source, const struct archive_change *change, struct err *err)
 {
     struct stat info;
     const char *name = strrchr(change->path, '/') + 1;
     if (change->kind == ARCHIVE_DELETED)
         return write_deleted(writer, change->path, err);
-    int parent = parent_of(source, change->path, err);
+    int parent = layer_parent_of(source, change->path, err);
     if (parent < 0)
         return -1;
     if (fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW) < 0)
@@ -65,10 +64,10 @@ static bool is_stub(const struct strv *stubs, const char *path)
     return false;
 }
 
-static bool is_empty(struct source *source, const char *path)
+static bool is_empty(struct layer_source *source, const char *path)
 {
     struct stat info;
-    int parent = parent_of(source, path, NULL);
+    int parent = layer_parent_of(source, path, NULL);
     return parent >= 0 && fstatat(parent, strrchr(path, '/') + 1, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
            (S_ISDIR(info.st_mode) || (S_ISREG(info.st_mode) && info.st_size == 0));
 }
@@ -83,12 +82,12 @@ static bool has_more(const struct archive_changes *changes, size_t at, const boo
     return false;
 }
 
-// Which changes are left out: malloc'ed.
-static bool *find_stubs(const struct archive_layers *layers, const struct archive_changes *changes, struct source *source)
+bool *layer_stubs(const struct archive_layers *layers, const struct archive_changes *changes)
 {
+    _cleanup_(layer_source_done) struct layer_source source = layer_source_of(layers);
     bool *dropped = mem_alloc(changes->len + 1);
     for (size_t i = changes->len; layers->stubs && i-- > 0;)
-        dropped[i] = changes->items[i].kind == ARCHIVE_ADDED && is_stub(layers->stubs, changes->items[i].path) && is_empty(source, changes->items[i].path) &&
+        dropped[i] = changes->items[i].kind == ARCHIVE_ADDED && is_stub(layers->stubs, changes->items[i].path) && is_empty(&source, changes->items[i].path) &&
                      !has_more(changes, i, dropped);
     return dropped;
 }
@@ -97,14 +96,14 @@ int archive_layer(const struct archive_layers *layers, const struct archive_time
 {
     struct archive_changes changes;
     struct tar_writer writer;
-    _cleanup_(source_done) struct source source = { .upper_fd = layers->upper_fd < 0 ? layers->merged_fd : layers->upper_fd, .parent_fd = -1 };
+    _cleanup_(layer_source_done) struct layer_source source = layer_source_of(layers);
     if (archive_changes(layers, &changes, err) < 0)
         return -1;
     const struct tar_changes said = times ? tar_changes_of(times) : (struct tar_changes){ 0 };
     tar_writer_init(&writer, out_fd);
     writer.changes = times ? &said : NULL;
     writer.content = layers->content;
-    _cleanup_free_ bool *dropped = find_stubs(layers, &changes, &source);
+    _cleanup_free_ bool *dropped = layer_stubs(layers, &changes);
     int done = 0;
     for (size_t i = 0; i < changes.len && done == 0; i++)
         done = dropped[i] ? 0 : write_change(&writer, &source, &changes.items[i], err);

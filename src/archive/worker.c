@@ -167,6 +167,19 @@ static int run_layer(struct job *job, struct err *err)
     return read_times(job, &times, &layers.exact, &stubs, err) < 0 ? -1 : archive_layer(&layers, &times, job->data_fd, err);
 }
 
+static int run_keep(struct job *job, struct err *err)
+{
+    _cleanup_strv_ struct strv stubs = { 0 };
+    struct archive_layers layers = layers_of(job);
+    struct archive_times times;
+    struct archive_kept kept;
+    layers.stubs = &stubs;
+    if (read_times(job, &times, &layers.exact, &stubs, err) < 0 || archive_keep(&layers, &kept, err) < 0)
+        return -1;
+    tell("kept", json_pack("{s:b, s:I}", "any", kept.any, "size", (json_int_t)kept.size));
+    return 0;
+}
+
 // ---- of a build -----------------------------------------------------------------------------------------------------
 
 static int run_remove(struct job *job, struct err *err)
@@ -322,6 +335,7 @@ static const struct verb {
     { "export", run_export, .data = true },
     { "changes", run_changes, .layers = true },
     { "layer", run_layer, .data = true, .layers = true },
+    { "keep", run_keep, .layers = true, .writes = true },
     { "list", run_list, .data = true },
     { "update", run_update, .data = true, .writes = true },
     { "remove", run_remove, .path = true, .writes = true },

@@ -1,6 +1,6 @@
 // The program that touches a container's files for the daemon, one verb a process. The daemon starts
 //
-//     berth-archive stat|get|put|export|changes|layer|remove|list|update|sources|place [--keep-kind] [--owner USER] [PATH]
+//     berth-archive stat|get|put|export|changes|layer|keep|remove|list|update|sources|place [--keep-kind] [--owner USER] [PATH]
 //
 // with a SOCK_SEQPACKET on standard input, read to its end first. A message has lines and, in the same order, a descriptor for each:
 //
@@ -12,11 +12,11 @@
 //                        list: a file that has the tar's beginning and gets the rest, and the pipe of archive_list()
 //     spec               sources, place: a file with {"sources":[{"tree":0,"path":"a/*","includes":["b"],"required":"/a/b"},{"tree":1,"tar":true}],
 //                        "target","folder","optional","owner","roots","mode","chmod","excludes":["*.o"],"time_max","now","tell"}: struct archive_place;
-//                        export, layer: {"time","time_max","exact","stubs":["/a/b"]}, struct archive_times and archive_layers, or none
-//     upper, lower       changes, layer: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
+//                        export, layer, keep: {"time","time_max","exact","stubs":["/a/b"]}, struct archive_times and archive_layers, or none
+//     upper, lower       changes, layer, keep: struct archive_layers beside the root; no `lower` where there is none, no `upper` where the root is a copy
 //
 // It answers on standard output with JSON lines: {"stat":{"name","size","mode","mtime_ns","link_target"}} (stat, and get before its first
-// byte), {"content":BOOL} (layer, place: before the first byte, whether the tar has an entry), {"change":{"kind","path"}},
+// byte), {"content":BOOL} (layer, place: before the first byte, whether the tar has an entry), {"kept":{"any","size"}} (keep: struct archive_kept), {"change":{"kind","path"}},
 // {"marked":BOOL} (list: archive_list()), {"found":{"source","path","packed"}} (sources with "tell": at most ARCHIVE_FOUND_MAX), and at last {"done":true}, or {"error":{"class","errno","message"}} and exit code 1.
 //
 // Its jail: before the first name is resolved or the first byte read, the tree is the root of a mount namespace of its own in which
