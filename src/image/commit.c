@@ -36,6 +36,7 @@ struct commit {
     struct layer *layers; // bottom first
     size_t layer_len;
     struct strv published; // folders that this commit put in place
+    bool loose; // a layer is
     bool fresh; // the image has no record: its blob is of this commit
 };
 
@@ -160,6 +161,11 @@ static int check_manifest(const struct commit *commit, struct err *err)
 
 // ---- making the staged folders complete -----------------------------------------------------------------------------
 
+static const struct image_driver *driver_of(const struct commit *commit)
+{
+    return commit->staged->loose ? &image_driver_loose : commit->images->driver;
+}
+
 static int prepare_layer(struct commit *commit, struct layer *layer, struct err *err)
 {
     const char *name = oci_digest_hex(layer->staged->diff_id);
@@ -167,7 +173,7 @@ static int prepare_layer(struct commit *commit, struct layer *layer, struct err 
     if (fd < 0)
         return errno == ENOENT ? 0 : err_errno(err, errno, "layer %s", name);
     layer->fd = fd;
-    return commit->images->driver->complete(fd, layer->staged, err);
+    return driver_of(commit)->complete(fd, layer->staged, err);
 }
 
 static int prepare_layers(struct commit *commit, struct err *err)
@@ -221,7 +227,7 @@ static int publish_layer(struct commit *commit, struct layer *layer, struct err 
     if (layer->fd < 0)
         return err_set(err, ERR_INVALID_ARGUMENT, "layer %s is missing", layer->staged->diff_id);
     layer->folder = arena_strdup(commit->arena, oci_digest_hex(layer->chain_id));
-    layer->driver = (char *)commit->images->driver->word;
+    layer->driver = (char *)driver_of(commit)->word;
     if (image_publish_layer(commit->images, commit->layers_fd, diff, layer->folder, err) < 0)
         return -1;
     strv_push_arena(&commit->published, commit->arena, layer->folder);
@@ -251,7 +257,10 @@ static int place_files(struct commit *commit, struct err *err)
         struct layer *layer = &commit->layers[i];
         if (find_folder(commit, layer, err) < 0 || (!layer->folder && publish_layer(commit, layer, err) < 0))
             return -1;
+        commit->loose = commit->loose || str_eq(layer->driver, image_driver_loose.word);
     }
+    if (commit->loose && !commit->staged->step)
+        return err_set(err, ERR_CONFLICT, "it stands on a step of a build that no image was made of");
     if (write_blob(commit, err) < 0)
         return -1;
     // The renames themselves.
@@ -297,7 +306,7 @@ static int insert_records(struct commit *commit, struct err *err)
     clock_parse(slice_of(commit->config.created), &created_ns);
     if (commit->fresh) {
         if (store_exec(store, err, "INSERT INTO images(id, created_ns, tagged_ns, hidden) VALUES(?, ?, 0, ?)", "tii", id,
-                       created_ns, (int64_t)(commit->staged->step ? IMAGE_STEP : IMAGE_SHOWN)) < 0 ||
+                       created_ns, (int64_t)(commit->loose ? IMAGE_LOOSE : commit->staged->step ? IMAGE_STEP : IMAGE_SHOWN)) < 0 ||
             insert_layers(commit, err) < 0)
             return -1;
     } else if (!commit->staged->step && store_exec(store, err, "UPDATE images SET hidden = 0 WHERE id = ?", "t", id) < 0) {

@@ -10,9 +10,14 @@
 #include "kernel/mount.h"
 #include "layer/layer.h"
 
-enum { ROOTLESS_FROM = 4 }; // whose words only records have
+enum { RECORDS_FROM = 4 }; // whose words only records have
 static const struct image_driver *const drivers[] = { &image_driver_erofs, &image_driver_overlay, &image_driver_btrfs, &image_driver_vfs,
-                                                    &image_driver_overlay_user, &image_driver_vfs_user };
+                                                    &image_driver_overlay_user, &image_driver_vfs_user, &image_driver_loose };
+
+bool image_takes_loose(const struct image_store *images)
+{
+    return images->driver == &image_driver_erofs || images->driver == &image_driver_overlay;
+}
 
 const struct image_driver *image_driver_by_word(const char *word)
 {
@@ -24,7 +29,7 @@ const struct image_driver *image_driver_by_word(const char *word)
 
 static const struct image_driver *by_name(const char *wanted)
 {
-    for (size_t i = 0; i < ROOTLESS_FROM; i++)
+    for (size_t i = 0; i < RECORDS_FROM; i++)
         if (str_eq(drivers[i]->word, wanted) || str_eq(drivers[i]->name, wanted))
             return drivers[i];
     return NULL;

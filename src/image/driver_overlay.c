@@ -104,6 +104,16 @@ static int open_content(struct image_store *images, const char *folder, uint64_t
     return layer_content(tree, kept, tar_size, content, err) < 0 ? -1 : take_fd(&content);
 }
 
+static int open_no_recipe(struct image_store *images, const char *folder, struct err *err)
+{
+    return err_set(err, ERR_CONFLICT, "it is a step of a build that no image was made of: it has no tar");
+}
+
+static int open_no_content(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err)
+{
+    return open_no_recipe(images, folder, err);
+}
+
 #define UNPACKED(the_word, the_name, what) \
     .word = (the_word), .name = (the_name), .copies = (what), .complete = complete, .is_whole = is_whole, .path = path_of, \
     .open_recipe = open_recipe, .open_content = open_content
@@ -114,4 +124,6 @@ const struct image_driver image_driver_overlay_user = { UNPACKED("overlay-user",
 const struct image_driver image_driver_vfs_user = { UNPACKED("vfs-user", "vfs", COPIES_FILES), ROOTLESS };
 const struct image_driver image_driver_overlay = { UNPACKED("overlay", "overlay2", COPIES_NOTHING), BY_ROOT, .rootless = &image_driver_overlay_user };
 const struct image_driver image_driver_vfs = { UNPACKED("vfs", "vfs", COPIES_FILES), BY_ROOT, .rootless = &image_driver_vfs_user };
+const struct image_driver image_driver_loose = { .word = "loose", .name = "overlay2", .complete = complete, .is_whole = is_whole, .path = path_of,
+                                                 .open_recipe = open_no_recipe, .open_content = open_no_content, BY_ROOT };
 const struct image_driver image_driver_btrfs = { UNPACKED("btrfs", "btrfs", COPIES_SNAPSHOT), BY_ROOT };

@@ -7,6 +7,7 @@
 //     <root>/blobs/sha256/<hex>      configs (and manifests), immutable
 //     <root>/layers/<chain hex>/     "erofs": layer/layer.h's image and recipe, mounted at <state>/layers/<chain hex>
 //                                    "overlay": the unpacked diff, whiteouts as overlayfs wants them; "overlay-user": the same of a user namespace
+//                                    "loose": the upper of a build's step, of which no image was made yet
 //     <root>/layers/<chain hex>.tar/  beside an unpacked layer: what gives its exact tar back (layer/layer.h)
 //     <root>/layers/<chain hex>.erofs  beside an unpacked layer: the same as an EROFS image, made when a guest first needs it
 //     <root>/staging/<random>/       a transfer's work; removed at start
@@ -136,6 +137,7 @@ struct image_staged_layer {
 struct image_staged {
     char *config_digest; // "sha256:<hex>"
     bool step; // of a build: in no list until image_show(). No worker's word
+    bool loose; // what is staged is an overlay's upper, and its diff ID a name. No worker's word
     struct strv references; // as the archive says them; normalised here
     struct json_list layers; // struct image_staged_layer, bottom first
     struct image_manifest *manifest; // NULL: it comes from no registry
@@ -163,6 +165,13 @@ void image_digest(const void *data, size_t size, char out[OCI_DIGEST_SIZE]); // 
 int image_show(struct image_store *images, const char *id, struct err *err);
 // Deletes it, unless it was shown (0) or `in_use` says that a container was made of it (2): 1 when it went. *size: the bytes that were freed.
 int image_forget(struct image_store *images, const char *id, image_in_use_fn *in_use, void *context, int64_t *size, struct err *err);
+
+// A *loose* layer is the upper of a step's container, as it was left: a folder without a tar, and so without a diff ID; a random name has its place. An image with
+// such a layer is as good as any other as a tree, to stand on and to read from; but its ID is no digest of its content, so it is found by its full ID alone, and
+// nobody names, shows or saves it (conflict). Who needs one makes the same layer of its folder, with an image of its own.
+bool image_takes_loose(const struct image_store *images); // layers are stacked by overlayfs, with marks as ours are
+// Whether the image's topmost layer is one: 1, and *fd its folder (O_PATH, the caller's); 0.
+int image_loose_open(struct image_store *images, const struct image *image, struct arena *arena, int *fd, struct err *err);
 
 // One at a time, of all processes that have this root open, pulls what `key` says: the others wait, and find its layers. A descriptor that
 // is closed when the pull is over. cancelled: as `cancel` says.

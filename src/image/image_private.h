@@ -56,8 +56,8 @@ bool image_is_held(const struct image_store *images, const char *name); // by wh
 // Chain ID of a layer: the diff ID of the lowest (parent NULL), else the digest of "parent diff".
 void image_chain_id(const char *parent, const char *diff_id, char out[OCI_DIGEST_SIZE]);
 
-// The column `hidden`: in lists; deleted, and kept for a stopped container; a build's, in no list.
-enum { IMAGE_SHOWN = 0, IMAGE_DELETED = 1, IMAGE_STEP = 2 };
+// The column `hidden`: in lists; deleted, and kept for a stopped container; a build's, in no list; the same with a loose layer.
+enum { IMAGE_SHOWN = 0, IMAGE_DELETED = 1, IMAGE_STEP = 2, IMAGE_LOOSE = 3 };
 
 // ---- record.c -------------------------------------------------------------------------------------------------------
 
@@ -110,6 +110,7 @@ struct image_driver {
     int (*open_recipe)(struct image_store *images, const char *folder, struct err *err);
     int (*open_content)(struct image_store *images, const char *folder, uint64_t tar_size, struct err *err);
 };
+extern const struct image_driver image_driver_loose; // no word of an operator's: what a build's step has left, as overlayfs wrote it
 extern const struct image_driver image_driver_overlay, image_driver_erofs, image_driver_vfs, image_driver_btrfs;
 // Their layers as a user namespace unpacks them: marks of overlayfs are user.overlay.*, no device is there, owners are the namespace's. The
 // record says so, and each side refuses the layers of the other when they are to be opened.

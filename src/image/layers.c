@@ -111,6 +111,19 @@ void image_layers_done(struct image_layers *layers)
     *layers = (struct image_layers){ 0 };
 }
 
+int image_loose_open(struct image_store *images, const struct image *image, struct arena *arena, int *fd, struct err *err)
+{
+    struct image_place place = { .arena = arena };
+    if (image->chain_ids.len == 0)
+        return 0;
+    if (image_find_place(images, image, image->chain_ids.len - 1, &place, err) < 0)
+        return -1;
+    if (!str_eq(place.driver, image_driver_loose.word))
+        return 0;
+    *fd = image_driver_loose.open(images, place.folder, err);
+    return *fd < 0 ? -1 : 1;
+}
+
 // ---- publishing and taking away -------------------------------------------------------------------------------------
 
 int image_trash_layer(struct image_store *images, const char *folder, char **trash, struct err *err)

@@ -3,7 +3,7 @@
 // image_chains.folder is the chain ID (hex) under which a layer's folder lies, driver the graph driver that it is of. A diff is
 // the same whatever stands below it, so a second chain with the same diff ID names the folder of the first. Nothing is counted: an
 // image, a chain, a folder is in use when a row names it. `hidden` is an image that was deleted while a stopped container still
-// needed its layers (1), or a step of a build (2).
+// needed its layers (1), or a step of a build (2; with a loose layer 3).
 #include "base/clock.h"
 #include "base/num.h"
 #include "image_private.h"
@@ -74,7 +74,7 @@ static int by_prefix(struct image_store *images, const char *name, struct arena 
     struct texts texts = { &found, arena };
     const char *from = arena_printf(arena, "sha256:%s", hex), *to = arena_printf(arena, "sha256:%sg", hex);
     if (store_query(images->store, err, take_text, &texts,
-                    "SELECT id FROM images WHERE id >= ? AND id < ? AND hidden <> 1 LIMIT 2", "tt", from, to) < 0)
+                    "SELECT id FROM images WHERE id >= ? AND id < ? AND hidden NOT IN (1, 3) LIMIT 2", "tt", from, to) < 0)
         return -1;
     if (found.len == 1)
         *id = found.items[0];
@@ -178,6 +178,14 @@ int image_put_reference(struct image_store *images, const struct image_ref *ref,
     return store_exec(images->store, err, "UPDATE images SET tagged_ns = ?, hidden = 0 WHERE id = ?", "it", clock_wall_ns(), id);
 }
 
+static int refuse_loose(struct image_store *images, const char *id, struct arena *arena, struct err *err)
+{
+    char *loose;
+    if (find_one(images, "SELECT image_id FROM image_layers JOIN image_chains ON image_chains.id = chain_id WHERE image_id = ? AND driver = 'loose' LIMIT 1", id, arena, &loose, err) < 0)
+        return -1;
+    return loose ? err_set(err, ERR_CONFLICT, "image %s is a step of a build that no image was made of: it can't be named", id) : 0;
+}
+
 static int put_tag(struct image_store *images, const struct image_ref *ref, const char *id, struct err *err)
 {
     if (store_begin(images->store, err) < 0)
@@ -204,6 +212,8 @@ int image_tag(struct image_store *images, const char *name, const char *referenc
     image_lock(images);
     int result = image_resolve(images, name, &arena, &id, &from, err);
     if (result == 0)
+        result = refuse_loose(images, id, &arena, err);
+    if (result == 0)
         result = put_tag(images, &ref, id, err);
     image_unlock(images);
     return result;
@@ -211,7 +221,8 @@ int image_tag(struct image_store *images, const char *name, const char *referenc
 
 int image_show(struct image_store *images, const char *id, struct err *err)
 {
-    if (store_begin(images->store, err) < 0)
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    if (refuse_loose(images, id, &arena, err) < 0 || store_begin(images->store, err) < 0)
         return -1;
     if (store_exec(images->store, err, "UPDATE images SET hidden = 0 WHERE id = ? AND hidden = 2", "t", id) < 0) {
         store_rollback(images->store);

@@ -337,7 +337,7 @@ static int forget_locked(struct image_store *images, const char *id, struct aren
     struct strv found = { 0 };
     if (store_begin(images->store, err) < 0)
         return -1;
-    int done = image_query_texts(images, &found, arena, err, "SELECT id FROM images WHERE id = ? AND hidden = 2", id);
+    int done = image_query_texts(images, &found, arena, err, "SELECT id FROM images WHERE id = ? AND hidden IN (2, 3)", id);
     if (done == 0 && found.len > 0)
         done = own_size(images, id, size, err);
     if (done == 0 && found.len > 0)
