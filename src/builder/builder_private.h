@@ -42,6 +42,7 @@ struct crew {
     struct crew *next; // in the builder's list
     const char *id; // of the build, for who wants to cancel it; NULL: none
     struct strv found, made GUARDED_BY(builder->lock); // keys of the cache that the build stands on
+    bool settled GUARDED_BY(builder->lock); // an image with loose layers got another one in its place
     struct cancel cancel; // the client's, or ours
     int stop_fd, either_fd;
 
@@ -128,6 +129,8 @@ struct stage {
     size_t index;
     const char *image; // an ID; NULL: nothing yet (scratch)
     const char *base; // what FROM stood for; NULL: scratch
+    bool keeps; // nobody asked for its image: what a RUN writes may stay a folder (engine/steps.h); else its images have no loose layer
+    const char *key_rest; // of the last key: what of it is not the image below
     struct oci_image_process config; // texts in the build's arena
     struct scope scope;
     const char *author; // of MAINTAINER, or the image's
@@ -183,10 +186,12 @@ int crew_layout(struct build *build, const struct named_layout *layout, build_ta
 
 extern const char *const builder_migrations[];
 extern const size_t builder_migration_len;
-void cache_key(const struct stage *stage, const char *created_by, const char *extra, char key[OCI_DIGEST_SIZE]);
+void cache_key(struct stage *stage, const char *created_by, const char *extra, char key[OCI_DIGEST_SIZE]);
 // 1: the stage stands on what it had made then, or on the same step of an image of --cache-from; 0: nothing is there. created_by NULL: its
 // text in the history does not say all of the step.
 int cache_find(struct stage *stage, const char *key, const char *created_by, struct err *err);
+void cache_sweep_twins(struct builder *builder) REQUIRES(&builder->lock); // what loose images have others in their place, and nothing on them; while no build runs
+void cache_twin_key(const char *twin, char key[OCI_DIGEST_SIZE]); // of such an image's row
 int cache_take(struct stage *stage, const char *key, struct err *err); // by the key alone, and not told
 void cache_put(struct stage *stage, const char *key, const char *parent, const char *description);
 // A row of the cache that no step makes.

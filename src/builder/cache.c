@@ -13,33 +13,45 @@ const char *const builder_migrations[] = {
     "CREATE INDEX build_contexts_by_key ON build_contexts(key);"
     "CREATE TABLE build_looks(key TEXT PRIMARY KEY, image_id TEXT NOT NULL REFERENCES images(id) ON DELETE CASCADE, digest TEXT NOT NULL);"
     "CREATE INDEX build_looks_by_image ON build_looks(image_id);",
+    "CREATE TABLE build_twins(image_id TEXT PRIMARY KEY REFERENCES images(id) ON DELETE CASCADE, twin TEXT NOT NULL);",
 };
 const size_t builder_migration_len = ARRAY_LEN(builder_migrations);
 
 // ---- keys -----------------------------------------------------------------------------------------------------------
 
-void cache_key(const struct stage *stage, const char *created_by, const char *extra, char key[OCI_DIGEST_SIZE])
+// The same step on another name of the image below.
+static void key_on(const char *image, const char *rest, char key[OCI_DIGEST_SIZE])
+{
+    _cleanup_buf_ struct buf text = BUF_INIT((size_t)64 << 20);
+    buf_addf(&text, "1\n%s\n%s", image ? image : "", rest);
+    image_digest(buf_text(&text), text.size, key);
+}
+
+void cache_key(struct stage *stage, const char *created_by, const char *extra, char key[OCI_DIGEST_SIZE])
 {
     _cleanup_buf_ struct buf text = BUF_INIT((size_t)64 << 20);
     _cleanup_json_ json_t *config = json_encode(&oci_image_process_table, &stage->config);
     const struct build *build = stage->build;
-    buf_addf(&text, "1\n%s\n%s\n%s\n%s\n%lld\n", stage->image ? stage->image : "", created_by, extra, stage->author ? stage->author : "",
-             (long long)build->time_max);
+    buf_addf(&text, "%s\n%s\n%s\n%lld\n", created_by, extra, stage->author ? stage->author : "", (long long)build->time_max);
     if (!stage->image)
         buf_addf(&text, "%s\n", build->request->platform ? build->request->platform : "");
     json_write(config, &text);
-    image_digest(buf_text(&text), text.size, key);
+    stage->key_rest = arena_strdup(build->arena, buf_text(&text));
+    key_on(stage->image, stage->key_rest, key);
 }
 
 struct found {
-    char *id;
+    char *id, *description;
+    bool loose; // the image has a loose layer
     struct arena *arena;
 };
 
-static int take_id(void *context, const struct store_row *row, struct err *err)
+static int take_found(void *context, const struct store_row *row, struct err *err)
 {
     struct found *found = context;
     found->id = arena_strdup(found->arena, store_text(row, 0));
+    found->description = arena_strdup(found->arena, store_text(row, 1));
+    found->loose = store_int(row, 2);
     return 0;
 }
 
@@ -55,18 +67,94 @@ int cache_exec(struct store *store, const char *sql, const char *text, struct er
 }
 
 // With the builder's lock, so that a prune does not take it away before the build is known to stand on it. A row's image is there: the row goes with it.
-static int find_key(struct stage *stage, const char *key, struct err *err)
+static int find_row(struct stage *stage, const char *key, struct found *found, struct err *err)
 {
     struct build *build = stage->build;
     struct builder *builder = build->builder;
-    struct found found = { .arena = build->arena };
     mutex_lock(&builder->lock);
-    int done = store_query(builder->store, err, take_id, &found, "SELECT image_id FROM build_cache WHERE key = ?", "t", key);
-    if (done == 0 && found.id)
+    int done = store_query(builder->store, err, take_found, found,
+                           "SELECT image_id, description, hidden = 3 FROM build_cache JOIN images ON id = image_id WHERE key = ?", "t", key);
+    if (done == 0 && found->id)
         strv_add(&build->crew->found, key);
     mutex_unlock(&builder->lock);
-    if (done < 0 || !found.id)
-        return done < 0 ? -1 : 0;
+    return done < 0 ? -1 : found->id != NULL;
+}
+
+// ---- loose layers ---------------------------------------------------------------------------------------------------
+//
+// A step that was made on an image with loose layers has its key from that image's ID. When such an image is wanted, another one comes beside it, under its key; the
+// first is remembered as that one's *twin*, so that what was made on the one is found on the other, too. It goes once nothing is made on it, and no build runs.
+
+void cache_twin_key(const char *twin, char key[OCI_DIGEST_SIZE])
+{
+    _cleanup_free_ char *text = mem_printf("twin %s", twin);
+    image_digest(text, strlen(text), key);
+}
+
+static int take_twin(void *context, const struct store_row *row, struct err *err)
+{
+    struct found *found = context;
+    found->id = arena_strdup(found->arena, store_text(row, 0));
+    return 0;
+}
+
+static int find_on_twin(struct stage *stage, struct found *found, struct err *err)
+{
+    struct build *build = stage->build;
+    struct found twin = { .arena = build->arena };
+    char key[OCI_DIGEST_SIZE];
+    if (!stage->image)
+        return 0;
+    if (store_query(build->builder->store, err, take_twin, &twin, "SELECT twin FROM build_twins WHERE image_id = ?", "t", stage->image) < 0)
+        return -1;
+    if (!twin.id)
+        return 0;
+    key_on(twin.id, stage->key_rest, key);
+    return find_row(stage, key, found, err);
+}
+
+// Its row leaves the key to the image, and stays to be seen.
+static int note_twin(struct builder *builder, const char *key, const char *image, const char *twin, struct err *err)
+{
+    char own[OCI_DIGEST_SIZE];
+    cache_twin_key(twin, own);
+    if (store_begin(builder->store, err) < 0)
+        return -1;
+    if (store_exec(builder->store, err, "INSERT OR REPLACE INTO build_twins(image_id, twin) VALUES(?, ?)", "tt", image, twin) < 0 ||
+        store_exec(builder->store, err, "UPDATE OR REPLACE build_cache SET key = ? WHERE key = ?", "tt", own, key) < 0) {
+        store_rollback(builder->store);
+        return -1;
+    }
+    return store_commit(builder->store, err);
+}
+
+static int settle(struct stage *stage, const char *key, const struct found *found, struct err *err)
+{
+    struct build *build = stage->build;
+    const char *parent = stage->image;
+    char *id;
+    if (step_settle(build->engine, found->id, parent, build->arena, &id, build->cancel, err) < 0)
+        return -1;
+    if (note_twin(build->builder, key, id, found->id, err) < 0)
+        return -1;
+    stage->image = id;
+    cache_put(stage, key, parent, found->description);
+    mutex_lock(&build->builder->lock);
+    build->crew->settled = true;
+    mutex_unlock(&build->builder->lock);
+    return 0;
+}
+
+static int find_key(struct stage *stage, const char *key, struct err *err)
+{
+    struct found found = { .arena = stage->build->arena };
+    int there = find_row(stage, key, &found, err);
+    if (there == 0)
+        there = find_on_twin(stage, &found, err);
+    if (there <= 0)
+        return there;
+    if (found.loose && !stage->keeps)
+        return settle(stage, key, &found, err) < 0 ? -1 : 1;
     stage->image = found.id;
     return 1;
 }
@@ -226,14 +314,32 @@ static int take_orphan(void *context, const struct store_row *row, struct err *e
     return 0;
 }
 
-int cache_sweep(struct builder *builder, struct err *err)
+// How many went.
+static int forget_all(struct builder *builder, const char *sql, struct err *err)
 {
     _cleanup_strv_ struct strv orphans = { 0 };
     int64_t size;
-    if (store_query(builder->store, err, take_orphan, &orphans, "SELECT id FROM images WHERE hidden = 2 AND id NOT IN (SELECT image_id FROM build_cache)", "") < 0)
+    int count = 0;
+    if (store_query(builder->store, err, take_orphan, &orphans, sql, "") < 0)
         return -1;
-    for (size_t i = 0; i < orphans.len; i++)
-        if (step_forget(builder->engine, orphans.items[i], &size, err) < 0)
+    for (size_t i = 0; i < orphans.len; i++) {
+        int gone = step_forget(builder->engine, orphans.items[i], &size, err);
+        if (gone < 0)
             return -1;
-    return 0;
+        count += gone == 1;
+    }
+    return count;
+}
+
+int cache_sweep(struct builder *builder, struct err *err)
+{
+    return forget_all(builder, "SELECT id FROM images WHERE hidden IN (2, 3) AND id NOT IN (SELECT image_id FROM build_cache)", err) < 0 ? -1 : 0;
+}
+
+void cache_sweep_twins(struct builder *builder)
+{
+    struct err ignored = { 0 };
+    while (forget_all(builder, "SELECT twin FROM build_twins JOIN images ON id = twin WHERE hidden = 3 AND twin NOT IN"
+                               " (SELECT parent FROM build_cache WHERE parent IS NOT NULL)", &ignored) > 0)
+        ; // what they stood on has nothing on it any more
 }

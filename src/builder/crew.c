@@ -50,6 +50,8 @@ void crew_close(struct crew *crew, struct builder *builder)
             *at = crew->next;
             break;
         }
+    if (crew->settled && !builder->crews)
+        cache_sweep_twins(builder);
     mutex_unlock(&builder->lock);
     cache_used(builder, &crew->found);
     sources_done(crew);

@@ -95,6 +95,11 @@ static int by_use(const void *left, const void *right)
 
 static bool is_in_use(const struct builder *builder, const struct build_entry *entry) REQUIRES(&builder->lock)
 {
+    char twin[OCI_DIGEST_SIZE] = "";
+    if (builder->crews && entry->image_id)
+        cache_twin_key(entry->image_id, twin);
+    if (str_eq(entry->id, twin)) // a build may have found it by the key that it had before
+        return true;
     for (const struct crew *crew = builder->crews; crew; crew = crew->next)
         if (strv_has(&crew->found, entry->id) || strv_has(&crew->made, entry->id))
             return true;

@@ -202,7 +202,7 @@ static int take_up(struct running *running, struct err *err)
         strv_push_arena(&stubs, build->arena, json_get_text(json_array_get(running->mounts.list, i), "Target", "/"));
     step.stubs = &stubs;
     step.time_max = build->request->times ? build->time_max : -1;
-    if (step_container(build->engine, &step, running->id, build->arena, &id, build->cancel, err) < 0)
+    if ((running->stage->keeps ? step_keep : step_container)(build->engine, &step, running->id, build->arena, &id, build->cancel, err) < 0)
         return -1;
     running->stage->image = id;
     return 0;

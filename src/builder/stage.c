@@ -236,8 +236,22 @@ static int adopt_base(struct stage *stage, struct err *err)
     return 0;
 }
 
+// Of the target, and of what it is made from, whole images are wanted. A client of the classic door is told the ID of each step, and may use it; steps that come
+// from elsewhere or go there are known by what is in them.
+static bool is_wanted(const struct stage *stage)
+{
+    const struct build *build = stage->build;
+    const struct build_request *request = build->request;
+    if (!request->live || request->squash || request->cache_out || request->cache_from.len > 0)
+        return true;
+    for (size_t at = build->graph->target;; at = build->graph->nodes[at].base_stage)
+        if (at == stage->index || build->graph->nodes[at].origin != GRAPH_STAGE)
+            return at == stage->index;
+}
+
 static int begin(struct stage *stage, struct err *err)
 {
+    stage->keeps = !is_wanted(stage);
     say_step(stage->build, stage->build->graph->nodes[stage->index].stage->from.text);
     if (adopt_base(stage, err) < 0)
         return -1;

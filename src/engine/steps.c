@@ -3,6 +3,7 @@
 //     step_plain        the daemon writes the configuration: there is no foreign byte in it that it does not know already
 //     step_place        berth-archive place --tar--> berth-commit --report--> records
 //     step_container    berth-archive layer --tar--> the same
+//     step_keep         the container's upper stays a folder (loose.c)
 //
 // Where the tar has no entry, as after most checks and clean-ups, the last two are the first.
 #include "steps.h"
@@ -10,24 +11,8 @@
 #include <fcntl.h>
 
 #include "place.h"
+#include "stepping.h"
 #include "vm.h"
-#include "worker.h"
-
-struct stepping {
-    struct engine *engine;
-    struct worker worker;
-    struct filer filer;
-    const struct cancel *cancel;
-    int tar_fd; // what the archive worker writes
-    struct arena *arena;
-    const struct step *step;
-    struct image parent; // without one: empty
-    struct oci_image_config config;
-    struct oci_history history;
-    char *id;
-    const char *member; // one more of the configuration's
-    json_t *value;
-};
 
 struct store *engine_store(struct engine *engine)
 {
@@ -61,7 +46,7 @@ static void fill_platform(struct oci_image_config *config, const char *platform,
     config->rootfs.type = arena_strdup(arena, "layers");
 }
 
-static int fill(struct stepping *stepping, struct err *err)
+int stepping_fill(struct stepping *stepping, struct err *err)
 {
     const struct step *step = stepping->step;
     struct oci_image_config *config = &stepping->config;
@@ -82,12 +67,12 @@ static int fill(struct stepping *stepping, struct err *err)
     return 0;
 }
 
-static struct stepping stepping_of(struct engine *engine, const struct step *step, struct arena *arena)
+struct stepping stepping_of(struct engine *engine, const struct step *step, struct arena *arena)
 {
-    return (struct stepping){ .engine = engine, .worker = COMMIT_WORKER_INIT(engine), .filer = FILER_ALONE(engine), .tar_fd = -1, .arena = arena, .step = step };
+    return (struct stepping){ .layer_size = step->layer_size, .engine = engine, .worker = COMMIT_WORKER_INIT(engine), .filer = FILER_ALONE(engine), .tar_fd = -1, .arena = arena, .step = step };
 }
 
-static void stepping_done(struct stepping *stepping)
+void stepping_done(struct stepping *stepping)
 {
     fd_close(stepping->tar_fd);
     worker_done(&stepping->worker);
@@ -96,17 +81,17 @@ static void stepping_done(struct stepping *stepping)
 
 // ---- without a layer ------------------------------------------------------------------------------------------------
 
-static void list_layers(struct stepping *stepping, struct image_staged *staged)
+void stepping_list_layers(struct stepping *stepping, struct image_staged *staged)
 {
     const struct strv *diff_ids = &stepping->config.rootfs.diff_ids;
     struct image_staged_layer *layers = arena_alloc(stepping->arena, (diff_ids->len + 1) * sizeof(*layers));
     for (size_t i = 0; i < diff_ids->len; i++)
         layers[i] = (struct image_staged_layer){ .diff_id = diff_ids->items[i], .size = i < stepping->parent.chain_ids.len ? stepping->parent.layer_sizes[i]
-                                                                                                                         : stepping->step->layer_size };
+                                                                                                                         : stepping->layer_size };
     staged->layers = (struct json_list){ .items = layers, .len = diff_ids->len };
 }
 
-static int stage_config(struct stepping *stepping, int staging_fd, char digest[OCI_DIGEST_SIZE], struct err *err)
+int stepping_stage_config(struct stepping *stepping, int staging_fd, char digest[OCI_DIGEST_SIZE], struct err *err)
 {
     _cleanup_json_ json_t *document = json_encode(&oci_image_config_table, &stepping->config);
     if (stepping->member)
@@ -122,14 +107,14 @@ static int stage_config(struct stepping *stepping, int staging_fd, char digest[O
 static int commit_plain(struct stepping *stepping, int staging_fd, const char *staging, struct err *err)
 {
     char digest[OCI_DIGEST_SIZE];
-    if (stage_config(stepping, staging_fd, digest, err) < 0)
+    if (stepping_stage_config(stepping, staging_fd, digest, err) < 0)
         return -1;
     struct image_staged staged = { .config_digest = digest, .step = true, .parent = stepping->step->parent };
-    list_layers(stepping, &staged);
+    stepping_list_layers(stepping, &staged);
     return image_commit_staged(stepping->engine->images, staging, &staged, stepping->arena, &stepping->id, err);
 }
 
-static int make_plain(struct stepping *stepping, char **id, struct err *err)
+int stepping_plain(struct stepping *stepping, char **id, struct err *err)
 {
     struct image_store *images = stepping->engine->images;
     stepping->history.empty_layer = !stepping->step->diff_id;
@@ -149,7 +134,7 @@ static int make_plain(struct stepping *stepping, char **id, struct err *err)
 int step_plain(struct engine *engine, const struct step *step, struct arena *arena, char **id, struct err *err)
 {
     struct stepping stepping = stepping_of(engine, step, arena);
-    return fill(&stepping, err) < 0 ? -1 : make_plain(&stepping, id, err);
+    return stepping_fill(&stepping, err) < 0 ? -1 : stepping_plain(&stepping, id, err);
 }
 
 static int list_known(struct stepping *stepping, struct image_staged *staged, struct err *err)
@@ -169,7 +154,7 @@ static int commit_known(struct stepping *stepping, int staging_fd, const char *s
 {
     char digest[OCI_DIGEST_SIZE];
     struct image_staged staged = { .config_digest = digest, .step = true };
-    if (stage_config(stepping, staging_fd, digest, err) < 0 || list_known(stepping, &staged, err) < 0)
+    if (stepping_stage_config(stepping, staging_fd, digest, err) < 0 || list_known(stepping, &staged, err) < 0)
         return -1;
     return image_commit_staged(stepping->engine->images, staging, &staged, stepping->arena, &stepping->id, err);
 }
@@ -278,12 +263,12 @@ static int commit_tar(struct stepping *stepping, char **id, struct err *err)
 static int run_filled(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
 {
     int content = start_tar(stepping, wish, err) < 0 ? -1 : has_content(stepping, err);
-    return content < 0 ? -1 : content ? commit_tar(stepping, id, err) : make_plain(stepping, id, err);
+    return content < 0 ? -1 : content ? commit_tar(stepping, id, err) : stepping_plain(stepping, id, err);
 }
 
-static int run(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
+int stepping_run(struct stepping *stepping, const struct filer_wish *wish, char **id, struct err *err)
 {
-    return fill(stepping, err) < 0 ? -1 : run_filled(stepping, wish, id, err);
+    return stepping_fill(stepping, err) < 0 ? -1 : run_filled(stepping, wish, id, err);
 }
 
 int step_place(struct engine *engine, const struct step *step, const struct step_place *place, const struct step_sources *sources,
@@ -299,11 +284,10 @@ int step_place(struct engine *engine, const struct step *step, const struct step
     if (place_order_add(&order, place, sources, err) < 0)
         return -1;
     const struct filer_wish wish = { .verb = "place", .root_fd = root, .source_fds = order.fds, .source_len = order.len, .spec = order.spec };
-    return run(&stepping, &wish, id, err);
+    return stepping_run(&stepping, &wish, id, err);
 }
 
-// NULL: files' own times, and all that was written.
-static json_t *layer_spec(const struct step *step, bool guest)
+json_t *stepping_layer_spec(const struct step *step, bool guest)
 {
     bool stubs = step->stubs && step->stubs->len && !guest;
     json_t *spec = step->time_max >= 0 || stubs ? json_object() : NULL, *list = stubs ? json_array() : NULL;
@@ -325,16 +309,16 @@ int step_container(struct engine *engine, const struct step *step, const char *r
     _cleanup_(stepping_done) struct stepping stepping = stepping_of(engine, step, arena);
     stepping.filer = (struct filer)FILER_INIT(container);
     stepping.cancel = cancel;
-    _cleanup_json_ json_t *spec = layer_spec(step, vm_wanted(&container->config.host_config));
+    _cleanup_json_ json_t *spec = stepping_layer_spec(step, vm_wanted(&container->config.host_config));
     const struct filer_wish wish = { .verb = "layer", .tree = { .layers = true }, .spec = spec };
-    return run(&stepping, &wish, id, err);
+    return stepping_run(&stepping, &wish, id, err);
 }
 
 // The base's record, with the image's configuration and history.
 static int fill_squashed(struct stepping *stepping, const char *id, struct err *err)
 {
     struct image whole;
-    if (image_get(stepping->engine->images, id, stepping->arena, &whole, err) < 0 || fill(stepping, err) < 0)
+    if (image_get(stepping->engine->images, id, stepping->arena, &whole, err) < 0 || stepping_fill(stepping, err) < 0)
         return -1;
     for (size_t i = stepping->config.history.len; i < whole.config.history.len; i++) {
         struct oci_history *added = json_list_add(&stepping->config.history, &oci_history_table, stepping->arena);

@@ -122,6 +122,10 @@ int step_place(struct engine *engine, const struct step *step, const struct step
                struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
 int step_container(struct engine *engine, const struct step *step, const char *container, struct arena *arena, char **id,
                    const struct cancel *cancel, struct err *err);
+// As step_container(), for who may never want the layer: what was written stays a folder where it can (image/image.h: a loose layer). The container has it no more.
+int step_keep(struct engine *engine, const struct step *step, const char *container, struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
+// The last step of an image with loose layers, on `parent`, which has none and is what is below that step (NULL: nothing): the image that the step would have been.
+int step_settle(struct engine *engine, const char *kept, const char *parent, struct arena *arena, char **id, const struct cancel *cancel, struct err *err);
 // All that `id` has above `base` (NULL: nothing) as one layer, as docker build --squash has it: the steps stay in the history, without layers.
 int step_squash(struct engine *engine, const char *id, const char *base, const struct step *step, struct arena *arena, char **out,
                 const struct cancel *cancel, struct err *err);
