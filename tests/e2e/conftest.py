@@ -41,6 +41,7 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'short_vm: belongs to the short VM pass')
     config.addinivalue_line('markers', 'new_client(why): asks the client for what 20.10 has not, or says in other words')
     config.addinivalue_line('markers', 'differs(why): Berth deliberately differs from dockerd 20.10')
+    config.addinivalue_line('markers', 'differs_today(why): Berth deliberately differs from every dockerd, the newest too')
     # A process of tests that has no workers: dockerd and its tests share a network of their own, its firewall rules and bridge stay there.
     if ENGINE == 'dockerd' and not config.getoption('numprocesses', None):
         enter_own_network()
@@ -69,8 +70,10 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker('berth'):
             item.add_marker(pytest.mark.skip(reason='about Berth itself'))
-        differs = item.get_closest_marker('differs')
-        if differs and not PEER_ROOT:
+        differs, today = item.get_closest_marker('differs'), item.get_closest_marker('differs_today')
+        if today:
+            item.add_marker(pytest.mark.skip(reason='dockerd ' + today.args[0]))
+        elif differs and not PEER_ROOT:
             item.add_marker(pytest.mark.skip(reason='dockerd 20.10 ' + differs.args[0]))
 
 

@@ -291,7 +291,7 @@ class Dockerd(Engine):
         enter = 'mount -t proc proc /proc; ip link set lo up; '
         if self.root:
             # A plain chroot breaks runc: the root becomes the namespace's root by pivot_root.
-            enter = (f'mount --bind {self.root} {self.root}; cd {self.root}; '
+            enter = (f'ip link set lo up; mount --bind {self.root} {self.root}; cd {self.root}; '
                      f'for d in sys dev tmp; do mount --rbind /$d {self.root}/$d; done; '
                      f'mount -t proc proc {self.root}/proc; pivot_root . mnt; cd /; umount -l /mnt; ')
         namespaces = ['--mount', '--pid', '--fork', '--kill-child'] + (['--net'] if self.own_network else [])

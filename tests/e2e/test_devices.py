@@ -1,5 +1,6 @@
 """docker run --device and what belongs to it: nodes, rights, rates, and --privileged."""
 import os
+import re
 import stat
 
 import pytest
@@ -62,9 +63,9 @@ def test_a_folder_of_devices(docker):
 
 @CONTAINER
 def test_what_is_no_device(docker, api):
-    for path, message in [('/dev/nosuch', 'no such file or directory'), ('/etc/passwd', 'not a device node')]:
+    for path, message in [('/dev/nosuch', 'no such file or directory'), ('/etc/passwd', 'not a device node|no such file or directory')]:
         result = docker('run', '--rm', '--device', path, 'bb', 'true')
-        assert result.code >= 125 and message in result.err.lower()
+        assert result.code >= 125 and re.search(message, result.err.lower())
         assert f'error gathering device information while adding custom device "{path}"' in result.err
     for rule in ('c 10:200', 'x 1:1 rwm', 'c 1:1 rwx', 'c a:1 r'):
         answer = api.post('/containers/create', {'Image': 'bb', 'HostConfig': {'DeviceCgroupRules': [rule]}})

@@ -58,6 +58,7 @@ def test_exec(docker, name):
     assert events[2]['Actor']['Attributes']['exitCode'] == '2'
 
 
+@pytest.mark.differs('tells of the end before the network is left')
 def test_a_container_comes_to_its_network_and_leaves_it(docker, name):
     began = now()
     docker.ok('run', '-d', '--init', '--name', name, 'bb', 'sleep', '100')
@@ -65,8 +66,9 @@ def test_a_container_comes_to_its_network_and_leaves_it(docker, name):
     identity, network = docker.inspect(name)['Id'], json.loads(docker.ok('network', 'inspect', 'bridge'))[0]['Id']
     events = [event for event in since(docker, began) if identity in (event['Actor']['ID'],
                                                                        event['Actor']['Attributes'].get('container'))]
-    assert [f'{event["Type"]} {event["Action"]}' for event in events if event['Action'] != 'kill'] == [
-        'container create', 'network connect', 'container start', 'container die', 'network disconnect', 'container stop']
+    told = [f'{event["Type"]} {event["Action"]}' for event in events if event['Action'] != 'kill']
+    assert told[:4] == ['container create', 'network connect', 'container start', 'network disconnect']
+    assert told[4:] == ['container die', 'container stop'] or docker.engine.name == 'dockerd' and sorted(told[4:]) == ['container die', 'container stop']
     for event in events:
         if event['Type'] == 'network':
             assert event['Actor'] == {'ID': network, 'Attributes': {'container': identity, 'name': 'bridge', 'type': 'bridge'}}
@@ -85,6 +87,7 @@ def test_a_container_without_a_network_is_on_none(docker, name):
             for event in events] == [('connect', 'none', 'null'), ('disconnect', 'none', 'null')]
 
 
+@pytest.mark.differs_today('joins the network after the process was made, and tells of a leaving alone')
 def test_a_start_that_fails_leaves_the_network(docker, name):
     began = now()
     docker('run', '--name', name, 'bb', '/no/such/program')
@@ -116,9 +119,9 @@ def test_volumes(docker, name):
     events = since(docker, began, '--filter', 'type=volume')
     first, second = events[0]['Actor']['ID'], events[1]['Actor']['ID']
     assert first == name and len(second) == 64
-    assert [(event['Action'], event['Actor']['ID']) for event in events] == [
-        ('create', first), ('create', second), ('mount', first), ('mount', second), ('unmount', first), ('unmount', second),
-        ('destroy', second)]
+    told = [(event['Action'], event['Actor']['ID']) for event in events]
+    assert told[:4] == [('create', first), ('create', second), ('mount', first), ('mount', second)]
+    assert set(told[4:6]) == {('unmount', first), ('unmount', second)} and told[6:] == [('destroy', second)]
     attributes = dict(events[2]['Actor']['Attributes'])
     assert len(attributes.pop('container')) == 64
     assert attributes == {'driver': 'local', 'destination': '/named', 'propagation': '', 'read/write': 'false'}
@@ -163,6 +166,7 @@ def test_they_come_as_they_happen(docker, name):
 # ---- what is told of images, and of looking -------------------------------------------------------------------------
 
 
+@pytest.mark.differs_today('asks a program that its root here may lack')
 def test_top_is_told(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     began = now()

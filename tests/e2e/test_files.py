@@ -3,6 +3,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 import time
@@ -199,9 +200,9 @@ def test_what_is_there_is_replaced(docker, api, box):
 
 def test_kinds_stay_when_the_client_asks(api, box):
     answer = put(api, box, '/d', images.tar([images.entry('sub')]), noOverwriteDirNonDir=1)
-    assert answer.status >= 400 and 'cannot overwrite directory "/d/sub" with non-directory' in answer.message
+    assert answer.status >= 400 and re.search('cannot overwrite directory ".*sub" with non-directory', answer.message)
     answer = put(api, box, '/d', images.tar([images.folder('a.txt')]), noOverwriteDirNonDir=1)
-    assert answer.status >= 400 and 'cannot overwrite non-directory "/d/a.txt" with directory' in answer.message
+    assert answer.status >= 400 and re.search('cannot overwrite non-directory ".*a.txt" with directory', answer.message)
 
 
 def test_into_what_is_no_folder(api, box):
@@ -215,7 +216,7 @@ def test_junk_is_refused(api, box):
     assert put(api, box, '/d', b'').status == 200
 
 
-@pytest.mark.parametrize('form', ['gz', 'bz2', 'xz'])
+@pytest.mark.parametrize('form', ['gz', 'bz2', pytest.param('xz', marks=pytest.mark.differs_today('asks a program that its root here may lack'))])
 def test_a_compressed_tar_comes_in(docker, api, box, form):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode='w:' + form) as archive:
@@ -299,7 +300,7 @@ def test_nothing_of_the_container_is_loaded(docker, api, name):
 @pytest.mark.parametrize('bad', [images.entry('../esc'), images.entry('a/../../esc'), images.entry('esc', tarfile.LNKTYPE, link='../../x')])
 def test_a_tar_that_climbs_out(docker, api, box, bad):
     answer = put(api, box, '/d', images.tar([bad]))
-    assert answer.status >= 400 and ('is outside of' in answer.message or 'invalid hardlink' in answer.message)
+    assert answer.status >= 400 and re.search('is outside of|invalid hardlink|invalid entry name', answer.message)
     assert docker('exec', box, 'ls', '/esc').code != 0
 
 
