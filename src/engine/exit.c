@@ -112,9 +112,9 @@ static void publish_end(struct container *container, const struct ending *ending
     int64_t duration_ns = started_ns ? MAX_OF(ending->time_ns - started_ns, INT64_C(0)) : 0;
     snprintf(code, sizeof(code), "%lld", (long long)ending->exit_code);
     snprintf(seconds, sizeof(seconds), "%lld", (long long)(duration_ns / NS_PER_S));
-    event_container(container, "die", "execDuration", seconds, "exitCode", code, NULL);
-    endpoints_disconnected(container); // before the waiters: a stop's own event comes last
+    endpoints_disconnected(container); // Docker's order since 23
     event_volumes(container, false);
+    event_container(container, "die", "execDuration", seconds, "exitCode", code, NULL); // before the waiters: a stop's own event comes last
 }
 
 // Needs container_begin(). `seq` of the event to acknowledge, 0 for none. The waiters come after the event, so that what a
