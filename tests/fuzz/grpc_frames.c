@@ -1,4 +1,4 @@
-// rooms: grpc base | libnghttp2 threads
+// rooms: grpc base | libnghttp2 gnutls threads
 // Bytes from a client, behind a good preface unless the first byte is odd; or, with the second bit, from a server. A handler reads what it
 // gets and answers each message.
 #include <pthread.h>
