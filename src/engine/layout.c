@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 
 #include "layout_private.h"
 #include "worker.h"
@@ -112,15 +111,11 @@ static int make_layers(struct layout *layout, const struct layout_form *form, co
     char *level = form->level < 0 ? (char *)"default" : arena_printf(&layout->arena, "%d", form->level);
     char *const argv[] = { (char *)"berth-image", (char *)"blobs", (char *)form->compression, level,
                            arena_printf(&layout->arena, "%zu", layout->layer_len), NULL };
-    int ends[2];
     worker.context = layout;
     worker.line = take_blob;
     worker.started = hand_over;
-    if (fd_socketpair(SOCK_STREAM, ends, err) < 0)
-        return -1;
-    _cleanup_close_ int theirs = ends[0];
-    worker.words_fd = ends[1];
-    if (worker_run(&worker, argv, theirs, cancel, err) < 0)
+    _cleanup_close_ int theirs = worker_open_talk(&worker, err);
+    if (theirs < 0 || worker_run(&worker, argv, theirs, cancel, err) < 0)
         return -1;
     for (size_t i = 0; i < layout->layer_len; i++)
         if (!layout->layers[i].digest)

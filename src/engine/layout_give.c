@@ -1,7 +1,6 @@
 // What becomes of a layout: an archive, or a push.
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 
 #include "layout_private.h"
 #include "worker.h"
@@ -183,7 +182,6 @@ int layout_push(const struct layout *layout, const char *reference, bool by_dige
     _cleanup_arena_ struct arena arena = ARENA_INIT;
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(layout->engine);
     struct image_ref ref;
-    int ends[2];
     if (image_ref_parse(reference, true, &arena, &ref, err) < 0)
         return -1;
     if (!ref.tag)
@@ -194,9 +192,6 @@ int layout_push(const struct layout *layout, const char *reference, bool by_dige
     worker.context = &pushing;
     worker.line = take_line;
     worker.started = hand_over;
-    if (fd_socketpair(SOCK_STREAM, ends, err) < 0)
-        return -1;
-    _cleanup_close_ int theirs = ends[0];
-    worker.words_fd = ends[1];
-    return worker_write_words(&worker, login, err) < 0 ? -1 : worker_run(&worker, argv, theirs, cancel, err);
+    _cleanup_close_ int theirs = worker_open_talk(&worker, err);
+    return theirs < 0 || worker_write_words(&worker, login, err) < 0 ? -1 : worker_run(&worker, argv, theirs, cancel, err);
 }

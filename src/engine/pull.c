@@ -2,6 +2,7 @@
 // the beginning; when the last one has left, the worker is ended.
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #include "worker.h"
 
@@ -193,6 +194,15 @@ int worker_open_words(struct worker *worker, struct err *err)
 {
     int ends[2];
     if (fd_pipe(ends, err) < 0)
+        return -1;
+    worker->words_fd = ends[1];
+    return ends[0];
+}
+
+int worker_open_talk(struct worker *worker, struct err *err)
+{
+    int ends[2];
+    if (fd_socketpair(SOCK_STREAM, ends, err) < 0)
         return -1;
     worker->words_fd = ends[1];
     return ends[0];

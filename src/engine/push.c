@@ -1,6 +1,5 @@
 // Pushes, as worker/push.c hands an image over.
 #include <errno.h>
-#include <sys/socket.h>
 
 #include "steps.h"
 #include "worker.h"
@@ -61,17 +60,13 @@ static int push_tag(struct push *push, const struct image_ref *ref, const struct
     _cleanup_(worker_done) struct worker worker = WORKER_INIT(push->engine);
     _cleanup_free_ char *name = mem_printf("%s/%s:%s", ref->domain, ref->path, ref->tag);
     char *const argv[] = { (char *)"berth-image", (char *)"send", name, NULL };
-    int ends[2];
     worker.progress = say;
     worker.context = push;
     worker.line = take_line;
     worker.started = hand_over;
-    if (fd_socketpair(SOCK_STREAM, ends, err) < 0)
-        return -1;
-    _cleanup_close_ int theirs = ends[0];
-    worker.words_fd = ends[1];
     push->tag = ref->tag;
-    if (worker_write_words(&worker, login, err) < 0 || worker_run(&worker, argv, theirs, cancel, err) < 0)
+    _cleanup_close_ int theirs = worker_open_talk(&worker, err);
+    if (theirs < 0 || worker_write_words(&worker, login, err) < 0 || worker_run(&worker, argv, theirs, cancel, err) < 0)
         return -1;
     if (worker.image_len == 0)
         return err_set(err, ERR_INTERNAL, "the image worker pushed nothing");
