@@ -290,11 +290,11 @@ int container_remove_held(struct container *container, bool volumes, struct err 
         result = forget(container, volumes, err);
     if (result < 0)
         return -1;
+    container_delist(container); // before its files go: nobody reads half of them
     quota_unmount(container->engine, container->id);
     if (file_remove_tree(container->engine->containers_fd, container->id, &failed) < 0)
         log_warn("container %s: %s", container->id, failed.message);
     event_container(container, "destroy", NULL);
-    container_delist(container);
     mutex_lock(&container->lock);
     container->removed = true;
     container_drop_pending(container);
