@@ -9,7 +9,6 @@
 #define DOCUMENT_MAX ((size_t)4 << 20)
 #define LAYERS_MAX 512
 #define NESTED_MAX 3 // indexes
-#define MEDIA_BUILDKIT_CACHE "application/vnd.buildkit.cacheconfig.v0"
 
 struct receiving {
     struct content_store store;
@@ -65,12 +64,22 @@ static bool is_wanted(const struct oci_descriptor *entry, const char *platform)
            (!rest.data || str_empty(entry->platform->variant) || slice_eq(rest, entry->platform->variant));
 }
 
+static int refuse_cache(const char *digest, struct err *err)
+{
+    return err_set(err, ERR_NOT_IMPLEMENTED, "%s is a cache in BuildKit's own form, which is not supported", digest);
+}
+
 // The manifest that an index has for the platform; *digest is it then.
 static int choose(struct receiving *receiving, const struct buf *text, const char **digest, struct err *err)
 {
     struct oci_index index;
     if (json_decode_text(&oci_index_table, buf_text(text), text->size, &index, &receiving->arena, NULL, err) < 0)
         return -1;
+    for (size_t i = 0; i < index.manifests.len; i++) {
+        const struct oci_descriptor *entry = json_list_at(&index.manifests, &oci_descriptor_table, i);
+        if (entry->media_type && str_eq(entry->media_type, MEDIA_BUILDKIT_CACHE))
+            return refuse_cache(*digest, err);
+    }
     for (size_t i = 0; i < index.manifests.len; i++) {
         const struct oci_descriptor *entry = json_list_at(&index.manifests, &oci_descriptor_table, i);
         if (is_wanted(entry, receiving->request->platform)) {
@@ -102,7 +111,7 @@ static int find_manifest(struct receiving *receiving, const char **digest, struc
 static int check_manifest(const struct oci_manifest *manifest, const char *digest, struct err *err)
 {
     if (str_eq(manifest->config.media_type, MEDIA_BUILDKIT_CACHE))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "%s is a cache in BuildKit's own form, which is not supported", digest);
+        return refuse_cache(digest, err);
     if (manifest->layers.len > LAYERS_MAX)
         return err_set(err, ERR_INVALID_ARGUMENT, "%s has more than %d layers", digest, LAYERS_MAX);
     for (size_t i = 0; i <= manifest->layers.len; i++) {

@@ -198,6 +198,7 @@ int distribution_choose(const struct oci_index *index, const struct oci_platform
                         struct err *err)
 {
     const struct oci_descriptor *best = NULL;
+    bool cache = false;
     int best_fit = 0;
     for (size_t i = 0; i < index->manifests.len; i++) {
         const struct oci_descriptor *entry = json_list_at(&index->manifests, &oci_descriptor_table, i);
@@ -205,11 +206,14 @@ int distribution_choose(const struct oci_index *index, const struct oci_platform
                       oci_digest_valid(entry->digest) &&
                       (distribution_is_manifest(entry->media_type) || distribution_is_index(entry->media_type));
         int fits = usable ? fit(platform, entry->platform) : 0;
+        cache = cache || str_eq(entry->media_type ? entry->media_type : "", MEDIA_BUILDKIT_CACHE);
         if (fits > best_fit) {
             best = entry;
             best_fit = fits;
         }
     }
+    if (!best && cache)
+        return err_set(err, ERR_INVALID_ARGUMENT, "not an image, but a cache in BuildKit's own form, which is not supported");
     if (!best)
         return err_set(err, ERR_NOT_FOUND, "no matching manifest for %s/%s%s%s in the manifest list entries", platform->os,
                        platform->architecture, str_empty(platform->variant) ? "" : "/",

@@ -257,6 +257,7 @@ int oci_process_decode(json_t *document, struct oci_process *out, struct arena *
 
 #define MEDIA_OCI_INDEX "application/vnd.oci.image.index.v1+json"
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
+#define MEDIA_BUILDKIT_CACHE "application/vnd.buildkit.cacheconfig.v0" // not an image: a list of a build's steps
 #define MEDIA_OCI_CONFIG "application/vnd.oci.image.config.v1+json"
 #define MEDIA_OCI_LAYER "application/vnd.oci.image.layer.v1.tar"
 #define MEDIA_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"

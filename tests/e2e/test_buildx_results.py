@@ -1,4 +1,5 @@
 """What becomes of a build by BuildKit's door: folders, archives, pushes, caches of other daemons, answers about a Dockerfile, the history."""
+import gzip
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import tarfile
 import pytest
 
 import engines
+import registries
 from conftest import IMAGE, Docker
 from test_buildx import Buildx, Project, buildx, in_the_full_run, project  # noqa: F401  fixtures
 from test_pull import registry  # noqa: F401  a fixture
@@ -165,6 +167,7 @@ def test_a_cache_in_a_registry(project, registry, other):
             'RUN date +%s.%N >/time\nENV A=b\n')
     out = project.ok(text, '--cache-to', f'type=registry,ref={name},mode=max')
     assert f'exporting cache to registry {name}' in out and ('team/cache', '1') in registry.manifests
+    assert name in project.buildx.ok('imagetools', 'inspect', name)
     elsewhere = Project(other, other.docker, project.folder, project.name)
     out = elsewhere.ok(text, '--cache-from', f'type=registry,ref={name}')
     assert out.count(' CACHED') == 4, out
@@ -181,6 +184,37 @@ def test_a_cache_that_is_not_there_is_said(project, registry):
     out = project.ok(f'FROM {IMAGE}\nRUN echo goes-on\n', '--no-cache', '--cache-from', name)
     assert re.search(rf'#(\d+) \[?.*importing cache manifest from {name}[\s\S]*#\1 ERROR: .*{name}', out), out
     assert 'goes-on' in out
+
+
+def buildkit_cache(add, image):
+    """A cache as BuildKit writes it, older (an index) or newer: its document, by a function that keeps a blob and gives its digest."""
+    def blob(kind, data):
+        return {'mediaType': kind, 'digest': add(data), 'size': len(data)}
+    layer = blob('application/vnd.oci.image.layer.v1.tar+gzip', gzip.compress(b'x' * 1024))
+    config = blob('application/vnd.buildkit.cacheconfig.v0', json.dumps({'layers': [{'blob': layer['digest'], 'parent': -1}], 'records': [
+        {'layers': [{'layer': 0, 'createdAt': '2023-11-14T22:13:20Z'}], 'digest': 'sha256:' + '2' * 64}]}).encode())
+    kind = f'application/vnd.oci.image.{"manifest" if image else "index"}.v1+json'
+    return kind, {'schemaVersion': 2, 'mediaType': kind, **({'config': config, 'layers': [layer]} if image else {'manifests': [layer, config]})}
+
+
+@in_the_full_run
+@pytest.mark.parametrize('image', [False, True])
+def test_a_cache_of_buildkit_is_said(project, registry, tmp_path, image):
+    """Its keys are those of build graphs: the build goes on without it."""
+    folder = tmp_path / 'cache'
+    (folder / 'blobs/sha256').mkdir(parents=True)
+
+    def add(data):
+        (folder / 'blobs/sha256' / registries.digest(data)[7:]).write_bytes(data)
+        return registries.digest(data)
+    kind, document = buildkit_cache(add, image)
+    text = json.dumps(document).encode()
+    (folder / 'index.json').write_text(json.dumps({'schemaVersion': 2, 'manifests': [{'mediaType': kind, 'digest': add(text), 'size': len(text),
+                                                                                      'annotations': {'org.opencontainers.image.ref.name': 'latest'}}]}))
+    registry.add_manifest('team/kit', '1', *buildkit_cache(registry.add_blob, image))
+    for place in (f'type=local,src={folder}', f'type=registry,ref={registry.address}/team/kit:1'):
+        out = project.ok(f'FROM {IMAGE}\nRUN echo goes-on\n', '--no-cache', '--cache-from', place)
+        assert re.search(r"#(\d+) importing cache manifest from [\s\S]*#\1 ERROR: .*(a cache in BuildKit's own form, which is not supported|is not an image: .*cacheconfig)", out) and 'goes-on' in out, out
 
 
 # ---- options --------------------------------------------------------------------------------------------------------
