@@ -119,6 +119,7 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
         return -1;
     if (asked->cache_out)
         request.cache_out = asked->cache_out == BUILDKIT_CACHE_MAX ? BUILD_CACHE_MAX : BUILD_CACHE_MIN;
+    request.cache_more = asked->cache_more;
     build_sort_labels(&request.labels);
     request.host = host;
     if (builder_build(api->builder, &request, context_fd, progress, progress_of, arena, &built, cancel, err) < 0) {

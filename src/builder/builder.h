@@ -33,6 +33,7 @@ struct build_request {
     struct strv tags; // normal references
     struct strv cache_from; // images whose steps count as done
     enum build_cache cache_out; // the steps as an image
+    const char *cache_more; // with those of that one, another build's; NULL: none
     struct kvs args; // a value of NULL: none
     struct kvs labels;
     const char *target, *platform; // NULL or ""

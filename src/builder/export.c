@@ -90,11 +90,37 @@ static int add_stages(struct exporting *exporting, struct err *err)
     return 0;
 }
 
+// What an image of steps says; NULL: it is none.
+static json_t *steps_of(const struct image *image, struct err *err)
+{
+    json_t *config = NULL;
+    if (!strstr(image->config_text, MEMBER) || json_parse(image->config_text, strlen(image->config_text), &config, err) < 0)
+        return NULL;
+    json_t *steps = json_incref(json_object_get(config, MEMBER));
+    json_decref(config);
+    return steps;
+}
+
+static int add_more(struct exporting *exporting, const char *id, struct err *err)
+{
+    struct build *build = exporting->build;
+    struct image image;
+    if (!id)
+        return 0;
+    if (image_get(engine_images(build->engine), id, build->arena, &image, err) < 0)
+        return -1;
+    _cleanup_json_ json_t *steps = steps_of(&image, err);
+    json_object_update_missing(exporting->steps, steps);
+    for (size_t i = 0; i < image.config.rootfs.diff_ids.len; i++)
+        strv_push_arena(&exporting->diff_ids, build->arena, image.config.rootfs.diff_ids.items[i]);
+    return 0;
+}
+
 int cache_export(struct build *build, char **id, struct err *err)
 {
     struct exporting exporting = { .build = build, .steps = json_object() };
     const struct step step = step_of(&build->stages[build->graph->target], "");
-    int result = add_stages(&exporting, err);
+    int result = add_more(&exporting, build->request->cache_more, err) < 0 ? -1 : add_stages(&exporting, err);
     if (result == 0)
         result = image_of_layers(build->engine, &exporting.diff_ids, MEMBER, exporting.steps, step.platform, build->arena, id, err);
     json_decref(exporting.steps);
@@ -109,12 +135,13 @@ int cache_read(struct build *build, struct err *err)
     build->imported = json_object();
     for (size_t i = 0; i < names->len; i++) {
         struct image image;
-        _cleanup_json_ json_t *config = NULL;
-        if (image_get(engine_images(build->engine), names->items[i], build->arena, &image, NULL) < 0 || !strstr(image.config_text, MEMBER))
+        struct err wrong = { 0 };
+        if (image_get(engine_images(build->engine), names->items[i], build->arena, &image, NULL) < 0)
             continue;
-        if (json_parse(image.config_text, strlen(image.config_text), &config, err) < 0)
-            return err_wrap(err, "--cache-from %s", names->items[i]);
-        json_object_update_missing(build->imported, json_object_get(config, MEMBER));
+        _cleanup_json_ json_t *steps = steps_of(&image, &wrong);
+        if (wrong.class != ERR_NONE)
+            return err_set(err, wrong.class, "--cache-from %s: %s", names->items[i], wrong.message);
+        json_object_update_missing(build->imported, steps);
     }
     return 0;
 }

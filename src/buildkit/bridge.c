@@ -396,6 +396,7 @@ static int build_each(struct build *build, const struct upload *upload, struct e
         struct upload copy = upload ? *upload : (struct upload){ 0 };
         result = upload ? with_upload(&copy, build_from, build, err) : build_from(build, -1, err);
         build->built_len += result == 0;
+        build->asked.cache_more = result == 0 ? build->built[i].cache : NULL;
     }
     return result;
 }
@@ -443,16 +444,9 @@ static int build_local(struct build *build, struct err *err)
     return result;
 }
 
-static int check_asked(const struct build *build, struct err *err)
-{
-    if (build->more.platforms.len > 1 && build->solve->cache_to_len)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "--cache-to with several platforms is not supported");
-    return 0;
-}
-
 static int run_build(struct build *build, struct err *err)
 {
-    if (attributes_read(build->options, build->arena, &build->asked, &build->more, err) < 0 || check_asked(build, err) < 0 ||
+    if (attributes_read(build->options, build->arena, &build->asked, &build->more, err) < 0 ||
         session_get(build->solve->buildkit, build->solve->session, build->cancel, &build->session, err) < 0)
         return -1;
     build->asked.unseen = !outputs_names(build->solve, build->arena, &build->asked.tags);
@@ -520,7 +514,7 @@ static void keep_results(const struct build *build)
     keep_attest(solve, &build->more.attest);
     if (build->more.attest.max && build->asked.dockerfile.data)
         solve->dockerfile = arena_strndup(&solve->arena, build->asked.dockerfile.data, build->asked.dockerfile.size);
-    solve->cache = arena_strdup(&solve->arena, build->built[0].cache);
+    solve->cache = arena_strdup(&solve->arena, build->built[build->built_len - 1].cache); // it has the others' steps
     solve->same_time = read_epoch(build->options, &solve->time);
     mutex_unlock(&solve->buildkit->lock);
 }

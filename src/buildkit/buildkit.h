@@ -39,6 +39,7 @@ struct buildkit_build {
     bool no_cache, pull;
     struct strv no_cache_stages; // of those named nothing is taken from the cache
     enum { BUILDKIT_CACHE_NONE, BUILDKIT_CACHE_MIN, BUILDKIT_CACHE_MAX } cache_out; // the steps as an image, of the target or of all stages
+    const char *cache_more; // with those of that one, another platform's; NULL: none
     bool unseen; // the result goes in no list of images
     bool times; // what steps write is no later than SOURCE_DATE_EPOCH
     struct strv extra_hosts; // "name:address"

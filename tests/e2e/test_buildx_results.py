@@ -179,6 +179,20 @@ def test_a_cache_in_a_registry(project, registry, other):
     assert re.search('exporting cache to registry[\\s\\S]*ERROR', project.ok(text, '--cache-to', 'type=registry,ref=127.0.0.1:1/no/registry,ignore-error=true'))
 
 
+@in_the_full_run
+def test_a_cache_of_several_platforms(project, registry, tmp_path, other):
+    name = f'{registry.address}/team/several-cache:1'
+    text = (f'FROM --platform=$BUILDPLATFORM {IMAGE} AS one\nARG TARGETPLATFORM\nRUN echo $TARGETPLATFORM {project.name} >/for\nFROM scratch\nCOPY --from=one /for /\n')
+    both = ('--platform', 'linux/amd64,linux/arm64')
+    project.ok(text, *both, '--cache-to', f'type=registry,ref={name},mode=max', '--cache-to', f'type=local,dest={tmp_path}/cache,mode=max', '--output', 'type=cacheonly')
+    elsewhere = Project(other, other.docker, project.folder, project.name)
+    for place in (f'type=local,src={tmp_path}/cache', name):
+        out = elsewhere.ok(text, *both, '--cache-from', place, '--output', f'type=local,dest={tmp_path}/out')
+        assert len(re.findall(r'#\d+ \[linux/\w+ (?:one|stage-1) [23]/[23]\] (?:RUN|COPY).*\n#\d+ CACHED', out)) == 4, out
+        assert (tmp_path / 'out/linux_arm64/for').read_text() == f'linux/arm64 {project.name}\n'
+        other.ok('prune', '-af')
+
+
 def test_a_cache_that_is_not_there_is_said(project, registry):
     name = f'{registry.address}/no/such:1'
     out = project.ok(f'FROM {IMAGE}\nRUN echo goes-on\n', '--no-cache', '--cache-from', name)
