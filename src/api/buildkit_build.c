@@ -91,6 +91,12 @@ static int layout_for(void *of, const char *store, const char *digest, const cha
     return buildkit_archive(asking->build, store, digest, platform, take, with, err);
 }
 
+static int dockerfile_for(void *of, struct slice text, struct err *err)
+{
+    const struct asking *asking = of;
+    return buildkit_dockerfile(asking->build, text, err);
+}
+
 static void give_sources(const struct build_result *built, struct arena *arena, struct buildkit_built *out)
 {
     *out = (struct buildkit_built){ .image = built->id, .cache = built->cache_id, .sources = arena_alloc(arena, (built->source_len + 1) * sizeof(*out->sources)),
@@ -114,7 +120,8 @@ static int build_image(void *of, const struct buildkit_build *asked, int context
                                      .no_cache_stages = asked->no_cache_stages, .unseen = asked->unseen, .times = asked->times,
                                      .login = login_for, .login_of = &asking, .secret = secret_for, .secret_of = &asking,
                                      .remote = asked->remote, .kept = asked->kept, .contexts = asked->contexts, .folder = folder_for, .folder_of = &asking,
-                                     .layout = layout_for, .layout_of = &asking, .agent = agent_for, .agent_of = &asking };
+                                     .layout = layout_for, .layout_of = &asking, .agent = agent_for, .agent_of = &asking,
+                                     .dockerfile_found = dockerfile_for, .dockerfile_of = &asking };
     if (build_tags(&asked->tags, arena, &request.tags, err) < 0 || make_host(asked, &host, err) < 0)
         return -1;
     if (asked->cache_out)

@@ -245,6 +245,14 @@ static int finish(struct build *build, struct build_result *out, struct err *err
     return 0;
 }
 
+static int tell_dockerfile(const struct build *build, const struct buf *text, struct err *err)
+{
+    const struct build_request *request = build->request;
+    if (!request->dockerfile_found || request->dockerfile_text.data)
+        return 0;
+    return request->dockerfile_found(request->dockerfile_of, (struct slice){ buf_text(text), text->size }, err);
+}
+
 static int tell_place(const struct build *build, const struct buf *text, struct build_result *out)
 {
     if (build->place.line) {
@@ -259,7 +267,7 @@ static int run(struct build *build, int input_fd, struct build_result *out, stru
 {
     _cleanup_buf_ struct buf text = BUF_INIT(DOCKERFILE_SIZE_MAX + 1);
     named_open(build);
-    if (open_context(build, input_fd, &text, err) < 0)
+    if (open_context(build, input_fd, &text, err) < 0 || tell_dockerfile(build, &text, err) < 0)
         return -1;
     if (make_plan(build, &text, err) < 0)
         return tell_place(build, &text, out);

@@ -58,6 +58,9 @@ struct build_request {
     int (*agent)(void *of, const char *id, int listen_fd, int stop_fd, struct err *err);
     void *agent_of;
     struct kvs contexts; // by name: "docker-image://REF", "local:NAME", "oci-layout://NAME@sha256:...", a URL or a git repository
+    // Told the Dockerfile of a context that is elsewhere, before anything is built. -1 ends the build. NULL: nobody asks.
+    int (*dockerfile_found)(void *of, struct slice text, struct err *err);
+    void *dockerfile_of;
     struct build_kept *kept; // the context, in the tar's place; borrowed. NULL: it is a tar
     // A folder of the client's, brought up to date; the caller's to free. NULL: the client can't be asked.
     int (*folder)(void *of, const char *name, struct build_kept **out, struct err *err);

@@ -67,66 +67,6 @@ static int plain_error(struct err *err)
     return -1;
 }
 
-// ---- small files: the Dockerfile, .dockerignore ---------------------------------------------------------------------
-
-struct wanted {
-    const char *name;
-    struct buf text;
-    bool found;
-    char *link; // it is a link, to this; malloc'ed
-};
-
-struct reading {
-    struct wanted *files;
-    size_t len;
-    struct wanted *current;
-};
-
-static int begin_file(void *of, const struct stat_message *stat, struct err *err)
-{
-    struct reading *reading = of;
-    reading->current = NULL;
-    for (size_t i = 0; i < reading->len; i++) {
-        struct wanted *wanted = &reading->files[i];
-        if (!str_eq(wanted->name, stat->path))
-            continue;
-        if (stat->mode >> 25 == 0) { // no folder, link or device
-            reading->current = wanted;
-            wanted->found = true;
-            buf_clear(&wanted->text);
-        } else if (!str_empty(stat->linkname) && !wanted->link) {
-            wanted->link = mem_strdup(stat->linkname);
-        }
-    }
-    return 0;
-}
-
-static int add_text(void *of, const char *data, size_t size, struct err *err)
-{
-    struct reading *reading = of;
-    if (!reading->current)
-        return 0;
-    buf_add(&reading->current->text, data, size);
-    return buf_check(&reading->current->text, reading->current->name, err);
-}
-
-static int end_file(void *of, const struct stat_message *stat, struct err *err)
-{
-    return 0;
-}
-
-static int read_files(struct buildkit_session *session, const char *folder, struct wanted *files, size_t len, struct step *step,
-                      const struct cancel *cancel, struct err *err)
-{
-    _cleanup_strv_ struct strv names = { 0 };
-    struct reading reading = { files, len, NULL };
-    const struct files_request request = { .folder = folder, .follow = &names };
-    const struct files_sink sink = { begin_file, add_text, end_file, &reading };
-    for (size_t i = 0; i < len; i++)
-        strv_add(&names, files[i].name);
-    return files_receive(session, &request, &sink, step, cancel, err);
-}
-
 // ---- one build ------------------------------------------------------------------------------------------------------
 
 struct build {
@@ -141,6 +81,7 @@ struct build {
     size_t built_len;
     const char *question; // instead of a build; NULL
     struct kvs answer;
+    bool answered; // it had no image to make
     struct strv excludes;
     struct buf dockerfile, ignore;
     char definition[STEP_DIGEST_SIZE]; // the step that has loaded the Dockerfile
@@ -169,7 +110,7 @@ static int follow_links(struct build *build, const char *folder, struct wanted *
         free(take_ptr(&file->link));
         if (file->name[0] == '/' || str_starts(file->name, ".."))
             return 0;
-        if (read_files(build->session, folder, file, 1, step, build->cancel, err) < 0)
+        if (wanted_read(build->session, folder, file, 1, step, build->cancel, err) < 0)
             return -1;
     }
     return 0;
@@ -183,7 +124,7 @@ static int load_dockerfile(struct build *build, struct err *err)
                               { arena_printf(build->arena, "%s.dockerignore", name), BUF_INIT(IGNORE_MAX), false, NULL } };
     step_start(&step, build->solve, arena_printf(build->arena, "[internal] load build definition from %s", name));
     memcpy(build->definition, step.digest, sizeof(build->definition));
-    int result = read_files(build->session, folder, files, ARRAY_LEN(files), &step, build->cancel, err);
+    int result = wanted_read(build->session, folder, files, ARRAY_LEN(files), &step, build->cancel, err);
     if (result == 0)
         result = follow_links(build, folder, &files[0], &step, err);
     if (result == 0 && !files[0].found)
@@ -206,7 +147,7 @@ static int load_ignore(struct build *build, bool own, struct err *err)
     int result = 0;
     if (!own) {
         step_start(&step, build->solve, "[internal] load .dockerignore");
-        result = read_files(build->session, option(build, "contextkey", "context"), &file, 1, &step, build->cancel, err);
+        result = wanted_read(build->session, option(build, "contextkey", "context"), &file, 1, &step, build->cancel, err);
         step_end(&step, result < 0 ? err : NULL);
         free(file.link);
         build->ignore = file.text;
@@ -303,24 +244,24 @@ static int find_caches(struct build *build, struct err *err)
     return 0;
 }
 
-static struct call_input call_of(const struct build *build)
+static struct call_input call_of(const struct build *build, struct slice dockerfile)
 {
     const struct buildkit_config *config = &build->solve->buildkit->config;
-    return (struct call_input){ .source = build->asked.dockerfile, .ignore = { buf_text(&build->ignore), build->ignore.size },
+    return (struct call_input){ .source = dockerfile, .ignore = { buf_text(&build->ignore), build->ignore.size },
                                 .name = build->asked.dockerfile_name, .target = build->asked.target, .args = &build->asked.args,
                                 .platform = arena_printf(build->arena, "linux/%s", config->architecture) };
 }
 
 static int warn(struct build *build, bool last, struct err *err)
 {
-    const struct call_input input = call_of(build);
+    const struct call_input input = call_of(build, build->asked.dockerfile);
     build->warnings = (struct warnings){ .solve = build->solve, .vertex = build->definition, .contexts = &build->asked.contexts };
     return build->asked.dockerfile.data ? warnings_tell(&build->warnings, &input, last, build->arena, err) : 0;
 }
 
 static int answer_question(struct build *build, struct err *err)
 {
-    const struct call_input input = call_of(build);
+    const struct call_input input = call_of(build, build->asked.dockerfile);
     return call_answer(&input, build->question, build->arena, &build->answer, err);
 }
 
@@ -339,7 +280,7 @@ int buildkit_folder(const struct buildkit_build *asked, const char *name, struct
     struct strv excludes = { 0 };
     struct step step;
     step_start(&step, build->solve, arena_printf(build->arena, "[context %s] load .dockerignore", name));
-    int result = read_files(build->session, name, &ignore, 1, &step, build->cancel, err);
+    int result = wanted_read(build->session, name, &ignore, 1, &step, build->cancel, err);
     step_end(&step, result < 0 ? err : NULL);
     free(ignore.link);
     ignore_patterns((struct slice){ buf_text(&ignore.text), ignore.text.size }, build->arena, &excludes);
@@ -410,17 +351,38 @@ static int build_remote(struct build *build, struct err *err)
     if (kvs_get(build->options, "dockerfilekey") && load_dockerfile(build, err) < 0)
         return -1;
     build->asked.dockerfile_name = option(build, "filename", "Dockerfile");
-    if (build->question && !build->asked.dockerfile.data)
-        return err_set(err, ERR_NOT_IMPLEMENTED, "a question about the Dockerfile of a remote context is not supported");
-    if (build->question)
+    if (build->question && build->asked.dockerfile.data)
         return answer_question(build, err);
-    if (warn(build, false, err) < 0 || find_caches(build, err) < 0)
+    if (!build->question && (warn(build, false, err) < 0 || find_caches(build, err) < 0))
         return -1;
-    if (!str_starts(remote, UPLOAD))
-        return build_each(build, NULL, err);
     const struct upload upload = { .build = build, .step = "[internal] load remote build context", .url = remote };
-    build->asked.remote = NULL;
-    return build_each(build, &upload, err);
+    bool uploads = str_starts(remote, UPLOAD);
+    if (uploads)
+        build->asked.remote = NULL;
+    int result = build_each(build, uploads ? &upload : NULL, err);
+    return build->answered ? 0 : result;
+}
+
+// Said once, of several platforms with the first. It stands at a step, as all that is said does.
+int buildkit_dockerfile(const struct buildkit_build *asked, struct slice text, struct err *err)
+{
+    struct build *build = (struct build *)((char *)asked - offsetof(struct build, asked));
+    struct step step;
+    if (build->asked.dockerfile.data || build->definition[0])
+        return 0;
+    build->dockerfile = (struct buf){ .ceiling = DOCKERFILE_MAX };
+    buf_add(&build->dockerfile, text.data, text.size);
+    const struct slice kept = { buf_text(&build->dockerfile), build->dockerfile.size };
+    const struct call_input input = call_of(build, kept);
+    if (build->question) {
+        build->answered = call_answer(&input, build->question, build->arena, &build->answer, err) == 0;
+        return build->answered ? err_set(err, ERR_CANCELLED, "it was a question") : -1;
+    }
+    step_start(&step, build->solve, arena_printf(build->arena, "[internal] load build definition from %s", build->asked.dockerfile_name));
+    memcpy(build->definition, step.digest, sizeof(build->definition));
+    step_end(&step, NULL);
+    build->warnings = (struct warnings){ .solve = build->solve, .vertex = build->definition, .contexts = &build->asked.contexts };
+    return warnings_tell(&build->warnings, &input, true, build->arena, err);
 }
 
 static int build_local(struct build *build, struct err *err)

@@ -187,6 +187,8 @@ int buildkit_login(struct buildkit_session *session, const char *host, struct ar
 // Answers who connects to the listening socket (not blocking) as the client's ssh agent of that id, until stop_fd can be read. listen_fd -1: only
 // whether there is one.
 int buildkit_agent(struct buildkit_session *session, const char *id, int listen_fd, int stop_fd, struct err *err);
+// The Dockerfile of a context that is elsewhere, before anything is built; -1: the build is over, for there is nothing else to say, or it is an error.
+int buildkit_dockerfile(const struct buildkit_build *build, struct slice text, struct err *err);
 // A folder of the client's, without what its .dockerignore leaves out, brought up to date. The caller's to free.
 int buildkit_folder(const struct buildkit_build *build, const char *name, struct build_kept **out, struct err *err);
 // Calls `take` with an image archive: what has that digest in an OCI layout of the client's, which it calls `store`. Of an index the image for `platform`

@@ -195,6 +195,19 @@ struct warnings {
 // Tells them, unless they have to wait; `last`: they don't. An error where the file asks for one (error=true).
 int warnings_tell(struct warnings *warnings, const struct call_input *input, bool last, struct arena *arena, struct err *err);
 
+// ---- wanted.c: small files of the client's, in memory ---------------------------------------------------------------
+
+struct step;
+struct wanted {
+    const char *name;
+    struct buf text;
+    bool found;
+    char *link; // it is a link, to this; malloc'ed
+};
+// Out of a folder that the client calls so. Those that are not there are not `found`.
+int wanted_read(struct buildkit_session *session, const char *folder, struct wanted *files, size_t len, struct step *step, const struct cancel *cancel,
+                struct err *err);
+
 // ---- failure.c: where in the Dockerfile a build failed, as clients show it ------------------------------------------
 
 // A detail of a call's failure (FAILURE_SOURCE), malloc'ed; NULL where there is no line to show.

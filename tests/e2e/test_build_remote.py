@@ -192,6 +192,24 @@ def test_contexts_that_are_elsewhere_by_buildx(modern, files, repository):
     assert buildx_by(modern, '-f', '-', f'{repository.url}#v1', stdin=b'FROM bb\nCOPY sub/g /\nCMD ["cat", "/g"]\n') == 'in a folder'
 
 
+@in_the_full_run
+@pytest.mark.differs('has a BuildKit without a lint')
+def test_the_lint_of_contexts_that_are_elsewhere(modern, files, repository):
+    tar = subprocess.run(['tar', '-C', repository.path, '-c', 'Dockerfile', 'f'], capture_output=True, check=True).stdout
+    files.files['/linted'] = (b'FROM bb as one\nMAINTAINER me\n', {})
+    files.files['/context.tar'] = (tar, {})
+    files.files['/strict'] = (b'# check=error=true\nFROM bb as one\n', {})
+    done = modern.buildx('build', '--progress', 'plain', '-t', modern.name, f'{files.url}/linted')
+    assert done.returncode == 0 and '2 warnings found' in done.stderr and 'MaintainerDeprecated' in done.stderr, done.stderr
+    assert 'warning' not in modern.buildx.ok('build', '--progress', 'plain', '-t', modern.name, f'{repository.url}#v1')
+    done = modern.buildx('build', '--check', f'{files.url}/linted')
+    assert done.returncode != 0 and 'FromAsCasing' in done.stdout + done.stderr, done
+    assert 'Check complete, no warnings found' in modern.buildx.ok('build', '--check', f'{repository.url}#v1')
+    assert 'Check complete, no warnings found' in modern.buildx.ok('build', '--check', f'{files.url}/context.tar')
+    assert 'FromAsCasing' in modern.buildx.fails('build', f'{files.url}/strict')
+    assert 'status 404' in modern.buildx.fails('build', '--check', f'{files.url}/none')
+
+
 @pytest.mark.differs('has a BuildKit without contexts by name')
 def test_contexts_by_name(modern, files, repository, tmp_path):
     named = tmp_path / 'named'
