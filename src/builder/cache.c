@@ -57,7 +57,7 @@ static int take_found(void *context, const struct store_row *row, struct err *er
 
 int cache_exec(struct store *store, const char *sql, const char *text, struct err *err)
 {
-    if (store_begin(store, err) < 0)
+    if ((str_starts(sql, "DELETE") ? store_begin_removal : store_begin)(store, err) < 0)
         return -1;
     if (store_exec(store, err, sql, "t", text) < 0) {
         store_rollback(store);

@@ -203,7 +203,7 @@ static int insert(struct engine *engine, const struct engine_network *network, j
 
 static int delete(struct engine *engine, const char *id, struct err *err)
 {
-    if (store_begin(engine->store, err) < 0)
+    if (store_begin_removal(engine->store, err) < 0)
         return -1;
     if (store_exec(engine->store, err, "DELETE FROM networks WHERE id = ?", "t", id) < 0) {
         store_rollback(engine->store);

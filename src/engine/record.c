@@ -186,7 +186,7 @@ int record_rename(struct container *container, const char *name, struct err *err
 int record_delete(struct container *container, struct err *err)
 {
     struct store *store = container->engine->store;
-    if (store_begin(store, err) < 0)
+    if (store_begin_removal(store, err) < 0)
         return -1;
     return in_transaction(store, store_exec(store, err, "DELETE FROM containers WHERE id = ?", "t", container->id), err);
 }

@@ -247,7 +247,7 @@ static int remove_locked(struct image_store *images, struct removal *removal, im
         return -1;
     if (removal->delete && !removal->used && !removal->keep_parents && find_parents(images, removal, in_use, context, arena, err) < 0)
         return -1;
-    if (store_begin(images->store, err) < 0)
+    if (store_begin_removal(images->store, err) < 0)
         return -1;
     if (apply(images, removal, arena, out, left, err) < 0) {
         store_rollback(images->store);
@@ -289,7 +289,7 @@ static int collect_locked(struct image_store *images, image_in_use_fn *in_use, v
         bool running = false;
         if (in_use(context, hidden.items[i], by, &running))
             continue;
-        if (store_begin(images->store, err) < 0)
+        if (store_begin_removal(images->store, err) < 0)
             return -1;
         if (image_delete_records(images, hidden.items[i], arena, NULL, left, err) < 0) {
             store_rollback(images->store);
@@ -335,7 +335,7 @@ static int own_size(struct image_store *images, const char *id, int64_t *size, s
 static int forget_locked(struct image_store *images, const char *id, struct arena *arena, int64_t *size, struct image_leftovers *left, struct err *err)
 {
     struct strv found = { 0 };
-    if (store_begin(images->store, err) < 0)
+    if (store_begin_removal(images->store, err) < 0)
         return -1;
     int done = image_query_texts(images, &found, arena, err, "SELECT id FROM images WHERE id = ? AND hidden IN (2, 3)", id);
     if (done == 0 && found.len > 0)

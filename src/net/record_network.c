@@ -79,7 +79,7 @@ int record_bridge_add(struct store *store, const struct bridge *bridge, const st
 
 int record_bridge_remove(struct store *store, const char *id, struct err *err)
 {
-    if (store_begin(store, err) < 0)
+    if (store_begin_removal(store, err) < 0)
         return -1;
     int result = store_exec(store, err, "DELETE FROM net_reserved WHERE network_id = ?", "t", id);
     if (result >= 0)

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/fd.h"
@@ -202,6 +203,19 @@ HOLDS_ACROSS int store_begin(struct store *store, struct err *err)
     }
     atomic_store_explicit(&store->owner, gettid(), memory_order_relaxed);
     return 0;
+}
+
+static bool is_disk_full(const struct store *store)
+{
+    struct statvfs disk;
+    return statvfs(store->reserve, &disk) == 0 && disk.f_bavail * disk.f_frsize < RESERVE_SIZE;
+}
+
+int store_begin_removal(struct store *store, struct err *err)
+{
+    if (!is_mine(store) && is_disk_full(store))
+        store_make_room(store);
+    return store_begin(store, err);
 }
 
 HOLDS_ACROSS static void end(struct store *store)

@@ -23,6 +23,7 @@ bool store_make_room(struct store *store);
 int store_migrate(struct store *store, const char *room, const char *const *migrations, size_t len, struct err *err);
 
 int store_begin(struct store *store, struct err *err); // they don't nest: a second one is an error, the first stays
+int store_begin_removal(struct store *store, struct err *err); // for what frees some of the disk: when it is full, room is made first
 int store_commit(struct store *store, struct err *err); // when it fails, the transaction is rolled back
 void store_rollback(struct store *store); // harmless when the thread has no transaction open
 

@@ -101,7 +101,7 @@ static int put_record(struct volume_store *volumes, const char *name, bool anony
 
 static int delete_record(struct volume_store *volumes, const char *name, struct err *err)
 {
-    if (store_begin(volumes->store, err) < 0)
+    if (store_begin_removal(volumes->store, err) < 0)
         return -1;
     if (store_exec(volumes->store, err, "DELETE FROM volumes WHERE name = ?", "t", name) < 0) {
         store_rollback(volumes->store);
