@@ -39,8 +39,8 @@ check-kvm: ## microVMs on a real KVM, made by emulation: Debian's kernel under b
 check-full: ## check, then both clients, a real dockerd beside ours, runc's and crun's own tests, kill loops; writes docs/test-report.md (root)
 	@tools/check-full
 
-check-reference: ## the end-to-end tests against Debian's dockerd: do they tell the truth? Part of check-full (root)
-	@tools/check-full 'end-to-end against dockerd 20.10'
+check-reference: ## the end-to-end tests against two dockerds: do they tell the truth? Part of check-full (root)
+	@tools/check-full 'end-to-end against dockerd 20.10' 'end-to-end against dockerd 28.5'
 
 bench: ## the engine beside real dockerds, berth-oci beside runc and crun, the shim beside the bare system calls (root)
 	@bench/engine

@@ -4,7 +4,7 @@
     BERTH_E2E_ISOLATION  container (default) or vm: the same suite behind the other wall; see isolation.py
     BERTH_E2E_STORAGE  the storage driver: erofs or overlay; default: what the daemon chooses
     BERTH_E2E_SHORT    with vm: only the tests marked `short_vm`, in at most 40 boots
-    BERTH_PEER_ROOT    a Debian root with a newer docker.io: that dockerd instead of Debian 12's
+    BERTH_PEER_ROOT    a Debian root with a newer docker.io: that dockerd instead of Debian 12's; a relative name counts from the checkout
     BERTH_E2E_CLI      the docker client; default: the one on PATH, else Debian's, unpacked
     BERTH_E2E_KILLS    how often the kill loop kills (default 3)
     BERTH_E2E_LONG     anything: also what computes for long
@@ -27,7 +27,7 @@ import isolation
 from terminal import Terminal
 
 ENGINE = os.environ.get('BERTH_E2E_ENGINE', 'berthd')
-PEER_ROOT = os.environ.get('BERTH_PEER_ROOT')
+PEER_ROOT = os.environ.get('BERTH_PEER_ROOT') and os.path.join(engines.ROOT, os.environ['BERTH_PEER_ROOT'])
 IMAGE = 'bb:latest'
 CLONE_NEWNET = 0x40000000
 TEST_SECONDS = 90 * engines.SLOWER
