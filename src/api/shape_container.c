@@ -11,7 +11,7 @@ static json_t *shape_list_or_null(const struct strv *list)
     return array;
 }
 
-// Of the two addresses those that were asked for.
+// Of the addresses those that were asked for.
 static json_t *shape_endpoint_ipam(const struct endpoint_ipam *ipam)
 {
     json_t *object = ipam ? json_object() : json_null();
@@ -19,6 +19,8 @@ static json_t *shape_endpoint_ipam(const struct endpoint_ipam *ipam)
         json_object_set_new(object, "IPv4Address", json_string(ipam->ipv4_address));
     if (ipam && !str_empty(ipam->ipv6_address))
         json_object_set_new(object, "IPv6Address", json_string(ipam->ipv6_address));
+    if (ipam && ipam->link_local.len)
+        json_object_set_new(object, "LinkLocalIPs", shape_texts(&ipam->link_local));
     return object;
 }
 

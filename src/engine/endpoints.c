@@ -10,6 +10,7 @@
 #include "vm.h"
 
 #define IFNAME_OPTION "com.docker.network.endpoint.ifname"
+#define SYSCTLS_OPTION "com.docker.network.endpoint.sysctls"
 #define MTU_OPTION "com.docker.network.driver.mtu"
 #define BINDING_OPTION "com.docker.network.bridge.host_binding_ipv4"
 
@@ -39,9 +40,10 @@ struct endpoint *endpoint_new(const char *network, const struct endpoint_request
     endpoint->network = arena_strdup(arena, network);
     to->gw_priority = from->gw_priority;
     to->mac_address = arena_strdup(arena, from->mac_address);
-    if (from->ipam && (!str_empty(from->ipam->ipv4_address) || !str_empty(from->ipam->ipv6_address))) {
+    if (from->ipam && (!str_empty(from->ipam->ipv4_address) || !str_empty(from->ipam->ipv6_address) || from->ipam->link_local.len)) {
         to->ipam = arena_alloc(arena, sizeof(*to->ipam));
-        *to->ipam = (struct endpoint_ipam){ arena_strdup(arena, from->ipam->ipv4_address), arena_strdup(arena, from->ipam->ipv6_address) };
+        *to->ipam = (struct endpoint_ipam){ .ipv4_address = arena_strdup(arena, from->ipam->ipv4_address), .ipv6_address = arena_strdup(arena, from->ipam->ipv6_address) };
+        copy_list(arena, &from->ipam->link_local, &to->ipam->link_local);
     }
     copy_list(arena, &from->aliases, &to->aliases);
     copy_list(arena, &from->links, &to->links);
@@ -81,6 +83,58 @@ static bool is_user_defined(const char *network)
     return !str_starts(network, "container:");
 }
 
+static int check_link_local(const struct strv *addresses, struct err *err)
+{
+    for (size_t i = 0; i < addresses->len; i++) {
+        struct in6_addr six;
+        struct in_addr four;
+        const char *text = addresses->items[i];
+        bool good = inet_pton(AF_INET, text, &four) == 1 ? ntohl(four.s_addr) >> 16 == 0xa9fe : inet_pton(AF_INET6, text, &six) == 1 && IN6_IS_ADDR_LINKLOCAL(&six);
+        if (!good)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid link local IP address: %.100s", text);
+    }
+    return 0;
+}
+
+// "net.ipv4.conf.IFNAME.log_martians=1,...", into *out where that is asked for.
+static int read_settings(const char *text, struct arena *arena, struct kvs *out, struct err *err)
+{
+    static const char word_letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+    struct slice rest = slice_of(text), one;
+    out->items = arena_alloc(arena, (strlen(text) / 2 + 1) * sizeof(*out->items));
+    out->len = 0;
+    while (slice_cut(&rest, ',', &one)) {
+        char *key = arena_strndup(arena, one.data, one.size), *equals = strchr(key, '=');
+        struct slice words = { key, equals ? (size_t)(equals - key) : 0 }, word[5] = { 0 };
+        size_t len = 0;
+        while (len < ARRAY_LEN(word) && slice_cut(&words, '.', &word[len]))
+            len++;
+        bool good = equals && len == ARRAY_LEN(word) && words.size == 0 && slice_eq(word[0], "net") &&
+                    (slice_eq(word[1], "ipv4") || slice_eq(word[1], "ipv6") || slice_eq(word[1], "mpls")) && (slice_eq(word[3], "IFNAME") || slice_eq(word[3], "ifname"));
+        for (size_t i = 2; i < ARRAY_LEN(word) && good; i += 2)
+            good = word[i].size > 0 && strspn(word[i].data, word_letters) >= word[i].size;
+        if (!good)
+            return err_set(err, ERR_INVALID_ARGUMENT, "invalid endpoint settings:\nunrecognised network interface sysctl '%.200s'; represent 'net.X.Y.ethN.Z=V' as "
+                           "'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'", key);
+        *equals = 0;
+        out->items[out->len++] = (struct kv){ key, equals + 1 };
+    }
+    return 0;
+}
+
+static int check_option(const struct kv *option, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct kvs settings;
+    if (str_eq(option->key, SYSCTLS_OPTION))
+        return read_settings(option->value, &arena, &settings, err);
+    if (!str_eq(option->key, IFNAME_OPTION))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "DriverOpts.%.200s: not supported yet", option->key);
+    if (str_empty(option->value) || strlen(option->value) >= IFNAMSIZ || strpbrk(option->value, "/ \t\n:%") || option->value[0] == '.')
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid interface name: \"%.100s\"", option->value);
+    return 0;
+}
+
 int endpoint_check(const char *network, const struct endpoint_request *request, struct err *err)
 {
     unsigned char bytes[16], mac[6];
@@ -106,14 +160,10 @@ int endpoint_check(const char *network, const struct endpoint_request *request, 
         if (link_parse(request->links.items[i], &arena, &name, &alias, err) < 0)
             return -1;
     }
-    for (size_t i = 0; i < request->driver_opts.len; i++) {
-        const struct kv *option = &request->driver_opts.items[i];
-        if (!str_eq(option->key, IFNAME_OPTION))
-            return err_set(err, ERR_NOT_IMPLEMENTED, "DriverOpts.%.200s: not supported yet", option->key);
-        if (str_empty(option->value) || strlen(option->value) >= IFNAMSIZ || strpbrk(option->value, "/ \t\n:%") || option->value[0] == '.')
-            return err_set(err, ERR_INVALID_ARGUMENT, "invalid interface name: \"%.100s\"", option->value);
-    }
-    return 0;
+    for (size_t i = 0; i < request->driver_opts.len; i++)
+        if (check_option(&request->driver_opts.items[i], err) < 0)
+            return -1;
+    return request->ipam ? check_link_local(&request->ipam->link_local, err) : 0;
 }
 
 int endpoints_from_config(struct container *container, struct err *err)
@@ -350,6 +400,21 @@ static void choose_interface(const struct container *container, const struct end
         snprintf(out, IFNAMSIZ, "eth%u", i);
 }
 
+// Of a guest's interface the guest's kernel has the say.
+static int set_interface(const struct endpoint_request *request, const char *name, int netns_fd, bool guest, struct err *err)
+{
+    static const struct strv none = { 0 };
+    _cleanup_arena_ struct arena arena = ARENA_INIT;
+    struct kvs settings = { 0 };
+    const char *asked = kvs_get(&request->driver_opts, SYSCTLS_OPTION);
+    const struct strv *addresses = request->ipam ? &request->ipam->link_local : &none;
+    if (guest && (asked || addresses->len))
+        return err_set(err, ERR_NOT_IMPLEMENTED, "%s is not supported with isolation vm", asked ? "DriverOpts." SYSCTLS_OPTION : "IPAMConfig.LinkLocalIPs");
+    if (asked && read_settings(asked, &arena, &settings, err) < 0)
+        return -1;
+    return guest ? 0 : net_set_interface(netns_fd, &(struct net_interface){ name, addresses, &settings }, err);
+}
+
 int endpoint_attach(struct container *container, struct endpoint *endpoint, const struct attach_how *how, struct err *err)
 {
     struct net *net = container->engine->net;
@@ -371,6 +436,10 @@ int endpoint_attach(struct container *container, struct endpoint *endpoint, cons
     if (*how->netns_fd < 0)
         *how->netns_fd = made.netns_fd;
     made.netns_fd = -1;
+    if (set_interface(request, interface, *how->netns_fd, how->tap_fd, err) < 0) {
+        net_disconnect(net, net_id, container->id, NULL);
+        return -1;
+    }
     snprintf(made.interface, sizeof(made.interface), "%s", interface);
     mutex_lock(&container->lock);
     endpoint->net = made;

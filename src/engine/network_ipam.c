@@ -55,7 +55,7 @@ static int read_pool(const struct ipam_pool *pool, struct arena *arena, struct n
     if (!ipv6 && out->no_ipv4)
         return err_set(err, ERR_INVALID_ARGUMENT, "invalid network config: invalid subnet %s: the network has no IPv4 (EnableIPv4)", pool->subnet);
     if (!str_empty(ipv6 ? out->subnet6 : out->subnet))
-        return err_set(err, ERR_NOT_IMPLEMENTED, "IPAM.Config: a bridge has one subnet of IPv%c", ipv6 ? '6' : '4');
+        return err_set(err, ERR_PERMISSION_DENIED, "bridge driver doesn't support multiple subnets");
     *(ipv6 ? &out->subnet6 : &out->subnet) = pool->subnet;
     *(ipv6 ? &out->ip_range6 : &out->ip_range) = pool->ip_range;
     *(ipv6 ? &out->gateway6 : &out->gateway) = pool->gateway;

@@ -39,7 +39,7 @@ const struct json_table network_request_table = JSON_TABLE(struct network_reques
 static const struct json_field endpoint_ipam_fields[] = {
     ROW("IPv4Address", JSON_TEXT, endpoint_ipam, ipv4_address),
     ROW("IPv6Address", JSON_TEXT, endpoint_ipam, ipv6_address, .flags = JSON_OMIT_EMPTY),
-    JSON_REFUSED("LinkLocalIPs"),
+    ROW("LinkLocalIPs", JSON_TEXTS, endpoint_ipam, link_local, .flags = JSON_OMIT_EMPTY),
 };
 static const struct json_table endpoint_ipam_table = JSON_TABLE(struct endpoint_ipam, endpoint_ipam_fields);
 

@@ -26,6 +26,7 @@ extern const struct json_table network_request_table, ipam_pool_table;
 struct endpoint_request {
     struct endpoint_ipam {
         char *ipv4_address, *ipv6_address;
+        struct strv link_local; // further addresses of the interface
     } *ipam;
     struct strv aliases; // names of the container on this network
     struct strv links; // "name:alias": names that it alone has for others there

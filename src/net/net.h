@@ -179,6 +179,14 @@ int net_disconnect(struct net *net, const char *network_id, const char *containe
 int net_drop_interface(int netns_fd, const char *interface, struct err *err);
 // Forwards the container's ports to its endpoints on these networks from now on, by the kind of the host's address; NULL: to none.
 int net_move_ports(struct net *net, const char *container_id, const char *network_id, const char *network_id6, struct err *err);
+// More of an interface in that namespace. Addresses are IPv4's (/16) or IPv6's (/64); a setting's key is "net.ipv6.conf.IFNAME.accept_ra", with
+// that word where the interface's name belongs, of words without "/". A setting that the kernel does not have is not_found.
+struct net_interface {
+    const char *name;
+    const struct strv *addresses;
+    const struct kvs *settings;
+};
+int net_set_interface(int netns_fd, const struct net_interface *interface, struct err *err);
 // The namespace's one default route of each kind goes by this gateway, or by this interface alone; both NULL or "": there is none.
 struct net_way {
     const char *gateway, *interface;

@@ -40,7 +40,7 @@ class TestOrder:
 
 @pytest.mark.container_only('HostConfig.Binds')
 class TestVolumesFrom:
-    @pytest.mark.differs('takes no tmpfs along')
+    @pytest.mark.differs_today('takes no tmpfs along')
     def test_all_mounts_of_another(self, docker, name, tmp_path):
         (tmp_path / 'f').write_text('host\n')
         docker.ok('create', '--name', name, '-v', '/data', '-v', f'{tmp_path}:/bind', '--mount', 'type=tmpfs,dst=/t', 'bb')
@@ -61,7 +61,7 @@ class TestVolumesFrom:
         docker.ok('rm', '-v', name + '2')
         assert volume not in docker.ok('volume', 'ls', '-q').split()
 
-    @pytest.mark.parametrize('spec, says', [('nosuch-container', 'No such container: nosuch-container'), pytest.param(':ro', 'No such container: ', marks=pytest.mark.differs('takes no name for the first one')),
+    @pytest.mark.parametrize('spec, says', [('nosuch-container', 'No such container: nosuch-container'), pytest.param(':ro', 'No such container: ', marks=pytest.mark.differs_today('takes no name for the first one, or has other words')),
                                             ('x:nosuch', 'invalid mode: nosuch'), ('x:rshared', 'invalid mode: rshared'),
                                             ('x:nocopy', 'invalid mode: nocopy')])
     def test_what_is_none_is_refused(self, api, spec, says):
@@ -71,7 +71,7 @@ class TestVolumesFrom:
 
 @pytest.mark.container_only('HostConfig.Mounts')
 class TestOptions:
-    @pytest.mark.differs('has its own namespace of mounts here')
+    @pytest.mark.differs_today('has its own namespace of mounts here')
     @pytest.mark.new_client('no such options of --mount')
     def test_what_is_mounted_below(self, docker, tmp_path):
         with tmpfs_at(tmp_path / 'sub'):
@@ -83,7 +83,7 @@ class TestOptions:
             docker.ok('run', '--rm', '--mount', bind + ',ro,bind-recursive=writable', 'bb', 'touch', '/d/sub/x')
             assert docker('run', '--rm', '--mount', bind + ',ro,bind-recursive=writable', 'bb', 'touch', '/d/x').code != 0
 
-    @pytest.mark.differs('knows them since 25')
+    @pytest.mark.differs_today('finds it at the start')
     def test_options_of_a_bind_that_exclude_each_other(self, api, tmp_path):
         def create(read_only, **options):
             mount = {'Type': 'bind', 'Source': str(tmp_path), 'Target': '/d', 'ReadOnly': read_only, 'BindOptions': options}
