@@ -269,7 +269,8 @@ static int disconnect_held(struct container *container, const struct engine_netw
     if (result < 0 && endpoint->up)
         return -1;
     endpoint_settle(container, endpoint, network);
-    endpoint_publish(container, endpoint, "disconnect");
+    if (attached)
+        endpoint_publish(container, endpoint, "disconnect");
     take_off(container, endpoint);
     if (attached)
         edit_hosts(container, address, address6);

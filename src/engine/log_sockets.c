@@ -40,6 +40,9 @@ static int check_address(const char *text, struct err *err)
     if (str_starts(text, "tcp+tls://"))
         return err_set(err, ERR_NOT_IMPLEMENTED, "HostConfig.LogConfig.Config: a syslog-address of tcp+tls is not supported yet");
     const char *path = str_starts(text, "unix://") ? text + 7 : str_starts(text, "unixgram://") ? text + 11 : NULL;
+    const char *colon = strstr(text, "://");
+    if (!path && colon)
+        return err_set(err, ERR_INVALID_ARGUMENT, "unsupported scheme: '%.*s'", (int)MIN_OF(colon - text, 32), text);
     if (!path)
         return err_set(err, ERR_INVALID_ARGUMENT, "syslog-address should be in form proto://address, got %.200s", text);
     if (stat(path, &st) < 0)

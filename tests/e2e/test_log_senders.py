@@ -135,7 +135,7 @@ def test_a_fluentd_that_comes_later(docker, name):
 
 
 @pytest.mark.parametrize('long_form', [False, True])
-@pytest.mark.differs('sends a line again and again')
+@pytest.mark.differs_today('sends a line again and again, and hangs at the end')
 def test_a_fluentd_that_answers(docker, name, long_form):
     """Its first answer is a wrong one, so that message comes again; no message comes before the one before it was answered."""
     server, seen = socket.create_server(('127.0.0.1', 0)), []
