@@ -161,7 +161,8 @@ int features_check(const struct host_features *features, const struct host_confi
     if (host->nano_cpus > 0 && !features->cpu_quota)
         return err_set(err, ERR_INVALID_ARGUMENT,
                        "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted");
-    if (host->blkio_weight > 0 && features->io_weight && (host->blkio_weight < 10 || host->blkio_weight > 1000))
+    bool no_weight = host->blkio_weight < 0 || host->blkio_weight > UINT16_MAX; // of Docker's type
+    if (no_weight || (host->blkio_weight > 0 && features->io_weight && (host->blkio_weight < 10 || host->blkio_weight > 1000)))
         return err_set(err, ERR_INVALID_ARGUMENT, "Range of blkio weight is from 10 to 1000");
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].asked && !table[i].held)

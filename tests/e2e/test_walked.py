@@ -237,6 +237,11 @@ def test_numbers_that_are_no_integers(api, text):
     assert api.post(CREATE, f'{{"Image": "bb", "HostConfig": {{"Memory": {text}}}}}', headers={'Content-Type': 'application/json'}).status == 400
 
 
+@pytest.mark.parametrize('weight', [-1, 70000])
+def test_weights_that_are_none(api, weight):
+    assert api.post(CREATE, {'Image': 'bb', 'HostConfig': {'BlkioWeight': weight}}).status == 400
+
+
 @pytest.mark.differs('takes it')
 def test_an_endpoint_is_an_object(api):
     answer = api.post(CREATE, {'Image': 'bb', 'NetworkingConfig': {'EndpointsConfig': {'bridge': None}}})
