@@ -205,6 +205,11 @@ static int end(struct progress *progress, int result, const struct build_result 
     return progress_end(progress, result, err);
 }
 
+static int take_pieces(void *of, build_piece_fn *piece, void *with, const struct cancel *cancel, struct err *err)
+{
+    return httpd_body_take(of, piece, with, cancel, err);
+}
+
 int handle_build(struct call *call, struct err *err)
 {
     struct build_request request;
@@ -214,6 +219,8 @@ int handle_build(struct call *call, struct err *err)
     if (read_request(call, &request, err) < 0 || make_host(call, &host, err) < 0)
         return -1;
     request.host = host;
+    request.pieces = take_pieces;
+    request.pieces_of = call->request;
     request.login_of = auth;
     int result = builder_build(call->builder, &request, httpd_body_fd(call->request), progress_write, &progress, call->arena, &built,
                                httpd_cancel(call->request), err);

@@ -70,7 +70,7 @@ const struct route api_routes[] = {
     SERVED("DELETE", "/images/{name...}", handle_image_delete),
     SERVED("POST", "/commit", handle_container_commit),
 
-    SERVED("POST", "/build", handle_build, .body = HTTPD_BODY_STREAM),
+    SERVED("POST", "/build", handle_build, .body = HTTPD_BODY_OFFER),
     SERVED("POST", "/build/prune", handle_build_prune, .since = 31),
     SERVED("POST", "/build/cancel", handle_build_cancel, .since = 31),
     SERVED("POST", "/session", handle_session, .since = 31),

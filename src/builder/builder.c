@@ -128,14 +128,17 @@ static int open_tar(struct build *build, int input_fd, struct buf *dockerfile, s
 
 static int open_context(struct build *build, int input_fd, struct buf *dockerfile, struct err *err)
 {
+    const struct build_request *request = build->request;
     if (workshop_new(build->engine, &build->workshop, err) < 0)
         return -1;
-    if (build->request->kept)
-        return open_kept(build, dockerfile, err);
-    if (build->request->remote)
-        return open_remote(build, dockerfile, err);
-    if (input_fd >= 0 && !build->request->dockerfile_text.data)
+    if (!request->kept && !request->remote && input_fd >= 0 && !request->dockerfile_text.data)
         return open_tar(build, input_fd, dockerfile, err);
+    if (request->pieces && request->pieces(request->pieces_of, NULL, NULL, build->cancel, err) < 0)
+        return -1;
+    if (request->kept)
+        return open_kept(build, dockerfile, err);
+    if (request->remote)
+        return open_remote(build, dockerfile, err);
     build->context->folder_fd = workshop_folder(build->workshop, "context", err);
     if (build->context->folder_fd < 0 || (input_fd >= 0 && folder_unpack(build->engine, build->context->folder_fd, input_fd, build->cancel, err) < 0))
         return -1;

@@ -24,11 +24,18 @@ void builder_free(struct builder *builder); // once no build runs
 
 enum build_cache { BUILD_CACHE_NONE, BUILD_CACHE_MIN, BUILD_CACHE_MAX }; // of the target; of all stages
 
+// How much of the piece it has taken; !*more: it wants no further one.
+typedef size_t build_piece_fn(void *with, const char *data, size_t size, bool *more);
+
 typedef int build_take_fn(void *with, int tar_fd, struct err *err);
 
 struct build_request {
     const char *dockerfile; // path in the context; NULL or "": "Dockerfile"
     const char *remote; // a URL or a git repository that is the context in the tar's place; NULL: none
+    // What the descriptor `input_fd` brings can be had before it goes into that pipe: the pieces go to `piece`, in another thread, until it has enough or
+    // all have come. Called once before anything is read from the pipe (`piece` NULL: all goes there). NULL: there is a pipe alone.
+    int (*pieces)(void *of, build_piece_fn *piece, void *with, const struct cancel *cancel, struct err *err);
+    void *pieces_of;
     struct slice dockerfile_text; // instead, where data is not NULL; then the context is as it is: no .dockerignore is looked for in it
     struct strv tags; // normal references
     struct strv cache_from; // images whose steps count as done

@@ -101,6 +101,21 @@ static int take_known(struct build *build, const char *dockerfile, struct buf *t
     return 1;
 }
 
+// 1: what comes is what came the last time; 0: it is not, and what is the same of it is in the spool.
+static int compare(struct build *build, struct err *err)
+{
+    const struct build_request *request = build->request;
+    const struct kept_tar *kept = &build->context->kept;
+    struct tar_same same = { .known_fd = kept->fd, .size = kept->fd < 0 ? 0 : kept->kept->size };
+    if (!request->pieces)
+        return 0;
+    int done = request->pieces(request->pieces_of, kept->fd < 0 ? NULL : tar_same_piece, &same, build->cancel, err);
+    free(same.known);
+    if (done < 0 || kept->fd < 0)
+        return done;
+    return same.at == same.size ? 1 : tar_same_copy(&same, build->context->spool_fd, err);
+}
+
 int context_take(struct build *build, int input_fd, const char *dockerfile, struct buf *text, struct err *err)
 {
     struct context *context = build->context;
@@ -109,7 +124,7 @@ int context_take(struct build *build, int input_fd, const char *dockerfile, stru
     context->spool_fd = workshop_spool(build->workshop, err);
     if (context->spool_fd < 0)
         return -1;
-    int same = context->kept.fd < 0 ? 0 : tar_same(input_fd, context->kept.fd, context->kept.kept->size, context->spool_fd, build->cancel, err);
+    int same = compare(build, err);
     if (same != 0)
         return same < 0 ? -1 : take_known(build, dockerfile, text, err);
     int listed = list_tar(build, input_fd, dockerfile, wanted, err);

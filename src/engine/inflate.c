@@ -43,15 +43,6 @@ int inflate_start(struct inflate *inflate, int input_fd, const struct cancel *ca
     return layer_is_compressed(start, size) ? spawn(inflate, input_fd, err) : 0;
 }
 
-int inflate_begins(int input_fd, int plain_fd, const struct cancel *cancel, struct err *err)
-{
-    char start[LAYER_MAGIC_SIZE], plain[LAYER_MAGIC_SIZE];
-    size_t size;
-    if (cancel_wait(cancel, input_fd, -1, err) < 0 || peek(input_fd, start, &size, err) < 0)
-        return -1;
-    return size > 0 && !layer_is_compressed(start, size) && pread(plain_fd, plain, size, 0) == (ssize_t)size && memcmp(start, plain, size) == 0;
-}
-
 int inflate_file(struct inflate *inflate, int file_fd, struct err *err)
 {
     return spawn(inflate, file_fd, err);

@@ -35,9 +35,15 @@ int workshop_write(struct workshop *workshop, const char *folder, const char *na
 int folder_unpack(struct engine *engine, int folder_fd, int input_fd, const struct cancel *cancel, struct err *err);
 // The same from a file: 1; 0 where that is no archive.
 int folder_unpack_file(struct engine *engine, int folder_fd, int file_fd, const struct cancel *cancel, struct err *err);
-// Whether what comes through the pipe `input_fd` is the plain tar in the file `known_fd`, which said its end itself: 1, and nothing was written. 0: it
-// differs; what was read of it is in the empty file `spool_fd` then.
-int tar_same(int input_fd, int known_fd, int64_t size, int spool_fd, const struct cancel *cancel, struct err *err);
+// Whether what comes is the plain tar in the file `known_fd`, of that size, which said its end itself. A client's pieces go to tar_same_piece() (any one
+// thread) until it wants no more or takes less than there is.
+struct tar_same {
+    int known_fd;
+    int64_t size, at; // what is the same; all is where both are equal
+    char *known; // malloc'ed
+};
+size_t tar_same_piece(void *same, const char *data, size_t size, bool *more);
+int tar_same_copy(const struct tar_same *same, int spool_fd, struct err *err); // what is the same
 // What is in a client's tar, compressed or not, and the plain tar itself in `spool_fd`, from its beginning; what that has already stands before what
 // `input_fd` brings. 1: *entries, sorted as a listing wants them (build/listing.h) and malloc'ed, with texts in the arena; 0: a list can't say what is in
 // it. Files that are wanted have their content, where it fits. *marked: the tar came as it is, and said its end itself.

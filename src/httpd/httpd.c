@@ -79,6 +79,10 @@ static enum MHD_Result on_head(struct httpd_request *request)
     else if (config->body)
         request->body_mode = config->body(config->context, request);
     request->decided = true;
+    if (request->body_mode == HTTPD_BODY_OFFER) {
+        request->body_mode = HTTPD_BODY_STREAM;
+        request->offer.way = BODY_OFFERED; // nobody else has the request yet
+    }
 
     if (request->answer == ANSWER_NONE && request->has_body && request->body_mode == HTTPD_BODY_TEXT &&
         declares_too_much(request))

@@ -21,7 +21,8 @@
 struct httpd;
 struct httpd_request;
 
-enum httpd_body { HTTPD_BODY_TEXT, HTTPD_BODY_STREAM };
+// OFFER: a STREAM of which nothing is in the pipe before the handler has called httpd_body_take().
+enum httpd_body { HTTPD_BODY_TEXT, HTTPD_BODY_STREAM, HTTPD_BODY_OFFER };
 
 struct httpd_config {
     void (*handle)(void *context, struct httpd_request *request);
@@ -71,6 +72,10 @@ const char *httpd_header(const struct httpd_request *request, const char *name);
 bool httpd_upgrade(const struct httpd_request *request); // the client asked for an upgrade to tcp
 const char *httpd_body_text(const struct httpd_request *request, size_t *size); // "" when none
 int httpd_body_fd(const struct httpd_request *request); // STREAM: readable; stays the request's
+// OFFER: pieces of the body go to `piece`, as they lie in the server and in the connection's thread, until it says that it wants no more, or takes less
+// of one than there is: what it has left comes through the pipe. Returns then, or at the body's end; `piece` NULL: at once. -1: cancelled.
+typedef size_t httpd_piece_fn(void *with, const char *data, size_t size, bool *more);
+int httpd_body_take(struct httpd_request *request, httpd_piece_fn *piece, void *with, const struct cancel *cancel, struct err *err);
 struct arena *httpd_arena(struct httpd_request *request); // freed after the answer
 const struct cancel *httpd_cancel(const struct httpd_request *request); // the client hung up
 

@@ -91,6 +91,15 @@ struct httpd_request {
     bool decided; // the chooser was asked
     struct buf body;
     int body_read_fd, body_write_fd; // STREAM: the pipe
+    struct body_offer {
+        struct mutex lock; // unranked; nothing else is taken with it
+        struct cond changed;
+        enum { BODY_PIPED, BODY_OFFERED, BODY_TAKEN } way;
+        httpd_piece_fn *piece; // TAKEN
+        void *with;
+        int over_fd; // an eventfd: it is not TAKEN any more
+        bool busy; // `piece` runs
+    } offer;
     pthread_t handler;
     bool handler_runs;
     size_t dropped; // bytes of the body that came when its handler was done

@@ -51,6 +51,8 @@ struct httpd_request *request_new(struct httpd *httpd, struct MHD_Connection *mh
     request->path = arena_strdup(&request->arena, url ? url : "");
     request->http_10 = !version || strcasecmp(version, "HTTP/1.1") != 0;
     request->body_read_fd = request->body_write_fd = request->reply_fd = -1;
+    mutex_init(&request->offer.lock, 0);
+    cond_init(&request->offer.changed);
     request->body = (struct buf)BUF_INIT(httpd->config.body_max);
     copy_pairs(request, MHD_GET_ARGUMENT_KIND, &request->query);
     copy_pairs(request, MHD_HEADER_KIND, &request->headers);
@@ -63,6 +65,8 @@ void request_free(struct httpd_request *request)
     fd_close(request->body_read_fd);
     fd_close(request->body_write_fd);
     fd_close(request->reply_fd);
+    cond_done(&request->offer.changed);
+    mutex_done(&request->offer.lock);
     buf_done(&request->body);
     arena_done(&request->arena);
     free(request);

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/num.h"
 #include "httpd/httpd.h"
 
 #define BODY_MAX 100000
@@ -45,6 +46,39 @@ static void count_upload(struct demo *demo, struct httpd_request *request, size_
     demo->uploaded = (int)total;
     demo->cancelled = cancel_now(httpd_cancel(request));
     snprintf(text, sizeof(text), "%zu", stop_after == SIZE_MAX ? total : stop_after);
+    reply_text(request, text);
+}
+
+struct pieces {
+    size_t at, max, size; // max: of all that is taken
+    bool exact; // it says itself that it wants no more
+};
+
+static size_t take_piece(void *with, const char *data, size_t size, bool *more)
+{
+    struct pieces *pieces = with;
+    size_t taken = MIN_OF(size, pieces->max - pieces->at);
+    pieces->at += taken;
+    *more = !pieces->exact || pieces->at < pieces->max;
+    return taken;
+}
+
+// "/upload-offer?a=N": N bytes are taken before the pipe; "all" of them, or "none". "never": the handler wants nothing at all.
+static void take_offer(struct demo *demo, struct httpd_request *request, const char *wish)
+{
+    char piece[4096], text[64];
+    size_t piped = 0;
+    ssize_t n;
+    uint64_t max = SIZE_MAX;
+    if (!str_eq(wish, "all") && *wish != 'n')
+        num_parse_u64(slice_of(wish), SIZE_MAX, &max);
+    struct pieces pieces = { .max = (size_t)max, .exact = max % 2 };
+    if (!str_eq(wish, "never"))
+        demo->cancelled = httpd_body_take(request, *wish == 'n' ? NULL : take_piece, &pieces, httpd_cancel(request), NULL) < 0;
+    while (!str_eq(wish, "never") && (n = read(httpd_body_fd(request), piece, sizeof(piece))) > 0)
+        piped += (size_t)n;
+    demo->uploaded = (int)(pieces.at + piped);
+    snprintf(text, sizeof(text), "%zu and %zu.", pieces.at, piped);
     reply_text(request, text);
 }
 
@@ -123,6 +157,8 @@ static void handle(void *context, struct httpd_request *request)
         count_upload(demo, request, SIZE_MAX);
     else if (str_eq(path, "/upload-some"))
         count_upload(demo, request, 10000);
+    else if (str_eq(path, "/upload-offer"))
+        take_offer(demo, request, httpd_query(request, "a"));
     else if (str_eq(path, "/upload-echo"))
         echo_chunks(request);
     else if (str_eq(path, "/hijack"))
@@ -135,6 +171,8 @@ static enum httpd_body choose(void *context, struct httpd_request *request)
 {
     if (str_eq(httpd_path(request), "/refused"))
         httpd_reply(request, 501, "text/plain", "no", 2);
+    if (str_eq(httpd_path(request), "/upload-offer"))
+        return HTTPD_BODY_OFFER;
     return str_starts(httpd_path(request), "/upload") ? HTTPD_BODY_STREAM : HTTPD_BODY_TEXT;
 }
 
@@ -409,6 +447,48 @@ static void test_upload_of_nothing(void **state)
     assert_has(&answer, "\r\n\r\n0");
 }
 
+static void test_what_is_offered(void **state)
+{
+    static const struct {
+        const char *wish, *got;
+    } table[] = {
+        { "none", "0 and 5000000." }, { "all", "5000000 and 0." }, { "0", "0 and 5000000." }, { "1", "1 and 4999999." }, { "777777", "777777 and 4222223." },
+        { "777778", "777778 and 4222222." }, { "5000000", "5000000 and 0." }, { "never", "0 and 0." },
+    };
+    _cleanup_close_ int fd = client(*state, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) { // the connection lives on
+        _answer_ answer = BUF_INIT(65536);
+        _cleanup_free_ char *path = mem_printf("/upload-offer?a=%s", table[i].wish);
+        send_upload(fd, path, 5000000);
+        read_until(fd, &answer, table[i].got);
+    }
+}
+
+static void test_what_is_offered_without_a_body(void **state)
+{
+    static const char *const wishes[] = { "none", "all", "10", "never" };
+    for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
+        _answer_ answer = BUF_INIT(65536);
+        _cleanup_free_ char *head = mem_printf("POST /upload-offer?a=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", wishes[i]);
+        ask(*state, head, &answer, NULL);
+        assert_has(&answer, "\r\n\r\n0 and 0.");
+    }
+}
+
+static void test_client_leaves_what_it_offered(void **state)
+{
+    static const char *const wishes[] = { "none", "all", "2" };
+    struct demo *demo = *state;
+    for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
+        _cleanup_free_ char *head = mem_printf("POST /upload-offer?a=%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbegin", wishes[i]);
+        demo->uploaded = -1;
+        int fd = client(demo, head);
+        poll(NULL, 0, 50);
+        close(fd);
+        assert_true(becomes(&demo->uploaded, 5));
+    }
+}
+
 static void test_handler_that_stops_reading(void **state)
 {
     _answer_ answer = BUF_INIT(65536);
@@ -586,6 +666,9 @@ int main(void)
         cmocka_unit_test(test_hang_up_cancels),
         cmocka_unit_test(test_upload),
         cmocka_unit_test(test_upload_of_nothing),
+        cmocka_unit_test(test_what_is_offered),
+        cmocka_unit_test(test_what_is_offered_without_a_body),
+        cmocka_unit_test(test_client_leaves_what_it_offered),
         cmocka_unit_test(test_handler_that_stops_reading),
         cmocka_unit_test(test_answer_while_the_body_comes),
         cmocka_unit_test(test_client_leaves_its_upload),
