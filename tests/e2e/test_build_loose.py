@@ -127,6 +127,7 @@ def test_nobody_names_it(project, docker, api, name, loose):  # noqa: F811
     assert 'it can\'t be named' in docker('tag', kept, name + ':mine').err
     assert 'that no image was made of' in docker('save', kept).err
     assert 'No such image' in docker('inspect', '--type', 'image', kept[7:19]).err
+    assert docker.ok('run', '--rm', kept, 'cat', '/1') == '1'
     docker.ok('create', '--name', name, kept, 'true')
     try:
         assert 'that no image was made of' in docker('commit', name).err
