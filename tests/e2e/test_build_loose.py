@@ -149,6 +149,19 @@ def test_the_classic_door_wants_all(project, docker, loose):  # noqa: F811
     assert is_tidy(docker)
 
 
+def test_a_cache_that_is_exported_wants_all(project, docker, loose, tmp_path):  # noqa: F811
+    text = 'FROM scratch AS one\nCOPY --from=bb / /\nRUN echo 1 >/1\nRUN rm /1 && echo 2 >/2\nFROM bb\nCOPY --from=one / /all/\n'
+    project.ok(text)
+    assert len(loose()) == 2
+    assert project.run('ls', '-A', '/all/dev', '/all/etc').split() == '/all/dev: /all/etc: group not-a-program passwd'.split()
+    assert project.ok(text, '--cache-to', f'type=local,dest={tmp_path}/cache,mode=max').count('CACHED') == 4
+    assert not loose()
+    docker.ok('rmi', project.name)
+    docker.ok('builder', 'prune', '-af')
+    assert project.ok(text, '--cache-from', f'type=local,src={tmp_path}/cache').count('CACHED') == 4
+    assert project.run('cat', '/all/2') == '2'
+
+
 def test_a_daemon_that_is_killed(project, docker, engine, loose):  # noqa: F811
     """Before, in and behind the moment in which the folder changes hands."""
     text = 'FROM bb AS one\n' + ''.join(f'RUN echo {number} >/{number}\n' for number in range(12)) + 'FROM bb\nCOPY --from=one / /all/\n'

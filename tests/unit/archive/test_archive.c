@@ -407,6 +407,38 @@ static void tells_what_changed(void **state)
         close(all[i]);
 }
 
+// The engine's mount points and the stubs go, with the folders that hold nothing else; what is in the others stays, and their times.
+static void keeps_what_is_the_layers(void **state)
+{
+    struct box *box = *state;
+    static const char *const folders[] = { "dev", "dev/pts", "proc", "etc", "made", "made/stub", "only", "only/for", "only/for/stub" };
+    const struct timespec early[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+    char *places[] = { (char *)"/made/stub", (char *)"/only/for/stub", (char *)"/made/file" };
+    const struct strv stubs = { .items = places, .len = ARRAY_LEN(places) };
+    struct stat info;
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+        assert_int_equal(mkdirat(box->root_fd, folders[i], 0755), 0);
+    make_file(box->root_fd, "dev/console", "");
+    make_file(box->root_fd, "etc/hosts", "");
+    make_file(box->root_fd, "etc/hostname", "not the engine's");
+    make_file(box->root_fd, "made/file", "12345");
+    assert_int_equal(utimensat(box->root_fd, "made", early, 0) | utimensat(box->root_fd, "etc", early, 0), 0);
+    const struct archive_layers layers = { .upper_fd = box->root_fd, .merged_fd = box->root_fd, .lower_fd = box->other_fd, .stubs = &stubs };
+    struct archive_kept kept;
+    ok(box, archive_keep(&layers, &kept, &box->err));
+    assert_true(kept.any);
+    assert_int_equal(kept.size, strlen("not the engine's") + 5);
+    assert_false(is_there(box->root_fd, "dev") || is_there(box->root_fd, "proc") || is_there(box->root_fd, "only"));
+    assert_false(is_there(box->root_fd, "etc/hosts") || is_there(box->root_fd, "made/stub"));
+    assert_true(is_there(box->root_fd, "etc/hostname") && is_there(box->root_fd, "made/file"));
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(fstatat(box->root_fd, (const char *[]){ "made", "etc" }[i], &info, 0), 0);
+        assert_int_equal(info.st_mtim.tv_sec, 1000);
+    }
+    ok(box, archive_keep(&layers, &kept, &box->err)); // again
+    assert_int_equal(kept.size, strlen("not the engine's") + 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +452,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(users_are_the_trees, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pipe_gets_what_a_file_gets, setup, teardown),
         cmocka_unit_test_setup_teardown(tells_what_changed, setup, teardown),
+        cmocka_unit_test_setup_teardown(keeps_what_is_the_layers, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
