@@ -1,7 +1,7 @@
 // Images: list, inspect, history, import, load, save, tag, remove.
 #include "api_private.h"
 
-#define FILTER_GONE_SINCE 25
+#define FILTER_GONE_SINCE 41
 #define COUNTED_SINCE 51 // before it a list says -1 for an image's containers
 
 // ---- list -----------------------------------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ static int image_boundary(struct call *call, const struct filters *filters, cons
     return 0;
 }
 
-// Before 1.25 one name stood beside the filters.
+// Before 1.41 one name stood beside the filters.
 static void add_old_filter(const struct call *call, struct filters *filters)
 {
     const char *name = httpd_query(call->request, "filter");
