@@ -41,7 +41,7 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'short_vm: belongs to the short VM pass')
     config.addinivalue_line('markers', 'new_client(why): asks the client for what 20.10 has not, or says in other words')
     config.addinivalue_line('markers', 'differs(why): Berth deliberately differs from dockerd 20.10')
-    config.addinivalue_line('markers', 'differs_today(why): Berth deliberately differs from every dockerd, the newest too')
+    config.addinivalue_line('markers', 'differs_today(why): Berth deliberately differs from every dockerd, the newest too; with alone=True from the newest only')
     # A process of tests that has no workers: dockerd and its tests share a network of their own, its firewall rules and bridge stay there.
     if ENGINE == 'dockerd' and not config.getoption('numprocesses', None):
         enter_own_network()
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(config, items):
         if item.get_closest_marker('berth'):
             item.add_marker(pytest.mark.skip(reason='about Berth itself'))
         differs, today = item.get_closest_marker('differs'), item.get_closest_marker('differs_today')
-        if today:
+        if today and (PEER_ROOT or not today.kwargs.get('alone')):
             item.add_marker(pytest.mark.skip(reason='dockerd ' + today.args[0]))
         elif differs and not PEER_ROOT:
             item.add_marker(pytest.mark.skip(reason='dockerd 20.10 ' + differs.args[0]))

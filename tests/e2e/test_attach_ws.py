@@ -129,7 +129,7 @@ def test_pings_and_the_clients_close(docker, api, name):
     assert client.rest() == b''
 
 
-@pytest.mark.differs_today('takes frames without a mask')
+@pytest.mark.differs_today('takes frames without a mask', alone=True)
 def test_who_does_not_speak_it(docker, api, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '1000')
     assert api.get(f'/containers/{name}/attach/ws?stream=1').status == 400

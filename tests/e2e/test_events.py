@@ -87,7 +87,7 @@ def test_a_container_without_a_network_is_on_none(docker, name):
             for event in events] == [('connect', 'none', 'null'), ('disconnect', 'none', 'null')]
 
 
-@pytest.mark.differs_today('joins the network after the process was made, and tells of a leaving alone')
+@pytest.mark.differs_today('joins the network after the process was made, and tells of a leaving alone', alone=True)
 def test_a_start_that_fails_leaves_the_network(docker, name):
     began = now()
     docker('run', '--name', name, 'bb', '/no/such/program')
@@ -166,7 +166,7 @@ def test_they_come_as_they_happen(docker, name):
 # ---- what is told of images, and of looking -------------------------------------------------------------------------
 
 
-@pytest.mark.differs_today('asks a program that its root here may lack')
+@pytest.mark.differs_today('asks a program that its root here may lack', alone=True)
 def test_top_is_told(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '100')
     began = now()

@@ -216,7 +216,7 @@ def test_junk_is_refused(api, box):
     assert put(api, box, '/d', b'').status == 200
 
 
-@pytest.mark.parametrize('form', ['gz', 'bz2', pytest.param('xz', marks=pytest.mark.differs_today('asks a program that its root here may lack'))])
+@pytest.mark.parametrize('form', ['gz', 'bz2', pytest.param('xz', marks=pytest.mark.differs_today('asks a program that its root here may lack', alone=True))])
 def test_a_compressed_tar_comes_in(docker, api, box, form):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode='w:' + form) as archive:

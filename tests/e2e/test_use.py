@@ -20,6 +20,7 @@ def stats(docker, name):
 
 
 @of_the_host
+@pytest.mark.differs_today('asks a program that its root here may lack', alone=True)
 def test_top_shows_the_containers_processes_alone(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sh', '-c', 'sleep 1234 & sleep 5678; true')
     wait_until(lambda: len(docker.ok('top', name).splitlines()) == 4)
@@ -30,6 +31,7 @@ def test_top_shows_the_containers_processes_alone(docker, name):
 
 
 @of_the_host
+@pytest.mark.differs_today('asks a program that its root here may lack', alone=True)
 def test_top_with_columns_of_ones_own(docker, name):
     docker.ok('run', '-d', '--name', name, 'bb', 'sleep', '1000')
     assert docker.ok('top', name, '-o', 'pid,args').splitlines()[1].split(None, 1)[1] == 'sleep 1000'
@@ -75,7 +77,8 @@ def test_stats_say_the_limit_and_what_is_used(docker, name):
     assert row['PIDs'] == '2'
     one = Api(docker.engine).get(f'/containers/{name}/stats?stream=false&one-shot=true').json
     assert one['memory_stats']['limit'] == 64 << 20 and one['pids_stats'] == {'current': 2, 'limit': 50}
-    assert one['name'] == '/' + name and one['precpu_stats']['cpu_usage']['total_usage'] == 0
+    assert one.get('name') == '/' + name or docker.engine.name == 'dockerd'  # 28 forgets it of one shot
+    assert one['precpu_stats']['cpu_usage']['total_usage'] == 0
 
 
 @of_the_host
