@@ -66,13 +66,10 @@ static int check_gelf_address(const char *text, struct err *err)
 {
     if (str_empty(text))
         return err_set(err, ERR_INVALID_ARGUMENT, "gelf-address is a required parameter");
-    const char *host = strstr(text, "://");
-    if (!host)
-        return err_set(err, ERR_INVALID_ARGUMENT, "gelf-address should be in form proto://address, got %.200s", text);
     if (!str_starts(text, "udp://") && !str_starts(text, "tcp://"))
         return err_set(err, ERR_INVALID_ARGUMENT, "gelf: endpoint needs to be TCP or UDP");
-    const char *colon = strrchr(host + 3, ':');
-    if (!colon || !colon[1] || strchr(colon, ']') || strchr(host + 3, '/'))
+    const char *host = text + strlen("udp://"), *colon = strrchr(host, ':');
+    if (!colon || !colon[1] || strchr(colon, ']') || strchr(host, '/'))
         return err_set(err, ERR_INVALID_ARGUMENT, "gelf: please provide gelf-address as proto://host:port");
     return 0;
 }

@@ -179,7 +179,7 @@ def test_a_fluentd_that_comes_too_late(docker, receiver, tmp_path, name):
     ('gelf', {'gelf-address': 'tcp://127.0.0.1:1', 'gelf-tcp-reconnect-delay': 'soon'}, '"gelf-tcp-reconnect-delay" must be a positive integer'),
     ('json-file', {'cache-disabled': 'perhaps'}, 'invalid value for option cache-disabled: perhaps'),
     ('gelf', {}, 'gelf-address is a required parameter'),
-    ('gelf', {'gelf-address': 'x'}, 'gelf-address'),
+    ('gelf', {'gelf-address': 'x'}, 'gelf: endpoint needs to be TCP or UDP'),
     ('gelf', {'gelf-address': 'http://x:1'}, 'gelf: endpoint needs to be TCP or UDP'),
     ('gelf', {'gelf-address': 'udp://x'}, 'gelf: please provide gelf-address as proto://host:port'),
     ('gelf', {'gelf-address': 'tcp://127.0.0.1:1', 'gelf-compression-type': 'gzip'}, 'compression is only supported on UDP'),
