@@ -25,7 +25,7 @@ static const struct driver {
     { "journald", { ATTRIBUTE_OPTIONS }, false, true },
     { "gelf", { ATTRIBUTE_OPTIONS, "gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-reconnect-delay", "gelf-tcp-max-reconnect" }, false, true },
     { "fluentd", { ATTRIBUTE_OPTIONS, "fluentd-address", "fluentd-async", "fluentd-buffer-limit", "fluentd-retry-wait", "fluentd-max-retries", "fluentd-request-ack",
-                   "fluentd-sub-second-precision" }, false, true },
+                   "fluentd-sub-second-precision", "fluentd-read-timeout", "fluentd-write-timeout" }, false, true },
 };
 
 // Of every driver: how it waits, and the copy that docker logs reads where the driver's own log can't be.
@@ -34,8 +34,7 @@ static const char *const common_options[] = { "mode", "max-buffer-size", "cache-
 // Docker has these as well.
 static const char *const later_drivers[] = { "awslogs", "splunk", "gcplogs", "etwlogs" };
 static const char *const later_options[] = { "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
-                                             "syslog-tls-skip-verify",
-                                             "fluentd-write-timeout", "fluentd-read-timeout", "fluentd-async-reconnect-interval" };
+                                             "syslog-tls-skip-verify", "fluentd-async-reconnect-interval" };
 
 const char *log_driver_of(const struct container *container)
 {

@@ -152,8 +152,8 @@ static int check_fluentd_address(const char *text, struct err *err)
     return 0;
 }
 
-// "500ms", "2s", "1m".
-static int read_wait(const char *text, int64_t *out_ns, struct err *err)
+// "500ms", "2s", "1m"; `key` is the option's name.
+static int read_wait(const char *key, const char *text, int64_t *out_ns, struct err *err)
 {
     static const struct {
         const char *unit;
@@ -170,7 +170,24 @@ static int read_wait(const char *text, int64_t *out_ns, struct err *err)
         return err_set(err, ERR_INVALID_ARGUMENT, "time: invalid duration \"%.100s\"", text);
     if (!text[digits])
         return err_set(err, ERR_INVALID_ARGUMENT, "time: missing unit in duration \"%.100s\"", text);
-    return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for fluentd-retry-wait: a duration from 1ms to 60m, got %.100s", text);
+    return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for %s: a duration from 1ms to 60m, got %.100s", key, text);
+}
+
+// Nothing and zero leave *out_ns alone.
+static int read_timeout(const struct kvs *options, const char *key, int64_t *out_ns, struct err *err)
+{
+    static const char *const zeros[] = { "", "0", "0ms", "0s", "0m" };
+    const char *text = kvs_get(options, key);
+    if (!text || log_is_one_of(text, zeros, ARRAY_LEN(zeros)))
+        return 0;
+    int64_t ns;
+    bool negative = *text == '-';
+    if (read_wait(key, text + negative, &ns, err) < 0)
+        return err_wrap(err, "invalid value for %s: value must be a duration", key);
+    if (negative)
+        return err_set(err, ERR_INVALID_ARGUMENT, "invalid value for %s: value must be a duration that is non-negative", key);
+    *out_ns = ns;
+    return 0;
 }
 
 static int read_fluentd(const struct kvs *options, struct task_log *out, struct err *err)
@@ -179,7 +196,8 @@ static int read_fluentd(const struct kvs *options, struct task_log *out, struct 
                *wait = kvs_get(options, "fluentd-retry-wait"), *precise = kvs_get(options, "fluentd-sub-second-precision"),
                *tries = kvs_get(options, "fluentd-max-retries"), *ack = kvs_get(options, "fluentd-request-ack");
     out->address = (char *)(str_empty(address) ? "127.0.0.1:" FLUENTD_PORT : address);
-    if (check_fluentd_address(out->address, err) < 0 || (wait && read_wait(wait, &out->retry_ns, err) < 0))
+    if (check_fluentd_address(out->address, err) < 0 || (wait && read_wait("fluentd-retry-wait", wait, &out->retry_ns, err) < 0) ||
+        read_timeout(options, "fluentd-read-timeout", &out->ack_ns, err) < 0 || read_timeout(options, "fluentd-write-timeout", &out->write_ns, err) < 0)
         return -1;
     if ((async && log_read_flag(async, &out->late, err) < 0) || (precise && log_read_flag(precise, &out->precise_time, err) < 0) ||
         (ack && log_read_flag(ack, &out->ack, err) < 0))

@@ -47,6 +47,7 @@ struct log_remote {
     uint64_t number; // of the next message, from a random start
     uint64_t first; // of the first in the queue
     struct loop_source *ack_wait; // the first one is out, and its answer is to come
+    struct loop_source *write_wait; // the socket has not taken all of the first one
     uint8_t ack[LOG_ACK_MAX];
     size_t ack_size;
     size_t head, sent; // where the first message begins, and how much of it is out
@@ -170,6 +171,7 @@ static void disconnect(struct log_remote *remote)
     loop_remove(take_ptr(&remote->source));
     fd_close(take_fd(&remote->fd));
     loop_remove(take_ptr(&remote->ack_wait));
+    loop_remove(take_ptr(&remote->write_wait));
     remote->sent = 0; // it is sent again, whole
     if (queued(remote))
         retry(remote, remote->wish.retry_ns > 0 ? remote->wish.retry_ns : RETRY_NS);
@@ -215,7 +217,7 @@ static void watch(struct log_remote *remote, uint32_t events)
         disconnect(remote);
 }
 
-static void no_answer(void *context)
+static void took_too_long(void *context)
 {
     disconnect(context);
 }
@@ -223,7 +225,7 @@ static void no_answer(void *context)
 static void await_ack(struct log_remote *remote)
 {
     remote->ack_size = 0;
-    loop_add_timer(remote->loop, LOG_STALL_NS, no_answer, remote, &remote->ack_wait, NULL);
+    loop_add_timer(remote->loop, remote->wish.ack_ns > 0 ? remote->wish.ack_ns : LOG_STALL_NS, took_too_long, remote, &remote->ack_wait, NULL);
 }
 
 // -1: the connection is over, or what came is no answer to what was sent.
@@ -244,6 +246,7 @@ static int take_ack(struct log_remote *remote)
 
 static void sent_one(struct log_remote *remote)
 {
+    loop_remove(take_ptr(&remote->write_wait));
     if (remote->wish.ack)
         await_ack(remote);
     else
@@ -261,6 +264,8 @@ static void send_on(struct log_remote *remote)
         loop_set_timer(remote->stall, LOG_STALL_NS); // slow, but not stuck
     if (waits && out > 0 && !remote->wish.ack)
         remote->tries = 0;
+    if (out == 0 && remote->wish.write_ns > 0 && !remote->write_wait)
+        loop_add_timer(remote->loop, remote->wish.write_ns, took_too_long, remote, &remote->write_wait, NULL);
     if (out < 0)
         disconnect(remote);
     else
@@ -421,6 +426,7 @@ void log_remote_free(struct log_remote *remote)
     loop_remove(remote->retry);
     loop_remove(remote->stall);
     loop_remove(remote->ack_wait);
+    loop_remove(remote->write_wait);
     fd_close(remote->fd);
     buf_done(&remote->queue);
     buf_done(&remote->message);

@@ -102,6 +102,7 @@ struct task_log {
     int64_t compression_level; // zlib's, -1 to 9
     bool precise_time; // fluentd: with nanoseconds
     bool ack; // fluentd: each message is answered, or sent again
+    int64_t ack_ns, write_ns; // fluentd: how long an answer may take, 0: LOG_STALL_NS; and one message to get out, 0: for ever
     bool late; // a start does not wait for the connection
     int64_t retry_ns; // between two tries to connect; 0: a second
     int64_t max_tries; // then what waits is lost, and the next line begins anew; 0: for ever

@@ -157,6 +157,52 @@ def test_a_fluentd_that_answers(docker, name, long_form):
     server.close()
 
 
+@pytest.mark.differs('has no such option')
+def test_a_fluentd_that_never_answers(docker, name):
+    """What is not answered in time comes again, by a connection of its own: five times is less than the wait only with the option."""
+    server, seen = socket.create_server(('127.0.0.1', 0)), []
+
+    def serve():
+        while len(seen) < 5:
+            connection, unpacker = server.accept()[0], msgpack.Unpacker(raw=False)
+            while data := connection.recv(65536):
+                unpacker.feed(data)
+                seen.extend(message[2]['log'] for message in unpacker)
+    threading.Thread(target=serve, daemon=True).start()
+    options = {'fluentd-address': '127.0.0.1:%d' % server.getsockname()[1], 'fluentd-request-ack': 'true', 'fluentd-retry-wait': '10ms', 'fluentd-read-timeout': '100ms'}
+    assert run(docker, name, 'fluentd', options, 'sh', '-c', 'echo one; sleep 60').code == 0
+    wait_until(lambda: len(seen) >= 5, 30, 'the line five times')
+    assert set(seen) == {'one'}
+    docker.ok('rm', '-f', name)
+    server.close()
+
+
+@pytest.mark.differs('has no such option')
+def test_a_fluentd_that_takes_nothing(docker, tmp_path, name):
+    """A message that does not get out in time goes by another connection, whole, and none twice."""
+    server, held, logs = socket.socket(socket.AF_UNIX), [], []
+    server.bind(str(tmp_path / 'socket'))
+    server.listen()
+
+    def read(connection):
+        unpacker = msgpack.Unpacker(raw=False)
+        while data := connection.recv(65536):
+            unpacker.feed(data)
+            logs.extend(message[2]['log'] for message in unpacker)
+
+    def serve():
+        while True:
+            held.append(server.accept()[0])
+            for connection in held if len(held) == 3 else held[3:][-1:]: # from the third on all are read
+                threading.Thread(target=read, args=[connection], daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    options = {'fluentd-address': 'unix://%s/socket' % tmp_path, 'fluentd-retry-wait': '10ms', 'fluentd-write-timeout': '200ms'}
+    assert run(docker, name, 'fluentd', options, 'sh', '-c', 'head -c 900000 /dev/zero | tr "\\0" a; echo; sleep 60').code == 0
+    wait_until(lambda: sum(map(len, logs)) >= 900000, 30, 'all of it')
+    assert len(held) >= 3 and sum(map(len, logs)) == 900000
+    docker.ok('rm', '-f', name)
+
+
 def test_a_fluentd_that_comes_too_late(docker, receiver, tmp_path, name):
     """After the tries that it has, what waits is lost, and the next line begins anew."""
     path = str(tmp_path / 'socket')
@@ -190,6 +236,8 @@ def test_a_fluentd_that_comes_too_late(docker, receiver, tmp_path, name):
     ('fluentd', {'fluentd-async': 'perhaps'}, 'strconv.ParseBool: parsing "perhaps": invalid syntax'),
     ('fluentd', {'fluentd-retry-wait': 'soon'}, 'time: invalid duration "soon"'),
     ('fluentd', {'fluentd-retry-wait': '1'}, 'time: missing unit in duration "1"'),
+    ('fluentd', {'fluentd-read-timeout': 'soon'}, 'invalid value for fluentd-read-timeout: value must be a duration: time: invalid duration "soon"'),
+    ('fluentd', {'fluentd-write-timeout': '-1s'}, 'invalid value for fluentd-write-timeout: value must be a duration that is non-negative'),
     ('fluentd', {'nosuch': '1'}, "unknown log opt 'nosuch' for fluentd log driver"),
 ])
 @pytest.mark.differs('names no option, or takes it')
@@ -199,7 +247,7 @@ def test_options_that_can_not_be(api, driver, options, message):
 
 
 @pytest.mark.berth
-@pytest.mark.parametrize('options', [{'fluentd-address': 'tls://127.0.0.1:1'}, {'fluentd-read-timeout': '1s'}])
+@pytest.mark.parametrize('options', [{'fluentd-address': 'tls://127.0.0.1:1'}, {'fluentd-async-reconnect-interval': '1s'}])
 def test_what_is_not_built_is_refused(api, options):
     answer = api.post('/containers/create', {'Image': 'bb', 'HostConfig': {'LogConfig': {'Type': 'fluentd', 'Config': options}}})
     assert answer.status == 501 and 'HostConfig.LogConfig.Config' in answer.message
