@@ -364,7 +364,7 @@ struct save_order {
 
 static int order_what(struct saving *saving, const struct save_order *what, struct err *err)
 {
-    if (what->files)
+    if (!what->names)
         return order_files(saving, what->files, what->len, err);
     return what->id ? order_one(saving, what->id, what->names, err) : order_all(saving, what->names, err);
 }
