@@ -139,7 +139,7 @@ def test_copies(project):
                                 'three.txt', 'symbolic link']
 
 
-@pytest.mark.differs('has no COPY --chmod in its classic builder')
+@pytest.mark.differs_today('has no COPY --chmod in its classic builder')
 def test_copy_chmod(project):
     project.file('f', 'x', 0o644)
     project.ok('FROM bb\nCOPY --chmod=4751 f /f\n')
@@ -179,7 +179,7 @@ def test_stages(project):
     assert 'Step 2/2 : RUN echo first >/f' in project.ok('FROM bb AS one\nRUN echo first >/f\nFROM bb\nRUN false\n', '--target', 'one')
 
 
-@pytest.mark.differs('builds every stage up to the target')
+@pytest.mark.differs_today('builds every stage up to the target')
 def test_stages_that_nobody_needs_are_not_built(project):
     assert 'RUN false' not in project.ok('FROM bb AS unused\nRUN false\nFROM bb AS base\nFROM base\nRUN true\n')
 
@@ -222,7 +222,7 @@ def test_labels_of_the_client(project):
     assert 'Step 2/2 : LABEL x=y' in out and project.image['Config']['Labels'] == {'x': 'y'}
 
 
-@pytest.mark.differs('knows no heredocs in its classic builder')
+@pytest.mark.differs_today('knows no heredocs in its classic builder')
 def test_heredocs(project):
     project.ok('FROM bb\nARG W=world\nRUN <<EOF\necho one >/f\necho two >>/f\nEOF\nCOPY <<EOF /g\nhello $W\nEOF\nRUN cat <<X >/h\nraw\nX\n')
     assert project.run('cat', '/f', '/g', '/h').splitlines() == ['one', 'two', 'hello world', 'raw']
@@ -460,7 +460,7 @@ def test_the_stream(api):
 
 # ---- the cache, mounts ----------------------------------------------------------------------------------------------
 
-@pytest.mark.differs('has no mounts in its classic builder')
+@pytest.mark.differs_today('has no mounts in its classic builder')
 @pytest.mark.container_only('HostConfig.Mounts')
 def test_mounts(project):
     project.file('sub/f', 'from the context')
@@ -478,7 +478,7 @@ def test_mounts(project):
     assert "BuildKit's door" in project.fails('FROM bb\nRUN --mount=type=secret,id=x true\n')
 
 
-@pytest.mark.differs('does not know SOURCE_DATE_EPOCH in its classic builder')
+@pytest.mark.differs_today('does not know SOURCE_DATE_EPOCH in its classic builder')
 def test_time_is_what_the_client_says(project, docker):
     project.file('f', 'x')
     text = 'FROM bb\nARG SOURCE_DATE_EPOCH\nCOPY f /new/\nWORKDIR /made\nENV A=b\n'

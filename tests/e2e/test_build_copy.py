@@ -61,6 +61,7 @@ def found(project):
     return project.run('sh', '-c', 'find /all /some /but /kept /pivot /added -type f | sort')
 
 
+@pytest.mark.differs_today('has none of these flags in its classic builder')
 def test_parts_of_folders(project):
     fill(project)
     project.ok(FILES)
@@ -77,6 +78,7 @@ def test_parts_of_folders_by_buildx(modern):
     assert found(modern) == FOUND
 
 
+@pytest.mark.differs_today('has none of these flags in its classic builder')
 def test_modes_that_are_changes(project):
     project.file('d/f', 'x', 0o600)
     project.file('d/run', 'x', 0o700)
@@ -90,6 +92,7 @@ def layers(project):
     return project.docker.inspect(project.name)['RootFS']['Layers']
 
 
+@pytest.mark.differs_today('has none of these flags in its classic builder')
 def test_a_linked_layer_is_the_same_on_every_base(project):
     project.file('f', 'linked')
     project.file('sub/g', 'g')
@@ -114,6 +117,7 @@ def test_a_linked_copy_of_a_stage(project):
     assert project.run('cat', '/x/f') == 'made'
 
 
+@pytest.mark.differs_today('has none of these flags in its classic builder')
 def test_archives_that_stay_packed(project):
     project.file('x.tar', packed(['in/one', 'two']))
     project.ok('FROM bb\nADD --unpack=false x.tar /n/\nADD --unpack=true x.tar /u/\nADD x.tar /d/\nADD --exclude=x.* *.tar /e/\n')
@@ -127,6 +131,7 @@ def test_archives_that_stay_packed(project):
     ('ADD --parents f /f', 'unknown flag: --parents'),
     ('COPY --exclude=[ f /f', 'syntax error in pattern'),
 ])
+@pytest.mark.differs_today('has none of these flags in its classic builder')
 def test_flags_that_are_wrong(project, line, says):
     project.file('f', 'x')
     assert says in project.fails(f'FROM bb\n{line}\n')

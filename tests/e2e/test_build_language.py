@@ -30,7 +30,7 @@ def test_an_ordinary_build_says_its_warnings(modern):  # noqa: F811
     assert modern.docker.ok('images', '-q', modern.name) != '', 'the earlier one'
 
 
-@pytest.mark.differs('knows no heredocs in its classic builder')
+@pytest.mark.differs_today('knows no heredocs in its classic builder')
 @pytest.mark.container_only('HostConfig.Mounts')
 def test_a_script_names_its_interpreter(project):  # noqa: F811
     text = 'FROM bb\nUSER app\nRUN <<EOF\n#!/bin/awk -f\nBEGIN { print "by awk" >"/tmp/f" }\nEOF\nRUN <<-"S"\n#!/bin/sh -e\n\techo $0 >/tmp/g\n\tS\nUSER root\n'
@@ -41,7 +41,7 @@ def test_a_script_names_its_interpreter(project):  # noqa: F811
     assert project.run('cat', '/tmp/f') == 'by awk again' and project.run('ls', '-A', '/dev').find('pipes') < 0
 
 
-@pytest.mark.differs('has no mounts in its classic builder')
+@pytest.mark.differs_today('has no mounts in its classic builder')
 @pytest.mark.container_only('HostConfig.Mounts')
 def test_a_cache_begins_with_what_a_stage_has(project, name):  # noqa: F811
     text = (f'FROM bb AS seed\nRUN mkdir -p /s/d && echo FIRST >/s/d/f && chmod 600 /s/d/f && chown 5:6 /s/d/f\nFROM bb\nRUN --mount=type=cache,id={name},from=seed,source=/s,target=/c '

@@ -95,7 +95,7 @@ def test_what_a_server_says_is_unchanged_does_not_come_again(project, files):
     assert project.run('cat', '/x') == 'y'
 
 
-@pytest.mark.differs('has no --checksum in its classic builder')
+@pytest.mark.differs_today('has no --checksum in its classic builder')
 def test_checksums(project, files):
     good = 'sha256:' + __import__('hashlib').sha256(b'checked').hexdigest()
     files.files['/checked'] = (b'checked', {})
@@ -111,7 +111,7 @@ def test_checksums(project, files):
     assert 'multiple sources' in project.fails(f'FROM bb\nADD --checksum={good} {files.url}/checked Dockerfile /c/\n')
 
 
-@pytest.mark.differs('has no --unpack in its classic builder')
+@pytest.mark.differs_today('has no --unpack in its classic builder')
 def test_an_archive_of_a_url_stays_one(project, files):
     files.files['/x.tar.gz'] = (packed(['in/one', 'two']), {})
     project.file('local', 'here')
@@ -119,7 +119,7 @@ def test_an_archive_of_a_url_stays_one(project, files):
     assert project.run('sh', '-c', 'ls /n /u /m').split() == ['/m:', 'local', 'x.tar.gz', '/n:', 'x.tar.gz', '/u:', 'in', 'two']
 
 
-@pytest.mark.differs('its classic builder adds no repositories')
+@pytest.mark.differs_today('its classic builder adds no repositories')
 def test_a_repository(project, repository):
     text = (f'FROM bb\nADD {repository.url} /head\nADD {repository.url}#v1 /tag\nADD {repository.url}#side /side\nADD {repository.url}#{repository.first}:sub /sub\n'
             f'ADD --keep-git-dir=true {repository.url}?branch=main&subdir=/ /kept\nADD {repository.url}?branch=side&fetch-by-commit&commit={repository.side} /by\n')

@@ -23,7 +23,7 @@ def post(project, api, **query):
     return [json.loads(line) for line in answer.body.decode().split('\r\n') if line]
 
 
-@pytest.mark.differs('Docker squashes in experimental mode alone')
+@pytest.mark.differs_today('Docker squashes in experimental mode alone')
 def test_one_layer_of_the_new_ones(project, api):
     project.file('gone', 'x' * 100000)
     project.file('Dockerfile', f'FROM {IMAGE}\nCOPY gone /gone\nRUN rm /gone /bin/rev && echo kept >/kept\nENV A=b\n')
@@ -38,7 +38,7 @@ def test_one_layer_of_the_new_ones(project, api):
     assert history[0].startswith('merge sha256:') and any('ENV A=b' in row for row in history)
 
 
-@pytest.mark.differs('Docker takes all of one size and time for the same')
+@pytest.mark.differs_today('Docker takes all of one size and time for the same')
 def test_a_squash_compares_contents(project, api):
     """Files of one size and time are not the same for that."""
     for path, text in (('one', 'first'), ('two', 'other')):

@@ -73,7 +73,7 @@ def test_an_agent_of_many_connections(modern, agent):
     assert 'well' in out
 
 
-@pytest.mark.differs('has no flags of RUN in its classic builder')
+@pytest.mark.differs_today('has no flags of RUN in its classic builder')
 def test_networks_of_steps(project):  # noqa: F811
     project.ok('FROM bb\nRUN --network=none ls /sys/class/net >/none\nRUN --network=default ls /sys/class/net >/own\n')
     assert project.run('cat', '/none').split() == ['lo'] and 'eth0' in project.run('cat', '/own')

@@ -20,7 +20,7 @@ MEET = ('FROM bb AS one\nRUN --mount=type=cache,id=ID,target=/c touch /c/one; N=
         'FROM bb\nCOPY --from=one /f /one\nCOPY --from=two /f /two\n')
 
 
-@pytest.mark.differs('builds one stage after the other in its classic builder')
+@pytest.mark.differs_today('builds one stage after the other in its classic builder')
 @pytest.mark.container_only('HostConfig.Mounts')
 def test_two_stages_at_once_speak_in_order(project, name):
     out = project.ok(MEET.replace('ID', name), '--no-cache')
@@ -29,7 +29,7 @@ def test_two_stages_at_once_speak_in_order(project, name):
     assert out.index('Step 2/7') < out.index('Running in') < out.index('Step 4/7')
 
 
-@pytest.mark.differs('builds one stage after the other in its classic builder')
+@pytest.mark.differs_today('builds one stage after the other in its classic builder')
 @pytest.mark.container_only('HostConfig.Mounts')
 def test_a_step_of_two_stages_is_done_once(project, name):
     step = f'RUN --mount=type=cache,id={name},target=/c echo done >>/c/times; sleep 0.3; cp /c/times /times\n'
@@ -40,7 +40,7 @@ def test_a_step_of_two_stages_is_done_once(project, name):
 FAILS = 'FROM bb AS slow\nRUN sleep 1000\nFROM bb AS bad\nRUN sleep 0.5; echo it is me; exit 3\nFROM bb\nCOPY --from=slow / /s\nCOPY --from=bad / /b\n'
 
 
-@pytest.mark.differs('builds one stage after the other in its classic builder')
+@pytest.mark.differs_today('builds one stage after the other in its classic builder')
 def test_a_failure_ends_the_others(project, docker):
     done = project.build(FAILS, '--force-rm')
     assert done.returncode == 3 and "The command '/bin/sh -c sleep 0.5; echo it is me; exit 3' returned a non-zero code: 3" in done.stderr
@@ -56,7 +56,7 @@ def two_run(docker):
     engines.wait_until(lambda: len(docker.ok('ps', '-q').split()) == 2, 20, 'both steps run')
 
 
-@pytest.mark.differs('builds one stage after the other in its classic builder')
+@pytest.mark.differs_today('builds one stage after the other in its classic builder')
 def test_both_end_with_their_client(project, docker):
     project.file('Dockerfile', LONG)
     client = subprocess.Popen(project.command('--no-cache'), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=project.environment())
@@ -78,7 +78,7 @@ def test_both_end_with_a_daemon_that_was_killed(project, docker):
     assert docker.ok('ps', '-aq') == '' and staging(docker) == []
 
 
-@pytest.mark.differs('cancels builds of BuildKit alone')
+@pytest.mark.differs_today('cancels builds of BuildKit alone')
 def test_cancelling_by_id(api, docker):
     answers = []
     body = context(('Dockerfile', tarfile.REGTYPE, LONG.encode()))

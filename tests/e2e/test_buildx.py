@@ -77,7 +77,7 @@ def upgrade(docker, path, proto='h2c', more=''):
     return sock, answer.decode()
 
 
-@pytest.mark.differs('dockerd serves HTTP/2 by prior knowledge from its version 29 on')
+@pytest.mark.differs_today('dockerd serves HTTP/2 by prior knowledge from its version 29 on')
 def test_http2_by_prior_knowledge(docker):
     with connect(docker) as sock:
         message, trailer = unary(sock, '/grpc.health.v1.Health/Check')
@@ -94,7 +94,7 @@ def test_grpc_after_an_upgrade(docker):
         assert len(message) > 5
 
 
-@pytest.mark.differs('answers 500')
+@pytest.mark.differs_today('answers 500')
 def test_other_protocols_are_refused(docker):
     for proto in ('tcp', 'websocket'):
         for path in ('/grpc', '/session'):
@@ -228,7 +228,7 @@ def project(buildx, docker, tmp_path, name):
         docker('rmi', '-f', reference)
 
 
-@pytest.mark.differs('says its steps otherwise')
+@pytest.mark.differs_today('says its steps otherwise')
 def test_a_folder_becomes_an_image(project, tmp_path):
     project.buildx.ok('prune', '-af')  # of other tests' builds
     project.file('hello', 'hello from the context\n')
