@@ -124,6 +124,7 @@ def test_a_password_is_not_shown_and_may_be_left(screen):
     assert termios.tcgetattr(login.master)[3] & termios.ECHO
     login = screen('login', '-u', 'anna', 'registry.invalid:5')
     login.expect('Password: ')
+    wait_until(lambda: not termios.tcgetattr(login.master)[3] & termios.ECHO, 10, 'the echo is off')  # docker asks first
     login.send('secret\n')
     assert login.wait() == 1 and 'secret' not in login.output and 'registry.invalid' in login.output
 
